@@ -1,0 +1,111 @@
+"""An Apache Beam sink for Mixpanel.
+
+>>> from mixpanel_sink import WriteToMixpanel, EventMapping, ApiSecret, Quota
+
+Names are imported on first use: Beam alone takes over a second, and the command
+line and the emulator do without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixpanel_sink.credentials import ApiSecret, ProjectToken, ServiceAccount
+    from mixpanel_sink.errors import (
+        AccountingError,
+        AuthenticationError,
+        CredentialsError,
+        DestinationError,
+        InputError,
+        MappingError,
+        MixpanelSinkError,
+        SettingError,
+    )
+    from mixpanel_sink.limits import Limits
+    from mixpanel_sink.mapping import (
+        Column,
+        Constant,
+        ContentId,
+        EventMapping,
+        PositionId,
+        TimeColumn,
+    )
+    from mixpanel_sink.parquet import ReadParquetTables
+    from mixpanel_sink.quota import Quota, Rate
+    from mixpanel_sink.results import FailedRecord, Receipt
+    from mixpanel_sink.retry import RetryPolicy
+    from mixpanel_sink.write import WriteResult, WriteToMixpanel
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ApiSecret": "credentials",
+    "ProjectToken": "credentials",
+    "ServiceAccount": "credentials",
+    "AccountingError": "errors",
+    "AuthenticationError": "errors",
+    "CredentialsError": "errors",
+    "DestinationError": "errors",
+    "InputError": "errors",
+    "MappingError": "errors",
+    "MixpanelSinkError": "errors",
+    "SettingError": "errors",
+    "Limits": "limits",
+    "Column": "mapping",
+    "Constant": "mapping",
+    "ContentId": "mapping",
+    "EventMapping": "mapping",
+    "PositionId": "mapping",
+    "TimeColumn": "mapping",
+    "ReadParquetTables": "parquet",
+    "Quota": "quota",
+    "Rate": "quota",
+    "FailedRecord": "results",
+    "Receipt": "results",
+    "RetryPolicy": "retry",
+    "WriteResult": "write",
+    "WriteToMixpanel": "write",
+}
+
+__all__ = [
+    "AccountingError",
+    "ApiSecret",
+    "AuthenticationError",
+    "Column",
+    "Constant",
+    "ContentId",
+    "CredentialsError",
+    "DestinationError",
+    "EventMapping",
+    "FailedRecord",
+    "InputError",
+    "Limits",
+    "MappingError",
+    "MixpanelSinkError",
+    "PositionId",
+    "ProjectToken",
+    "Quota",
+    "Rate",
+    "ReadParquetTables",
+    "Receipt",
+    "RetryPolicy",
+    "ServiceAccount",
+    "SettingError",
+    "TimeColumn",
+    "WriteResult",
+    "WriteToMixpanel",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,129 @@
+"""One POST to Mixpanel. No retries, no quota, no Beam: see `sender.py` and `lane.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from mixpanel_sink import __version__
+from mixpanel_sink.credentials import ResolvedCredentials
+from mixpanel_sink.destination import Destination
+
+MAX_ANSWER_BYTES = 8_000_000
+"""2000 failed records with their messages fit; an endless answer does not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: HTTP status; 0 if no complete answer came.
+        headers: names in lower case.
+        body: the whole body.
+        error: what went wrong on the way, "" if nothing did. Holds no secret.
+        reached_server: False only where the request surely never arrived.
+    """
+
+    status: int
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+    error: str = ""
+    reached_server: bool = True
+
+
+class ImportClient:
+    """Posts request bodies to a project's /import. Thread-safe.
+
+    Args:
+        destination: the host.
+        credentials: resolved.
+        connect_timeout: seconds to connect.
+        read_timeout: seconds until the answer is complete.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        credentials: ResolvedCredentials,
+        connect_timeout: float,
+        read_timeout: float,
+    ) -> None:
+        self._url = f"{destination.url}/import?strict=1"
+        if credentials.project_id is not None:
+            self._url += f"&project_id={credentials.project_id}"
+        self._auth = (credentials.user, credentials.password)
+        self._timeout = (connect_timeout, read_timeout)
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def post(self, body: bytes) -> Answer:
+        """Sends a gzipped JSON array and reads the answer, within the timeouts and a size."""
+        deadline = time.monotonic() + sum(self._timeout)
+        try:
+            with self._session().post(
+                self._url,
+                data=body,
+                auth=self._auth,
+                timeout=self._timeout,
+                # Never followed: a redirect would carry the credentials to another place.
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                content = bytearray()
+                for part in response.iter_content(65536):
+                    content += part
+                    if len(content) > MAX_ANSWER_BYTES:
+                        response.close()
+                        return Answer(0, error=f"an answer of over {MAX_ANSWER_BYTES} bytes")
+                    if time.monotonic() > deadline:
+                        response.close()
+                        return Answer(0, error="an answer that does not end")
+                return Answer(response.status_code, headers, bytes(content))
+        except requests.ConnectTimeout:
+            return Answer(0, error="no connection within the timeout", reached_server=False)
+        except requests.exceptions.SSLError:
+            return Answer(0, error="TLS failed: the certificate is not trusted or not the host's")
+        except requests.ConnectionError as error:
+            refused = "refused" in str(error).lower() or "resol" in str(error).lower()
+            return Answer(
+                0,
+                error="the connection was refused" if refused else "the connection broke",
+                reached_server=not refused,
+            )
+        except requests.Timeout:
+            return Answer(0, error="no answer within the timeout")
+        except (requests.RequestException, OSError) as error:
+            return Answer(0, error=f"the answer broke off ({type(error).__name__})")
+
+    def close(self) -> None:
+        """Closes every thread's connections."""
+        for session in self._sessions:
+            session.close()
+
+    def _session(self) -> requests.Session:
+        # requests does not promise that a Session is safe between threads.
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers.clear()
+            session.headers.update(
+                {
+                    "Content-Type": "application/json",
+                    "Content-Encoding": "gzip",
+                    "Accept": "application/json",
+                    "User-Agent": f"mixpanel-sink/{__version__}",
+                }
+            )
+            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            self._local.session = session
+            self._sessions.append(session)
+        return session

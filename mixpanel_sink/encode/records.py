@@ -1,0 +1,514 @@
+"""The record encoder: one dict, row or ready-made event to the JSON text of an event."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.encode.ids import content_id, file_key, fitting_id, position_id
+from mixpanel_sink.encode.times import check_range, to_ms
+from mixpanel_sink.encode.values import id_text, to_json
+from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.limits import (
+    INSERT_ID,
+    LONG_STRING_BYTES,
+    MAX_FUTURE_MS,
+    MAX_ID_BYTES,
+    MAX_PROPERTIES,
+    MIN_TIME_MS,
+    RESERVED_DISTINCT_IDS,
+    Limits,
+)
+from mixpanel_sink.mapping import (
+    FIXED,
+    Column,
+    ColumnsId,
+    Constant,
+    ContentId,
+    EventMapping,
+    PositionId,
+)
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a record lies.
+
+    Attributes:
+        file: its name, for failures.
+        key: stands for the file in position ids (see `ids.file_key`).
+        row: counted from 0.
+    """
+
+    file: str
+    key: str
+    row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedEvent:
+    """An event's JSON, and how many of its strings Mixpanel will cut."""
+
+    json: bytes
+    long_strings: int = 0
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def as_mapping(record: Any) -> Mapping[Any, Any]:
+    """A dict, beam.Row, NamedTuple, dataclass or attrs object as a mapping.
+
+    Raises:
+        RecordError: for anything else.
+    """
+    if isinstance(record, Mapping):
+        return record
+    for method in ("_asdict", "as_dict"):
+        if callable(call := getattr(record, method, None)):
+            return dict(call())
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    raise RecordError(
+        "unsupported_record",
+        f"The record is a {type(record).__name__}; the sink takes dicts, beam.Row, named tuples, "
+        "dataclasses and pyarrow.Table.",
+    )
+
+
+class RecordEncoder:
+    """Encodes records by a mapping.
+
+    Args:
+        mapping: what becomes what.
+        limits: sizes.
+        token: project token that every event carries, or None.
+        clock: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mapping: EventMapping,
+        limits: Limits,
+        token: str | None = None,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._mapping = mapping
+        self._finish = _Finisher(limits, token)
+        self._clock = clock
+        self._drop = mapping.non_finite == "drop"
+        self._plans: dict[tuple[Any, ...], tuple[tuple[str, str], ...]] = {}
+        self._constants = {
+            name: to_json(value, name, self._drop) for name, value in mapping.constants.items()
+        }
+
+    def encode(self, record: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+        """One event.
+
+        Raises:
+            RecordError: with the reason why the record cannot be an event.
+        """
+        mapping = self._mapping
+        properties = self._properties(record)
+        if mapping.device_id is not None:
+            properties["$device_id"] = self._id(record, mapping.device_id, "$device_id", True)
+        if mapping.user_id is not None:
+            properties["$user_id"] = self._id(record, mapping.user_id, "$user_id", True)
+        properties["distinct_id"] = self._distinct_id(record, properties)
+        for name in ("$device_id", "$user_id"):
+            if name in properties and properties[name] is None:
+                del properties[name]
+        if mapping.ip is not None:
+            properties["ip"] = self._ip(record, mapping.ip)
+        properties["time"] = self._time(record)
+        insert_id = self._insert_id(record, source)
+        event = {"event": self._event(record), "properties": properties}
+        return self._finish(event, insert_id)
+
+    def _properties(self, record: Mapping[Any, Any]) -> dict[str, Any]:
+        columns = tuple(record)
+        plan = self._plans.get(columns)
+        if plan is None:
+            try:
+                for name in columns:
+                    if not isinstance(name, str):
+                        raise RecordError(
+                            "bad_key", f"The record has the key {name!r}; keys must be text."
+                        )
+                plan = self._mapping.plan(columns)
+            except MappingError as error:
+                raise RecordError("duplicate_property", str(error)) from None
+            if len(self._plans) < 10_000:  # records of ever new shapes must not fill the memory
+                self._plans[columns] = plan
+        drop_nulls = self._mapping.drop_nulls
+        drop = self._drop
+        properties: dict[str, Any] = {}
+        for name, column in plan:
+            value = record[column]
+            kind = type(value)
+            if kind is not str and kind is not int and kind is not bool and value is not None:
+                value = to_json(value, name, drop)
+            elif kind is int and not -(2**63) <= value < 2**64:
+                value = to_json(value, name, drop)
+            if value is None and drop_nulls:
+                continue
+            properties[name] = value
+        if self._constants:
+            properties |= self._constants
+            properties = dict(sorted(properties.items()))
+        return properties
+
+    def _event(self, record: Mapping[Any, Any]) -> str:
+        part = self._mapping.event
+        if isinstance(part, Constant):
+            return part.value
+        assert isinstance(part, Column)
+        value = self._required(record, part, "event")
+        if not isinstance(value, str):
+            raise RecordError(
+                "event_wrong_type",
+                f"event ({part.name}) is a {type(value).__name__}; event names are text.",
+                part.name,
+            )
+        check_event_name(value, part.name)
+        return value
+
+    def _distinct_id(self, record: Mapping[Any, Any], properties: Mapping[str, Any]) -> str:
+        part = self._mapping.distinct_id
+        if isinstance(part, Constant):
+            check_distinct_id(part.value, "distinct_id")
+            return part.value
+        if isinstance(part, Column):
+            distinct_id = self._id(record, part, "distinct_id", False)
+            assert distinct_id is not None
+            return distinct_id
+        if (user := properties.get("$user_id")) is not None:
+            return str(user)
+        if (device := properties.get("$device_id")) is not None:
+            check_distinct_id(f"$device:{device}", "$device_id")
+            return f"$device:{device}"
+        raise RecordError(
+            "distinct_id_null",
+            "The record has neither user id nor device id, so that the event has no user.",
+            "distinct_id",
+        )
+
+    def _id(
+        self, record: Mapping[Any, Any], part: Any, what: str, optional: bool
+    ) -> str | None:
+        if optional and record.get(part.name, None) is None and part.if_null is None:
+            if part.name not in record:
+                self._required(record, part, what)
+            return None
+        value = self._required(record, part, what)
+        if hasattr(value, "dtype") and hasattr(value, "item"):
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            if hasattr(value, "hex") and hasattr(value, "node"):  # UUID
+                value = str(value)
+            else:
+                raise RecordError(
+                    "distinct_id_wrong_type",
+                    f"{what} ({part.name}) is a {type(value).__name__}; ids are text or integers. "
+                    "Cast the column where it is made: a float would turn 12 into '12.0'.",
+                    part.name,
+                )
+        text = str(value)
+        check_distinct_id(text, part.name)
+        return text
+
+    def _ip(self, record: Mapping[Any, Any], part: Column | Constant | str) -> str:
+        if isinstance(part, Constant):
+            return part.value
+        assert isinstance(part, Column)
+        value = self._required(record, part, "ip", null="0")
+        if not isinstance(value, str):
+            raise RecordError(
+                "ip_wrong_type",
+                f"ip ({part.name}) is a {type(value).__name__}; it must be text.",
+                part.name,
+            )
+        return value or "0"
+
+    def _time(self, record: Mapping[Any, Any]) -> int:
+        column: Any = self._mapping.time
+        ms = to_ms(self._required(record, column, "time"), column)
+        check_range(ms, self._clock(), column.name)
+        return ms
+
+    def _insert_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
+        """The id, or None for one from the content."""
+        rule = self._mapping.insert_id
+        if isinstance(rule, ColumnsId):
+            values = [self._required(record, Column(c), "insert_id", null=None) for c in rule.columns]
+            if all(value is None for value in values):
+                raise RecordError(
+                    "insert_id_null",
+                    f"insert_id ({', '.join(rule.columns)}) is null. Choose columns that are not, "
+                    "or content or position.",
+                    rule.columns[0],
+                )
+            if len(values) == 1:
+                text = id_text(values[0], rule.columns[0])
+                if not text:
+                    raise RecordError(
+                        "insert_id_null", f"insert_id ({rule.columns[0]}) is empty.", rule.columns[0]
+                    )
+                _check_text(text, rule.columns[0])
+                return fitting_id(text)
+            parts = {
+                column: to_json(value, column, False)
+                for column, value in zip(rule.columns, values, strict=True)
+            }
+            return content_id(_dumps(parts))
+        if isinstance(rule, ContentId) or (rule is None and source is None):
+            return None
+        if source is None:
+            raise RecordError(
+                "position_unknown",
+                "insert_id is from position, but the record comes without its file and row. Read "
+                "it with ReadParquetTables, or use content or columns.",
+                "insert_id",
+            )
+        assert rule is None or isinstance(rule, PositionId)
+        return position_id(source.key, source.row)
+
+    def _required(
+        self, record: Mapping[Any, Any], part: Any, what: str, null: Any = ...
+    ) -> Any:
+        """A mapped column's value; a null fails unless the mapping or `null` says what to use."""
+        value = record.get(part.name, ...)
+        if value is ...:
+            raise RecordError(
+                "missing_column",
+                f"The record has no column {part.name!r}, which the mapping needs for {what}.",
+                part.name,
+            )
+        if value is None or (type(value) is float and value != value):
+            if (stand_in := getattr(part, "if_null", None)) is not None:
+                return stand_in
+            if null is not ...:
+                return null
+            raise RecordError(
+                f"{what.removeprefix('$')}_null",
+                f"{what} ({part.name}) is null. Mend the record, or give the column an if_null.",
+                part.name,
+            )
+        return value
+
+
+class EventChecker:
+    """Checks ready-made Mixpanel events and completes them with ip and `$insert_id`.
+
+    `time` is read as Mixpanel reads it: as seconds or as milliseconds, whichever lies
+    between 1971 and an hour from now (no number is both).
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        token: str | None = None,
+        ip: str | None = "0",
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._finish = _Finisher(limits, token)
+        self._ip = ip
+        self._clock = clock
+
+    def encode(self, event: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+        """One event's JSON.
+
+        Raises:
+            RecordError: with the reason why Mixpanel would refuse it.
+        """
+        name, given = event.get("event"), event.get("properties")
+        if name is None or not isinstance(given, Mapping):
+            raise RecordError(
+                "not_an_event",
+                'Without a mapping a record must be a Mixpanel event: {"event": name, '
+                '"properties": {...}}. Give WriteToMixpanel a mapping for other records.',
+                "event" if name is None else "properties",
+            )
+        if not isinstance(name, str):
+            raise RecordError("event_wrong_type", "event must be text.", "event")
+        check_event_name(name, "event")
+        if unknown := [key for key in event if key not in ("event", "properties")]:
+            raise RecordError(
+                "not_an_event",
+                f"An event holds event and properties only; {unknown[0]!r} would be lost. Move it "
+                "into properties.",
+                str(unknown[0]),
+            )
+        properties = {
+            key: to_json(given[key], str(key), False)
+            for key in sorted(given, key=str)
+            if key not in FIXED and given[key] is not None
+        }
+        for key in properties:
+            if not isinstance(key, str):
+                raise RecordError("bad_key", f"The property {key!r} is not text.", str(key))
+        for key in ("$device_id", "$user_id"):
+            if given.get(key) is not None:
+                properties[key] = to_json(given[key], key, False)
+        distinct_id = given.get("distinct_id")
+        if distinct_id is None:
+            raise RecordError("distinct_id_null", "The event has no distinct_id.", "distinct_id")
+        if isinstance(distinct_id, bool) or not isinstance(distinct_id, str | int):
+            raise RecordError("distinct_id_wrong_type", "distinct_id must be text.", "distinct_id")
+        properties["distinct_id"] = str(distinct_id)
+        check_distinct_id(properties["distinct_id"], "distinct_id")
+        ip = given.get("ip", self._ip)
+        if ip is not None:
+            properties["ip"] = str(ip)
+        properties["time"] = self._time(given.get("time"))
+        insert_id = given.get("$insert_id")
+        if insert_id is not None:
+            insert_id = id_text(insert_id, "$insert_id")
+            _check_text(insert_id, "$insert_id")
+            insert_id = fitting_id(insert_id) if insert_id else None
+        return self._finish({"event": name, "properties": properties}, insert_id)
+
+    def _time(self, value: Any) -> int:
+        if value is None:
+            raise RecordError("time_null", "The event has no time.", "time")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RecordError(
+                "time_wrong_type", "time must be a number: seconds or milliseconds since 1970.", "time"
+            )
+        now = self._clock()
+        if value == value and abs(value) < 1e15:
+            seconds_as_ms = int(value * 1000)
+            if MIN_TIME_MS <= seconds_as_ms <= now + MAX_FUTURE_MS:
+                return seconds_as_ms
+            check_range(int(value), now, "time")
+            return int(value)
+        raise RecordError("time_out_of_range", f"time is {value}.", "time")
+
+
+class _Finisher:
+    """The end of both encoders: limits, the id, the token, and the JSON text."""
+
+    def __init__(self, limits: Limits, token: str | None) -> None:
+        self._limits = limits
+        self._end = b'"}}' if token is None else b'","token":' + orjson.dumps(token) + b"}}"
+        self._extra = 1 if token is None else 2
+
+    def __call__(self, event: dict[str, Any], insert_id: str | None) -> EncodedEvent:
+        properties = event["properties"]
+        if len(properties) + self._extra > MAX_PROPERTIES:
+            raise RecordError(
+                "too_many_properties",
+                f"The event would have {len(properties) + self._extra} properties; Mixpanel takes "
+                "fewer than 255. List those that you need.",
+                "properties",
+            )
+        text = _dumps(event)
+        if insert_id is None:
+            insert_id = content_id(text)
+        text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
+        if len(text) > self._limits.event_bytes:
+            raise RecordError(
+                "event_too_large",
+                f"The event is {len(text):,} bytes of JSON; the limit is "
+                f"{self._limits.event_bytes:,}. Shorten or exclude its longest properties.",
+                _longest(properties),
+            )
+        return EncodedEvent(text, _long_strings(properties))
+
+
+def check_event_name(name: str, field: str) -> None:
+    """Raises RecordError for a name that Mixpanel refuses or would cut."""
+    if not name:
+        raise RecordError("event_empty", f"event ({field}) is empty.", field)
+    _check_text(name, field)
+    if len(name) > MAX_ID_BYTES // 4 and len(name.encode()) > MAX_ID_BYTES:
+        raise RecordError(
+            "event_too_long",
+            f"event ({field}) is longer than {MAX_ID_BYTES} bytes; Mixpanel would cut it.",
+            field,
+        )
+
+
+def check_distinct_id(distinct_id: str, field: str) -> None:
+    """Raises RecordError for an id that Mixpanel refuses or would cut."""
+    if distinct_id.lower() in RESERVED_DISTINCT_IDS:
+        raise RecordError(
+            "distinct_id_reserved",
+            f"distinct_id ({field}) is {distinct_id!r}, a word that Mixpanel refuses because it "
+            "usually means a missing id.",
+            field,
+        )
+    _check_text(distinct_id, field)
+    if len(distinct_id) > MAX_ID_BYTES // 4 and len(distinct_id.encode()) > MAX_ID_BYTES:
+        raise RecordError(
+            "distinct_id_too_long",
+            f"distinct_id ({field}) is longer than {MAX_ID_BYTES} bytes; Mixpanel would cut it and "
+            "merge users.",
+            field,
+        )
+
+
+def valid_insert_id(text: str) -> bool:
+    """Whether Mixpanel takes it as it is."""
+    return INSERT_ID.fullmatch(text) is not None
+
+
+def _check_text(text: str, field: str) -> None:
+    if _SURROGATE.search(text):
+        raise RecordError(
+            "invalid_text",
+            f"{field} holds half a surrogate pair, which is no Unicode text. Mend it at its source.",
+            field,
+        )
+
+
+def _dumps(value: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError):
+        _find_culprit(value)
+        raise RecordError("unsupported_value", "The event has no form in JSON.") from None
+
+
+def _find_culprit(event: Mapping[str, Any]) -> None:
+    for name, value in event.get("properties", event).items():
+        try:
+            orjson.dumps({name: value})
+        except (orjson.JSONEncodeError, RecursionError):
+            raise RecordError(
+                "invalid_text",
+                f"{name!a} holds text that is not valid Unicode (half a surrogate pair). Mend it at "
+                "its source.",
+                ascii(name)[1:-1],
+            ) from None
+
+
+def _longest(properties: Mapping[str, Any]) -> str:
+    return max(properties, key=lambda name: len(orjson.dumps(properties[name])))
+
+
+def _long_strings(properties: Mapping[str, Any]) -> int:
+    long = 0
+    for value in properties.values():
+        if type(value) is str and len(value) > LONG_STRING_BYTES // 4:
+            long += len(value.encode()) > LONG_STRING_BYTES
+    return long
+
+
+__all__ = [
+    "EncodedEvent",
+    "EventChecker",
+    "RecordEncoder",
+    "Source",
+    "as_mapping",
+    "file_key",
+]

@@ -1,0 +1,61 @@
+"""The package's exceptions.
+
+    MixpanelSinkError
+    ├── SettingError            a setting is wrong; nothing has been sent (also a ValueError)
+    │   ├── MappingError        ... in the mapping
+    │   └── CredentialsError    ... in the credentials or a secret reference
+    ├── InputError              the input cannot be read; says which file
+    ├── AccountingError         read is not accepted + failed; the run must not be trusted
+    └── DestinationError        Mixpanel refuses the job, not a record; the job stops
+        └── AuthenticationError ... because of the credentials or the region
+
+A record that cannot be sent is no exception of the job: it becomes a
+`FailedRecord`. `RecordError` carries its reason inside the package only.
+
+Every message is made of cause, rule and mend, and never holds a secret. Each class
+takes one string, because Beam rebuilds exceptions from their message.
+"""
+
+from __future__ import annotations
+
+
+class MixpanelSinkError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class SettingError(MixpanelSinkError, ValueError):
+    """A setting is wrong. Raised when the pipeline is built, before anything is sent."""
+
+
+class MappingError(SettingError):
+    """The mapping does not make sense, or does not fit the input's columns."""
+
+
+class CredentialsError(SettingError):
+    """Credentials are incomplete, or a secret reference does not resolve."""
+
+
+class InputError(MixpanelSinkError):
+    """An input file is missing, unreadable or no Parquet."""
+
+
+class AccountingError(MixpanelSinkError):
+    """Records read and records accounted for differ."""
+
+
+class DestinationError(MixpanelSinkError):
+    """Mixpanel (or what stands at the endpoint) refuses the job as a whole."""
+
+
+class AuthenticationError(DestinationError):
+    """The endpoint does not take the credentials: wrong secret, project or region."""
+
+
+class RecordError(Exception):
+    """One record cannot be sent. `reason` is a stable code, `field` names the culprit."""
+
+    def __init__(self, reason: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field

@@ -1,0 +1,255 @@
+"""A lane: one ordered way to a project, and its share of the project's quota.
+
+Runners process one key at a time, so what a lane keeps in its key's state is a limit
+for the whole job. `Lane` is that state's counterpart on a worker: it waits, counts, and
+remembers the requests of this process even when a bundle fails and its state is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.quota import Quota, RollingWindow, Weight
+from mixpanel_sink.retry import backoff
+
+_LOGGER = logging.getLogger(__name__)
+_PROCESS = uuid.uuid4().hex
+"""Tells this process's requests in a lane's state from those of other workers."""
+
+
+class Lane:
+    """Counts and holds back the requests of one lane on this worker. Thread-safe.
+
+    Args:
+        quota: the lane's share.
+        max_in_flight: requests at the same time, at most.
+        name: for the log.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        quota: Quota,
+        max_in_flight: int = 16,
+        name: str = "lane",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.proven = False
+        """Whether the endpoint has taken a request with these credentials."""
+        self.max_bytes = sys.maxsize
+        """Largest body that no 413 has spoken against; learnt from 413s."""
+        self._quota = quota
+        self._name = name
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._windows = [RollingWindow(rate) for rate in quota.rates]
+        self._elsewhere: dict[str, list[list[list[float]]]] = {}
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._width = float(max_in_flight)
+        self._narrowed_at = 0.0
+        self._paused_until = 0.0
+        self._backoff: Iterator[float] = backoff()
+        self._throttled_since: float | None = None
+        self._waiting = 0
+        self._throttled = 0.0
+        self._given_up = 0
+        self._stopped: Exception | None = None
+        self._last_word = 0.0
+        self._held_since = 0.0
+
+    def start(self, weight: Weight, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Waits until one more request may go, and counts it as open.
+
+        Args:
+            weight: of the request.
+            while_waiting: called every few seconds, without the lock.
+
+        Raises:
+            Exception: what `stop` was given, if the lane was stopped.
+        """
+        while True:
+            with self._changed:
+                seconds = self._wait(weight)
+                if seconds <= 0:
+                    self._in_flight += 1
+                    for window in self._windows:
+                        window.begin(weight.of(window.rate.of))
+                    return
+                self._say(seconds)
+                self._hold(seconds)
+            while_waiting()
+
+    def end(self, weight: Weight, reached_server: bool = True) -> None:
+        """The request was answered, or is known to be over."""
+        with self._changed:
+            self._in_flight -= 1
+            now = self._clock()
+            for window in self._windows:
+                window.end(now, weight.of(window.rate.of), reached_server)
+            self._changed.notify_all()
+
+    def succeeded(self) -> None:
+        """A request was served: widen slowly, forget the backoff."""
+        with self._changed:
+            self.proven = True
+            self._width = min(self._max_in_flight, self._width + 0.5)
+            self._backoff = backoff()
+            self._throttled_since = None
+            self._given_up = 0
+
+    def throttled(self, seconds: float | None, sent_at: float) -> float:
+        """A 429: hold the whole lane back, and send fewer at a time.
+
+        The number in flight is halved, once for all requests sent before the last
+        halving. The quota itself is left alone: Retry-After says exactly when to go on.
+
+        Args:
+            seconds: what Retry-After asked for; None to back off exponentially.
+            sent_at: when the refused request started.
+
+        Returns:
+            Seconds for which the lane has now seen nothing but 429s, this wait included.
+        """
+        with self._changed:
+            now = self._clock()
+            if sent_at >= self._narrowed_at:
+                self._width = max(1.0, self._width / 2)
+                self._narrowed_at = now
+                if seconds is None:
+                    seconds = next(self._backoff)
+            if seconds is not None:
+                self._paused_until = max(self._paused_until, now + seconds)
+            if self._throttled_since is None:
+                self._throttled_since = now
+            return max(now, self._paused_until) - self._throttled_since
+
+    def gave_up(self) -> int:
+        """A batch was given up. Returns how many in a row."""
+        with self._changed:
+            self._given_up += 1
+            return self._given_up
+
+    def learn_max_bytes(self, refused: int) -> None:
+        """A request of so many bytes was too large: later ones must stay below."""
+        with self._changed:
+            self.max_bytes = min(refused - 1, self.max_bytes)
+
+    def stop(self, error: Exception) -> None:
+        """Ends the lane: whoever waits or comes gets this error."""
+        with self._changed:
+            self._stopped = self._stopped or error
+            self._changed.notify_all()
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, unless the lane is stopped meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped is not None, seconds)
+            self._raise_if_stopped()
+
+    def take_throttled_seconds(self) -> float:
+        """Wall-clock seconds since the last call in which the quota held a request back."""
+        with self._changed:
+            seconds, self._throttled = self._throttled, 0.0
+            return seconds
+
+    def snapshot(self) -> bytes:
+        """What another worker must know, for the lane's state."""
+        with self._changed:
+            now = self._clock()
+            self._forget(now)
+            mine = [[*w.entries(now), *_open(w, now)] for w in self._windows]
+            state = {"v": 1, "paused": self._paused_until, "by": {_PROCESS: mine, **self._elsewhere}}
+            return orjson.dumps(state)
+
+    def merge(self, snapshot: bytes | None) -> None:
+        """Takes in what the lane's state knows of other workers.
+
+        Of this process the lane knows more than the state does. A request that another
+        worker left open was answered before its state was committed, hence before now.
+        """
+        if not snapshot:
+            return
+        state: dict[str, Any] = orjson.loads(snapshot)
+        with self._changed:
+            now = self._clock()
+            for process, windows in state["by"].items():
+                if process != _PROCESS and len(windows) == len(self._windows):
+                    self._elsewhere[process] = [
+                        [[e[0], e[1] if e[1] >= 0 else now, e[2]] for e in entries]
+                        for entries in windows
+                    ]
+            self._paused_until = max(self._paused_until, min(state["paused"], now + 86_400))
+            self._forget(now)
+
+    def _wait(self, weight: Weight) -> float:
+        self._raise_if_stopped()
+        now = self._clock()
+        if self._in_flight >= max(1, int(self._width)):
+            return float("inf")
+        seconds = max(0.0, self._paused_until - now)
+        for number, window in enumerate(self._windows):
+            elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
+            seconds = max(seconds, window.wait(now, weight.of(window.rate.of), elsewhere))
+        return seconds
+
+    def _hold(self, seconds: float) -> None:
+        # Wall-clock time in which at least one request is held back, counted once.
+        if self._waiting == 0:
+            self._held_since = time.monotonic()
+        self._waiting += 1
+        try:
+            self._changed.wait(min(seconds, 5.0))
+        finally:
+            self._waiting -= 1
+            now = time.monotonic()
+            self._throttled += now - self._held_since
+            self._held_since = now
+
+    def _say(self, seconds: float) -> None:
+        now = self._clock()
+        if 5.0 < seconds < float("inf") and now - self._last_word > 60:
+            self._last_word = now
+            cause = "Mixpanel asked to wait" if self._paused_until > now else f"quota {self._quota}"
+            _LOGGER.info("%s: next request in %.0f s (%s).", self._name, seconds, cause)
+
+    def _forget(self, now: float) -> None:
+        life = max((rate.seconds for rate in self._quota.rates), default=0.0) * 1.001 + 1
+        for process, windows in list(self._elsewhere.items()):
+            if not any(e[1] + life > now for entries in windows for e in entries):
+                del self._elsewhere[process]
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+
+def _open(window: RollingWindow, now: float) -> list[list[float]]:
+    return [[now, -1, window.open_weight]] if window.open_weight else []
+
+
+class LaneRegistry:
+    """The lanes of this process, so that they outlive bundles and DoFn instances."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lanes: dict[tuple[Any, ...], Lane] = {}
+
+    def get(self, key: tuple[Any, ...], make: Callable[[], Lane]) -> Lane:
+        """The lane of that key, made if there is none or if it was stopped."""
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None or lane._stopped is not None:
+                lane = self._lanes[key] = make()
+            return lane
+
+
+LANES = LaneRegistry()

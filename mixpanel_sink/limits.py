@@ -1,0 +1,78 @@
+"""Mixpanel's limits, in one place.
+
+Source: the HTTP API page (batch of 2000 events, events up to 2 MB) and the API
+reference (10 MB a request, fewer than 255 properties, lists and keys, nesting of
+3, times from 1971 until an hour from now, reserved distinct_ids).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from mixpanel_sink.errors import SettingError
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one request and one event may hold. Sizes are uncompressed JSON bytes.
+
+    >>> Limits(batch_events=500).batch_events
+    500
+    """
+
+    batch_events: int = 2000
+    batch_bytes: int = 10_000_000
+    event_bytes: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_events <= 2000:
+            raise SettingError(
+                f"batch_events is {self.batch_events}; Mixpanel takes 1 to 2000 events a request."
+            )
+        if self.event_bytes < 1 or self.batch_bytes < self.event_bytes + 4:
+            raise SettingError(
+                "batch_bytes must be larger than event_bytes, and both positive: "
+                f"got {self.batch_bytes} and {self.event_bytes}."
+            )
+
+
+MAX_PROPERTIES = 254
+MAX_LIST_ITEMS = 254
+MAX_NESTED_KEYS = 254
+MAX_DEPTH = 3
+"""Levels of objects: a value in properties may be an object that holds an object."""
+MAX_ID_BYTES = 255
+"""Longer event names and distinct_ids would be cut by Mixpanel, and cut ids merge users."""
+LONG_STRING_BYTES = 255
+"""Longer property values are cut by Mixpanel; the sink sends them and counts them."""
+
+MIN_TIME_MS = 31_536_000_000
+"""1971-01-01T00:00:00Z in milliseconds since 1970."""
+MAX_FUTURE_MS = 3_600_000
+"""Events may lie this far ahead of the clock."""
+
+INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}", re.ASCII)
+
+RESERVED_DISTINCT_IDS = frozenset(
+    {
+        "anonymous",
+        "nil",
+        "none",
+        "null",
+        "undefined",
+        "unknown",
+        "0",
+        "-1",
+        "true",
+        "false",
+        "[]",
+        "{}",
+        "<nil>",
+        "n/a",
+        "na",
+        "anon",
+        "00000000-0000-0000-0000-000000000000",
+    }
+)
+"""Lower case; compared without case."""

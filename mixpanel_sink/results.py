@@ -1,0 +1,118 @@
+"""What a write gives back: receipts and failed records.
+
+Both are named tuples of plain fields, so that Beam encodes them with its schema
+(row) coder and other languages and SQL transforms can read them.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from typing import Any, NamedTuple
+
+import orjson
+
+
+class FailedRecord(NamedTuple):
+    """A record that Mixpanel does not hold, and why.
+
+    Attributes:
+        reason: a stable code, e.g. "distinct_id_null"; docs/failures.md lists them.
+        message: cause and mend in a sentence.
+        field: the column or property at fault, where there is one.
+        destination: the endpoint's host that the record was meant for, no secret.
+        event_json: the event as it would be sent, as JSON; None if none could be made.
+            The project token is left out.
+        record_json: the record as it was read, as JSON; None where only the event
+            is still known (Mixpanel refused it).
+        file: the input file, where the source is known.
+        row: the row in that file, counted from 0.
+        http_status: of the last answer; None if nothing was sent or no answer came.
+        attempts: requests that carried this record.
+    """
+
+    reason: str
+    message: str
+    field: str | None = None
+    destination: str | None = None
+    event_json: str | None = None
+    record_json: str | None = None
+    file: str | None = None
+    row: int | None = None
+    http_status: int | None = None
+    attempts: int = 0
+
+    @property
+    def event(self) -> dict[str, Any] | None:
+        """The event as a dict."""
+        return None if self.event_json is None else json.loads(self.event_json)
+
+    @property
+    def record(self) -> Any:
+        """The record as it was read, as far as JSON can hold it."""
+        return None if self.record_json is None else json.loads(self.record_json)
+
+    def to_json(self) -> str:
+        """One JSON line, with event and record as objects and nulls left out."""
+        line: dict[str, Any] = {
+            name: value
+            for name, value in self._asdict().items()
+            if value is not None and not name.endswith("_json")
+        }
+        if self.event_json is not None:
+            line["event"] = self.event
+        if self.record_json is not None:
+            line["record"] = self.record
+        return json.dumps(line)
+
+
+class Receipt(NamedTuple):
+    """One request that Mixpanel settled.
+
+    Attributes:
+        destination: the endpoint's host, no secret.
+        lane: the lane that sent it.
+        accepted: events that Mixpanel holds after it (new or already there).
+        failed: events of it that became failed records.
+        raw_bytes: size of the JSON, uncompressed.
+        sent_bytes: size of the body as sent, for the last attempt.
+        attempts: requests made for it, retries included.
+        status: of the last answer; 0 if none came.
+        started: first attempt, in seconds since 1970.
+        seconds: from the first attempt to the last answer.
+    """
+
+    destination: str
+    lane: int
+    accepted: int
+    failed: int
+    raw_bytes: int
+    sent_bytes: int
+    attempts: int
+    status: int
+    started: float
+    seconds: float
+
+
+def record_as_json(record: Any) -> str:
+    """Any record as JSON text for a failure: lossless where JSON can, never raising."""
+    try:
+        return orjson.dumps(record, default=_readable, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (orjson.JSONEncodeError, RecursionError):
+        pass
+    try:
+        # Lone surrogates and huge integers: the standard library escapes and keeps them.
+        return json.dumps(record, default=_readable, skipkeys=True)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(repr(record))
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(bytes(value)).decode()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, set | frozenset):
+        return list(value)
+    return str(value)

@@ -1,0 +1,78 @@
+"""How long to try, and how long to wait between tries."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import email.utils
+from collections.abc import Iterator, Mapping
+
+from apache_beam.utils.retry import FuzzedExponentialIntervals
+
+from mixpanel_sink.errors import SettingError
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryPolicy:
+    """When a batch is given up. Its events then become failed records.
+
+    Args:
+        transient_seconds: how long server errors, timeouts and broken connections are
+            retried, from the first of them.
+        throttled_seconds: how long 429 answers are obeyed without one success between.
+        connect_timeout, read_timeout: seconds for one request.
+        breaker: stop the job after this many batches in a row were given up.
+
+    >>> RetryPolicy(transient_seconds=60).breaker
+    3
+    """
+
+    transient_seconds: float = 900.0
+    throttled_seconds: float = 6 * 3600.0
+    connect_timeout: float = 10.0
+    read_timeout: float = 90.0
+    breaker: int = 3
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if value <= 0:
+                raise SettingError(f"RetryPolicy.{name} is {value}; it must be positive.")
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait: 2 doubling to 60, with jitter, without end."""
+    while True:
+        yield from FuzzedExponentialIntervals(2.0, 10_000, max_delay_secs=60.0)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that a Retry-After header asks for; None if it says nothing usable.
+
+    Args:
+        headers: of the answer, names in lower case.
+        now: seconds since 1970, used for a date if the answer carries no Date itself.
+    """
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        date = _http_date(text)
+        if date is None:
+            return None
+        # Against the server's own clock, so that a skew between the two does not matter.
+        sent = _http_date(headers.get("date", ""))
+        seconds = date - (sent if sent is not None else now)
+    # NaN, negative and infinite values are no answer to "when?".
+    return seconds if 0 <= seconds < 1e9 else None
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=datetime.timezone.utc)
+    return date.timestamp()

@@ -1,0 +1,253 @@
+"""What an answer of /import means for the events that were sent.
+
+The one place that knows Mixpanel's answers: the HTTP API page's
+`{"status": 1, "error": null}`, the API reference's `{"code": 200,
+"num_records_imported": N}`, 400 with `failed_records` in its shapes, and the rest.
+Pure functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.client import Answer
+from mixpanel_sink.destination import Destination
+from mixpanel_sink.errors import AuthenticationError, DestinationError
+from mixpanel_sink.retry import retry_after
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why Mixpanel refused one event."""
+
+    field: str | None
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settled:
+    """Mixpanel holds all events but the refused ones, which are given by their index."""
+
+    refused: Mapping[int, Refusal] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Retry:
+    """Nothing is known to be wrong with the events: send them again later.
+
+    Attributes:
+        why: for the log and, if it is given up, the failed records.
+        throttled: a 429, which concerns the whole lane.
+        after: seconds that the server asked for.
+    """
+
+    why: str
+    throttled: bool = False
+    after: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TooLarge:
+    """413: send fewer bytes at a time."""
+
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Unclear:
+    """Some events are not in, and the answer does not tell which.
+
+    Attributes:
+        why: what Mixpanel said.
+        refused: those that it did name.
+        again: whether the same request may fare better (a short count), or not (a 400).
+    """
+
+    why: str
+    refused: Mapping[int, Refusal] = dataclasses.field(default_factory=dict)
+    again: bool = False
+
+
+Verdict = Settled | Retry | TooLarge | Unclear
+
+_AUTH_WORDS = re.compile(
+    r"unauthori[sz]ed|authenticat|credential|forbidden|permission"
+    r"|invalid.{0,12}(token|secret|api.?key|project)|(token|secret).{0,20}(invalid|wrong|unknown)"
+    r"|wrong.{0,12}(region|cluster)|data residency",
+    re.IGNORECASE,
+)
+
+
+def judge(
+    answer: Answer, insert_ids: Sequence[str], destination: Destination, kind: str, now: float
+) -> Verdict:
+    """Reads an answer.
+
+    Args:
+        answer: of the client.
+        insert_ids: of the events sent, in their order.
+        destination: for error messages.
+        kind: of the credentials, for error messages ("API secret", ...).
+        now: seconds since 1970.
+
+    Raises:
+        AuthenticationError: the endpoint does not take the credentials.
+        DestinationError: the endpoint is none of Mixpanel's.
+    """
+    status = answer.status
+    if status == 0:
+        return Retry(answer.error)
+    body = _json(answer.body)
+    said = _said(body, answer.body)
+    if status == 429:
+        return Retry(f"429: {said}", throttled=True, after=retry_after(answer.headers, now))
+    if status in (401, 403):
+        raise _auth_error(status, said, destination, kind)
+    if status == 413:
+        return TooLarge(f"413: {said}")
+    if status >= 500 or status in (408, 425):
+        return Retry(f"{status}: {said}", after=retry_after(answer.headers, now))
+    if 300 <= status < 400:
+        raise DestinationError(
+            f"{destination.host} answered with a redirect ({status}), which is not followed because "
+            "it would carry the credentials elsewhere. Give the final address as the endpoint."
+        )
+    if status in (404, 405):
+        raise DestinationError(
+            f"{destination.host} has no /import ({status}). Check the endpoint's URL: it is a base "
+            "such as https://api.mixpanel.com."
+        )
+    if status == 200:
+        return _judge_200(body, said, len(insert_ids), destination, kind)
+    if status in (400, 422):
+        return _judge_400(body, said, insert_ids, destination, kind)
+    raise DestinationError(
+        f"{destination.host} answered {status} to /import: {said}. The job is stopped, because "
+        "this concerns the project and not single events."
+    )
+
+
+def _judge_200(
+    body: Any, said: str, sent: int, destination: Destination, kind: str
+) -> Verdict:
+    if body in (1, "1"):
+        return Settled()
+    if not isinstance(body, dict):
+        return Retry(f"200 with an answer that is not Mixpanel's: {said}")
+    status, code = body.get("status"), body.get("code")
+    if status in (0, "0", False) or (isinstance(code, int) and code >= 400):
+        if _AUTH_WORDS.search(said):
+            raise _auth_error(200, said, destination, kind)
+        return Unclear(f"200, but status 0: {said}")
+    imported = body.get("num_records_imported")
+    if isinstance(imported, int) and not isinstance(imported, bool) and imported != sent:
+        return Unclear(
+            f"200, but Mixpanel imported {imported} of {sent} events and does not say which",
+            again=True,
+        )
+    if status in (1, "1", True, "OK", "ok") or code == 200 or imported == sent:
+        return Settled()
+    return Retry(f"200 with an answer that is not Mixpanel's: {said}")
+
+
+def _judge_400(
+    body: Any, said: str, insert_ids: Sequence[str], destination: Destination, kind: str
+) -> Verdict:
+    named = body.get("failed_records") if isinstance(body, dict) else None
+    if not isinstance(named, list) or not named:
+        if _AUTH_WORDS.search(said):
+            raise _auth_error(400, said, destination, kind)
+        return Unclear(f"400: {said}")
+    refused, doubtful = _refusals(named, insert_ids)
+    imported = body.get("num_records_imported")
+    rest = len(insert_ids) - len(refused)
+    counts = isinstance(imported, int) and not isinstance(imported, bool)
+    if refused and not doubtful and (not counts or imported == rest):
+        return Settled(refused)
+    if refused and counts and imported == rest:
+        return Settled(refused)
+    return Unclear(f"400 whose failed_records do not fit the batch: {said}", refused)
+
+
+def _refusals(named: list[Any], insert_ids: Sequence[str]) -> tuple[dict[int, Refusal], bool]:
+    """The refused events by index, and whether some record named none of the events."""
+    places: dict[str, int] = {}
+    for index, insert_id in enumerate(insert_ids):
+        places[insert_id] = -1 if insert_id in places else index
+    refused: dict[int, Refusal] = {}
+    doubtful = False
+    for record in named:
+        if isinstance(record, str):
+            parsed = _json(record.encode())
+            record = parsed if isinstance(parsed, dict) else {"message": record}
+        if not isinstance(record, dict):
+            doubtful = True
+            continue
+        index = _place(record, insert_ids, places)
+        if index is None:
+            doubtful = True
+            continue
+        field = record.get("field")
+        refused[index] = Refusal(
+            str(field) if field else None, str(record.get("message") or "refused by Mixpanel")
+        )
+    return refused, doubtful
+
+
+def _place(
+    record: Mapping[str, Any], insert_ids: Sequence[str], places: Mapping[str, int]
+) -> int | None:
+    """The event that a failed record means: by its id where that is clear, else by index."""
+    insert_id = record.get("$insert_id") or record.get("insert_id")
+    index = record.get("index")
+    valid = isinstance(index, int) and not isinstance(index, bool)
+    if valid and not 0 <= index < len(insert_ids):  # type: ignore[operator]
+        valid = False
+    if isinstance(insert_id, str) and insert_id:
+        if valid and insert_ids[index] == insert_id:  # type: ignore[index]
+            return index
+        by_id = places.get(insert_id, -1)
+        return by_id if by_id >= 0 else None
+    if valid:
+        return index
+    message = str(record.get("message", ""))
+    found = {places[i] for i in re.findall(r"[A-Za-z0-9-]{1,36}", message) if i in places}
+    if len(found) == 1 and -1 not in found:
+        return found.pop()
+    at = re.search(r"\b(?:index|record|event)\s*[:#=]?\s*(\d+)", message, re.IGNORECASE)
+    if at and int(at[1]) < len(insert_ids):
+        return int(at[1])
+    return None
+
+
+def _auth_error(status: int, said: str, destination: Destination, kind: str) -> DestinationError:
+    where = (
+        f"the project's data may live in another region than {destination.region!r}: try "
+        + " or ".join(r for r in ("us", "eu", "in") if r != destination.region)
+        if destination.region
+        else "the endpoint may belong to another region than the project"
+    )
+    return AuthenticationError(
+        f"{destination.host} does not take the {kind} ({status}: {said}). Check that it belongs to "
+        f"this project and was not regenerated; {where}. The job is stopped."
+    )
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _said(body: Any, raw: bytes) -> str:
+    """The server's own words, short and on one line."""
+    said = body.get("error") or body.get("message") if isinstance(body, dict) else None
+    text = str(said) if said else raw[:300].decode("utf-8", "replace")
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return (text[:200] + "…" if len(text) > 200 else text) or "(empty answer)"
