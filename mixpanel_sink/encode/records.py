@@ -300,7 +300,7 @@ class RecordEncoder:
                 return null
             raise RecordError(
                 f"{what.removeprefix('$')}_null",
-                f"{what} ({part.name}) is null. Mend the record, or give the column an if_null.",
+                f"{what} ({part.name}) is null. {_null_mend(what)}",
                 part.name,
             )
         return value
@@ -423,6 +423,12 @@ class _Finisher:
                 _longest(properties),
             )
         return EncodedEvent(text, _long_strings(properties))
+
+
+def _null_mend(what: str) -> str:
+    if what == "time":
+        return "An event needs its time: mend the record at its source."
+    return "Mend the record, or let the mapping say what to use: {column: ..., if_null: ...}."
 
 
 def check_event_name(name: str, field: str) -> None:

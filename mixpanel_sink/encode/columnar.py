@@ -1,0 +1,737 @@
+"""The columnar encoder: Arrow tables to the JSON texts of events, in one buffer.
+
+Polars writes the JSON; no Python object is made per event. Rows that it is not sure of
+(a null id, an impossible time, text that is no UTF-8, ...) are handed back by number:
+the record encoder then says what is wrong with each, or encodes it after all. So a rule
+is spelled out once, there, and the checks here only have to be cautious.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import polars_hash as plh
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from mixpanel_sink.encode.ids import CONTENT_HEX
+from mixpanel_sink.encode.records import now_ms
+from mixpanel_sink.encode.times import PER_SECOND
+from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.limits import (
+    INSERT_ID,
+    LONG_STRING_BYTES,
+    MAX_DEPTH,
+    MAX_FUTURE_MS,
+    MAX_ID_BYTES,
+    MAX_LIST_ITEMS,
+    MAX_NESTED_KEYS,
+    MAX_PROPERTIES,
+    MIN_TIME_MS,
+    RESERVED_DISTINCT_IDS,
+    Limits,
+)
+from mixpanel_sink.mapping import (
+    Column,
+    ColumnsId,
+    Constant,
+    ContentId,
+    EventMapping,
+    TimeColumn,
+)
+
+_LEAD = "\n,"
+"""Stands before every event in the buffer; see chunk.py."""
+_FEW_ROWS = 256
+"""Slices with something odd are halved down to this, then go to the record encoder."""
+_MIN_DAY, _MAX_DAY = -719_162, 2_932_896
+"""Days since 1970 of the years 1 and 9999, which is what Python's dates hold."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedTable:
+    """Events of a table, or of a part of it.
+
+    Attributes:
+        buffer: their JSON texts, each led by "\\n,".
+        offsets: where each begins and, at last, where all end: one more than there are.
+        rows: their rows in the table, ascending; as many as there are events.
+        leftover: rows that the record encoder must look at.
+        long_strings: values that Mixpanel will cut.
+    """
+
+    buffer: memoryview
+    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    leftover: np.ndarray[Any, np.dtype[np.int64]]
+    long_strings: int = 0
+
+
+class Unsupported(Exception):
+    """The columnar encoder does not do this; the record encoder does."""
+
+
+class ColumnarEncoder:
+    """Encodes tables by a mapping; the same events as `RecordEncoder` makes.
+
+    Args:
+        mapping: what becomes what.
+        limits: sizes.
+        token: project token that every event carries, or None.
+        clock: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mapping: EventMapping,
+        limits: Limits,
+        token: str | None = None,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._mapping = mapping
+        self._limits = limits
+        self._token = token
+        self._clock = clock
+        self._plans: dict[pa.Schema, _Plan | None] = {}
+
+    def encode(
+        self, table: pa.Table, file_key: str | None = None, first_row: int = 0
+    ) -> Iterator[EncodedTable]:
+        """Encodes a slice, usually in one piece, in several where some rows are odd.
+
+        Args:
+            table: tens of thousands of rows at most: all of its JSON is in memory at once.
+            file_key, first_row: for position ids; None if unknown.
+        """
+        plan = self._plan(table.schema)
+        if plan is None or (plan.needs_position and file_key is None):
+            yield _only_leftover(np.arange(len(table)))
+            return
+        yield from self._pieces(plan, table, 0, file_key, first_row)
+
+    def _pieces(
+        self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: int
+    ) -> Iterator[EncodedTable]:
+        if not len(table):
+            return
+        chosen = table.select(plan.columns)
+        if not all(_fits(column) for column in chosen.columns):
+            if len(table) <= _FEW_ROWS:
+                yield _only_leftover(np.arange(start, start + len(table)))
+                return
+            half = len(table) // 2
+            yield from self._pieces(plan, table.slice(0, half), start, file_key, first_row)
+            yield from self._pieces(plan, table.slice(half), start + half, file_key, first_row)
+            return
+        yield self._encode(plan, chosen, start, file_key, first_row)
+
+    def _encode(
+        self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: int
+    ) -> EncodedTable:
+        frame = plan.read(_plain(table), self._clock())
+        rows = np.arange(start, start + len(frame), dtype=np.int64)
+        if plan.uses_position(file_key):
+            frame = frame.with_columns(
+                pl.format("{}-{}", pl.lit(file_key), pl.int_range(pl.len()) + (first_row + start))
+                .alias("i:insert_id")
+            )
+        leftover = rows[:0]
+        ok = frame.get_column("ok")
+        if not ok.all():
+            keep = ok.to_numpy()
+            rows, leftover = rows[keep], rows[~keep]
+            frame = frame.filter(ok)
+        text = self._text(plan, frame, plan.uses_position(file_key))
+        sizes = text.str.len_bytes() - len(_LEAD)
+        if len(text) and sizes.max() > self._limits.event_bytes:  # type: ignore[operator]
+            fits = sizes <= self._limits.event_bytes
+            keep = fits.to_numpy()
+            leftover = np.sort(np.concatenate([leftover, rows[~keep]]))
+            rows, text, frame = rows[keep], text.filter(fits), frame.filter(fits)
+        array: Any = text.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        _, offsets, data = array.buffers()
+        ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        view = memoryview(b"") if data is None else memoryview(data).cast("B")
+        return EncodedTable(view, ends, rows, leftover, plan.count_long(frame))
+
+    def _text(self, plan: _Plan, frame: pl.DataFrame, position: bool) -> pl.Series:
+        """The JSON lines."""
+        if not len(frame):
+            return pl.Series("line", [], dtype=pl.String)
+        token = [] if self._token is None else [pl.lit(self._token).alias("token")]
+        if plan.content_id and not position:
+            bare = frame.select(plan.event_text(frame, []).alias("text"))
+            digest = plh.col("text").chash.blake3().str.head(CONTENT_HEX)
+            end = '"}}' if self._token is None else f'","token":{_quoted(self._token)}}}}}'
+            line = pl.concat_str(
+                pl.lit(_LEAD),
+                pl.col("text").str.strip_suffix("}}"),
+                pl.lit(',"$insert_id":"'),
+                digest,
+                pl.lit(end),
+            )
+            return bare.select(line.alias("line")).to_series()
+        insert_id = pl.col("i:insert_id").alias("$insert_id")
+        text = plan.event_text(frame, [insert_id, *token])
+        return frame.select(pl.concat_str(pl.lit(_LEAD), text).alias("line")).to_series()
+
+    def _plan(self, schema: pa.Schema) -> _Plan | None:
+        if schema not in self._plans:
+            try:
+                plan: _Plan | None = _Plan(self._mapping, schema, 1 if self._token is None else 2)
+            except (Unsupported, MappingError):
+                plan = None
+            if len(self._plans) > 1000:
+                self._plans.clear()
+            self._plans[schema] = plan
+        return self._plans[schema]
+
+
+class _Plan:
+    """What to do with tables of one schema.
+
+    The frame that `read` makes has the columns p:NAME (properties), i:NAME (event, ids, ip,
+    time) and ok.
+    """
+
+    def __init__(self, mapping: EventMapping, schema: pa.Schema, extra: int) -> None:
+        self.mapping = mapping
+        self.properties = mapping.plan(tuple(schema.names))
+        needed = [*mapping.mapped_columns(), *(column for _, column in self.properties)]
+        self.columns = [name for name in dict.fromkeys(needed)]
+        for name in self.columns:
+            if schema.names.count(name) != 1:
+                raise Unsupported(name)
+        self.content_id = mapping.insert_id is None or isinstance(mapping.insert_id, ContentId)
+        self.needs_position = not (
+            self.content_id or isinstance(mapping.insert_id, ColumnsId)
+        )
+        self._types = {name: schema.field(name).type for name in self.columns}
+        if not self.columns:
+            raise Unsupported("no columns")  # a frame without columns has no rows
+        self._ok: list[pl.Expr] = []
+        self._strings: list[str] = []
+        self._exprs = [self._property(name, column) for name, column in self.properties]
+        self._exprs += self._identity()
+        fixed = len(self.fixed()) + extra + len(mapping.constants)
+        if len(self.properties) + fixed > MAX_PROPERTIES:
+            if not mapping.drop_nulls:
+                raise Unsupported("too many properties")
+            present = [pl.col(column).is_not_null() for _, column in self.properties]
+            self._ok.append(pl.sum_horizontal(present) <= MAX_PROPERTIES - fixed)
+        self._literals: dict[str, str] = {}
+        self._scalars: dict[str, Any] = {}
+        for name, value in mapping.constants.items():
+            plain = to_json(value, name, mapping.non_finite == "drop")
+            if isinstance(plain, str | int | float | bool):
+                self._scalars[name] = plain
+            else:
+                self._literals[name] = orjson.dumps(plain).decode()
+
+    def uses_position(self, file_key: str | None) -> bool:
+        """Whether the ids come from file and row."""
+        return self.needs_position or (self.mapping.insert_id is None and file_key is not None)
+
+    def read(self, table: pa.Table, now: int) -> pl.DataFrame:
+        """Converts the columns and finds the rows that are surely all right."""
+        frame: Any = pl.from_arrow(table, rechunk=False)
+        ok = [*self._ok, self._time_ok(now)]
+        return frame.lazy().select(  # type: ignore[no-any-return]
+            *self._exprs,
+            pl.all_horizontal([expr.fill_null(False) for expr in ok]).alias("ok"),
+        ).collect()
+
+    def count_long(self, frame: pl.DataFrame) -> int:
+        """Text values that Mixpanel will cut."""
+        if not self._strings or not len(frame):
+            return 0
+        long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._strings]
+        return int(frame.select(pl.sum_horizontal(long)).item() or 0)
+
+    def fixed(self) -> list[str]:
+        """The sink's own properties that come before `$insert_id`, in their order."""
+        mapping = self.mapping
+        names = ["$device_id"] * (mapping.device_id is not None)
+        names += ["$user_id"] * (mapping.user_id is not None)
+        names += ["distinct_id"] + ["ip"] * (mapping.ip is not None) + ["time"]
+        return names
+
+    def event_text(self, frame: pl.DataFrame, last: Sequence[pl.Expr]) -> pl.Expr:
+        """The JSON of whole events, `last` being the last properties."""
+        names = sorted([*(n for n, _ in self.properties), *self.mapping.constants])
+        nulls = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
+        optional = {"$device_id", "$user_id"}
+        fixed = self.fixed()
+        parts: list[_Part] = [self._part(name, nulls, len(frame)) for name in names]
+        parts += [
+            _Part(name, pl.col(f"i:{name}"), bool(nulls[f"i:{name}"]) and name in optional)
+            for name in fixed
+            if not (name in optional and nulls[f"i:{name}"] == len(frame))
+        ]
+        parts = [part for part in parts if part.expr is not None or part.literal is not None]
+        event = pl.col("i:event").alias("event")
+        if all(part.plain for part in parts):
+            properties = pl.struct([part.named() for part in parts] + list(last))
+            return pl.struct(event, properties.alias("properties")).struct.json_encode()
+        # Nulls are left out: each run of columns without nulls is one object, each column with
+        # nulls one of its own or nothing, and the braces between them go.
+        head = pl.struct(event).struct.json_encode().str.strip_suffix("}")
+        texts = [head, pl.lit(',"properties":{')]
+        run: list[pl.Expr] = []
+        for part in parts:
+            if part.plain:
+                run.append(part.named())
+                continue
+            if run:
+                texts += [_inside(run), pl.lit(",")]
+                run = []
+            if part.literal is not None:
+                texts.append(pl.lit(f"{_quoted(part.name)}:{part.literal},"))
+            else:
+                assert part.expr is not None
+                some = pl.concat_str(_inside([part.named()]), pl.lit(","))
+                texts.append(pl.when(part.expr.is_not_null()).then(some).otherwise(pl.lit("")))
+        run += last
+        # time is always there, so that the last run is never empty
+        return pl.concat_str([*texts, _inside(run), pl.lit("}}")])
+
+    def _part(self, name: str, nulls: dict[str, int], count: int) -> _Part:
+        if name in self._scalars:
+            return _Part(name, pl.lit(self._scalars[name]))
+        if name in self._literals:
+            return _Part(name, None, literal=self._literals[name])
+        missing = nulls[f"p:{name}"] if self.mapping.drop_nulls else 0
+        if missing == count:
+            return _Part(name, None)
+        return _Part(name, pl.col(f"p:{name}"), bool(missing))
+
+    def _property(self, name: str, column: str) -> pl.Expr:
+        kind = self._types[column]
+        expr = convert(pl.col(column), kind)
+        if types.is_floating(kind) or types.is_decimal(kind):
+            if self.mapping.non_finite == "drop":
+                expr = pl.when(expr.is_finite()).then(expr)
+            else:
+                self._ok.append(expr.is_finite() | expr.is_null())
+        if _is_text(kind):
+            self._strings.append(f"p:{name}")
+        return expr.alias(f"p:{name}")
+
+    def _identity(self) -> list[pl.Expr]:
+        mapping = self.mapping
+        event = self._event().alias("i:event")
+        exprs = [event, self._time().alias("i:time")]
+        device = user = None
+        if isinstance(mapping.device_id, Column):
+            device = self._id(mapping.device_id, optional=True)
+            exprs.append(device.alias("i:$device_id"))
+        if isinstance(mapping.user_id, Column):
+            user = self._id(mapping.user_id, optional=True)
+            exprs.append(user.alias("i:$user_id"))
+        if isinstance(mapping.distinct_id, Column):
+            distinct = self._id(mapping.distinct_id, optional=False)
+        elif isinstance(mapping.distinct_id, Constant):
+            distinct = pl.lit(mapping.distinct_id.value)
+            self._ok.append(self._good_id(distinct))
+        else:
+            named = pl.format("$device:{}", device) if device is not None else pl.lit(None, pl.String)
+            distinct = named if user is None else pl.coalesce(user, named)
+            self._ok += [distinct.is_not_null(), self._good_id(distinct)]
+        exprs.append(distinct.alias("i:distinct_id"))
+        if mapping.ip is not None:
+            exprs.append(self._ip().alias("i:ip"))
+        if isinstance(mapping.insert_id, ColumnsId):
+            exprs.append(self._insert_id(mapping.insert_id.columns).alias("i:insert_id"))
+        return exprs
+
+    def _event(self) -> pl.Expr:
+        part = self.mapping.event
+        if isinstance(part, Constant):
+            expr = pl.lit(part.value)
+        else:
+            assert isinstance(part, Column)
+            expr = self._text_column(part)
+        size = expr.str.len_bytes()
+        self._ok.append((size > 0) & (size <= MAX_ID_BYTES))
+        return expr
+
+    def _id(self, part: Column, optional: bool) -> pl.Expr:
+        kind = self._types[part.name]
+        expr = convert(pl.col(part.name), kind)
+        if types.is_integer(kind):
+            expr = expr.cast(pl.String)
+        elif not _is_text(kind):
+            raise Unsupported(f"{part.name} is {kind}")
+        if part.if_null is not None:
+            expr = expr.fill_null(part.if_null)
+        good = self._good_id(expr)
+        self._ok.append(expr.is_null() | good if optional else good)
+        return expr
+
+    def _good_id(self, expr: pl.Expr) -> pl.Expr:
+        reserved = expr.str.to_lowercase().is_in(sorted(RESERVED_DISTINCT_IDS))
+        return ~reserved & (expr.str.len_bytes() <= MAX_ID_BYTES)
+
+    def _ip(self) -> pl.Expr:
+        part = self.mapping.ip
+        if isinstance(part, Constant):
+            return pl.lit(part.value)
+        assert isinstance(part, Column)
+        expr = self._text_column(part)
+        return pl.when(expr == "").then(pl.lit("0")).otherwise(expr.fill_null("0"))
+
+    def _text_column(self, part: Column) -> pl.Expr:
+        kind = self._types[part.name]
+        if not _is_text(kind):
+            raise Unsupported(f"{part.name} is {kind}")
+        expr = convert(pl.col(part.name), kind)
+        return expr if part.if_null is None else expr.fill_null(part.if_null)
+
+    def _insert_id(self, columns: Sequence[str]) -> pl.Expr:
+        values = {name: convert(pl.col(name), self._types[name]) for name in columns}
+        for name, value in values.items():
+            kind = self._types[name]
+            if types.is_floating(kind) or types.is_decimal(kind):
+                self._ok.append(value.is_finite() | value.is_null())
+        if len(columns) > 1:
+            self._ok.append(pl.any_horizontal([v.is_not_null() for v in values.values()]))
+            parts = [value.alias(name) for name, value in values.items()]
+            return _blake3(pl.struct(parts).struct.json_encode())
+        name = columns[0]
+        value, kind = values[name], self._types[name]
+        self._ok.append(value.is_not_null())
+        if types.is_integer(kind):
+            return value.cast(pl.String)
+        if not _yields_text(kind):
+            raise Unsupported(f"{name} is {kind}")
+        self._ok.append(value.str.len_bytes() > 0)
+        fitting = value.str.contains(f"^(?:{INSERT_ID.pattern})$") & ~value.str.contains(r"\n\z")
+        return pl.when(fitting).then(value).otherwise(_blake3(value))
+
+    def _time(self) -> pl.Expr:
+        part = self.mapping.time
+        assert isinstance(part, TimeColumn)
+        kind, expr = self._types[part.name], pl.col(part.name)
+        if types.is_timestamp(kind) or types.is_date(kind):
+            if types.is_date(kind):
+                expr = expr.cast(pl.Date).cast(pl.Datetime("us"))
+            if getattr(kind, "tz", None) is None and part.timezone not in ("UTC", "Etc/UTC"):
+                expr = expr.dt.replace_time_zone(
+                    part.timezone, ambiguous="earliest", non_existent="null"
+                )
+            self._time_raw, self._per_second = expr.dt.epoch("ms"), 1000
+            return self._time_raw
+        if types.is_integer(kind) and part.unit in PER_SECOND:
+            self._time_raw = expr.cast(pl.Int64, strict=False)
+            self._per_second = PER_SECOND[part.unit]
+            if part.unit == "s":
+                return self._time_raw * 1000
+            return self._time_raw // (self._per_second // 1000)
+        if types.is_floating(kind) and part.unit in PER_SECOND:
+            ms = expr.cast(pl.Float64) * (1000 / PER_SECOND[part.unit])
+            ms = pl.when(ms.is_finite() & (ms.abs() < 1e17)).then((ms + 0.5).floor())
+            self._time_raw, self._per_second = ms.cast(pl.Int64, strict=False), 1000
+            return self._time_raw
+        raise Unsupported(f"time is {kind}")
+
+    def _time_ok(self, now: int) -> pl.Expr:
+        # In the column's own unit, so that no product can overflow before it is checked.
+        low = -(-MIN_TIME_MS * self._per_second // 1000)
+        high = (now + MAX_FUTURE_MS) * self._per_second // 1000
+        return self._time_raw.is_between(low, high)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One property: an expression, JSON text, or (neither) absent."""
+
+    name: str
+    expr: pl.Expr | None
+    has_nulls: bool = False
+    literal: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        return self.expr is not None and not self.has_nulls
+
+    def named(self) -> pl.Expr:
+        assert self.expr is not None
+        return self.expr.alias(self.name)
+
+
+def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
+    """A column's values in the form that `values.py` decides, for Polars' JSON writer.
+
+    Raises:
+        Unsupported: for types that only the record encoder does.
+    """
+    if types.is_float16(kind) or types.is_float32(kind):
+        return expr.cast(pl.Float64)
+    if types.is_decimal(kind):
+        # Up to 15 digits the division is exact; beyond, only reading the text rounds right.
+        return (expr if kind.precision <= 15 else expr.cast(pl.String)).cast(pl.Float64)
+    if types.is_date(kind):
+        return expr.cast(pl.Date).dt.to_string("%Y-%m-%d")
+    if types.is_timestamp(kind):
+        return _timestamp_text(expr, kind)
+    if types.is_time(kind):
+        nanoseconds = expr.cast(pl.Int64)
+        text = expr.dt.to_string("%H:%M:%S")
+        return _with_fraction(text, nanoseconds % 1_000_000_000, "ns")
+    if types.is_duration(kind):
+        per_second = {"s": 1_000, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[kind.unit]
+        return expr.cast(pl.Int64) / per_second
+    if _is_binary(kind):
+        return expr.bin.encode("base64")
+    if types.is_dictionary(kind):
+        if not _is_text(kind.value_type):
+            raise Unsupported(str(kind))
+        return expr.cast(pl.String)
+    if _is_list(kind):
+        if types.is_fixed_size_list(kind):
+            expr = expr.arr.to_list()
+        if _is_native(kind.value_type):
+            return expr
+        return expr.list.eval(convert(pl.element(), kind.value_type))
+    if types.is_struct(kind):
+        if _is_native(kind):
+            return expr
+        fields = [convert(expr.struct.field(f.name), f.type).alias(f.name) for f in kind]
+        return pl.when(expr.is_not_null()).then(pl.struct(fields))
+    if _is_native(kind):
+        return expr
+    raise Unsupported(str(kind))
+
+
+def check_types(mapping: EventMapping, schema: pa.Schema) -> None:
+    """Refuses columns whose type can never serve as event, time or id.
+
+    Raises:
+        MappingError: names the column, its type and the mend.
+    """
+    time = mapping.time
+    assert isinstance(time, TimeColumn)
+    kind = _decoded(schema.field(time.name).type)
+    if types.is_integer(kind) or types.is_floating(kind):
+        if time.unit not in PER_SECOND:
+            raise MappingError(
+                f"The time column {time.name!r} is {kind}, a number, and the mapping does not say "
+                "of what. Set its unit: s, ms, us or ns."
+            )
+    elif _is_text(kind):
+        if time.unit != "iso8601":
+            raise MappingError(
+                f"The time column {time.name!r} is text. Set unit: iso8601 if it holds such, or "
+                "convert it."
+            )
+    elif not (types.is_timestamp(kind) or types.is_date(kind)):
+        raise MappingError(
+            f"The time column {time.name!r} is {kind}; it must be a timestamp, a date, a number "
+            "with a unit, or ISO 8601 text."
+        )
+    for part in ("event", "distinct_id", "device_id", "user_id", "ip"):
+        column = getattr(mapping, part)
+        if not isinstance(column, Column):
+            continue
+        kind = _decoded(schema.field(column.name).type)
+        if _is_text(kind) or (part not in ("event", "ip") and types.is_integer(kind)):
+            continue
+        also = "" if part in ("event", "ip") else " or integers"
+        raise MappingError(
+            f"The {part} column {column.name!r} is {kind}; it must be text{also}. Cast it where "
+            "the file is made."
+        )
+
+
+def rows_as_records(table: pa.Table, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Some rows as dicts, for the record encoder.
+
+    A value that Python has no form for (nanoseconds, bad UTF-8) stays an Arrow scalar.
+    """
+    chosen = table.take(pa.array(rows, pa.int64()))
+    columns = [(name, _values(chosen.column(i))) for i, name in enumerate(chosen.schema.names)]
+    for i in range(len(rows)):
+        yield {name: values[i] for name, values in columns}
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist(maps_as_pydicts="strict")
+    except (ValueError, OverflowError, KeyError, UnicodeDecodeError, pa.ArrowException):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        if types.is_nested(scalar.type):
+            return scalar.as_py(maps_as_pydicts="strict")
+        return scalar.as_py()
+    except (ValueError, OverflowError, KeyError, UnicodeDecodeError, pa.ArrowException):
+        return scalar
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The same table in types that Polars reads: UTC time zones, no exotic widths."""
+    columns = []
+    for column in table.columns:
+        kind = column.type
+        if types.is_dictionary(kind):
+            column = column.cast(kind.value_type)
+            kind = column.type
+        if types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
+            column = column.cast(pa.timestamp(kind.unit, "UTC"))
+        elif types.is_fixed_size_binary(kind):
+            column = column.cast(pa.binary())
+        elif types.is_float16(kind):
+            column = column.cast(pa.float32())
+        elif types.is_decimal(kind) and not types.is_decimal128(kind):
+            column = column.cast(pa.decimal128(min(kind.precision, 38), kind.scale))
+        columns.append(column)
+    return pa.table(columns, names=table.schema.names)
+
+
+def _fits(column: pa.ChunkedArray) -> bool:
+    """Whether the columnar way can be trusted with these values."""
+    try:
+        column.validate(full=True)  # among others: that text is UTF-8
+    except pa.ArrowInvalid:
+        return False
+    return all(_array_fits(chunk, top=True) for chunk in column.chunks)
+
+
+def _array_fits(array: pa.Array, top: bool = False) -> bool:
+    kind = array.type
+    if types.is_date(kind) or types.is_timestamp(kind):
+        width = pa.int32() if types.is_date32(kind) else pa.int64()
+        bounds = pc.min_max(array.view(width))
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        per_day = 1 if types.is_date32(kind) else 86_400 * PER_SECOND[getattr(kind, "unit", "ms")]
+        return low is None or (_MIN_DAY * per_day <= low and high < (_MAX_DAY + 1) * per_day)
+    if types.is_duration(kind):
+        bounds = pc.min_max(pc.abs(array.view(pa.int64())))
+        return bounds["max"].as_py() is None or abs(bounds["max"].as_py()) < 2**53
+    if not top and types.is_floating(kind):
+        return bool(pc.all(pc.is_finite(array), skip_nulls=True).as_py() in (True, None))
+    if _is_list(kind):
+        longest = pc.max(pc.list_value_length(array)).as_py()
+        return (longest or 0) <= MAX_LIST_ITEMS and _array_fits(array.flatten())
+    if types.is_struct(kind):
+        return all(_array_fits(child) for child in array.flatten())
+    return True
+
+
+def _only_leftover(rows: np.ndarray[Any, np.dtype[np.int64]]) -> EncodedTable:
+    none = np.zeros(0, dtype=np.int64)
+    return EncodedTable(memoryview(b""), np.zeros(1, dtype=np.int64), none, rows)
+
+
+def _is_native(kind: pa.DataType, depth: int = 1) -> bool:
+    """Whether Polars writes it as wanted without any conversion."""
+    if _is_list(kind) and not types.is_fixed_size_list(kind):
+        return _is_native(kind.value_type, depth)
+    if types.is_struct(kind):
+        _check_struct(kind, depth)
+        return all(_is_native(field.type, depth + 1) for field in kind)
+    return (
+        types.is_null(kind)
+        or types.is_boolean(kind)
+        or types.is_integer(kind)
+        or types.is_float64(kind)
+        or _is_utf8(kind)
+    )
+
+
+def _check_struct(kind: pa.StructType, depth: int) -> None:
+    names = [field.name for field in kind]
+    if depth >= MAX_DEPTH or len(names) > MAX_NESTED_KEYS or not names:
+        raise Unsupported("nested too deep, too wide, or without fields")
+    if len(set(names)) < len(names):
+        raise Unsupported("a struct with two fields of one name")
+    for field in kind:
+        inner = field.type
+        while _is_list(inner):
+            inner = inner.value_type
+        if types.is_struct(inner):
+            _check_struct(inner, depth + 1)
+
+
+def _is_utf8(kind: pa.DataType) -> bool:
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return _is_utf8(_decoded(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return (
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if types.is_dictionary(kind) else kind
+
+
+def _yields_text(kind: pa.DataType) -> bool:
+    return (
+        _is_text(kind)
+        or types.is_date(kind)
+        or types.is_timestamp(kind)
+        or types.is_time(kind)
+        or _is_binary(kind)
+    )
+
+
+def _timestamp_text(expr: pl.Expr, kind: pa.TimestampType) -> pl.Expr:
+    unit = "ms" if kind.unit == "s" else kind.unit  # Polars has no whole seconds
+    text = expr.dt.to_string("%Y-%m-%dT%H:%M:%S")
+    # Flooring, also before 1970: Polars' % has the sign of the divisor.
+    fraction = expr.dt.epoch(unit) % PER_SECOND[unit]
+    text = _with_fraction(text, fraction, unit)
+    return text if kind.tz is None else text + "Z"
+
+
+def _with_fraction(text: pl.Expr, fraction: pl.Expr, unit: str) -> pl.Expr:
+    """Adds ".ffffff" where there is a fraction, or nine digits where nanoseconds need them."""
+
+    def digits(value: pl.Expr, count: int) -> pl.Expr:
+        return text + "." + value.cast(pl.String).str.zfill(count)
+
+    if unit == "ms":
+        six = digits(fraction * 1000, 6)
+    elif unit == "us":
+        six = digits(fraction, 6)
+    else:
+        some = pl.when(fraction % 1000 == 0)
+        six = some.then(digits(fraction // 1000, 6)).otherwise(digits(fraction, 9))
+    return pl.when(fraction == 0).then(text).otherwise(six)
+
+
+def _inside(exprs: Sequence[pl.Expr]) -> pl.Expr:
+    """An object's JSON without its braces."""
+    text = pl.struct(list(exprs)).struct.json_encode()
+    return text.str.strip_prefix("{").str.strip_suffix("}")
+
+
+def _blake3(expr: pl.Expr) -> pl.Expr:
+    hashed: pl.Expr = plh.HExpr._from_pyexpr(expr._pyexpr).chash.blake3()
+    return hashed.str.head(CONTENT_HEX)
+
+
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()

@@ -1,0 +1,80 @@
+"""The sink's Beam metrics. Names are part of its interface.
+
+| name                         | counts                                                  |
+|------------------------------|---------------------------------------------------------|
+| records_read                 | records that came in                                    |
+| events_accepted              | events that Mixpanel holds, new or already there        |
+| records_failed               | failed records; and one counter each, failed_REASON     |
+| requests                     | requests made, retries included; and requests_STATUS    |
+| retries                      | requests beyond the first of a batch                    |
+| sent_bytes                   | bodies as sent                                          |
+| long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
+| cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
+| batch_events                 | distribution: events a request                          |
+| request_milliseconds         | distribution: from a batch's first request to its end   |
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+from apache_beam.metrics import Metrics
+
+from mixpanel_sink.results import FailedRecord, Receipt
+
+NAMESPACE = "mixpanel_sink"
+
+
+def count(name: str, amount: int = 1) -> None:
+    """Adds to a counter. Only on a thread that Beam runs."""
+    if amount:
+        Metrics.counter(NAMESPACE, name).inc(amount)
+
+
+def count_failed(record: FailedRecord) -> None:
+    """Enters a failed record."""
+    count("records_failed")
+    count(f"failed_{record.reason}")
+
+
+def count_receipt(receipt: Receipt) -> None:
+    """Enters a settled request."""
+    count("events_accepted", receipt.accepted)
+    count("retries", receipt.attempts - 1)
+    count("sent_bytes", receipt.sent_bytes)
+    Metrics.distribution(NAMESPACE, "batch_events").update(receipt.accepted + receipt.failed)
+    Metrics.distribution(NAMESPACE, "request_milliseconds").update(int(receipt.seconds * 1000))
+
+
+def count_requests(statuses: Mapping[str, int]) -> None:
+    """Enters requests by status."""
+    for status, number in statuses.items():
+        count("requests", number)
+        count(f"requests_{status}", number)
+
+
+class ThrottleCounter:
+    """Reports throttled time in whole seconds, carrying the fraction."""
+
+    def __init__(self) -> None:
+        self._fraction = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Takes seconds, counts the whole ones."""
+        self._fraction += seconds
+        whole = int(self._fraction)
+        if whole:
+            self._fraction -= whole
+            count("cumulativeThrottlingSeconds", whole)
+
+
+def read_counters(result: Any) -> dict[str, int]:
+    """All of the sink's counters of a finished pipeline, summed over its transforms."""
+    counters: collections.Counter[str] = collections.Counter()
+    for counter in result.metrics().query()["counters"]:
+        if counter.key.metric.namespace == NAMESPACE:
+            value = counter.committed if counter.committed is not None else counter.attempted
+            counters[counter.key.metric.name] += value or 0
+    return dict(counters)

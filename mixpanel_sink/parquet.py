@@ -1,0 +1,260 @@
+"""Reads Parquet as Arrow tables that know their file and row.
+
+Beam's own `ReadFromParquetBatched` does not say where a table comes from; position ids,
+file names in failed records, and slices of huge row groups need it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+
+from mixpanel_sink import metrics
+from mixpanel_sink.encode.ids import file_key
+from mixpanel_sink.errors import InputError
+from mixpanel_sink.origin import TableOrigin
+from mixpanel_sink.results import FailedRecord
+
+BATCH_ROWS = 50_000
+"""Rows of one table."""
+UNIT_ROWS = 200_000
+"""Small row groups are read together up to this many rows."""
+FAILED = "failed"
+_MAX_FOOTER = 512 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class FooterInfo:
+    """What a Parquet file's footer tells.
+
+    Attributes:
+        path: as matched.
+        key: stands for the file in position ids.
+        schema: Arrow's.
+        group_rows: rows of each row group.
+    """
+
+    path: str
+    key: str
+    schema: pa.Schema
+    group_rows: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Of the whole file."""
+        return sum(self.group_rows)
+
+
+class ReadUnit(NamedTuple):
+    """Neighbouring row groups of one file, read by one worker."""
+
+    path: str
+    key: str
+    first_group: int
+    groups: int
+    first_row: int
+
+
+class TablesResult(NamedTuple):
+    """Tables, and one failed record for each file that cannot be read to its end."""
+
+    tables: Any
+    failed: Any
+
+
+class ReadParquetTables(beam.PTransform):  # type: ignore[misc]
+    """Reads Parquet files as `pyarrow.Table`s of up to 50,000 rows, with their origin.
+
+    Args:
+        patterns: paths or globs, local or of any file system that Beam knows (gs://).
+        columns: the columns to read; None for all. Columns that a file does not have are
+            left out of its tables.
+
+    Returns:
+        TablesResult: tables and unreadable files.
+    """
+
+    def __init__(self, patterns: str | Sequence[str], columns: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self._columns = None if columns is None else list(columns)
+
+    def expand(self, pbegin: Any) -> TablesResult:
+        """Builds the flow: patterns, files, row groups, tables."""
+        listed = (
+            pbegin
+            | "Patterns" >> beam.Create(self._patterns)
+            | "Match" >> beam.FlatMap(match_files).with_output_types(str)
+            | "Spread files" >> beam.Reshuffle()
+            | "List row groups" >> beam.ParDo(_ListUnits()).with_outputs(FAILED, main="units")
+        )
+        units = listed.units
+        units.element_type = ReadUnit
+        read = (
+            units
+            | "Spread row groups" >> beam.Reshuffle()
+            | "Read" >> beam.ParDo(_ReadTables(self._columns)).with_outputs(FAILED, main="tables")
+        )
+        for failed in (listed[FAILED], read[FAILED]):
+            failed.element_type = FailedRecord
+        read.tables.element_type = pa.Table
+        failed = (listed[FAILED], read[FAILED]) | "Unreadable" >> beam.Flatten()
+        failed.element_type = FailedRecord
+        return TablesResult(read.tables, failed)
+
+
+def match_files(pattern: str) -> list[str]:
+    """The files of a pattern, sorted; local paths made absolute, so that ids are stable.
+
+    Raises:
+        InputError: if there are none, or the place cannot be listed.
+    """
+    if "://" not in pattern:
+        pattern = os.path.abspath(os.path.expanduser(pattern))
+    try:
+        found = FileSystems.match([pattern])[0].metadata_list
+    except Exception as error:  # each file system has errors of its own
+        raise InputError(
+            f"{pattern} cannot be listed ({_short(error)}). Check the path, its permissions and, "
+            "for cloud storage, the credentials."
+        ) from None
+    if not found:
+        raise InputError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
+    return sorted({metadata.path for metadata in found})
+
+
+def read_footer(path: str) -> FooterInfo:
+    """A file's schema, row groups and position key, without its data.
+
+    Raises:
+        InputError: if it cannot be read as Parquet.
+    """
+    try:
+        with _open(path) as file:
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            fingerprint = _footer_bytes(path, file, size)
+            file.seek(0)
+            with pq.ParquetFile(file) as parquet:
+                metadata = parquet.metadata
+                rows = tuple(
+                    metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)
+                )
+                return FooterInfo(path, file_key(path, fingerprint), parquet.schema_arrow, rows)
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+        raise InputError(
+            f"{path} cannot be read as Parquet ({_short(error)}). Check that it is whole and "
+            "readable."
+        ) from None
+
+
+def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Table]:
+    """The tables of a unit, in order, each with its origin. Memory: one batch, not the group."""
+    row = unit.first_row
+    with _open(unit.path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+        if columns is not None:
+            have = set(parquet.schema_arrow.names)
+            columns = [name for name in columns if name in have]
+        batches = parquet.iter_batches(
+            BATCH_ROWS,
+            row_groups=range(unit.first_group, unit.first_group + unit.groups),
+            columns=columns,
+        )
+        for batch in batches:
+            table = pa.Table.from_batches([batch])
+            yield TableOrigin(unit.path, unit.key, row).attach(table)
+            row += len(table)
+
+
+def units_of(footer: FooterInfo) -> Iterator[ReadUnit]:
+    """A file's row groups, small neighbours together."""
+    first, rows, start = 0, 0, 0
+    for number, count in enumerate(footer.group_rows):
+        rows += count
+        last = number == len(footer.group_rows) - 1
+        if last or rows + footer.group_rows[number + 1] > UNIT_ROWS:
+            if rows:
+                yield ReadUnit(footer.path, footer.key, first, number + 1 - first, start)
+            first, start, rows = number + 1, start + rows, 0
+
+
+class _ListUnits(beam.DoFn):  # type: ignore[misc]
+    def process(self, path: str) -> Iterator[Any]:
+        try:
+            footer = read_footer(path)
+        except InputError as error:
+            yield _unreadable(path, str(error))
+            return
+        metrics.count("files_read")
+        yield from units_of(footer)
+
+
+class _ReadTables(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, columns: Sequence[str] | None) -> None:
+        self._columns = columns
+
+    def process(self, unit: ReadUnit) -> Iterator[Any]:
+        tables = read_tables(unit, self._columns)
+        while True:
+            try:
+                table = next(tables, None)
+            except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+                if _passing(error):
+                    raise
+                message = (
+                    f"{unit.path} breaks off in row groups {unit.first_group} to "
+                    f"{unit.first_group + unit.groups - 1} ({_short(error)}). Their remaining rows "
+                    "were not read."
+                )
+                yield _unreadable(unit.path, message)
+                return
+            if table is None:
+                return
+            yield table
+
+
+def _unreadable(path: str, message: str) -> beam.pvalue.TaggedOutput:
+    metrics.count("files_unreadable")
+    failure = FailedRecord(reason="file_unreadable", message=message, file=path)
+    return beam.pvalue.TaggedOutput(FAILED, failure)
+
+
+def _open(path: str) -> Any:
+    return FileSystems.open(path) if "://" in path else open(path, "rb")
+
+
+def _footer_bytes(path: str, file: Any, size: int) -> bytes:
+    if size < 12:
+        raise InputError(
+            f"{path} is empty or no Parquet file ({size} bytes). Check how it was made."
+        )
+    file.seek(size - 8)
+    end = file.read(8)
+    length = struct.unpack("<I", end[:4])[0]
+    if end[4:] != b"PAR1" or length > min(size - 8, _MAX_FOOTER):
+        raise InputError(
+            f"{path} is no Parquet file, or not whole: its end is not Parquet's. "
+            "Check that its upload was finished."
+        )
+    file.seek(size - 8 - length)
+    return size.to_bytes(8, "big") + bytes(file.read(length))
+
+
+def _passing(error: Exception) -> bool:
+    """Whether a retry of the bundle may help: the network's fault, not the file's."""
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:160] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Runnable example pipelines, also the launchers of the Flex Templates."""

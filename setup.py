@@ -1,0 +1,58 @@
+"""Packaging. A setup.py, because Beam's --setup_file stages one to remote workers."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/__init__.py").read_text(), re.MULTILINE
+)[1]
+
+EMULATOR = ["starlette>=1.0", "uvicorn>=0.54", "httptools>=0.6", "typer>=0.29", "rich>=15"]
+DEV = [
+    *EMULATOR,
+    "gcp-storage-emulator>=2026.7",
+    "hypothesis>=6.170",
+    "mypy>=2.4",
+    "pytest>=9",
+    "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
+    "ruff>=0.17",
+    "types-PyYAML",
+    "types-requests",
+]
+
+setup(
+    name="mixpanel-sink",
+    version=VERSION,
+    description="An Apache Beam sink for Mixpanel: every event lands once, within the quota.",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["mixpanel_sink*", "pipelines*"]),
+    package_data={"mixpanel_sink": ["py.typed"]},
+    install_requires=[
+        "apache-beam[gcp]>=2.77",
+        "blake3>=1.0",
+        "google-cloud-storage>=3",
+        "isal>=1.9",
+        "numpy>=2",
+        "orjson>=3.11",
+        "polars>=2.1",
+        "polars-hash>=0.9",
+        "pyarrow>=20",
+        "PyYAML>=6",
+        "requests>=2.32",
+        "tzdata",
+    ],
+    extras_require={"emulator": EMULATOR, "dev": DEV},
+    entry_points={"console_scripts": ["mixpanel-sink = mixpanel_sink.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Typing :: Typed",
+    ],
+)
