@@ -27,7 +27,7 @@ class Totals(NamedTuple):
         return self.read == self.accepted + self.failed
 
 
-class CheckAccounting(beam.PTransform):  # type: ignore[misc]
+class CheckAccounting(beam.PTransform):
     """Adds up a bounded write on the runner, and fails the job if the books do not balance.
 
     Args:

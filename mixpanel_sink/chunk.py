@@ -222,7 +222,9 @@ class ChunkBuilder:
         return chunk
 
 
-def merge(chunks: Iterable[EventChunk], limits: Limits) -> tuple[list[EventChunk], list[EventChunk]]:
+def merge(
+    chunks: Iterable[EventChunk], limits: Limits
+) -> tuple[list[EventChunk], list[EventChunk]]:
     """Fills requests from partial chunks.
 
     Returns:

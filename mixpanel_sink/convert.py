@@ -87,9 +87,7 @@ class ConvertToChunks(beam.DoFn):
         self._read = 0
         self._long_strings = 0
 
-    def process(
-        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
-    ) -> Iterator[Any]:
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterator[Any]:
         """One record or table."""
         windows = self._codec.encode(windowed.windows)
         origin = Run(1, windowed.timestamp.micros, windows)

@@ -167,7 +167,11 @@ class Lane:
             now = self._clock()
             self._forget(now)
             mine = [[*w.entries(now), *_open(w, now)] for w in self._windows]
-            state = {"v": 1, "paused": self._paused_until, "by": {_PROCESS: mine, **self._elsewhere}}
+            state = {
+                "v": 1,
+                "paused": self._paused_until,
+                "by": {_PROCESS: mine, **self._elsewhere},
+            }
             return orjson.dumps(state)
 
     def merge(self, snapshot: bytes | None) -> None:

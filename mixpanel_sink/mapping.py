@@ -206,7 +206,9 @@ class EventMapping:
             MappingError: names the key that is unknown or wrong.
         """
         if not isinstance(settings, dict):
-            raise MappingError("A mapping is a list of keys and values, such as 'time: created_at'.")
+            raise MappingError(
+                "A mapping is a list of keys and values, such as 'time: created_at'."
+            )
         known = [field.name for field in dataclasses.fields(cls)]
         for key in settings:
             if key not in known:
@@ -358,7 +360,9 @@ def _part(key: str, value: Any) -> Any:
                         f"{key} has an unknown setting {name!r}.{_near(name, allowed)}"
                     )
             return make(value[kind], **rest)
-    raise MappingError(f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}.")
+    raise MappingError(
+        f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}."
+    )
 
 
 def _check_types(mapping: EventMapping) -> None:

@@ -70,7 +70,7 @@ class TablesResult(NamedTuple):
     failed: Any
 
 
-class ReadParquetTables(beam.PTransform):  # type: ignore[misc]
+class ReadParquetTables(beam.PTransform):
     """Reads Parquet files as `pyarrow.Table`s of up to 50,000 rows, with their origin.
 
     Args:
@@ -145,9 +145,7 @@ def read_footer(path: str) -> FooterInfo:
             file.seek(0)
             with pq.ParquetFile(file) as parquet:
                 metadata = parquet.metadata
-                rows = tuple(
-                    metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)
-                )
+                rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
                 return FooterInfo(path, file_key(path, fingerprint), parquet.schema_arrow, rows)
     except InputError:
         raise
@@ -188,7 +186,7 @@ def units_of(footer: FooterInfo) -> Iterator[ReadUnit]:
             first, start, rows = number + 1, start + rows, 0
 
 
-class _ListUnits(beam.DoFn):  # type: ignore[misc]
+class _ListUnits(beam.DoFn):
     def process(self, path: str) -> Iterator[Any]:
         try:
             footer = read_footer(path)
@@ -199,7 +197,7 @@ class _ListUnits(beam.DoFn):  # type: ignore[misc]
         yield from units_of(footer)
 
 
-class _ReadTables(beam.DoFn):  # type: ignore[misc]
+class _ReadTables(beam.DoFn):
     def __init__(self, columns: Sequence[str] | None) -> None:
         self._columns = columns
 

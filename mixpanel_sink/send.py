@@ -130,9 +130,7 @@ class SendChunks(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         """Waits for every request of the bundle."""
         while self._pending:
-            concurrent.futures.wait(
-                self._pending, 5.0, concurrent.futures.FIRST_COMPLETED
-            )
+            concurrent.futures.wait(self._pending, 5.0, concurrent.futures.FIRST_COMPLETED)
             self._report_throttling()
             yield from self._harvest()
         self._report_throttling()

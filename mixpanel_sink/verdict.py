@@ -132,9 +132,7 @@ def judge(
     )
 
 
-def _judge_200(
-    body: Any, said: str, sent: int, destination: Destination, kind: str
-) -> Verdict:
+def _judge_200(body: Any, said: str, sent: int, destination: Destination, kind: str) -> Verdict:
     if body in (1, "1"):
         return Settled()
     if not isinstance(body, dict):

@@ -221,7 +221,9 @@ def _mapping(path: str) -> EventMapping:
                 text = local.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise SettingError(f"The mapping {path} cannot be read ({reason}). Check --mapping.") from None
+        raise SettingError(
+            f"The mapping {path} cannot be read ({reason}). Check --mapping."
+        ) from None
     mapping = EventMapping.from_yaml(text)
     if mapping.insert_id is None:
         # Real tables hold rows that are equal and yet two events.
@@ -257,10 +259,11 @@ def _check_files(mapping: EventMapping, files: Sequence[str]) -> list[FooterInfo
 def _write_failed(result: WriteResult, unreadable: Any, prefix: str | None) -> None:
     failed = (result.failed, unreadable) | "All failures" >> beam.Flatten()
     if prefix:
-        failed | "As JSON" >> beam.Map(FailedRecord.to_json).with_output_types(
-            str
-        ) | "Write failed" >> beam.io.WriteToText(
-            prefix, file_name_suffix=".jsonl", skip_if_empty=True
+        (
+            failed
+            | "As JSON" >> beam.Map(FailedRecord.to_json).with_output_types(str)
+            | "Write failed"
+            >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", skip_if_empty=True)
         )
 
 

@@ -16,7 +16,9 @@ _KNOWN = "|".join(
     for name, value in vars(errors).items()
     if isinstance(value, type) and issubclass(value, errors.MixpanelSinkError)
 )
-_RAISED = re.compile(rf"(?:mixpanel_sink\.errors\.)?(?:{_KNOWN}): (.+?)(?: \[while running|$)", re.M)
+_RAISED = re.compile(
+    rf"(?:mixpanel_sink\.errors\.)?(?:{_KNOWN}): (.+?)(?: \[while running|$)", re.M
+)
 
 
 def job_error(error: BaseException) -> str | None:
@@ -67,7 +69,8 @@ def print_accounting(counters: Mapping[str, int], options: Any) -> bool:
         lines.append(("strings over 255 bytes", f"{_count(long)}  (Mixpanel cuts them)"))
     print("\nAccounting")
     for name, value in lines:
-        print(f"  {name:<24}{value:>14}" if " " not in value else f"  {name:<24}{value:>14}")
+        number, _, remark = value.partition("  ")
+        print(f"  {name:<24}{number:>12}  {remark}".rstrip())
     sign = "=" if balanced else "is not"
     print(f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed")
     if failed and own.failed_output:

@@ -139,8 +139,9 @@ class ColumnarEncoder:
         rows = np.arange(start, start + len(frame), dtype=np.int64)
         if plan.uses_position(file_key):
             frame = frame.with_columns(
-                pl.format("{}-{}", pl.lit(file_key), pl.int_range(pl.len()) + (first_row + start))
-                .alias("i:insert_id")
+                pl.format(
+                    "{}-{}", pl.lit(file_key), pl.int_range(pl.len()) + (first_row + start)
+                ).alias("i:insert_id")
             )
         leftover = rows[:0]
         ok = frame.get_column("ok")
@@ -210,9 +211,7 @@ class _Plan:
             if schema.names.count(name) != 1:
                 raise Unsupported(name)
         self.content_id = mapping.insert_id is None or isinstance(mapping.insert_id, ContentId)
-        self.needs_position = not (
-            self.content_id or isinstance(mapping.insert_id, ColumnsId)
-        )
+        self.needs_position = not (self.content_id or isinstance(mapping.insert_id, ColumnsId))
         self._types = {name: schema.field(name).type for name in self.columns}
         if not self.columns:
             raise Unsupported("no columns")  # a frame without columns has no rows
@@ -243,10 +242,14 @@ class _Plan:
         """Converts the columns and finds the rows that are surely all right."""
         frame: Any = pl.from_arrow(table, rechunk=False)
         ok = [*self._ok, self._time_ok(now)]
-        return frame.lazy().select(  # type: ignore[no-any-return]
-            *self._exprs,
-            pl.all_horizontal([expr.fill_null(False) for expr in ok]).alias("ok"),
-        ).collect()
+        return (
+            frame.lazy()
+            .select(  # type: ignore[no-any-return]
+                *self._exprs,
+                pl.all_horizontal([expr.fill_null(False) for expr in ok]).alias("ok"),
+            )
+            .collect()
+        )
 
     def count_long(self, frame: pl.DataFrame) -> int:
         """Text values that Mixpanel will cut."""
@@ -341,7 +344,9 @@ class _Plan:
             distinct = pl.lit(mapping.distinct_id.value)
             self._ok.append(self._good_id(distinct))
         else:
-            named = pl.format("$device:{}", device) if device is not None else pl.lit(None, pl.String)
+            named = (
+                pl.format("$device:{}", device) if device is not None else pl.lit(None, pl.String)
+            )
             distinct = named if user is None else pl.coalesce(user, named)
             self._ok += [distinct.is_not_null(), self._good_id(distinct)]
         exprs.append(distinct.alias("i:distinct_id"))

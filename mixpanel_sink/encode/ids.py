@@ -35,7 +35,9 @@ def file_key(path: str, fingerprint: bytes) -> str:
         fingerprint: of its content, so that another file under the same path gets ids
             of its own. (For Parquet: the footer.)
     """
-    return blake3(path.encode("utf-8", "surrogatepass") + b"\0" + fingerprint).hexdigest()[:FILE_HEX]
+    return blake3(path.encode("utf-8", "surrogatepass") + b"\0" + fingerprint).hexdigest()[
+        :FILE_HEX
+    ]
 
 
 def position_id(key: str, row: int) -> str:

@@ -155,9 +155,9 @@ class RecordEncoder:
         for name, column in plan:
             value = record[column]
             kind = type(value)
-            if kind is not str and kind is not int and kind is not bool and value is not None:
-                value = to_json(value, name, drop)
-            elif kind is int and not -(2**63) <= value < 2**64:
+            if (kind is not str and kind is not int and kind is not bool and value is not None) or (
+                kind is int and not -(2**63) <= value < 2**64
+            ):
                 value = to_json(value, name, drop)
             if value is None and drop_nulls:
                 continue
@@ -202,9 +202,7 @@ class RecordEncoder:
             "distinct_id",
         )
 
-    def _id(
-        self, record: Mapping[Any, Any], part: Any, what: str, optional: bool
-    ) -> str | None:
+    def _id(self, record: Mapping[Any, Any], part: Any, what: str, optional: bool) -> str | None:
         if optional and record.get(part.name, None) is None and part.if_null is None:
             if part.name not in record:
                 self._required(record, part, what)
@@ -249,7 +247,9 @@ class RecordEncoder:
         """The id, or None for one from the content."""
         rule = self._mapping.insert_id
         if isinstance(rule, ColumnsId):
-            values = [self._required(record, Column(c), "insert_id", null=None) for c in rule.columns]
+            values = [
+                self._required(record, Column(c), "insert_id", null=None) for c in rule.columns
+            ]
             if all(value is None for value in values):
                 raise RecordError(
                     "insert_id_null",
@@ -261,7 +261,9 @@ class RecordEncoder:
                 text = id_text(values[0], rule.columns[0])
                 if not text:
                     raise RecordError(
-                        "insert_id_null", f"insert_id ({rule.columns[0]}) is empty.", rule.columns[0]
+                        "insert_id_null",
+                        f"insert_id ({rule.columns[0]}) is empty.",
+                        rule.columns[0],
                     )
                 _check_text(text, rule.columns[0])
                 return fitting_id(text)
@@ -282,9 +284,7 @@ class RecordEncoder:
         assert rule is None or isinstance(rule, PositionId)
         return position_id(source.key, source.row)
 
-    def _required(
-        self, record: Mapping[Any, Any], part: Any, what: str, null: Any = ...
-    ) -> Any:
+    def _required(self, record: Mapping[Any, Any], part: Any, what: str, null: Any = ...) -> Any:
         """A mapped column's value; a null fails unless the mapping or `null` says what to use."""
         value = record.get(part.name, ...)
         if value is ...:
@@ -382,7 +382,9 @@ class EventChecker:
             raise RecordError("time_null", "The event has no time.", "time")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecordError(
-                "time_wrong_type", "time must be a number: seconds or milliseconds since 1970.", "time"
+                "time_wrong_type",
+                "time must be a number: seconds or milliseconds since 1970.",
+                "time",
             )
         now = self._clock()
         if value == value and abs(value) < 1e15:

@@ -55,9 +55,14 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
         return int(value.micros // 1000)
     if hasattr(value, "as_py") and getattr(value, "value", None) is not None:  # Arrow, nanoseconds
-        return int(value.value // 1_000_000) if value.type.tz else _wall_ms(
-            datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=value.value // 1000),
-            column,
+        return (
+            int(value.value // 1_000_000)
+            if value.type.tz
+            else _wall_ms(
+                datetime.datetime(1970, 1, 1)
+                + datetime.timedelta(microseconds=value.value // 1000),
+                column,
+            )
         )
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:

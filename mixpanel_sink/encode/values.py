@@ -105,9 +105,7 @@ def _object(value: Mapping[Any, Any], field: str, drop_non_finite: bool, depth: 
     for key, item in value.items():
         name = key if type(key) is str else _key(key, field)
         if name in result:
-            raise RecordError(
-                "duplicate_property", f"{field} holds the key {name!r} twice.", field
-            )
+            raise RecordError("duplicate_property", f"{field} holds the key {name!r} twice.", field)
         result[name] = to_json(item, field, drop_non_finite, depth + 1)
     return result
 

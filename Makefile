@@ -1,0 +1,50 @@
+# The commands that people and CI run. PYTHON picks the interpreter, VENV its place.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+VEGA = 3.2.1
+
+.PHONY: help install demo flights test lint format clean
+
+help:
+	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
+	@echo "make test     lint, types and all tests"
+	@echo "make flights  3,000,000 real events, sent twice, stored once"
+	@echo "make lint     ruff and mypy"
+	@echo "make install  the virtual environment in $(VENV)"
+
+install: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m pipelines.demo
+
+data/flights-3m.parquet:
+	mkdir -p data
+	cd data && npm pack --silent vega-datasets@$(VEGA)
+	tar -xzf data/vega-datasets-$(VEGA).tgz -C data --strip-components=2 package/data/flights-3m.parquet
+	rm data/vega-datasets-$(VEGA).tgz
+
+flights: $(STAMP) data/flights-3m.parquet
+	$(BIN)/python -m pipelines.flights data/flights-3m.parquet
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) data demo-output build dist *.egg-info

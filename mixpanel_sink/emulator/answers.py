@@ -1,0 +1,94 @@
+"""Answers in the two documented shapes: the product page's and the API reference's.
+
+Page: ``{"status": 1, "error": null}`` or ``{"status": 0, "error": "..."}``. Reference:
+``{"code": 200, "num_records_imported": N, "status": "OK"}`` or ``{"code": ..., "error": ...}``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.emulator.settings import Settings, Variant
+
+SOME_FAILED = "some data points in the request failed validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer that is ready to send."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The whole request is refused, with this HTTP status and text."""
+
+    def __init__(self, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.headers = headers or {}
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    """Any JSON value as an answer."""
+    return Answer(status, orjson.dumps(value))
+
+
+def imported(variant: Variant, count: int) -> Answer:
+    """Every record of an /import request was taken."""
+    if variant == "page":
+        return json_answer({"status": 1, "error": None})
+    return json_answer({"code": 200, "num_records_imported": count, "status": "OK"})
+
+
+def refused(variant: Variant, refusal: Refused) -> Answer:
+    """The whole request is refused."""
+    status = refusal.status
+    if variant == "page":
+        content: dict[str, Any] = {"status": 0, "error": refusal.error}
+    else:
+        phrase = HTTPStatus(status).phrase
+        content = {"code": status, "error": refusal.error, "status": phrase}
+    return Answer(status, orjson.dumps(content), headers=refusal.headers)
+
+
+def partly_failed(
+    settings: Settings, records: Sequence[Any], count: int, error: str = SOME_FAILED
+) -> Answer:
+    """Some records of a strict /import request failed; `count` were imported."""
+    if settings.variant == "page":
+        content: dict[str, Any] = {"status": 0, "error": error}
+    else:
+        content = {"code": 400, "error": error, "status": "Bad Request"}
+    content["failed_records"] = records
+    content["num_records_imported"] = count
+    return json_answer(content, 400)
+
+
+def failed_record(
+    settings: Settings, index: int, insert_id: object, field_name: str, message: str
+) -> Any:
+    """One entry of ``failed_records``; under two spellings of the id, as documents differ."""
+    if settings.failed_records_as == "strings":
+        return f"record {index}: {field_name}: {message}"
+    return {
+        "index": index,
+        "insert_id": insert_id,
+        "$insert_id": insert_id,
+        "field": field_name,
+        "message": message,
+    }
+
+
+def tracked(as_json: bool, error: str | None) -> Answer:
+    """The answer of /track, /engage and /groups: JSON or a bare ``1`` or ``0``."""
+    if as_json:
+        return json_answer({"status": 0 if error else 1, "error": error})
+    return Answer(200, b"0" if error else b"1", content_type="text/plain")

@@ -1,0 +1,132 @@
+"""From the bytes of a request to the objects in it: gzip, JSON, NDJSON and form fields."""
+
+import base64
+import binascii
+import zlib
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from mixpanel_sink.emulator.answers import Refused
+
+_GZIP = 16 + zlib.MAX_WBITS
+_SLICE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The objects of a request, each beside its own JSON text (empty: nested absurdly deep)."""
+
+    objects: list[Any]
+    texts: list[bytes]
+
+
+def too_large(limit: int) -> Refused:
+    """The refusal of a body of more than `limit` bytes."""
+    return Refused(413, f"request exceeds max limit of {limit} bytes")
+
+
+def decode(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding (gzip, also of several members, or identity).
+
+    Raises:
+        Refused: 413 beyond `limit` bytes, 400 for broken gzip, 415 for another encoding.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise Refused(415, f"Content-Encoding {encoding!r} is not supported: use gzip or none")
+    try:
+        return _gunzip(body, limit)
+    except zlib.error as error:
+        raise Refused(400, f"the body is not valid gzip: {error}") from None
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    inflate = zlib.decompressobj(_GZIP)
+    view = memoryview(body)
+    # In slices: what a member leaves over is copied, which for many members must stay small.
+    for start in range(0, len(body), _SLICE):
+        data: Any = view[start : start + _SLICE]
+        while data:
+            if inflate.eof:
+                inflate = zlib.decompressobj(_GZIP)
+            part = inflate.decompress(data, limit + 1 - size)
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            data = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+    if not inflate.eof:
+        raise zlib.error("the stream ends early")
+    return b"".join(parts)
+
+
+def parse(body: bytes, content_type: str) -> Batch:
+    """The objects in a decoded body.
+
+    NDJSON: one a line. A form: its field ``data``, as JSON or base64 of JSON. Anything else is
+    read as JSON: an array, or a single object.
+
+    Raises:
+        Refused: 400 for malformed JSON, an empty batch or a form without ``data``.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
+            texts = [line for line in body.split(b"\n") if line and not line.isspace()]
+            loads = orjson.loads
+            return _filled(Batch([loads(text) for text in texts], texts))
+        if kind == "application/x-www-form-urlencoded":
+            body = _form_data(body)
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, f"the body is not valid JSON: {error}") from None
+    objects = value if isinstance(value, list) else [value]
+    return _filled(Batch(objects, [_text(item) for item in objects]))
+
+
+def _text(item: Any) -> bytes:
+    try:
+        return orjson.dumps(item)
+    except orjson.JSONEncodeError:
+        # orjson reads 1024 levels and writes 254. No rule allows such nesting, so the text is
+        # not needed: the record fails.
+        return b""
+
+
+def form_fields(body: bytes, content_type: str) -> dict[str, str]:
+    """The fields of a form body, besides ``data``; nothing for any other content type."""
+    if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        return {}
+    fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+    return {name: values[0] for name, values in fields.items() if name != "data"}
+
+
+def _form_data(body: bytes) -> bytes:
+    # curl --data sends JSON under the form content type when nobody names another.
+    if body.lstrip()[:1] in (b"[", b"{"):
+        return body
+    values = parse_qs(body.decode(errors="replace")).get("data")
+    if not values:
+        raise Refused(400, "the form has no field 'data'")
+    text = values[0]
+    if text.lstrip()[:1] in ("[", "{"):
+        return text.encode()
+    try:
+        return base64.b64decode(text.replace(" ", "+"), validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(400, "the form field 'data' is neither JSON nor base64") from None
+
+
+def _filled(batch: Batch) -> Batch:
+    if not batch.objects:
+        raise Refused(400, "the request holds no records")
+    return batch

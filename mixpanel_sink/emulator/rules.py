@@ -1,0 +1,199 @@
+"""What Mixpanel asks of one event.
+
+Nesting depth counts keys: a property has depth 1, a key of an object in it depth 2, and depth 3
+is the deepest that is taken. So ``{"a": {"b": {"c": 1}}}`` as properties is valid and
+``{"a": {"b": {"c": {"d": 1}}}}`` is not. Objects in a list are as deep as the list's key; a list
+directly in a list is one deeper.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+MAX_STRING_BYTES = 255
+MAX_KEYS = 254
+MAX_LIST = 254
+MAX_DEPTH = 3
+EARLIEST = 31_536_000
+"""1971-01-01 in seconds since the epoch."""
+LEEWAY = 3600.0
+"""How far in the future a time may lie, in seconds."""
+# Above any valid time in seconds and below any valid one in milliseconds.
+_MILLISECONDS_FROM = 31_000_000_000
+
+RESERVED_DISTINCT_IDS = frozenset(
+    (
+        *("anonymous", "nil", "none", "null", "undefined", "unknown", "0", "-1", "true", "false"),
+        *("[]", "{}", "<nil>", "n/a", "na", "anon", "00000000-0000-0000-0000-000000000000"),
+    )
+)
+_insert_id = re.compile(r"[A-Za-z0-9-]{1,36}\Z").match
+
+
+class Problem(NamedTuple):
+    """Why an event is refused: the field, and a message in Mixpanel's manner."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What differs between endpoints and variants; sizes in bytes, times in epoch seconds."""
+
+    now: float
+    max_event_bytes: int
+    needs_time: bool = True
+    needs_distinct_id: bool = True
+    needs_insert_id: bool = True
+    oldest: float = EARLIEST
+
+
+def epoch_ms(time: float) -> int:
+    """A valid time, given in seconds or milliseconds, in milliseconds."""
+    return int(time if time >= _MILLISECONDS_FROM else time * 1000)
+
+
+def check(event: Any, size: int, rules: Rules) -> Problem | int:
+    """The first rule that the event breaks, or the number of its strings that are too long.
+
+    `size` is the event's JSON in bytes. Strings that are too long break no rule: Mixpanel cuts
+    them (see `shorten`).
+    """
+    if type(event) is not dict:
+        return Problem("", "must be a JSON object")
+    name = event.get("event")
+    if type(name) is not str or not name:
+        return Problem("event", "'event' is invalid: must be a non-empty string")
+    if len(name) > 63 and _too_long(name):
+        return Problem("event", f"'event' is invalid: longer than {MAX_STRING_BYTES} bytes")
+    properties = event.get("properties")
+    if type(properties) is not dict:
+        return Problem("properties", "'properties' is invalid: must be an object")
+    if size > rules.max_event_bytes:
+        limit = rules.max_event_bytes
+        return Problem("properties", f"event of {size} bytes exceeds max limit of {limit} bytes")
+    return (
+        _check_time(properties, rules)
+        or _check_distinct_id(properties, rules)
+        or _check_insert_id(properties, rules)
+        or _look_into(properties)
+    )
+
+
+def _check_time(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
+    time = properties.get("time")
+    if time is None and not rules.needs_time:
+        return None
+    if type(time) is not int and type(time) is not float:
+        state = "required" if "time" not in properties else "invalid"
+        return Problem(
+            "properties.time",
+            f"'properties.time' is {state}: must be specified as seconds or milliseconds since "
+            "epoch, as a number",
+        )
+    seconds = time / 1000 if time >= _MILLISECONDS_FROM else time
+    if rules.oldest <= seconds <= rules.now + LEEWAY and seconds >= EARLIEST:
+        return None
+    if EARLIEST <= seconds < rules.oldest:
+        days = round((rules.now - rules.oldest) / 86400)
+        why = f"older than {days} days, use /import instead"
+    else:
+        why = "must lie between 1971-01-01 and one hour from now"
+    return Problem("properties.time", f"'properties.time' is invalid: {why}")
+
+
+def _check_distinct_id(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
+    distinct_id = properties.get("distinct_id")
+    if type(distinct_id) is str:
+        if distinct_id.lower() not in RESERVED_DISTINCT_IDS:
+            return None
+        message = f"'properties.distinct_id' is invalid: {distinct_id!r} is not allowed as an id"
+    elif "distinct_id" not in properties:
+        if not rules.needs_distinct_id:
+            return None
+        message = "'properties.distinct_id' is required"
+    else:
+        message = "'properties.distinct_id' is invalid: must be a string"
+    return Problem("properties.distinct_id", message)
+
+
+def _check_insert_id(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
+    insert_id = properties.get("$insert_id")
+    if type(insert_id) is str and _insert_id(insert_id):
+        return None
+    if "$insert_id" not in properties:
+        if not rules.needs_insert_id:
+            return None
+        message = "'properties.$insert_id' is required"
+    else:
+        message = (
+            "'properties.$insert_id' is invalid: must be 1 to 36 characters of A-Z, a-z, 0-9 and -"
+        )
+    return Problem("properties.$insert_id", message)
+
+
+def _look_into(properties: Mapping[str, Any]) -> Problem | int:
+    """Counts, lists and nesting of the properties, in one pass over the values."""
+    if len(properties) > MAX_KEYS:
+        return Problem("properties", "'properties' is invalid: must have fewer than 255 keys")
+    too_long = 0
+    for key, value in properties.items():
+        kind = type(value)
+        if kind is str:
+            if len(value) > 63 and _too_long(value):
+                too_long += 1
+        elif kind is dict or kind is list:
+            found = _look_deeper(value, 1)
+            if type(found) is str:
+                return Problem(f"properties.{key}", f"'properties.{key}' is invalid: {found}")
+            assert type(found) is int
+            too_long += found
+    return too_long
+
+
+def _look_deeper(value: Any, depth: int) -> str | int:
+    kind = type(value)
+    if kind is str:
+        return int(_too_long(value))
+    if kind is dict:
+        if depth >= MAX_DEPTH and value:
+            return f"nested deeper than {MAX_DEPTH}"
+        if len(value) > MAX_KEYS:
+            return "objects must have fewer than 255 keys"
+        children = value.values()
+    elif kind is list:
+        if len(value) > MAX_LIST:
+            return "lists must have fewer than 255 elements"
+        children = value
+    else:
+        return 0
+    too_long = 0
+    for child in children:
+        deeper = kind is dict or type(child) is list
+        if depth + deeper > MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH}"
+        found = _look_deeper(child, depth + deeper)
+        if type(found) is str:
+            return found
+        assert type(found) is int
+        too_long += found
+    return too_long
+
+
+def _too_long(text: str) -> bool:
+    return len(text) > MAX_STRING_BYTES or (
+        not text.isascii() and len(text.encode()) > MAX_STRING_BYTES
+    )
+
+
+def shorten(value: Any) -> Any:
+    """The value with every string in it cut to 255 bytes of UTF-8, at a character's end."""
+    if type(value) is str:
+        return value.encode()[:MAX_STRING_BYTES].decode(errors="ignore")
+    if type(value) is list:
+        return [shorten(item) for item in value]
+    if type(value) is dict:
+        return {key: shorten(item) for key, item in value.items()}
+    return value
