@@ -1,0 +1,253 @@
+"""Every kind of fault, and how plans are read and used up."""
+
+import json
+import time
+from email.utils import parsedate_to_datetime
+
+import pytest
+import requests
+
+from mixpanel_sink.emulator.faults import Fault, FaultPlan
+
+
+def _distinct(api) -> int:
+    return api.emulator.stats()["events_distinct"]
+
+
+def _retry(api, event) -> None:
+    """The retry lands, and the event is there once."""
+    assert api.send([event]).status_code == 200
+    assert _distinct(api) == 1
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_status(api, stored: bool) -> None:
+    fault = {"kind": "status", "status": 503, "headers": {"Retry-After": "9"}, "body": {"a": 1}}
+    api.emulator.faults([{**fault, "stored": stored}])
+    event = api.event()
+    answer = api.send([event])
+    assert (answer.status_code, answer.json()) == (503, {"a": 1})
+    assert answer.headers["Retry-After"] == "9"
+    assert _distinct(api) == int(stored)
+    row = api.emulator.requests()[-1]
+    assert (row["status"], row["fault"], row["stored"]) == (503, "status", int(stored))
+    _retry(api, event)
+
+
+def test_rate_limit(api) -> None:
+    api.emulator.settings(quota="3/hour")
+    api.emulator.faults(
+        [
+            {"kind": "rate_limit", "retry_after": "soon, really"},
+            {"kind": "rate_limit"},
+            {"kind": "rate_limit", "retry_after_date": 30},
+        ]
+    )
+    first, second, third = (api.send([api.event()]) for _ in range(3))
+    assert {a.status_code for a in (first, second, third)} == {429}
+    assert first.headers["Retry-After"] == "soon, really"
+    assert "Retry-After" not in second.headers
+    date = parsedate_to_datetime(third.headers["Retry-After"])
+    assert 20 < date.timestamp() - time.time() < 40
+    # They were stamped: the quota is used up.
+    assert int(api.send([api.event()]).headers["Retry-After"]) > 3000
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_reset(api, stored: bool) -> None:
+    api.emulator.faults([{"kind": "reset", "stored": stored}])
+    event = api.event()
+    with pytest.raises(requests.ConnectionError):
+        api.send([event])
+    assert _distinct(api) == int(stored)
+    assert api.emulator.requests()[-1]["status"] is None
+    assert api.emulator.stats()["requests_by_endpoint"]["/import"] == {"cut": 1}
+    _retry(api, event)
+
+
+def test_refuse(api) -> None:
+    api.emulator.faults([{"kind": "refuse", "seconds": 0.5}])
+    with pytest.raises(requests.ConnectionError):
+        api.send([api.event()])
+    api.session.close()
+    refusals = 0
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            assert api.send([api.event()]).status_code == 200
+            break
+        except requests.ConnectionError:
+            refusals += 1
+            time.sleep(0.05)
+    assert refusals
+    assert _distinct(api) == 1
+
+
+def test_truncate(api) -> None:
+    api.emulator.faults([{"kind": "truncate"}])
+    event = api.event()
+    with pytest.raises(requests.RequestException):
+        api.send([event])
+    assert _distinct(api) == 1
+    _retry(api, event)
+
+
+def test_garbage(api) -> None:
+    api.emulator.faults([{"kind": "garbage"}])
+    event = api.event()
+    answer = api.send([event])
+    assert answer.status_code == 200
+    with pytest.raises(json.JSONDecodeError):
+        answer.json()
+    _retry(api, event)
+
+
+def test_slow(api) -> None:
+    api.emulator.faults([{"kind": "slow", "seconds": 1.5}])
+    event = api.event()
+    body = json.dumps([event])
+    auth = (api.emulator.api_secret, "")
+    with pytest.raises(requests.Timeout):
+        api.post("/import", body, auth=auth, timeout=0.5)
+    assert _distinct(api) == 1
+    _retry(api, event)
+
+
+@pytest.mark.parametrize("really", [True, False])
+def test_short_count(api, really: bool) -> None:
+    api.emulator.faults([{"kind": "short_count", "drop": 3, "really": really}])
+    answer = api.send([api.event() for _ in range(10)])
+    assert answer.status_code == 200
+    assert answer.json()["num_records_imported"] == 7
+    assert _distinct(api) == (7 if really else 10)
+
+
+def test_failed_records(api) -> None:
+    events = [api.event() for _ in range(5)]
+    records = [{"index": 1, "message": "no"}, {"index": 1}, {"index": 99}, "what"]
+    api.emulator.faults([{"kind": "failed_records", "records": records}])
+    answer = api.send(events)
+    assert answer.status_code == 400
+    assert answer.json()["failed_records"] == records
+    assert answer.json()["num_records_imported"] == 4
+    assert api.emulator.events() == [events[0], *events[2:]]
+
+
+def test_failed_records_without_records(api) -> None:
+    fault = {"kind": "failed_records", "stored": False, "num_records_imported": 3}
+    api.emulator.faults([fault])
+    answer = api.send([api.event()])
+    assert answer.json()["failed_records"] == []
+    assert answer.json()["num_records_imported"] == 3
+    assert _distinct(api) == 0
+
+
+def test_quota_shrinks(api) -> None:
+    api.emulator.settings(quota="10/hour")
+    api.emulator.faults([{"kind": "quota", "quota": "2/hour", "skip": 1}])
+    assert [api.send([api.event()]).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_order_skip_times_and_path(api) -> None:
+    api.emulator.faults(
+        [
+            {"kind": "status", "status": 500, "times": 2, "skip": 1},
+            {"kind": "status", "status": 502, "path": "/import"},
+        ]
+    )
+    assert [api.send([api.event()]).status_code for _ in range(3)] == [200, 500, 500]
+    assert api.send([api.event()], path="/track").status_code == 200
+    assert api.emulator.remaining_faults() == [{"kind": "status", "status": 502, "path": "/import"}]
+    assert [api.send([api.event()]).status_code for _ in range(2)] == [502, 200]
+    assert api.emulator.remaining_faults() == []
+
+
+def test_no_fault_without_credentials_or_quota(api) -> None:
+    api.emulator.settings(quota="1/hour")
+    api.emulator.faults([{"kind": "status", "status": 500, "times": 2}])
+    assert api.send([api.event()], auth=None).status_code == 401
+    assert api.send([api.event()]).status_code == 500
+    assert api.send([api.event()]).status_code == 429
+    assert api.emulator.remaining_faults() == [{"kind": "status"}]
+
+
+def test_faults_on_engage(api) -> None:
+    api.emulator.faults([{"kind": "reset", "stored": True, "path": "/engage"}])
+    update = {"$token": api.emulator.project_token, "$distinct_id": "u", "$add": {"n": 1}}
+    with pytest.raises(requests.ConnectionError):
+        api.send([update], path="/engage")
+    assert api.emulator.updates() == [update]
+
+
+def test_delete_clears(api) -> None:
+    api.emulator.faults([{"kind": "reset"}])
+    assert requests.delete(api.emulator.url + "/emulator/faults", timeout=10).ok
+    assert api.send([api.event()]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "text",
+        [5],
+        [{}],
+        [{"kind": "flood"}],
+        [{"kind": "status", "colour": "red"}],
+        [{"kind": "status", "status": "500"}],
+        [{"kind": "status", "status": True}],
+        [{"kind": "status", "status": 99}],
+        [{"kind": "reset", "times": 0}],
+        [{"kind": "slow", "stored": False}],
+        [{"kind": "quota", "quota": "many"}],
+        {"rate": 2},
+        {"seed": "x"},
+        {"faults": {}},
+        {"other": 1},
+    ],
+)
+def test_wrong_plans(page, plan) -> None:
+    answer = page.post("/emulator/faults", json=plan)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_random_plan_is_a_function_of_its_seed() -> None:
+    def drawn(seed: int) -> list[Fault | None]:
+        plan = FaultPlan(seed=seed, rate=0.3)
+        return [plan.draw("/import") for _ in range(500)]
+
+    assert drawn(7) == drawn(7) != drawn(8)
+    assert 100 < sum(fault is not None for fault in drawn(7)) < 200
+
+
+def test_random_plan_reads_back() -> None:
+    plan = FaultPlan.parse({"seed": 7, "rate": 0.5, "kinds": [{"kind": "garbage"}]})
+    again = FaultPlan.parse(plan.as_json())
+    for _ in range(50):
+        assert plan.draw("/import") == again.draw("/import")
+
+
+def test_nothing_is_lost_or_doubled_under_random_faults(api) -> None:
+    """The simplest correct client, retrying the same request, always ends with every event."""
+    kinds = [
+        {"kind": "status"},
+        {"kind": "status", "status": 504, "stored": True},
+        {"kind": "rate_limit"},
+        {"kind": "reset"},
+        {"kind": "reset", "stored": True},
+        {"kind": "truncate"},
+    ]
+    api.emulator.faults({"seed": 3, "rate": 0.5, "kinds": kinds})
+    sent = []
+    for _ in range(20):
+        events = [api.event() for _ in range(5)]
+        sent += [event["properties"]["$insert_id"] for event in events]
+        for _ in range(50):
+            try:
+                if api.send(events).status_code == 200:
+                    break
+            except requests.RequestException:
+                continue
+        else:
+            raise AssertionError("50 tries were not enough")
+    assert sorted(api.emulator.insert_ids()) == sorted(sent)

@@ -1,0 +1,179 @@
+"""Every rule for one event, over HTTP: what is refused, and what is just inside."""
+
+import time
+
+import pytest
+
+NOW = int(time.time())
+
+
+def _failed(api, event) -> tuple[str, str] | None:
+    answer = api.send([event])
+    if answer.status_code == 200:
+        return None
+    (record,) = answer.json()["failed_records"]
+    assert record["message"]
+    return record["field"], record["message"]
+
+
+@pytest.mark.parametrize("name", ["", None, 5, ["a"], "x" * 256, "é" * 128])
+def test_event_name_refused(api, name) -> None:
+    assert _failed(api, api.event(name))[0] == "event"
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 255, "é" * 127, "$identify"])
+def test_event_name_taken(api, name) -> None:
+    assert _failed(api, api.event(name)) is None
+
+
+@pytest.mark.parametrize("event", [5, "text", None, [], {}])
+def test_not_an_event(api, event) -> None:
+    assert _failed(api, event) is not None
+
+
+@pytest.mark.parametrize("properties", [None, [], "a", 5])
+def test_properties_refused(api, properties) -> None:
+    assert _failed(api, {"event": "a", "properties": properties})[0] == "properties"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ...,
+        None,
+        "1700000000",
+        True,
+        [1],
+        0,
+        -1,
+        31_535_999,
+        31_535_999_999,
+        NOW + 3700,
+        (NOW + 3700) * 1000,
+        1_700_000_000_000_000,
+        1e300,
+    ],
+)
+def test_time_refused(api, value) -> None:
+    assert _failed(api, api.event(time=value))[0] == "properties.time"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [31_536_000, 31_536_000_000, 1_700_000_000.5, NOW, NOW * 1000, NOW + 3500, 1_609_459_200_000],
+)
+def test_time_taken(api, value) -> None:
+    assert _failed(api, api.event(time=value)) is None
+
+
+RESERVED = str.split(
+    "anonymous nil none null undefined unknown 0 -1 true false [] {} <nil> n/a na anon "
+    "00000000-0000-0000-0000-000000000000"
+)
+
+
+@pytest.mark.parametrize("value", [..., None, 5, [], *RESERVED, "NULL", "Anonymous", "N/A"])
+def test_distinct_id_refused(api, value) -> None:
+    assert _failed(api, api.event(distinct_id=value))[0] == "properties.distinct_id"
+
+
+@pytest.mark.parametrize("value", ["", "a", "nobody", "1", "ÄÖ 🎈", "00"])
+def test_distinct_id_taken(api, value) -> None:
+    assert _failed(api, api.event(distinct_id=value)) is None
+
+
+@pytest.mark.parametrize("value", ["", "a" * 37, "a_b", "a b", "é", "a\n", 5, None, "a.b"])
+def test_insert_id_refused(api, value) -> None:
+    assert _failed(api, api.event(**{"$insert_id": value}))[0] == "properties.$insert_id"
+
+
+@pytest.mark.parametrize("value", ["a", "A-9", "a" * 36])
+def test_insert_id_taken(api, value) -> None:
+    assert _failed(api, api.event(**{"$insert_id": value})) is None
+
+
+def _with_properties(api, count: int) -> dict:
+    event = api.event()
+    for number in range(count - len(event["properties"])):
+        event["properties"][f"p{number}"] = number
+    return event
+
+
+def test_number_of_properties(api) -> None:
+    assert _failed(api, _with_properties(api, 254)) is None
+    assert _failed(api, _with_properties(api, 255))[0] == "properties"
+
+
+def test_length_of_lists(api) -> None:
+    assert _failed(api, api.event(items=[1] * 254)) is None
+    assert _failed(api, api.event(items=[1] * 255))[0] == "properties.items"
+    assert _failed(api, api.event(deep={"items": [1] * 255}))[0] == "properties.deep"
+
+
+def test_keys_of_objects(api) -> None:
+    assert _failed(api, api.event(o={str(n): n for n in range(254)})) is None
+    assert _failed(api, api.event(o={str(n): n for n in range(255)}))[0] == "properties.o"
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ({"b": {"c": 1}}, True),
+        ({"b": {"c": [1, 2]}}, True),
+        ({"b": {"c": {}}}, True),
+        ({"b": {"c": {"d": 1}}}, False),
+        ([{"b": {"c": 1}}], True),
+        ([{"b": {"c": {"d": 1}}}], False),
+        ([[[1]]], True),
+        ([[[[1]]]], False),
+    ],
+)
+def test_nesting(api, value, taken: bool) -> None:
+    failed = _failed(api, api.event(a=value))
+    assert failed is None if taken else failed[0] == "properties.a"
+
+
+def test_very_deep_nesting_is_no_crash(api) -> None:
+    value: object = 1
+    for _ in range(500):
+        value = {"a": value}
+    assert _failed(api, api.event(a=value))[0] == "properties.a"
+    update = {"$token": api.emulator.project_token, "$distinct_id": "u", "$set": value}
+    assert api.send([update], path="/engage?verbose=1").json()["status"] == 0
+    body = b"[" * 5000 + b"]" * 5000
+    assert api.send(body).status_code == 400
+
+
+def test_event_size(api) -> None:
+    api.emulator.settings(max_event_bytes=5000)
+    notes = [["x" * 200] * 30]
+    assert "5000" in _failed(api, api.event(notes=notes))[1]
+    assert _failed(api, api.event(notes=["x" * 200] * 20)) is None
+
+
+def test_default_event_size(page, reference) -> None:
+    big = {f"p{n}": ["x" * 200] * 250 for n in range(25)}  # about 1.3 MB
+    assert _failed(reference, reference.event(**big)) is not None
+    assert _failed(page, page.event(**big)) is None
+
+
+def test_long_strings_are_cut_and_counted(api) -> None:
+    event = api.event(long="x" * 300, wide="é" * 200, inside={"a": "y" * 256}, fine="z" * 255)
+    assert _failed(api, event) is None
+    (stored,) = api.emulator.events()
+    properties = stored["properties"]
+    assert properties["long"] == "x" * 255
+    assert properties["wide"] == "é" * 127
+    assert properties["inside"] == {"a": "y" * 255}
+    assert properties["fine"] == "z" * 255
+    assert api.emulator.stats()["truncated_strings"] == 3
+
+
+def test_one_bad_record_costs_one_record(api) -> None:
+    events = [api.event(time="noon") if n % 100 == 7 else api.event() for n in range(2000)]
+    answer = api.send(events, ndjson=True, zipped=True)
+    said = answer.json()
+    assert [record["index"] for record in said["failed_records"]] == list(range(7, 2000, 100))
+    assert said["num_records_imported"] == 1980
+    (row,) = api.emulator.requests()
+    assert (row["events"], row["accepted"], row["failed"]) == (2000, 1980, 20)
