@@ -115,4 +115,16 @@ def _readable(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, set | frozenset):
         return list(value)
+    if hasattr(value, "as_py"):
+        return _arrow_scalar(value)
     return str(value)
+
+
+def _arrow_scalar(scalar: Any) -> Any:
+    """A value that Python has no type for: nanoseconds, text that is not UTF-8, ..."""
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, LookupError):
+        if hasattr(scalar, "as_buffer"):
+            return scalar.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
+        return getattr(scalar, "value", f"(unreadable {scalar.type})")

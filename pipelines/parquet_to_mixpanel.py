@@ -133,8 +133,8 @@ def build(options: PipelineOptions) -> tuple[beam.Pipeline, list[FooterInfo]]:
     write = WriteToMixpanel(
         mapping,
         credentials,
-        region=own.mixpanel_region,
-        endpoint=own.endpoint,
+        region=own.mixpanel_region or None,
+        endpoint=own.endpoint or None,
         quota=own.quota,
         lanes=own.lanes,
         allow_http=own.allow_http,

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mixpanel_sink.emulator.testing import Emulator
+from pipelines.parquet_to_mixpanel import main
+
+MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"
+
+
+@dataclasses.dataclass
+class Run:
+    code: int
+    out: str
+    err: str
+    failed: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Emulator]:
+    with Emulator(quota="none", variant="reference") as running:
+        yield running
+
+
+@pytest.fixture
+def server(_server: Emulator) -> Emulator:
+    _server.reset()
+    return _server
+
+
+@pytest.fixture
+def send(
+    server: Emulator,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Run]:
+    """Runs the pipeline as the command line does, against the emulator."""
+    monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
+
+    def run(source: object, *more: str, mapping: str = MAPPING) -> Run:
+        (tmp_path / "mapping.yaml").write_text(mapping)
+        given = [argument.partition("=")[0] for argument in more]
+        arguments = [f"--input={source}", *more]
+        for default in (
+            f"--mapping={tmp_path}/mapping.yaml",
+            "--api_secret=env:TEST_API_SECRET",
+            f"--endpoint={server.url}",
+            "--quota=none",
+            f"--failed_output={tmp_path}/failed",
+        ):
+            if default.partition("=")[0] not in given:
+                arguments.append(default)
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        lines = [
+            json.loads(line)
+            for path in sorted(tmp_path.glob("failed*.jsonl"))
+            for line in path.read_text().splitlines()
+        ]
+        return Run(code, out, err, lines)
+
+    return run
