@@ -14,6 +14,7 @@ could not be read; 2 if a setting is wrong, before anything was sent.
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import re
 import sys
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
     try:
         arguments = own_region(sys.argv[1:] if argv is None else argv)
+        check_names(arguments)
         options = PipelineOptions(arguments)
         pipeline, footers = build(options)
     except (SettingError, InputError) as error:
@@ -175,6 +177,34 @@ def run(pipeline: beam.Pipeline, footers: Sequence[FooterInfo]) -> int:
     if not balanced or counters.get("files_unreadable", 0):
         return EXIT_FAILED
     return EXIT_OK
+
+
+def check_names(arguments: Sequence[str]) -> None:
+    """Prints the help if it is asked for, and refuses misspelt options, which Beam drops.
+
+    Raises:
+        SettingError: for an option that nobody knows and that is close to one of ours.
+    """
+    about, _, _ = (__doc__ or "").partition("Any Beam option")
+    own = argparse.ArgumentParser(
+        prog="python -m pipelines.parquet_to_mixpanel",
+        description=about,
+        epilog="Any Beam option may follow: --runner, --project, --temp_location, ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    ParquetToMixpanelOptions._add_argparse_args(own)
+    _, rest = own.parse_known_args(list(arguments))
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(known)
+    names = [name for name in own._option_string_actions if name.startswith("--")]
+    for unknown in known.parse_known_args(rest)[1]:
+        near = difflib.get_close_matches(unknown.partition("=")[0], names, 1, 0.75)
+        if unknown.startswith("--") and near:
+            raise SettingError(
+                f"The option {unknown.partition('=')[0]} is unknown; did you mean {near[0]}?"
+            )
 
 
 def own_region(argv: Sequence[str]) -> list[str]:

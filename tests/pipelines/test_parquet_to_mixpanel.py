@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from pipelines.parquet_to_mixpanel import own_region
+from pipelines.parquet_to_mixpanel import main, own_region
 
 NOW_MS = 1_704_067_200_000
 
@@ -360,6 +360,20 @@ class TestBadSettings:
         assert run.err.count("\n") == 1
         assert "0123456789abcdef" not in run.err
         assert server.stats()["requests"] == 0
+
+    def test_a_misspelt_option_is_not_dropped(self, send, server, tmp_path):
+        run = send(write(tmp_path / "a.parquet", shop(3)), "--failed_ouput=/tmp/x")
+        assert run.code == 2
+        assert "did you mean --failed_output?" in run.err
+        assert server.stats()["requests"] == 0
+
+    def test_help(self, capsys):
+        with pytest.raises(SystemExit) as ended:
+            main(["--help"])
+        assert ended.value.code == 0
+        out = capsys.readouterr().out
+        for option in ("--input", "--mapping", "--api_secret", "--quota", "--failed_output"):
+            assert option in out
 
     def test_unknown_region(self, send, tmp_path):
         run = send(write(tmp_path / "a.parquet", shop(3)), "--endpoint=", "--mixpanel_region=eo")
