@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+PRISM = $(VENV)/bin/prism
+BEAM = v2.77.0
 VEGA = 3.2.1
 
 .PHONY: help install demo flights test lint format clean
@@ -43,8 +45,12 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint
-	$(BIN)/python -m pytest
+# Prism is Beam's portable runner for one machine; the tests run on it as well.
+$(PRISM): $(STAMP)
+	GOBIN=$(abspath $(VENV))/bin go install github.com/apache/beam/sdks/v2/go/cmd/prism@$(BEAM)
+
+test: lint $(PRISM)
+	$(BIN)/python -m pytest -n 2
 
 clean:
 	rm -rf $(VENV) data demo-output build dist *.egg-info

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from mixpanel_sink import metrics
+from mixpanel_sink import coders, metrics
 from mixpanel_sink.encode.ids import file_key
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.origin import TableOrigin
 from mixpanel_sink.results import FailedRecord
+
+coders.register()
 
 BATCH_ROWS = 50_000
 """Rows of one table."""

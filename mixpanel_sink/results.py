@@ -1,7 +1,7 @@
 """What a write gives back: receipts and failed records.
 
-Both are named tuples of plain fields, so that Beam encodes them with its schema
-(row) coder and other languages and SQL transforms can read them.
+Both are named tuples of plain fields, so that Beam's schema-aware transforms can select
+and group by them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,7 +46,7 @@ def send(
     """Runs the pipeline as the command line does, against the emulator."""
     monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
 
-    def run(source: object, *more: str, mapping: str = MAPPING) -> Run:
+    def run(source: object, *more: str, mapping: str = MAPPING, own_process: bool = False) -> Run:
         (tmp_path / "mapping.yaml").write_text(mapping)
         given = [argument.partition("=")[0] for argument in more]
         arguments = [f"--input={source}", *more]
@@ -57,8 +59,13 @@ def send(
         ):
             if default.partition("=")[0] not in given:
                 arguments.append(default)
-        code = main(arguments)
-        out, err = capsys.readouterr()
+        if own_process:
+            command = [sys.executable, "-m", "pipelines.parquet_to_mixpanel", *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            code, out, err = done.returncode, done.stdout, done.stderr
+        else:
+            code = main(arguments)
+            out, err = capsys.readouterr()
         lines = [
             json.loads(line)
             for path in sorted(tmp_path.glob("failed*.jsonl"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import pyarrow as pa
@@ -164,23 +162,6 @@ class TestSends:
             )
             assert run.code == 0
             assert all(p["token"] == "emulator-token" for p in properties(own))
-
-    def test_as_a_subprocess(self, server, tmp_path, monkeypatch):
-        (tmp_path / "m.yaml").write_text(
-            "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}"
-        )
-        monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
-        source = write(tmp_path / "a.parquet", shop(10))
-        command = [
-            *(sys.executable, "-m", "pipelines.parquet_to_mixpanel"),
-            *("--input", str(source), "--mapping", str(tmp_path / "m.yaml")),
-            *("--api_secret", "env:TEST_API_SECRET", "--endpoint", server.url, "--quota", "none"),
-            *("--runner", "DirectRunner"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "10 read = 10 accepted + 0 failed" in done.stdout
-        assert server.api_secret not in done.stdout + done.stderr
 
 
 class TestBadRecords:

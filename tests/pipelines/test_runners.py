@@ -1,0 +1,69 @@
+"""The same command on every runner that a machine can hold.
+
+Each in a process of its own: Beam keeps the first Prism that it looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import sys
+
+import pytest
+
+from tests.pipelines.test_parquet_to_mixpanel import shop, write
+
+PRISM = os.environ.get("PRISM") or shutil.which(
+    "prism", path=os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+)
+
+RUNNERS = {
+    "direct": ["--runner=DirectRunner"],
+    "two processes": [
+        "--runner=DirectRunner",
+        "--direct_num_workers=2",
+        "--direct_running_mode=multi_processing",
+    ],
+    "prism": [
+        "--runner=PrismRunner",
+        f"--prism_location={PRISM}",
+        "--environment_type=LOOPBACK",
+    ],
+}
+
+
+@pytest.fixture(params=RUNNERS)
+def runner(request: pytest.FixtureRequest) -> list[str]:
+    if request.param == "prism" and PRISM is None:
+        reason = "Prism is not installed: make test does it, with Go"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return RUNNERS[request.param]
+
+
+def test_exact_events_requests_and_quota(send, server, tmp_path, runner):
+    users = [f"u{i}" for i in range(10_500)]
+    users[77] = "null"
+    source = write(tmp_path / "a.parquet", shop(10_500, user=users), row_group_size=900)
+    server.settings(quota="4/2s")
+    run = send(source, "--quota=4/2s", *runner, own_process=True)
+    assert run.code == 0, run.err
+    assert "10,500 read = 10,499 accepted + 1 failed" in run.out
+    stats = server.stats()
+    assert stats["events_distinct"] == 10_499
+    assert stats["requests_by_endpoint"] == {"/import": {"200": 6}}
+    assert stats["max_attempts_in_window"] <= 4
+    assert [(f["reason"], f["row"]) for f in run.failed] == [("distinct_id_reserved", 77)]
+
+
+def test_wrong_secret_is_one_sentence(send, server, tmp_path, monkeypatch, runner):
+    monkeypatch.setenv("OTHER", "not-the-secret")
+    source = write(tmp_path / "a.parquet", shop(5000))
+    run = send(source, "--api_secret=env:OTHER", *runner, own_process=True)
+    assert run.code == 1
+    (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
+    assert "does not take the API secret" in said
+    assert "not-the-secret" not in run.err + run.out
+    assert server.stats()["events_distinct"] == 0
