@@ -7,13 +7,14 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: help install demo flights test lint format clean
+.PHONY: help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
 	@echo "make test     lint, types and all tests"
 	@echo "make flights  3,000,000 real events, sent twice, stored once"
 	@echo "make lint     ruff and mypy"
+	@echo "make bench    speed and memory against others, into benchmarks/RESULTS.md"
 	@echo "make install  the virtual environment in $(VENV)"
 
 install: $(STAMP)
@@ -51,6 +52,12 @@ $(PRISM): $(STAMP)
 
 test: lint $(PRISM)
 	$(BIN)/python -m pytest -n 2
+
+bench: $(STAMP) $(PRISM)
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.quota
 
 clean:
 	rm -rf $(VENV) data demo-output build dist *.egg-info

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindows
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.errors import AccountingError
 from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.windowing import GLOBAL
 from mixpanel_sink.write import WriteResult
 
 
@@ -39,20 +42,45 @@ class CheckAccounting(beam.PTransform):
 
     def expand(self, result: WriteResult) -> Any:
         """Builds the flow."""
-        parts = (
-            result.read | "Read" >> beam.Map(_of_read).with_output_types(Totals),
-            result.receipts | "Receipts" >> beam.Map(_of_receipt).with_output_types(Totals),
-            result.failed | "Failures" >> beam.Map(_of_failure).with_output_types(Totals),
+        parts = tuple(
+            _globally(part | f"Count {name}" >> beam.ParDo(_Count(of)).with_output_types(Totals))
+            for name, part, of in (
+                ("read", result.read, _of_read),
+                ("receipts", result.receipts, _of_receipt),
+                ("failed", result.failed, _of_failure),
+            )
         )
-        windowed = [
-            part | f"Global {i}" >> beam.WindowInto(GlobalWindows()) for i, part in enumerate(parts)
-        ]
         return (
-            windowed
+            parts
             | beam.Flatten()
             | "Sum" >> beam.CombineGlobally(_sum).with_output_types(Totals)
             | "Check" >> beam.Map(_check).with_output_types(Totals)
         )
+
+
+class _Count(beam.DoFn):
+    """Adds up a bundle. One record in several windows is one record, so that no step may see
+    it once for each of them, as `WindowInto` does."""
+
+    def __init__(self, of: Callable[[Any], Totals]) -> None:
+        self._of = of
+
+    def start_bundle(self) -> None:
+        self._parts: list[Totals] = []
+
+    def process(self, element: Any) -> None:
+        self._parts.append(self._of(element))
+        if len(self._parts) > 1000:
+            self._parts = [_sum(iter(self._parts))]
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._parts:
+            yield WindowedValue(_sum(iter(self._parts)), MIN_TIMESTAMP, (GlobalWindow(),))
+
+
+def _globally(pcollection: Any) -> Any:
+    pcollection._windowing = GLOBAL
+    return pcollection
 
 
 def _of_read(count: int) -> Totals:

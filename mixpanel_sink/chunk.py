@@ -28,6 +28,7 @@ from mixpanel_sink.limits import Limits
 _SEPARATOR = b"\n,"
 _HEAD = b"["
 _TAIL = b"\n]"
+_EMPTY_BYTES = len(_HEAD) + len(_TAIL) - len(_SEPARATOR)  # the first event has no separator
 _GZIP = 31  # zlib's window bits for a gzip wrapper with an empty header
 _LEVEL = 1
 _MAGIC = b"MXC1"
@@ -45,7 +46,7 @@ class Run(NamedTuple):
             -1 if unknown.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     timestamp: int
     windows: tuple[str, ...]
     file: str = ""
@@ -172,7 +173,8 @@ def join_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
             and last.timestamp == run.timestamp
             and last.windows == run.windows
             and last.file == run.file
-            and (last.row + last.count == run.row if run.row >= 0 else last.row < 0)
+            and (last.row < 0) == (run.row < 0)
+            and (run.row < 0 or last.row + last.count == run.row)
         ):
             joined[-1] = last._replace(count=last.count + run.count)
         else:
@@ -197,7 +199,7 @@ class ChunkBuilder:
         self._limits = limits
         self._events: list[bytes] = []
         self._runs: list[Run] = []
-        self._bytes = len(_HEAD) + len(_TAIL)
+        self._bytes = _EMPTY_BYTES
 
     def add(self, event: bytes, origin: Run) -> EventChunk | None:
         """Takes one event; gives a chunk whenever one is full."""
@@ -218,7 +220,7 @@ class ChunkBuilder:
             return None
         chunk = EventChunk.of(self._events, self._runs)
         self._events, self._runs = [], []
-        self._bytes = len(_HEAD) + len(_TAIL)
+        self._bytes = _EMPTY_BYTES
         return chunk
 
 

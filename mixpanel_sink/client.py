@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from mixpanel_sink import __version__
@@ -37,6 +42,53 @@ class Answer:
     reached_server: bool = True
 
 
+class _Bounded:
+    """Ends a connection whose headers drip, each byte within the timeout, but without an end."""
+
+    sock: Any
+    timeout: Any
+
+    def getresponse(self) -> Any:
+        sock, was_cut = self.sock, threading.Event()
+
+        def cut() -> None:
+            was_cut.set()
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # SSLSocket's takes TLS off
+
+        late = threading.Timer(self.timeout + 0.5, cut)
+        late.daemon = True
+        late.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            late.cancel()
+            if was_cut.is_set():
+                raise TimeoutError
+
+
+class _Connection(_Bounded, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _TLSConnection(_Bounded, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+
 class ImportClient:
     """Posts request bodies to a project's /import. Thread-safe.
 
@@ -59,6 +111,9 @@ class ImportClient:
             self._url += f"&project_id={credentials.project_id}"
         self._auth = (credentials.user, credentials.password)
         self._timeout = (connect_timeout, read_timeout)
+        # A proxy of the environment would be another machine.
+        near = {"no_proxy": urlsplit(destination.url).hostname or ""}
+        self._proxies = near if destination.is_loopback else None
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
@@ -71,13 +126,16 @@ class ImportClient:
                 data=body,
                 auth=self._auth,
                 timeout=self._timeout,
+                proxies=self._proxies,
                 # Never followed: a redirect would carry the credentials to another place.
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 content = bytearray()
-                for part in response.iter_content(65536):
+                # read1 gives what has come; iter_content would wait for a whole block, and so for
+                # ever for an answer that drips.
+                while part := response.raw.read1(65536, decode_content=True):
                     content += part
                     if len(content) > MAX_ANSWER_BYTES:
                         response.close()
@@ -91,15 +149,17 @@ class ImportClient:
         except requests.exceptions.SSLError:
             return Answer(0, error="TLS failed: the certificate is not trusted or not the host's")
         except requests.ConnectionError as error:
-            refused = "refused" in str(error).lower() or "resol" in str(error).lower()
-            return Answer(
-                0,
-                error="the connection was refused" if refused else "the connection broke",
-                reached_server=not refused,
-            )
+            cause = getattr(error.args[0] if error.args else None, "reason", None)
+            if isinstance(cause, urllib3.exceptions.NameResolutionError):
+                return Answer(0, error="the host's name was not found", reached_server=False)
+            if isinstance(cause, urllib3.exceptions.NewConnectionError):
+                return Answer(0, error="the connection was refused", reached_server=False)
+            return Answer(0, error="the connection broke")
         except requests.Timeout:
             return Answer(0, error="no answer within the timeout")
-        except (requests.RequestException, OSError) as error:
+        except urllib3.exceptions.TimeoutError:
+            return Answer(0, error="no whole answer within the timeout")
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return Answer(0, error=f"the answer broke off ({type(error).__name__})")
 
     def close(self) -> None:
@@ -121,7 +181,7 @@ class ImportClient:
                     "User-Agent": f"mixpanel-sink/{__version__}",
                 }
             )
-            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+            adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             self._local.session = session

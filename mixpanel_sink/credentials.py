@@ -22,7 +22,9 @@ _FORMS = (
 class BeamSecret(Protocol):
     """The part of `apache_beam.utils.secret.Secret` that is used here."""
 
-    def get_secret_bytes(self) -> bytes: ...
+    def get_secret_bytes(self) -> bytes:
+        """The secret."""
+        ...
 
 
 SecretReference = str | BeamSecret
@@ -68,8 +70,14 @@ def resolve(reference: SecretReference, what: str) -> str:
     """
     check_reference(reference, what)
     if not isinstance(reference, str):
-        secret = reference.get_secret_bytes().decode("utf-8")
         place = f"{type(reference).__name__} object"
+        try:
+            secret = reference.get_secret_bytes().decode("utf-8")
+        except Exception as error:  # a user's class; its words may hold the secret
+            raise CredentialsError(
+                f"{what}: the {place} did not give it ({type(error).__name__}). Check it where "
+                "the workers run."
+            ) from None
     else:
         scheme, _, place = reference.partition(":")
         if scheme == "env":

@@ -60,13 +60,18 @@ class Destination:
         """The region's name, if it is one of Mixpanel's hosts."""
         return next((name for name, url in REGIONS.items() if url == self.url), None)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine."""
+        return _is_loopback(urlsplit(self.url).hostname or "")
+
 
 def _check_url(endpoint: str, allow_http: bool) -> str:
-    parts = urlsplit(endpoint)
     try:
+        parts = urlsplit(endpoint)
         parts.port  # noqa: B018  (raises on a port that is no number)
     except ValueError:
-        parts = parts._replace(netloc="")
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError(
             "The endpoint is not a URL with http or https and a host, such as "

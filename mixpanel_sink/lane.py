@@ -18,11 +18,17 @@ from typing import Any
 import orjson
 
 from mixpanel_sink.quota import Quota, RollingWindow, Weight
-from mixpanel_sink.retry import backoff
+from mixpanel_sink.retry import RetryPolicy
 
 _LOGGER = logging.getLogger(__name__)
 _PROCESS = uuid.uuid4().hex
 """Tells this process's requests in a lane's state from those of other workers."""
+_EPOCH = time.time() - time.monotonic()
+
+
+def steady_clock() -> float:
+    """Seconds since 1970, by a clock that nobody sets back or forward while we run."""
+    return _EPOCH + time.monotonic()
 
 
 class Lane:
@@ -32,7 +38,10 @@ class Lane:
         quota: the lane's share.
         max_in_flight: requests at the same time, at most.
         name: for the log.
+        retry: how long to wait after a 429 that does not say.
         clock: seconds since 1970.
+        process: tells this worker from others in the lane's state.
+        sleep: waits on a condition for at most so many seconds; a test's turns the clock.
     """
 
     def __init__(
@@ -40,7 +49,10 @@ class Lane:
         quota: Quota,
         max_in_flight: int = 16,
         name: str = "lane",
-        clock: Callable[[], float] = time.time,
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], float] = steady_clock,
+        process: str = _PROCESS,
+        sleep: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
         self.proven = False
         """Whether the endpoint has taken a request with these credentials."""
@@ -48,7 +60,10 @@ class Lane:
         """Largest body that no 413 has spoken against; learnt from 413s."""
         self._quota = quota
         self._name = name
+        self._retry = retry or RetryPolicy()
         self._clock = clock
+        self._process = process
+        self._sleep = sleep
         self._max_in_flight = max_in_flight
         self._windows = [RollingWindow(rate) for rate in quota.rates]
         self._elsewhere: dict[str, list[list[list[float]]]] = {}
@@ -57,26 +72,24 @@ class Lane:
         self._width = float(max_in_flight)
         self._narrowed_at = 0.0
         self._paused_until = 0.0
-        self._backoff: Iterator[float] = backoff()
+        self._backoff: Iterator[float] = self._retry.waits()
         self._throttled_since: float | None = None
         self._waiting = 0
         self._throttled = 0.0
         self._given_up = 0
-        self._stopped: Exception | None = None
         self._last_word = 0.0
         self._held_since = 0.0
 
-    def start(self, weight: Weight, while_waiting: Callable[[], None] = lambda: None) -> None:
+    def start(self, weight: Weight, check: Callable[[], None] = lambda: None) -> None:
         """Waits until one more request may go, and counts it as open.
 
         Args:
             weight: of the request.
-            while_waiting: called every few seconds, without the lock.
-
-        Raises:
-            Exception: what `stop` was given, if the lane was stopped.
+            check: called before each look, at least every few seconds and after `wake`,
+                without the lock. What it raises ends the waiting.
         """
         while True:
+            check()
             with self._changed:
                 seconds = self._wait(weight)
                 if seconds <= 0:
@@ -86,10 +99,9 @@ class Lane:
                     return
                 self._say(seconds)
                 self._hold(seconds)
-            while_waiting()
 
     def end(self, weight: Weight, reached_server: bool = True) -> None:
-        """The request was answered, or is known to be over."""
+        """The request is over. What its answer says is to be told before: others start now."""
         with self._changed:
             self._in_flight -= 1
             now = self._clock()
@@ -102,9 +114,10 @@ class Lane:
         with self._changed:
             self.proven = True
             self._width = min(self._max_in_flight, self._width + 0.5)
-            self._backoff = backoff()
+            self._backoff = self._retry.waits()
             self._throttled_since = None
             self._given_up = 0
+            self._changed.notify_all()
 
     def throttled(self, seconds: float | None, sent_at: float) -> float:
         """A 429: hold the whole lane back, and send fewer at a time.
@@ -132,6 +145,16 @@ class Lane:
                 self._throttled_since = now
             return max(now, self._paused_until) - self._throttled_since
 
+    def hold_off(self, seconds: float) -> None:
+        """The server asked for a pause, but not because of too many requests."""
+        with self._changed:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def paused_seconds(self) -> float:
+        """For how much longer the server wants no request."""
+        with self._changed:
+            return max(0.0, self._paused_until - self._clock())
+
     def gave_up(self) -> int:
         """A batch was given up. Returns how many in a row."""
         with self._changed:
@@ -143,17 +166,21 @@ class Lane:
         with self._changed:
             self.max_bytes = min(refused - 1, self.max_bytes)
 
-    def stop(self, error: Exception) -> None:
-        """Ends the lane: whoever waits or comes gets this error."""
+    def wake(self) -> None:
+        """Lets everyone who waits look again, and call their `check`."""
         with self._changed:
-            self._stopped = self._stopped or error
             self._changed.notify_all()
 
-    def pause(self, seconds: float) -> None:
-        """Sleeps, unless the lane is stopped meanwhile."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped is not None, seconds)
-            self._raise_if_stopped()
+    def pause(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """Sleeps; `check` as in `start`."""
+        end = self._clock() + seconds
+        while True:
+            check()
+            with self._changed:
+                left = end - self._clock()
+                if left <= 0:
+                    return
+                self._sleep(self._changed, min(left, 5.0))
 
     def take_throttled_seconds(self) -> float:
         """Wall-clock seconds since the last call in which the quota held a request back."""
@@ -170,7 +197,7 @@ class Lane:
             state = {
                 "v": 1,
                 "paused": self._paused_until,
-                "by": {_PROCESS: mine, **self._elsewhere},
+                "by": {self._process: mine, **self._elsewhere},
             }
             return orjson.dumps(state)
 
@@ -186,7 +213,7 @@ class Lane:
         with self._changed:
             now = self._clock()
             for process, windows in state["by"].items():
-                if process != _PROCESS and len(windows) == len(self._windows):
+                if process != self._process and len(windows) == len(self._windows):
                     self._elsewhere[process] = [
                         [[e[0], e[1] if e[1] >= 0 else now, e[2]] for e in entries]
                         for entries in windows
@@ -195,7 +222,6 @@ class Lane:
             self._forget(now)
 
     def _wait(self, weight: Weight) -> float:
-        self._raise_if_stopped()
         now = self._clock()
         if self._in_flight >= max(1, int(self._width)):
             return float("inf")
@@ -208,14 +234,14 @@ class Lane:
     def _hold(self, seconds: float) -> None:
         # Wall-clock time in which at least one request is held back, counted once.
         if self._waiting == 0:
-            self._held_since = time.monotonic()
+            self._held_since = self._clock()
         self._waiting += 1
         try:
-            self._changed.wait(min(seconds, 5.0))
+            self._sleep(self._changed, min(seconds, 5.0))
         finally:
             self._waiting -= 1
-            now = time.monotonic()
-            self._throttled += now - self._held_since
+            now = self._clock()
+            self._throttled += max(0.0, now - self._held_since)
             self._held_since = now
 
     def _say(self, seconds: float) -> None:
@@ -231,10 +257,6 @@ class Lane:
             if not any(e[1] + life > now for entries in windows for e in entries):
                 del self._elsewhere[process]
 
-    def _raise_if_stopped(self) -> None:
-        if self._stopped is not None:
-            raise self._stopped
-
 
 def _open(window: RollingWindow, now: float) -> list[list[float]]:
     return [[now, -1, window.open_weight]] if window.open_weight else []
@@ -248,12 +270,18 @@ class LaneRegistry:
         self._lanes: dict[tuple[Any, ...], Lane] = {}
 
     def get(self, key: tuple[Any, ...], make: Callable[[], Lane]) -> Lane:
-        """The lane of that key, made if there is none or if it was stopped."""
+        """The lane of that key, made if there is none. It is never dropped: a bundle that
+        failed is run again, and its requests still count."""
         with self._lock:
             lane = self._lanes.get(key)
-            if lane is None or lane._stopped is not None:
+            if lane is None:
                 lane = self._lanes[key] = make()
             return lane
+
+    def clear(self) -> None:
+        """Forgets all lanes, as a new process would."""
+        with self._lock:
+            self._lanes.clear()
 
 
 LANES = LaneRegistry()

@@ -14,8 +14,11 @@ import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixpanel_sink.errors import MappingError
-from mixpanel_sink.limits import MAX_PROPERTIES
+import orjson
+
+from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.limits import MAX_ID_BYTES, MAX_PROPERTIES, RESERVED_DISTINCT_IDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +39,8 @@ class Column:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if self.if_null is not None:
+            _check_text(f"if_null of the column {self.name!r}", self.if_null)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ class TimeColumn:
             )
         try:
             zoneinfo.ZoneInfo(self.timezone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        except (TypeError, AttributeError, zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             raise MappingError(
                 f"The time zone {self.timezone!r} is unknown. Use an IANA name such as UTC or "
                 "Europe/Berlin."
@@ -88,8 +93,7 @@ class ColumnsId:
     def __post_init__(self) -> None:
         if not self.columns:
             raise MappingError("insert_id names no column.")
-        for name in self.columns:
-            _check_name(name)
+        _check_names("insert_id", self.columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,22 +168,26 @@ class EventMapping:
             put("time", TimeColumn(self.time))
         if isinstance(self.insert_id, str):
             put("insert_id", ColumnsId((self.insert_id,)))
-        elif isinstance(self.insert_id, Sequence):
+        elif isinstance(self.insert_id, list | tuple):
             put("insert_id", ColumnsId(tuple(self.insert_id)))
         if self.properties != "all":
-            if isinstance(self.properties, str):
+            if not isinstance(self.properties, list | tuple):
                 raise MappingError('properties is "all" or a list of columns.')
             put("properties", tuple(self.properties))
+        if not isinstance(self.exclude, list | tuple):
+            raise MappingError("exclude is a list of columns, such as [password, email].")
         put("exclude", tuple(self.exclude))
-        put("rename", dict(self.rename))
-        put("constants", dict(self.constants))
+        for name in ("rename", "constants"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise MappingError(f"{name} is {value!r}; it must be names and what they become.")
+            put(name, dict(value))
         _check_types(self)
+        _check_constants(self)
+        _check_renaming(self)
         if self.distinct_id is None and self.user_id is None and self.device_id is None:
             raise MappingError(
                 "The mapping names no user: give distinct_id (or user_id or device_id) a column."
             )
-        if isinstance(self.event, Constant) and not self.event.value:
-            raise MappingError("The constant event name is empty; name the event.")
 
     @classmethod
     def from_yaml(cls, text: str) -> EventMapping:
@@ -191,7 +199,7 @@ class EventMapping:
         import yaml
 
         try:
-            settings = yaml.safe_load(text)
+            settings = yaml.load(text, _yaml_loader())  # a SafeLoader: it runs no code
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -386,18 +394,108 @@ def _check_types(mapping: EventMapping) -> None:
         value = getattr(mapping, part)
         if isinstance(value, Constant) and not isinstance(value.value, str):
             raise MappingError(f"{part}'s constant is {value.value!r}; it must be text: quote it.")
-    names: list[Any] = [*mapping.exclude, *mapping.rename, *mapping.rename.values()]
+    _check_names("exclude", mapping.exclude)
     if mapping.properties != "all":
-        names += mapping.properties
-        if len(set(mapping.properties)) < len(mapping.properties):
-            raise MappingError("properties names a column twice.")
-    for name in [*names, *mapping.constants]:
+        _check_names("properties", mapping.properties)
+    for name in [*mapping.rename, *mapping.rename.values(), *mapping.constants]:
         _check_name(name)
-    for name in mapping.constants:
+
+
+def _check_constants(mapping: EventMapping) -> None:
+    """Refuses what would fail every record, or be cut."""
+    for part in ("event", "distinct_id", "device_id", "user_id"):
+        value = getattr(mapping, part)
+        text = value.value if isinstance(value, Constant) else getattr(value, "if_null", None)
+        if text is None:
+            continue
+        if isinstance(value, Constant):
+            _check_text(f"{part}'s constant", text)
+        if len(text.encode()) > MAX_ID_BYTES:
+            raise MappingError(
+                f"{part} is {text[:20]!r}..., longer than {MAX_ID_BYTES} bytes. Mixpanel would cut "
+                "it: shorten it."
+            )
+        if part == "event" and not text:
+            raise MappingError("The event name is empty; name the event.")
+        if part != "event" and text.lower() in RESERVED_DISTINCT_IDS:
+            raise MappingError(
+                f"{part} is {text!r}, a word that Mixpanel refuses as an id; use another."
+            )
+    for name, constant in mapping.constants.items():
         if name in _written(mapping):
             raise MappingError(
                 f"The constant property {name!r} is one that the sink writes itself; drop it."
             )
+        try:
+            orjson.dumps(to_json(constant, name, False))
+        except RecordError as error:
+            raise MappingError(f"The constant property cannot be sent: {error}") from None
+        except orjson.JSONEncodeError:
+            raise MappingError(
+                f"The constant property {name!r} holds what JSON cannot: mend it."
+            ) from None
+
+
+def _check_renaming(mapping: EventMapping) -> None:
+    """Refuses settings that contradict each other."""
+    listed = () if mapping.properties == "all" else mapping.properties
+    for name in mapping.exclude:
+        if name in listed:
+            raise MappingError(f"The column {name!r} is in both properties and exclude. Choose.")
+    names: dict[str, str] = {}
+    for column, name in mapping.rename.items():
+        left_out = column in mapping.exclude or (listed and column not in listed)
+        if not listed and not mapping.include_mapped and column in mapping.mapped_columns():
+            left_out = True
+        if left_out:
+            raise MappingError(
+                f"rename names the column {column!r}, which is no property. List it under "
+                "properties, or set include_mapped if it is mapped to something else."
+            )
+        if name in _written(mapping):
+            raise MappingError(
+                f"The column {column!r} would become the property {name!r}, which the sink writes "
+                "itself. Choose another name."
+            )
+        other = names.get(name, "constants" if name in mapping.constants else None)
+        if other is not None:
+            raise MappingError(
+                f"The column {column!r} and {other!r} would both become the property {name!r}. "
+                "Rename one of them otherwise."
+            )
+        names[name] = column
+
+
+@functools.cache
+def _yaml_loader() -> Any:
+    """A safe loader that refuses a key given twice, of which YAML would take the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def make(loader: Any, node: Any) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if key.value.__hash__ and key.value in seen:
+                mark = key.start_mark
+                raise MappingError(
+                    f"The mapping has the key {key.value!r} twice (line {mark.line + 1}). Drop one."
+                )
+            if key.value.__hash__:
+                seen.add(key.value)
+        return loader.construct_yaml_map(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:map", make)
+    return Loader
+
+
+def _check_names(part: str, names: Sequence[Any]) -> None:
+    for name in names:
+        _check_name(name)
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise MappingError(f"{part} names the column {twice[0]!r} twice. Drop one.")
 
 
 def _check_name(name: Any) -> None:
@@ -405,6 +503,13 @@ def _check_name(name: Any) -> None:
         raise MappingError(f"{name!r} is no column's name; it must be text (quote it in YAML).")
     if re.search(r"[\ud800-\udfff]", name):
         raise MappingError(f"The name {name!r} is no valid Unicode text.")
+
+
+def _check_text(what: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise MappingError(f"{what} is {text!r}; it must be text: quote it.")
+    if re.search(r"[\ud800-\udfff]", text):
+        raise MappingError(f"{what} is {text!r}, which is no valid Unicode text.")
 
 
 def _near(name: str, names: Sequence[str]) -> str:

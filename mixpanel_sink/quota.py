@@ -54,8 +54,8 @@ class Rate:
 
     def __str__(self) -> str:
         unit = "" if self.of == "requests" else f" {self.of}"
-        names = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
-        return f"{self.amount}{unit}/{names.get(int(self.seconds), '') or f'{self.seconds:g}s'}"
+        names: dict[float, str] = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+        return f"{self.amount}{unit}/{names.get(self.seconds) or f'{self.seconds:.15g}s'}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +111,18 @@ class Quota:
             return self
         shares = []
         for rate in self.rates:
-            amount = rate.amount // lanes + (1 if lane < rate.amount % lanes else 0)
-            if amount < 1:
+            if rate.amount < lanes:
                 raise SettingError(
                     f"{lanes} lanes cannot share a quota of {rate}: each lane needs at least one. "
                     f"Use at most {rate.amount} lanes."
                 )
+            amount = rate.amount // lanes + (1 if lane < rate.amount % lanes else 0)
             shares.append(dataclasses.replace(rate, amount=amount))
         return Quota(tuple(shares))
+
+    def most(self, of: str) -> int | None:
+        """The most of `of` that one request may hold; None where nothing limits it."""
+        return min((rate.amount for rate in self.rates if rate.of == of), default=None)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.rates)) or "none"
@@ -129,7 +133,9 @@ class Quota:
 
 def _parse_rate(part: str, whole: str) -> Rate:
     match = _RATE.fullmatch(part.strip())
-    seconds = match and _SECONDS.get(match["unit"].lower().removesuffix("s") or "s")
+    unit = match["unit"].lower() if match else ""
+    # "mins" is "min", but "ms" is not "m".
+    seconds = _SECONDS.get(unit.removesuffix("s") if len(unit) > 2 else unit)
     if not match or not seconds:
         raise SettingError(f"The quota {whole!r} cannot be read. Write it as {_FORMS}.")
     of = (match["of"] or "requests").lower()

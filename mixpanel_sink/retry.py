@@ -18,10 +18,14 @@ class RetryPolicy:
 
     Args:
         transient_seconds: how long server errors, timeouts and broken connections are
-            retried, from the first of them.
-        throttled_seconds: how long 429 answers are obeyed without one success between.
+            retried. Time spent waiting for the quota does not count.
+        throttled_seconds: how long 429 answers are obeyed without one success between. A
+            Retry-After that is longer stops the job.
         connect_timeout, read_timeout: seconds for one request.
         breaker: stop the job after this many batches in a row were given up.
+        first_wait: seconds before the first retry, where the server names none; each
+            further wait is twice as long, with jitter ...
+        longest_wait: ... up to so many seconds.
 
     >>> RetryPolicy(transient_seconds=60).breaker
     3
@@ -32,17 +36,20 @@ class RetryPolicy:
     connect_timeout: float = 10.0
     read_timeout: float = 90.0
     breaker: int = 3
+    first_wait: float = 2.0
+    longest_wait: float = 60.0
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if value <= 0:
                 raise SettingError(f"RetryPolicy.{name} is {value}; it must be positive.")
 
-
-def backoff() -> Iterator[float]:
-    """Seconds to wait: 2 doubling to 60, with jitter, without end."""
-    while True:
-        yield from FuzzedExponentialIntervals(2.0, 10_000, max_delay_secs=60.0)
+    def waits(self) -> Iterator[float]:
+        """Seconds to wait: `first_wait` doubling to `longest_wait`, with jitter, without end."""
+        while True:
+            yield from FuzzedExponentialIntervals(
+                self.first_wait, 10_000, max_delay_secs=self.longest_wait
+            )
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

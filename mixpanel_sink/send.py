@@ -4,6 +4,8 @@ This file only wires: merging is in `chunk.py`, waiting in `lane.py`, posting an
 retrying in `sender.py`.
 """
 
+# ruff: noqa: B008  (Beam declares state and timers as argument defaults)
+
 from __future__ import annotations
 
 import concurrent.futures
@@ -29,9 +31,10 @@ from mixpanel_sink.chunk import EventChunk, merge
 from mixpanel_sink.client import ImportClient
 from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.destination import Destination
-from mixpanel_sink.lane import LANES, Lane
+from mixpanel_sink.errors import MixpanelSinkError
+from mixpanel_sink.lane import LANES, Lane, steady_clock
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.quota import Quota, Weight
+from mixpanel_sink.quota import Quota
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.sender import BatchSender, Outcome
 from mixpanel_sink.windowing import WindowCodec
@@ -54,7 +57,7 @@ class SendSettings:
     max_in_flight: int
     window_coder: Any
     max_latency: float | None = None
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = steady_clock
 
 
 class SendChunks(beam.DoFn):
@@ -93,12 +96,14 @@ class SendChunks(beam.DoFn):
         self._throttle = metrics.ThrottleCounter()
         self._accepted = self._refused = 0
         self._logged = time.monotonic()
-        self.start_bundle()
+        self._pending: list[concurrent.futures.Future[Outcome]] = []
+        self._senders: dict[str, tuple[Lane, BatchSender]] = {}
 
     def start_bundle(self) -> None:
         """Begins with nothing in flight."""
-        self._pending: list[concurrent.futures.Future[Outcome]] = []
-        self._senders: dict[str, tuple[Lane, BatchSender]] = {}
+        self._abandon()
+        self._pending = []
+        self._senders = {}
 
     def process(
         self,
@@ -137,8 +142,16 @@ class SendChunks(beam.DoFn):
 
     def teardown(self) -> None:
         """Closes the pool and the connections."""
+        self._abandon()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
+
+    def _abandon(self) -> None:
+        """Stops what a failed bundle left behind, which might go on retrying for hours."""
+        for future in self._pending:
+            future.cancel()
+        for _, sender in self._senders.values():
+            sender.stop(MixpanelSinkError("The bundle has failed elsewhere."))
 
     def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> bool:
         """Sends or keeps a chunk; says whether something is kept."""
@@ -177,19 +190,31 @@ class SendChunks(beam.DoFn):
         lane, sender = self._sender(key, state)
         while not self._free.acquire(timeout=5.0):
             self._report_throttling()
+            sender.check()
         # A thread is free now: a request that the lane has let start never waits for one.
         try:
-            weight = Weight(chunk.count, chunk.raw_bytes)
-            lane.start(weight, while_waiting=self._report_throttling)
+            sender.start(chunk, self._report_throttling)
         except BaseException:
             self._free.release()
             raise
-        future = self._pool.submit(sender.send, chunk)
-        future.add_done_callback(lambda _: self._free.release())
+        try:
+            future = self._pool.submit(sender.send, chunk)
+        except BaseException:
+            sender.cancel(chunk)
+            self._free.release()
+            raise
+
+        def ended(future: concurrent.futures.Future[Outcome]) -> None:
+            if future.cancelled():
+                sender.cancel(chunk)
+            self._free.release()
+
+        future.add_done_callback(ended)
         self._pending.append(future)
         if not lane.proven:
             # Nothing else is sent before the endpoint took a first request.
-            concurrent.futures.wait([future])
+            while not concurrent.futures.wait([future], 5.0).done:
+                self._report_throttling()
         state.write(lane.snapshot())
 
     def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:
@@ -198,11 +223,12 @@ class SendChunks(beam.DoFn):
             number = int(key.rpartition("#")[2])
             share = settings.quota.share(number, settings.lanes)
             lane = LANES.get(
-                (key, self._identity, share, settings.max_in_flight),
+                (key, self._identity, share, settings.max_in_flight, settings.retry),
                 lambda: Lane(
                     share,
                     settings.max_in_flight,
                     f"{settings.destination.host} lane {number}",
+                    settings.retry,
                     settings.clock,
                 ),
             )

@@ -10,23 +10,24 @@ import collections
 import dataclasses
 import logging
 import re
-import time
 from collections.abc import Callable, Mapping
 
 from mixpanel_sink.chunk import EventChunk, Run
-from mixpanel_sink.client import ImportClient
+from mixpanel_sink.client import Answer, ImportClient
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.errors import DestinationError
-from mixpanel_sink.lane import Lane
+from mixpanel_sink.lane import Lane, steady_clock
 from mixpanel_sink.quota import Weight
 from mixpanel_sink.results import FailedRecord, Receipt
-from mixpanel_sink.retry import RetryPolicy, backoff
+from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.verdict import Refusal, Retry, Settled, TooLarge, Unclear, judge
 
 _LOGGER = logging.getLogger(__name__)
 _SPLITS = 48
-"""Extra requests that finding unnamed bad events in one batch may cost: four of them at
+"""Extra requests that finding unnamed bad events in one batch may cost: two of them at
 eleven halvings each. Beyond, what is left of the batch fails with Mixpanel's words."""
+_SMALL = 100_000
+"""An endpoint that calls one event of so few bytes too large is not Mixpanel's."""
 _INSERT_ID = re.compile(rb'"\$insert_id":"([A-Za-z0-9-]{1,36})"(?:,"token":"[^"]*")?\}\}\Z')
 _TOKEN = re.compile(rb',"token":"[^"]*"(?=\}\}\Z)')
 
@@ -47,12 +48,17 @@ class _Delivery:
     chunk: EventChunk
     started: float
     attempts: int = 0
+    """Requests that carried its events."""
+    unreceipted: int = 0
+    """Those of them that no receipt counts yet."""
     status: int = 0
     unclear: int = 0
 
 
 class BatchSender:
     """Sends chunks of one lane. Thread-safe.
+
+    It belongs to one bundle: once it is stopped, nothing more goes out through it.
 
     Args:
         client: posts.
@@ -72,8 +78,9 @@ class BatchSender:
         kind: str,
         lane_number: int,
         retry: RetryPolicy,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady_clock,
     ) -> None:
+        self._stopped: Exception | None = None
         self._client = client
         self._lane = lane
         self._destination = destination
@@ -82,11 +89,45 @@ class BatchSender:
         self._retry = retry
         self._clock = clock
 
-    def send(self, chunk: EventChunk) -> Outcome:
-        """Settles a chunk. The lane must have let its first request `start` already.
+    def start(self, chunk: EventChunk, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Waits until the lane allows a request for this chunk. `send` or `cancel` must follow.
 
         Raises:
-            DestinationError: the job must stop. The lane is stopped too.
+            Exception: what `stop` was given, or why the job must stop.
+        """
+
+        def check() -> None:
+            while_waiting()
+            self.check()
+
+        self._lane.start(_weight(chunk), check)
+
+    def cancel(self, chunk: EventChunk) -> None:
+        """What was started will not be sent."""
+        self._lane.end(_weight(chunk), reached_server=False)
+
+    def stop(self, error: Exception) -> None:
+        """Whoever waits or comes gets this error; requests under way are not cut off."""
+        self._stopped = self._stopped or error
+        self._lane.wake()
+
+    def check(self) -> None:
+        """Raises what `stop` was given, or that Mixpanel wants too long a pause."""
+        if self._stopped is not None:
+            raise self._stopped
+        if (seconds := self._lane.paused_seconds()) > self._retry.throttled_seconds:
+            raise DestinationError(
+                f"{self._destination.host} asks to wait for {seconds:.0f} s, which is longer than "
+                f"the {self._retry.throttled_seconds:.0f} s of RetryPolicy.throttled_seconds. The "
+                "job is stopped; run it again then: events that arrived keep their $insert_id "
+                "and are not doubled."
+            )
+
+    def send(self, chunk: EventChunk) -> Outcome:
+        """Settles a chunk. `start` must have allowed its first request already.
+
+        Raises:
+            DestinationError: the job must stop. The sender is stopped too.
         """
         outcome = Outcome()
         splits = _SPLITS
@@ -98,7 +139,7 @@ class BatchSender:
                 first, allowed = allowed, False
                 if part.chunk.count > 1 and part.chunk.raw_bytes > self._lane.max_bytes:
                     if first:
-                        self._lane.end(_weight(part.chunk), reached_server=False)
+                        self.cancel(part.chunk)
                     parts.extendleft(self._halves(part))
                     continue
                 verdict = self._deliver(part, outcome, first)
@@ -107,6 +148,7 @@ class BatchSender:
                 elif isinstance(verdict, Retry):
                     self._give_up(part, outcome, verdict)
                 elif part.chunk.count == 1:
+                    self._refuse_nonsense(part, verdict)
                     reason = "event_too_large" if isinstance(verdict, TooLarge) else "refused"
                     self._settle(part, outcome, {0: Refusal(None, verdict.why)}, reason)
                 elif isinstance(verdict, Unclear) and verdict.refused:
@@ -115,7 +157,7 @@ class BatchSender:
                     rest = [i for i in range(part.chunk.count) if i not in named]
                     self._settle(part, outcome, named, "refused", only=sorted(named))
                     if rest:
-                        parts.appendleft(self._part(part, part.chunk.select(rest)))
+                        parts.appendleft(self._part(part, part.chunk.select(rest), 0))
                 elif isinstance(verdict, Unclear) and splits <= 0:
                     every = Refusal(None, verdict.why)
                     self._settle(
@@ -126,17 +168,26 @@ class BatchSender:
                         splits -= 2
                     parts.extendleft(self._halves(part))
         except DestinationError as error:
-            self._lane.stop(error)
+            self.stop(error)
             raise
         return outcome
+
+    def _refuse_nonsense(self, part: _Delivery, verdict: TooLarge | Unclear) -> None:
+        if not isinstance(verdict, TooLarge) or self._lane.proven or part.chunk.raw_bytes > _SMALL:
+            return
+        raise DestinationError(
+            f"{self._destination.host} has taken nothing yet and calls even a request of "
+            f"{part.chunk.raw_bytes} bytes too large ({verdict.why}). Check the endpoint and what "
+            "stands before it. The job is stopped."
+        )
 
     def _halves(self, part: _Delivery) -> list[_Delivery]:
         """Both halves, last one first, as `extendleft` wants them."""
         first, second = part.chunk.halves()
-        return [self._part(part, second), self._part(part, first)]
+        return [self._part(part, second, 0), self._part(part, first, part.unreceipted)]
 
-    def _part(self, parent: _Delivery, chunk: EventChunk) -> _Delivery:
-        return _Delivery(chunk, parent.started, parent.attempts, parent.status, parent.unclear)
+    def _part(self, parent: _Delivery, chunk: EventChunk, unreceipted: int) -> _Delivery:
+        return dataclasses.replace(parent, chunk=chunk, unreceipted=unreceipted)
 
     def _deliver(
         self, part: _Delivery, outcome: Outcome, allowed: bool
@@ -144,43 +195,55 @@ class BatchSender:
         """Posts until there is a verdict other than a retry, or until it is given up."""
         weight = _weight(part.chunk)
         insert_ids: list[str] | None = None
-        failing_since: float | None = None
-        waits = backoff()
+        failing = throttled = 0.0
+        waits = self._retry.waits()
         while True:
             if not allowed:
-                self._lane.start(weight)
+                self._lane.start(weight, self.check)
             allowed = False
             sent_at = self._clock()
             reached = True
+            # The lane hears what the answer says before the request is over: whoever waits for
+            # it must not start against a Retry-After, or after a 401.
             try:
                 answer = self._client.post(part.chunk.payload)
                 reached = answer.reached_server
+                part.attempts += 1
+                part.unreceipted += 1
+                part.status = answer.status
+                outcome.statuses[str(answer.status) if answer.status else "none"] += 1
+                if insert_ids is None and answer.status in (200, 400, 422):
+                    insert_ids = self._insert_ids(part, answer)
+                ids = insert_ids if insert_ids is not None else [""] * part.chunk.count
+                verdict = judge(answer, ids, self._destination, self._kind, self._clock())
+                if isinstance(verdict, Retry):
+                    if verdict.throttled:
+                        throttled = self._lane.throttled(verdict.after, sent_at)
+                    elif verdict.after:
+                        self._lane.hold_off(verdict.after)
+                elif not isinstance(verdict, TooLarge):
+                    self._lane.succeeded()
+                elif part.chunk.count > 1:  # one large event says nothing about batches
+                    self._lane.learn_max_bytes(part.chunk.raw_bytes)
+            except DestinationError as error:
+                self.stop(error)
+                raise
             finally:
                 self._lane.end(weight, reached)
-            part.attempts += 1
-            part.status = answer.status
-            outcome.statuses[str(answer.status) if answer.status else "none"] += 1
-            if insert_ids is None and answer.status in (400, 422):
-                insert_ids = [_insert_id(event) for event in part.chunk.events()]
-            ids = insert_ids if insert_ids is not None else [""] * part.chunk.count
-            verdict = judge(answer, ids, self._destination, self._kind, self._clock())
             if not isinstance(verdict, Retry):
-                if not isinstance(verdict, TooLarge):
-                    self._lane.succeeded()
-                else:
-                    self._lane.learn_max_bytes(part.chunk.raw_bytes)
                 if isinstance(verdict, Unclear) and verdict.again and part.unclear < 1:
-                    part.unclear += 1  # ids make it safe, and a short count may be a passing fault
+                    part.unclear += 1  # ids make it safe, and it may be a passing fault
                     continue
                 return verdict
             if verdict.throttled:
-                if self._lane.throttled(verdict.after, sent_at) > self._retry.throttled_seconds:
+                if throttled > self._retry.throttled_seconds:
                     return verdict
                 continue
-            now = self._clock()
-            failing_since = sent_at if failing_since is None else failing_since
+            # Only what is spent on this trouble: at 60 requests an hour a retry may have to
+            # wait for the quota for most of an hour.
             wait = max(verdict.after or 0.0, next(waits))
-            if now + wait - failing_since > self._retry.transient_seconds:
+            failing += self._clock() - sent_at + wait
+            if failing > self._retry.transient_seconds:
                 return verdict
             _LOGGER.warning(
                 "%s: %s; attempt %d of a batch of %d events, next in %.1f s.",
@@ -190,7 +253,13 @@ class BatchSender:
                 part.chunk.count,
                 wait,
             )
-            self._lane.pause(wait)
+            self._lane.pause(wait, self.check)
+
+    def _insert_ids(self, part: _Delivery, answer: Answer) -> list[str] | None:
+        """The events' ids, which only an answer with failed records makes worth the work."""
+        if answer.status == 200 and b"failed_records" not in answer.body:
+            return None
+        return [_insert_id(event) for event in part.chunk.events()]
 
     def _settle(
         self,
@@ -210,7 +279,7 @@ class BatchSender:
             failed=len(refused),
             raw_bytes=part.chunk.raw_bytes,
             sent_bytes=len(part.chunk.payload),
-            attempts=part.attempts,
+            attempts=part.unreceipted,
             status=part.status,
             started=part.started,
             seconds=now - part.started,

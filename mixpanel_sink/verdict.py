@@ -65,7 +65,8 @@ class Unclear:
     Attributes:
         why: what Mixpanel said.
         refused: those that it did name.
-        again: whether the same request may fare better (a short count), or not (a 400).
+        again: whether the same request may fare better (a short count, an answer that
+            contradicts itself), or not (a 400).
     """
 
     why: str
@@ -114,7 +115,7 @@ def judge(
         return Retry(f"{status}: {said}", after=retry_after(answer.headers, now))
     if 300 <= status < 400:
         raise DestinationError(
-            f"{destination.host} answered with a redirect ({status}), which is not followed because "
+            f"{destination.host} answered with a redirect ({status}), which is not followed: "
             "it would carry the credentials elsewhere. Give the final address as the endpoint."
         )
     if status in (404, 405):
@@ -122,9 +123,9 @@ def judge(
             f"{destination.host} has no /import ({status}). Check the endpoint's URL: it is a base "
             "such as https://api.mixpanel.com."
         )
-    if status == 200:
+    if status == 200 and not _named(body):
         return _judge_200(body, said, len(insert_ids), destination, kind)
-    if status in (400, 422):
+    if status in (200, 400, 422):
         return _judge_400(body, said, insert_ids, destination, kind)
     raise DestinationError(
         f"{destination.host} answered {status} to /import: {said}. The job is stopped, because "
@@ -135,15 +136,18 @@ def judge(
 def _judge_200(body: Any, said: str, sent: int, destination: Destination, kind: str) -> Verdict:
     if body in (1, "1"):
         return Settled()
+    if body in (0, "0"):
+        return Unclear("200, but Mixpanel answered 0, which means that it took nothing")
     if not isinstance(body, dict):
         return Retry(f"200 with an answer that is not Mixpanel's: {said}")
     status, code = body.get("status"), body.get("code")
-    if status in (0, "0", False) or (isinstance(code, int) and code >= 400):
+    failed = status in (0, "0", False) or (isinstance(code, int) and code >= 400)
+    if failed or body.get("error"):
         if _AUTH_WORDS.search(said):
             raise _auth_error(200, said, destination, kind)
-        return Unclear(f"200, but status 0: {said}")
-    imported = body.get("num_records_imported")
-    if isinstance(imported, int) and not isinstance(imported, bool) and imported != sent:
+        return Unclear(f"200, but with an error: {said}")
+    imported = _count(body)
+    if imported is not None and imported != sent:
         return Unclear(
             f"200, but Mixpanel imported {imported} of {sent} events and does not say which",
             again=True,
@@ -156,45 +160,65 @@ def _judge_200(body: Any, said: str, sent: int, destination: Destination, kind: 
 def _judge_400(
     body: Any, said: str, insert_ids: Sequence[str], destination: Destination, kind: str
 ) -> Verdict:
-    named = body.get("failed_records") if isinstance(body, dict) else None
-    if not isinstance(named, list) or not named:
+    named = _named(body)
+    if not named:
         if _AUTH_WORDS.search(said):
             raise _auth_error(400, said, destination, kind)
         return Unclear(f"400: {said}")
-    refused, doubtful = _refusals(named, insert_ids)
-    imported = body.get("num_records_imported")
+    refused, contradicts = _refusals(named, insert_ids)
+    imported = _count(body)
     rest = len(insert_ids) - len(refused)
-    counts = isinstance(imported, int) and not isinstance(imported, bool)
-    if refused and not doubtful and (not counts or imported == rest):
+    # Without a count, each record must name an event of its own: two that name the same one
+    # may hide another that is not in.
+    sure = len(refused) == len(named) if imported is None else imported == rest
+    if refused and sure and not contradicts:
         return Settled(refused)
-    if refused and counts and imported == rest:
-        return Settled(refused)
-    return Unclear(f"400 whose failed_records do not fit the batch: {said}", refused)
+    return Unclear(
+        f"400 whose failed_records do not fit the batch: {said}",
+        refused,
+        again=contradicts or not refused,
+    )
+
+
+def _named(body: Any) -> list[Any]:
+    named = body.get("failed_records") if isinstance(body, dict) else None
+    return named if isinstance(named, list) else []
+
+
+def _count(body: Mapping[str, Any]) -> int | None:
+    """`num_records_imported`, if there is one; -1 if it is no number."""
+    imported = body.get("num_records_imported")
+    if imported is None:
+        return None
+    try:
+        return int(imported) if float(imported).is_integer() else -1
+    except (TypeError, ValueError, OverflowError):
+        return -1
 
 
 def _refusals(named: list[Any], insert_ids: Sequence[str]) -> tuple[dict[int, Refusal], bool]:
-    """The refused events by index, and whether some record named none of the events."""
+    """The refused events by index, and whether a record's index and id contradict each other."""
     places: dict[str, int] = {}
     for index, insert_id in enumerate(insert_ids):
         places[insert_id] = -1 if insert_id in places else index
     refused: dict[int, Refusal] = {}
-    doubtful = False
+    contradicts = False
     for record in named:
         if isinstance(record, str):
             parsed = _json(record.encode())
             record = parsed if isinstance(parsed, dict) else {"message": record}
         if not isinstance(record, dict):
-            doubtful = True
             continue
-        index = _place(record, insert_ids, places)
-        if index is None:
-            doubtful = True
+        place = _place(record, insert_ids, places)
+        if place is None:
             continue
+        given = record.get("index")
+        contradicts |= type(given) is int and 0 <= given < len(insert_ids) and given != place
         field = record.get("field")
-        refused[index] = Refusal(
+        refused[place] = Refusal(
             str(field) if field else None, str(record.get("message") or "refused by Mixpanel")
         )
-    return refused, doubtful
+    return refused, contradicts
 
 
 def _place(
@@ -214,7 +238,8 @@ def _place(
     if valid:
         return index
     message = str(record.get("message", ""))
-    found = {places[i] for i in re.findall(r"[A-Za-z0-9-]{1,36}", message) if i in places}
+    # Only ids that are no ordinary word or number.
+    found = {places[i] for i in re.findall(r"[A-Za-z0-9-]{16,36}", message) if i in places}
     if len(found) == 1 and -1 not in found:
         return found.pop()
     at = re.search(r"\b(?:index|record|event)\s*[:#=]?\s*(\d+)", message, re.IGNORECASE)

@@ -10,13 +10,13 @@ byte in memory on some runners.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam import coders
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from mixpanel_sink import convert, send
+from mixpanel_sink import coders, convert, send
 from mixpanel_sink.convert import ConvertSettings, ConvertToChunks
 from mixpanel_sink.credentials import ApiSecret, Credentials, ProjectToken, ServiceAccount
 from mixpanel_sink.destination import Destination
@@ -29,8 +29,7 @@ from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.send import SendChunks, SendChunksWithin, SendSettings
 from mixpanel_sink.windowing import GLOBAL
 
-coders.registry.register_coder(FailedRecord, coders.RowCoder)
-coders.registry.register_coder(Receipt, coders.RowCoder)
+coders.register()
 
 
 class WriteResult(NamedTuple):
@@ -48,7 +47,7 @@ class WriteResult(NamedTuple):
     read: Any
 
 
-class WriteToMixpanel(beam.PTransform):  # type: ignore[misc]
+class WriteToMixpanel(beam.PTransform):
     """Writes records to Mixpanel's /import, each once, within the project's quota.
 
     Elements may be dicts, `beam.Row`s, named tuples, `pyarrow.Table`s (all with a
@@ -64,7 +63,8 @@ class WriteToMixpanel(beam.PTransform):  # type: ignore[misc]
             Mixpanel lets a project send; more cost up to a request each.
         max_in_flight: requests at the same time in each lane.
         max_latency: seconds that an event may wait for others; needed for unbounded
-            input, where otherwise a partial batch would wait for ever.
+            input, where otherwise a partial batch would wait for ever. Bounded input
+            does not use it.
         limits: sizes of events and batches.
         retry: how long to try.
         allow_http: permit an unencrypted endpoint on another machine.
@@ -103,9 +103,16 @@ class WriteToMixpanel(beam.PTransform):  # type: ignore[misc]
             raise SettingError("lanes and max_in_flight must be at least 1.")
         if max_latency is not None and max_latency <= 0:
             raise SettingError(f"max_latency is {max_latency}; it must be positive seconds.")
+        if quota is None:
+            quota = Quota()
         if not isinstance(quota, Quota):
-            quota = Quota() if quota is None else Quota.parse(quota)
-        quota.share(0, lanes)  # refuses too many lanes
+            if not isinstance(quota, str):
+                raise SettingError(
+                    f"quota is a {type(quota).__name__}; give a Quota or a text such as '60/hour'."
+                )
+            quota = Quota.parse(quota)
+        if not isinstance(limits, Limits | None) or not isinstance(retry, RetryPolicy | None):
+            raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
         self._mapping = mapping
         self._credentials = credentials
         self._destination = Destination.of(region, endpoint, allow_http)
@@ -113,7 +120,7 @@ class WriteToMixpanel(beam.PTransform):  # type: ignore[misc]
         self._lanes = lanes
         self._max_in_flight = max_in_flight
         self._max_latency = max_latency
-        self._limits = limits or Limits()
+        self._limits = _within(limits or Limits(), quota.share(lanes - 1, lanes))
         self._retry = retry or RetryPolicy()
         self._error_handler: Any = None
 
@@ -151,7 +158,10 @@ class WriteToMixpanel(beam.PTransform):  # type: ignore[misc]
         read._windowing = GLOBAL
 
         settings = self._send_settings(window_coder)
-        fn = SendChunks if self._max_latency is None else SendChunksWithin
+        # Bounded input ends, and its end flushes. (With a processing-time timer some runners let
+        # the watermark pass before that flush, and drop its results as late.)
+        within = self._max_latency is not None and not records.is_bounded
+        fn = SendChunksWithin if within else SendChunks
         keyed = beam.ParDo(fn(settings)).with_input_types(tuple[str, bytes])
         sent = chunks | "Send" >> keyed.with_outputs(send.FAILED, main="receipts")
         receipts = _typed(sent.receipts, Receipt)
@@ -199,6 +209,21 @@ class WriteToMixpanel(beam.PTransform):  # type: ignore[misc]
             window_coder=window_coder,
             max_latency=self._max_latency,
         )
+
+
+def _within(limits: Limits, share: Quota) -> Limits:
+    """Batches that the smallest lane's share lets through: a heavier one would break it."""
+    events, size = share.most("events"), share.most("bytes")
+    if size is not None and size < limits.event_bytes + 4:
+        raise SettingError(
+            f"The quota gives a lane {size} bytes, which is less than one event may have "
+            f"({limits.event_bytes}). Use fewer lanes, a larger quota, or Limits(event_bytes=...)."
+        )
+    return dataclasses.replace(
+        limits,
+        batch_events=min(limits.batch_events, events or limits.batch_events),
+        batch_bytes=min(limits.batch_bytes, size or limits.batch_bytes),
+    )
 
 
 def _typed(pcollection: Any, kind: Any) -> Any:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from mixpanel_sink.emulator.testing import Emulator
 
@@ -15,7 +16,7 @@ _SECRET = "MIXPANEL_API_SECRET"
 
 
 @contextmanager
-def emulator(**settings: object) -> Iterator[Emulator]:
+def emulator(**settings: Any) -> Iterator[Emulator]:
     """A running emulator, ended with the block."""
     with Emulator(**settings) as running:
         print(f"Stand-in for Mixpanel on {running.url}")

@@ -125,7 +125,8 @@ class Emulator:
 
     def _first_line(self) -> str:
         process = self._process
-        assert process is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdout is not None
         late = threading.Timer(_START_SECONDS, process.kill)
         late.start()
         try:

@@ -23,7 +23,7 @@ from pyarrow import types
 from mixpanel_sink.encode.ids import CONTENT_HEX
 from mixpanel_sink.encode.records import now_ms
 from mixpanel_sink.encode.times import PER_SECOND
-from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.encode.values import ColumnsOfOneName, to_json
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.limits import (
     INSERT_ID,
@@ -121,7 +121,7 @@ class ColumnarEncoder:
     ) -> Iterator[EncodedTable]:
         if not len(table):
             return
-        chosen = table.select(plan.columns)
+        chosen = plan.choose(table)
         if not all(_fits(column) for column in chosen.columns):
             if len(table) <= _FEW_ROWS:
                 yield _only_leftover(np.arange(start, start + len(table)))
@@ -130,12 +130,15 @@ class ColumnarEncoder:
             yield from self._pieces(plan, table.slice(0, half), start, file_key, first_row)
             yield from self._pieces(plan, table.slice(half), start + half, file_key, first_row)
             return
-        yield self._encode(plan, chosen, start, file_key, first_row)
+        try:
+            yield self._encode(plan, chosen, start, file_key, first_row)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException):
+            yield _only_leftover(np.arange(start, start + len(table)))
 
     def _encode(
         self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: int
     ) -> EncodedTable:
-        frame = plan.read(_plain(table), self._clock())
+        frame = plan.read(table, self._clock())
         rows = np.arange(start, start + len(frame), dtype=np.int64)
         if plan.uses_position(file_key):
             frame = frame.with_columns(
@@ -184,6 +187,7 @@ class ColumnarEncoder:
         return frame.select(pl.concat_str(pl.lit(_LEAD), text).alias("line")).to_series()
 
     def _plan(self, schema: pa.Schema) -> _Plan | None:
+        schema = schema.remove_metadata()  # it may tell the row group, and differ each time
         if schema not in self._plans:
             try:
                 plan: _Plan | None = _Plan(self._mapping, schema, 1 if self._token is None else 2)
@@ -208,11 +212,17 @@ class _Plan:
         needed = [*mapping.mapped_columns(), *(column for _, column in self.properties)]
         self.columns = [name for name in dict.fromkeys(needed)]
         for name in self.columns:
-            if schema.names.count(name) != 1:
+            if schema.names.count(name) != 1 or "\0" in name:  # NUL makes Polars panic
                 raise Unsupported(name)
+        if any("\0" in name for name in [*mapping.constants, *mapping.rename.values()]):
+            raise Unsupported("a name with a NUL")
         self.content_id = mapping.insert_id is None or isinstance(mapping.insert_id, ContentId)
         self.needs_position = not (self.content_id or isinstance(mapping.insert_id, ColumnsId))
         self._types = {name: schema.field(name).type for name in self.columns}
+        # Polars takes "*" and "^...$" for patterns: columns go by number.
+        self._numbers = {name: f"c{i}" for i, name in enumerate(self.columns)}
+        kinds = [plain_type(kind) for kind in self._types.values()]
+        self._schema = pa.schema(list(zip(self._numbers.values(), kinds, strict=True)))
         if not self.columns:
             raise Unsupported("no columns")  # a frame without columns has no rows
         self._ok: list[pl.Expr] = []
@@ -223,7 +233,7 @@ class _Plan:
         if len(self.properties) + fixed > MAX_PROPERTIES:
             if not mapping.drop_nulls:
                 raise Unsupported("too many properties")
-            present = [pl.col(column).is_not_null() for _, column in self.properties]
+            present = [self._column(column).is_not_null() for _, column in self.properties]
             self._ok.append(pl.sum_horizontal(present) <= MAX_PROPERTIES - fixed)
         self._literals: dict[str, str] = {}
         self._scalars: dict[str, Any] = {}
@@ -234,17 +244,25 @@ class _Plan:
             else:
                 self._literals[name] = orjson.dumps(plain).decode()
 
+    def choose(self, table: pa.Table) -> pa.Table:
+        """The columns that are needed."""
+        return table.select(self.columns)
+
+    def _column(self, name: str) -> pl.Expr:
+        return pl.col(self._numbers[name])
+
     def uses_position(self, file_key: str | None) -> bool:
         """Whether the ids come from file and row."""
         return self.needs_position or (self.mapping.insert_id is None and file_key is not None)
 
     def read(self, table: pa.Table, now: int) -> pl.DataFrame:
         """Converts the columns and finds the rows that are surely all right."""
-        frame: Any = pl.from_arrow(table, rechunk=False)
+        plain = table.rename_columns(self._schema.names).cast(self._schema)
+        frame: Any = pl.from_arrow(plain, rechunk=False)
         ok = [*self._ok, self._time_ok(now)]
         return (
             frame.lazy()
-            .select(  # type: ignore[no-any-return]
+            .select(
                 *self._exprs,
                 pl.all_horizontal([expr.fill_null(False) for expr in ok]).alias("ok"),
             )
@@ -253,10 +271,12 @@ class _Plan:
 
     def count_long(self, frame: pl.DataFrame) -> int:
         """Text values that Mixpanel will cut."""
+        constants = [value for value in self._scalars.values() if isinstance(value, str)]
+        count = sum(len(value.encode()) > LONG_STRING_BYTES for value in constants) * len(frame)
         if not self._strings or not len(frame):
-            return 0
+            return count
         long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._strings]
-        return int(frame.select(pl.sum_horizontal(long)).item() or 0)
+        return count + int(frame.select(pl.sum_horizontal(long)).item() or 0)
 
     def fixed(self) -> list[str]:
         """The sink's own properties that come before `$insert_id`, in their order."""
@@ -317,13 +337,13 @@ class _Plan:
 
     def _property(self, name: str, column: str) -> pl.Expr:
         kind = self._types[column]
-        expr = convert(pl.col(column), kind)
+        expr = convert(self._column(column), kind)
         if types.is_floating(kind) or types.is_decimal(kind):
             if self.mapping.non_finite == "drop":
                 expr = pl.when(expr.is_finite()).then(expr)
             else:
                 self._ok.append(expr.is_finite() | expr.is_null())
-        if _is_text(kind):
+        if _is_text(kind) or _is_binary(kind):
             self._strings.append(f"p:{name}")
         return expr.alias(f"p:{name}")
 
@@ -369,7 +389,7 @@ class _Plan:
 
     def _id(self, part: Column, optional: bool) -> pl.Expr:
         kind = self._types[part.name]
-        expr = convert(pl.col(part.name), kind)
+        expr = convert(self._column(part.name), kind)
         if types.is_integer(kind):
             expr = expr.cast(pl.String)
         elif not _is_text(kind):
@@ -390,17 +410,18 @@ class _Plan:
             return pl.lit(part.value)
         assert isinstance(part, Column)
         expr = self._text_column(part)
+        self._strings.append("i:ip")
         return pl.when(expr == "").then(pl.lit("0")).otherwise(expr.fill_null("0"))
 
     def _text_column(self, part: Column) -> pl.Expr:
         kind = self._types[part.name]
         if not _is_text(kind):
             raise Unsupported(f"{part.name} is {kind}")
-        expr = convert(pl.col(part.name), kind)
+        expr = convert(self._column(part.name), kind)
         return expr if part.if_null is None else expr.fill_null(part.if_null)
 
     def _insert_id(self, columns: Sequence[str]) -> pl.Expr:
-        values = {name: convert(pl.col(name), self._types[name]) for name in columns}
+        values = {name: convert(self._column(name), self._types[name]) for name in columns}
         for name, value in values.items():
             kind = self._types[name]
             if types.is_floating(kind) or types.is_decimal(kind):
@@ -423,11 +444,12 @@ class _Plan:
     def _time(self) -> pl.Expr:
         part = self.mapping.time
         assert isinstance(part, TimeColumn)
-        kind, expr = self._types[part.name], pl.col(part.name)
+        kind, expr = self._types[part.name], self._column(part.name)
         if types.is_timestamp(kind) or types.is_date(kind):
             if types.is_date(kind):
                 expr = expr.cast(pl.Date).cast(pl.Datetime("us"))
             if getattr(kind, "tz", None) is None and part.timezone not in ("UTC", "Etc/UTC"):
+                _check_zone(part.timezone)
                 expr = expr.dt.replace_time_zone(
                     part.timezone, ambiguous="earliest", non_existent="null"
                 )
@@ -480,6 +502,8 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if types.is_float16(kind) or types.is_float32(kind):
         return expr.cast(pl.Float64)
     if types.is_decimal(kind):
+        if types.is_decimal256(kind) or not 0 <= kind.scale <= kind.precision:
+            raise Unsupported(str(kind))
         # Up to 15 digits the division is exact; beyond, only reading the text rounds right.
         return (expr if kind.precision <= 15 else expr.cast(pl.String)).cast(pl.Float64)
     if types.is_date(kind):
@@ -492,7 +516,9 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
         return _with_fraction(text, nanoseconds % 1_000_000_000, "ns")
     if types.is_duration(kind):
         per_second = {"s": 1_000, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[kind.unit]
-        return expr.cast(pl.Int64) / per_second
+        value = expr.cast(pl.Int64)
+        # Polars multiplies by the inverse of a literal, which rounds twice; a column it divides by.
+        return value / (value * 0 + per_second)
     if _is_binary(kind):
         return expr.bin.encode("base64")
     if types.is_dictionary(kind):
@@ -500,19 +526,29 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
             raise Unsupported(str(kind))
         return expr.cast(pl.String)
     if _is_list(kind):
-        if types.is_fixed_size_list(kind):
-            expr = expr.arr.to_list()
         if _is_native(kind.value_type):
             return expr
         return expr.list.eval(convert(pl.element(), kind.value_type))
     if types.is_struct(kind):
         if _is_native(kind):
             return expr
-        fields = [convert(expr.struct.field(f.name), f.type).alias(f.name) for f in kind]
+        if any(_is_pattern(f.name) for f in kind):
+            raise Unsupported("a field whose name Polars takes for a pattern")
+        fields = [
+            convert(expr.struct.field(f.name), f.type).alias(f.name)
+            for f in sorted(kind, key=lambda f: f.name)
+        ]
         return pl.when(expr.is_not_null()).then(pl.struct(fields))
     if _is_native(kind):
         return expr
     raise Unsupported(str(kind))
+
+
+def _check_zone(name: str) -> None:
+    try:
+        pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(name)
+    except pl.exceptions.PolarsError:
+        raise Unsupported(f"time zone {name}") from None  # such as "localtime"
 
 
 def check_types(mapping: EventMapping, schema: pa.Schema) -> None:
@@ -536,7 +572,7 @@ def check_types(mapping: EventMapping, schema: pa.Schema) -> None:
                 f"The time column {time.name!r} is text. Set unit: iso8601 if it holds such, or "
                 "convert it."
             )
-    elif not (types.is_timestamp(kind) or types.is_date(kind)):
+    elif not (types.is_timestamp(kind) or types.is_date(kind) or types.is_null(kind)):
         raise MappingError(
             f"The time column {time.name!r} is {kind}; it must be a timestamp, a date, a number "
             "with a unit, or ISO 8601 text."
@@ -546,7 +582,9 @@ def check_types(mapping: EventMapping, schema: pa.Schema) -> None:
         if not isinstance(column, Column):
             continue
         kind = _decoded(schema.field(column.name).type)
-        if _is_text(kind) or (part not in ("event", "ip") and types.is_integer(kind)):
+        if _is_text(kind) or types.is_null(kind):
+            continue
+        if part not in ("event", "ip") and types.is_integer(kind):
             continue
         also = "" if part in ("event", "ip") else " or integers"
         raise MappingError(
@@ -560,46 +598,61 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> Iterator[dict[str, 
 
     A value that Python has no form for (nanoseconds, bad UTF-8) stays an Arrow scalar.
     """
-    chosen = table.take(pa.array(rows, pa.int64()))
-    columns = [(name, _values(chosen.column(i))) for i, name in enumerate(chosen.schema.names)]
+    columns: dict[str, list[Any]] = {}
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        column = _take(column, rows)
+        if types.is_timestamp(column.type) and column.type.tz is not None:
+            column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # any zone, known or not
+        values = _values(column)
+        if name in columns:
+            values = list(map(ColumnsOfOneName, columns[name], values))
+        columns[name] = values
     for i in range(len(rows)):
-        yield {name: values[i] for name, values in columns}
+        yield {name: values[i] for name, values in columns.items()}
+
+
+def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> pa.ChunkedArray:
+    try:
+        return column.take(pa.array(rows, pa.int64()))
+    except pa.ArrowNotImplementedError:  # views, among others
+        parts = [column.slice(row, 1).chunks for row in rows]
+        return pa.chunked_array([chunk for part in parts for chunk in part], column.type)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
     try:
+        column.validate(full=True)  # among others, times of day that Python would wrap
         return column.to_pylist(maps_as_pydicts="strict")
-    except (ValueError, OverflowError, KeyError, UnicodeDecodeError, pa.ArrowException):
-        return [_value(scalar) for scalar in column]
+    except (ValueError, OverflowError, LookupError, pa.ArrowException):
+        return [_value(column, i) for i in range(len(column))]
 
 
-def _value(scalar: Any) -> Any:
+def _value(column: pa.ChunkedArray, row: int) -> Any:
     try:
-        if types.is_nested(scalar.type):
-            return scalar.as_py(maps_as_pydicts="strict")
-        return scalar.as_py()
-    except (ValueError, OverflowError, KeyError, UnicodeDecodeError, pa.ArrowException):
-        return scalar
+        column.slice(row, 1).validate(full=True)
+        return column[row].as_py(maps_as_pydicts="strict")
+    except (ValueError, OverflowError, LookupError, pa.ArrowException):
+        return column[row]
 
 
-def _plain(table: pa.Table) -> pa.Table:
-    """The same table in types that Polars reads: UTC time zones, no exotic widths."""
-    columns = []
-    for column in table.columns:
-        kind = column.type
-        if types.is_dictionary(kind):
-            column = column.cast(kind.value_type)
-            kind = column.type
-        if types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
-            column = column.cast(pa.timestamp(kind.unit, "UTC"))
-        elif types.is_fixed_size_binary(kind):
-            column = column.cast(pa.binary())
-        elif types.is_float16(kind):
-            column = column.cast(pa.float32())
-        elif types.is_decimal(kind) and not types.is_decimal128(kind):
-            column = column.cast(pa.decimal128(min(kind.precision, 38), kind.scale))
-        columns.append(column)
-    return pa.table(columns, names=table.schema.names)
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type, of those that Polars reads well, for the same values."""
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if types.is_timestamp(kind) and kind.tz is not None:
+        return pa.timestamp(kind.unit, "UTC")
+    if types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if types.is_float16(kind):
+        return pa.float32()
+    if types.is_decimal32(kind) or types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if _is_list(kind):
+        make = pa.large_list if types.is_large_list(kind) else pa.list_
+        return make(plain_type(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([(field.name, plain_type(field.type)) for field in kind])
+    return kind
 
 
 def _fits(column: pa.ChunkedArray) -> bool:
@@ -620,8 +673,10 @@ def _array_fits(array: pa.Array, top: bool = False) -> bool:
         per_day = 1 if types.is_date32(kind) else 86_400 * PER_SECOND[getattr(kind, "unit", "ms")]
         return low is None or (_MIN_DAY * per_day <= low and high < (_MAX_DAY + 1) * per_day)
     if types.is_duration(kind):
-        bounds = pc.min_max(pc.abs(array.view(pa.int64())))
-        return bounds["max"].as_py() is None or abs(bounds["max"].as_py()) < 2**53
+        bounds = pc.min_max(array.view(pa.int64()))
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        most = 2**53 // (1000 if kind.unit == "s" else 1)  # floats hold it exactly
+        return low is None or (-most < low and high < most)
     if not top and types.is_floating(kind):
         return bool(pc.all(pc.is_finite(array), skip_nulls=True).as_py() in (True, None))
     if _is_list(kind):
@@ -639,11 +694,12 @@ def _only_leftover(rows: np.ndarray[Any, np.dtype[np.int64]]) -> EncodedTable:
 
 def _is_native(kind: pa.DataType, depth: int = 1) -> bool:
     """Whether Polars writes it as wanted without any conversion."""
-    if _is_list(kind) and not types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return _is_native(kind.value_type, depth)
     if types.is_struct(kind):
         _check_struct(kind, depth)
-        return all(_is_native(field.type, depth + 1) for field in kind)
+        names = [field.name for field in kind]
+        return names == sorted(names) and all(_is_native(field.type, depth + 1) for field in kind)
     return (
         types.is_null(kind)
         or types.is_boolean(kind)
@@ -657,14 +713,18 @@ def _check_struct(kind: pa.StructType, depth: int) -> None:
     names = [field.name for field in kind]
     if depth >= MAX_DEPTH or len(names) > MAX_NESTED_KEYS or not names:
         raise Unsupported("nested too deep, too wide, or without fields")
-    if len(set(names)) < len(names):
-        raise Unsupported("a struct with two fields of one name")
+    if len(set(names)) < len(names) or any("\0" in name for name in names):
+        raise Unsupported("a struct with two fields of one name, or with a NUL in one")
     for field in kind:
         inner = field.type
         while _is_list(inner):
             inner = inner.value_type
         if types.is_struct(inner):
             _check_struct(inner, depth + 1)
+
+
+def _is_pattern(name: str) -> bool:
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
 
 
 def _is_utf8(kind: pa.DataType) -> bool:
@@ -703,7 +763,7 @@ def _yields_text(kind: pa.DataType) -> bool:
 
 
 def _timestamp_text(expr: pl.Expr, kind: pa.TimestampType) -> pl.Expr:
-    unit = "ms" if kind.unit == "s" else kind.unit  # Polars has no whole seconds
+    unit: Any = "ms" if kind.unit == "s" else kind.unit  # Polars has no whole seconds
     text = expr.dt.to_string("%Y-%m-%dT%H:%M:%S")
     # Flooring, also before 1970: Polars' % has the sign of the divisor.
     fraction = expr.dt.epoch(unit) % PER_SECOND[unit]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import enum
 import re
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -78,6 +81,8 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
             return dict(call())
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    if hasattr(type(record), "__attrs_attrs__"):
+        return {f.name: getattr(record, f.name) for f in type(record).__attrs_attrs__}
     raise RecordError(
         "unsupported_record",
         f"The record is a {type(record).__name__}; the sink takes dicts, beam.Row, named tuples, "
@@ -106,6 +111,10 @@ class RecordEncoder:
         self._finish = _Finisher(limits, token)
         self._clock = clock
         self._drop = mapping.non_finite == "drop"
+        rule = mapping.insert_id
+        self._id_columns = (
+            [Column(name) for name in rule.columns] if isinstance(rule, ColumnsId) else []
+        )
         self._plans: dict[tuple[Any, ...], tuple[tuple[str, str], ...]] = {}
         self._constants = {
             name: to_json(value, name, self._drop) for name, value in mapping.constants.items()
@@ -119,14 +128,16 @@ class RecordEncoder:
         """
         mapping = self._mapping
         properties = self._properties(record)
+        device = user = None
         if mapping.device_id is not None:
-            properties["$device_id"] = self._id(record, mapping.device_id, "$device_id", True)
+            device = self._id(record, mapping.device_id, "$device_id", True)
+            if device is not None:
+                properties["$device_id"] = device
         if mapping.user_id is not None:
-            properties["$user_id"] = self._id(record, mapping.user_id, "$user_id", True)
-        properties["distinct_id"] = self._distinct_id(record, properties)
-        for name in ("$device_id", "$user_id"):
-            if name in properties and properties[name] is None:
-                del properties[name]
+            user = self._id(record, mapping.user_id, "$user_id", True)
+            if user is not None:
+                properties["$user_id"] = user
+        properties["distinct_id"] = self._distinct_id(record, device, user)
         if mapping.ip is not None:
             properties["ip"] = self._ip(record, mapping.ip)
         properties["time"] = self._time(record)
@@ -144,7 +155,11 @@ class RecordEncoder:
                         raise RecordError(
                             "bad_key", f"The record has the key {name!r}; keys must be text."
                         )
-                plan = self._mapping.plan(columns)
+                plan = tuple(
+                    (plain_name(name), column) for name, column in self._mapping.plan(columns)
+                )
+                for name, _ in plan:
+                    _check_text(name, name)
             except MappingError as error:
                 raise RecordError("duplicate_property", str(error)) from None
             if len(self._plans) < 10_000:  # records of ever new shapes must not fill the memory
@@ -182,7 +197,7 @@ class RecordEncoder:
         check_event_name(value, part.name)
         return value
 
-    def _distinct_id(self, record: Mapping[Any, Any], properties: Mapping[str, Any]) -> str:
+    def _distinct_id(self, record: Mapping[Any, Any], device: str | None, user: str | None) -> str:
         part = self._mapping.distinct_id
         if isinstance(part, Constant):
             check_distinct_id(part.value, "distinct_id")
@@ -191,9 +206,9 @@ class RecordEncoder:
             distinct_id = self._id(record, part, "distinct_id", False)
             assert distinct_id is not None
             return distinct_id
-        if (user := properties.get("$user_id")) is not None:
-            return str(user)
-        if (device := properties.get("$device_id")) is not None:
+        if user is not None:
+            return user
+        if device is not None:
             check_distinct_id(f"$device:{device}", "$device_id")
             return f"$device:{device}"
         raise RecordError(
@@ -208,21 +223,7 @@ class RecordEncoder:
                 self._required(record, part, what)
             return None
         value = self._required(record, part, what)
-        if hasattr(value, "dtype") and hasattr(value, "item"):
-            value = value.item()
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            if hasattr(value, "hex") and hasattr(value, "node"):  # UUID
-                value = str(value)
-            else:
-                raise RecordError(
-                    "distinct_id_wrong_type",
-                    f"{what} ({part.name}) is a {type(value).__name__}; ids are text or integers. "
-                    "Cast the column where it is made: a float would turn 12 into '12.0'.",
-                    part.name,
-                )
-        text = str(value)
-        check_distinct_id(text, part.name)
-        return text
+        return user_id(value, f"{what} ({part.name})", part.name)
 
     def _ip(self, record: Mapping[Any, Any], part: Column | Constant | str) -> str:
         if isinstance(part, Constant):
@@ -240,7 +241,7 @@ class RecordEncoder:
     def _time(self, record: Mapping[Any, Any]) -> int:
         column: Any = self._mapping.time
         ms = to_ms(self._required(record, column, "time"), column)
-        check_range(ms, self._clock(), column.name)
+        check_range(ms, self._clock(), column.name, column.unit)
         return ms
 
     def _insert_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
@@ -248,7 +249,8 @@ class RecordEncoder:
         rule = self._mapping.insert_id
         if isinstance(rule, ColumnsId):
             values = [
-                self._required(record, Column(c), "insert_id", null=None) for c in rule.columns
+                self._required(record, column, "insert_id", null=None)
+                for column in self._id_columns
             ]
             if all(value is None for value in values):
                 raise RecordError(
@@ -271,7 +273,7 @@ class RecordEncoder:
                 column: to_json(value, column, False)
                 for column, value in zip(rule.columns, values, strict=True)
             }
-            return content_id(_dumps(parts))
+            return content_id(_dumps(parts, parts))
         if isinstance(rule, ContentId) or (rule is None and source is None):
             return None
         if source is None:
@@ -293,7 +295,9 @@ class RecordEncoder:
                 f"The record has no column {part.name!r}, which the mapping needs for {what}.",
                 part.name,
             )
-        if value is None or (type(value) is float and value != value):
+        if value is None or (
+            isinstance(value, float | datetime.datetime) and value != value  # NaN, pandas.NaT
+        ):
             if (stand_in := getattr(part, "if_null", None)) is not None:
                 return stand_in
             if null is not ...:
@@ -348,27 +352,27 @@ class EventChecker:
                 "into properties.",
                 str(unknown[0]),
             )
-        properties = {
-            key: to_json(given[key], str(key), False)
-            for key in sorted(given, key=str)
-            if key not in FIXED and given[key] is not None
-        }
-        for key in properties:
+        for key in given:
             if not isinstance(key, str):
                 raise RecordError("bad_key", f"The property {key!r} is not text.", str(key))
+            _check_text(key, key)
+        properties = {
+            plain_name(key): to_json(given[key], key, False)
+            for key in sorted(given)
+            if key not in FIXED and given[key] is not None
+        }
         for key in ("$device_id", "$user_id"):
             if given.get(key) is not None:
                 properties[key] = to_json(given[key], key, False)
         distinct_id = given.get("distinct_id")
         if distinct_id is None:
             raise RecordError("distinct_id_null", "The event has no distinct_id.", "distinct_id")
-        if isinstance(distinct_id, bool) or not isinstance(distinct_id, str | int):
-            raise RecordError("distinct_id_wrong_type", "distinct_id must be text.", "distinct_id")
-        properties["distinct_id"] = str(distinct_id)
-        check_distinct_id(properties["distinct_id"], "distinct_id")
-        ip = given.get("ip", self._ip)
+        properties["distinct_id"] = user_id(distinct_id, "distinct_id", "distinct_id")
+        ip = self._ip if given.get("ip") in (None, "") else given["ip"]
         if ip is not None:
-            properties["ip"] = str(ip)
+            if not isinstance(ip, str):
+                raise RecordError("ip_wrong_type", "ip must be text.", "ip")
+            properties["ip"] = ip
         properties["time"] = self._time(given.get("time"))
         insert_id = given.get("$insert_id")
         if insert_id is not None:
@@ -380,6 +384,8 @@ class EventChecker:
     def _time(self, value: Any) -> int:
         if value is None:
             raise RecordError("time_null", "The event has no time.", "time")
+        if getattr(value, "ndim", None) == 0 and value.dtype.kind in "iuf":  # a NumPy scalar
+            value = value.item()
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecordError(
                 "time_wrong_type",
@@ -387,13 +393,17 @@ class EventChecker:
                 "time",
             )
         now = self._clock()
-        if value == value and abs(value) < 1e15:
+        if abs(value) < 1e20:
             seconds_as_ms = int(value * 1000)
             if MIN_TIME_MS <= seconds_as_ms <= now + MAX_FUTURE_MS:
                 return seconds_as_ms
-            check_range(int(value), now, "time")
+            check_range(int(value), now, "time", "ms")
             return int(value)
-        raise RecordError("time_out_of_range", f"time is {value}.", "time")
+        raise RecordError(
+            "time_out_of_range",
+            "time is no number of seconds or milliseconds since 1970. Mend the record.",
+            "time",
+        )
 
 
 class _Finisher:
@@ -413,7 +423,7 @@ class _Finisher:
                 "fewer than 255. List those that you need.",
                 "properties",
             )
-        text = _dumps(event)
+        text = _dumps(event, properties)
         if insert_id is None:
             insert_id = content_id(text)
         text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
@@ -457,12 +467,44 @@ def check_distinct_id(distinct_id: str, field: str) -> None:
         )
     _check_text(distinct_id, field)
     if len(distinct_id) > MAX_ID_BYTES // 4 and len(distinct_id.encode()) > MAX_ID_BYTES:
+        raise _id_too_long(field)
+
+
+def user_id(value: Any, what: str, field: str) -> str:
+    """A distinct_id, device or user id as text.
+
+    Raises:
+        RecordError: if it is no text or integer, or Mixpanel would refuse or cut it.
+    """
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if getattr(value, "ndim", None) == 0 and value.dtype.kind in "iuU":  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, uuid.UUID):
+        value = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
         raise RecordError(
-            "distinct_id_too_long",
-            f"distinct_id ({field}) is longer than {MAX_ID_BYTES} bytes; Mixpanel would cut it and "
-            "merge users.",
+            "distinct_id_wrong_type",
+            f"{what} is a {type(value).__name__}; ids are text or integers. Cast the column where "
+            "it is made: a float would turn 12 into '12.0'.",
             field,
         )
+    if isinstance(value, int):
+        if value.bit_length() > 8 * MAX_ID_BYTES:
+            raise _id_too_long(field)
+        value = int.__str__(value)
+    text = plain_name(value)
+    check_distinct_id(text, field)
+    return text
+
+
+def _id_too_long(field: str) -> RecordError:
+    return RecordError(
+        "distinct_id_too_long",
+        f"distinct_id ({field}) is longer than {MAX_ID_BYTES} bytes; Mixpanel would cut it and "
+        "merge users. Shorten it at its source.",
+        field,
+    )
 
 
 def valid_insert_id(text: str) -> bool:
@@ -472,32 +514,41 @@ def valid_insert_id(text: str) -> bool:
 
 def _check_text(text: str, field: str) -> None:
     if _SURROGATE.search(text):
-        raise RecordError(
-            "invalid_text",
-            f"{field} holds half a surrogate pair, which is no Unicode text. Mend it at its source.",
-            field,
-        )
+        raise _invalid_text(field)
 
 
-def _dumps(value: dict[str, Any]) -> bytes:
+def _invalid_text(field: str) -> RecordError:
+    field = field.encode("utf-8", "backslashreplace").decode()  # failures must be valid text
+    return RecordError(
+        "invalid_text",
+        f"{field} holds half a surrogate pair, which is no Unicode text. Mend it at its source.",
+        field,
+    )
+
+
+def plain_name(name: str) -> str:
+    """The same text, as orjson takes it for a key (no subclass, such as an enum's member)."""
+    return name if type(name) is str else str.__str__(name)
+
+
+def _dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
-        _find_culprit(value)
+        for name, part in parts.items():
+            _check_part(name, part)
         raise RecordError("unsupported_value", "The event has no form in JSON.") from None
 
 
-def _find_culprit(event: Mapping[str, Any]) -> None:
-    for name, value in event.get("properties", event).items():
-        try:
-            orjson.dumps({name: value})
-        except (orjson.JSONEncodeError, RecursionError):
-            raise RecordError(
-                "invalid_text",
-                f"{name!a} holds text that is not valid Unicode (half a surrogate pair). Mend it at "
-                "its source.",
-                ascii(name)[1:-1],
-            ) from None
+def _check_part(name: str, part: Any) -> None:
+    try:
+        orjson.dumps({name: part})
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        if "surrogate" in str(error):
+            raise _invalid_text(name) from None
+        raise RecordError(
+            "nested_too_deep", f"{name} nests too many lists. Flatten it.", name
+        ) from None
 
 
 def _longest(properties: Mapping[str, Any]) -> str:

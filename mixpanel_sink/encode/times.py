@@ -24,7 +24,9 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     """
     if isinstance(value, bool):
         raise _wrong_type(value, column)
-    if hasattr(value, "dtype") and hasattr(value, "item"):  # a NumPy scalar
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a NumPy scalar
+        if value.dtype.kind == "M":
+            value = value.astype("datetime64[us]")
         value = value.item()
     if isinstance(value, int):
         if column.unit is None or column.unit == "iso8601":
@@ -54,16 +56,8 @@ def to_ms(value: Any, column: TimeColumn) -> int:
             ) from None
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
         return int(value.micros // 1000)
-    if hasattr(value, "as_py") and getattr(value, "value", None) is not None:  # Arrow, nanoseconds
-        return (
-            int(value.value // 1_000_000)
-            if value.type.tz
-            else _wall_ms(
-                datetime.datetime(1970, 1, 1)
-                + datetime.timedelta(microseconds=value.value // 1000),
-                column,
-            )
-        )
+    if hasattr(value, "as_py"):
+        return _arrow_ms(value, column)
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             return _wall_ms(value, column)
@@ -73,33 +67,35 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     raise _wrong_type(value, column)
 
 
-def check_range(ms: int, now_ms: int, column_name: str) -> None:
+def check_range(ms: int, now_ms: int, column_name: str, unit: str | None = None) -> None:
     """Refuses times that Mixpanel refuses.
 
+    Args:
+        ms: the time in milliseconds.
+        now_ms: the clock.
+        column_name: for the message.
+        unit: as which a number was read, for a hint where another would fit.
+
     Raises:
-        RecordError: with a hint where another unit would fit.
+        RecordError: if it is not from 1971 to an hour from now.
     """
-    if MIN_TIME_MS <= ms <= now_ms + MAX_FUTURE_MS:
+    latest = now_ms + MAX_FUTURE_MS
+    if MIN_TIME_MS <= ms <= latest:
         return
-    hints = [
-        unit
-        for unit, as_ms in (("s", ms * 1000), ("us", ms // 1000), ("ns", ms // 1_000_000))
-        if MIN_TIME_MS <= as_ms <= now_ms + MAX_FUTURE_MS
-    ]
     try:
         read = datetime.datetime.fromtimestamp(ms / 1000, datetime.timezone.utc)
-        when = read.strftime("%Y-%m-%d %H:%M")
+        when = read.strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError, OSError):
-        when = f"{ms} ms"
-    mend = (
-        f" If the column's unit is not what the mapping says, it may be {hints[0]!r} "
-        "where you wrote milliseconds."
-        if hints
-        else " Mend or exclude the record."
-    )
+        when = "thousands of years away"
+    mend = " Mend or exclude the record."
+    per_second = PER_SECOND.get(unit or "", 0)
+    for other in PER_SECOND if per_second else ():
+        if MIN_TIME_MS <= ms * per_second // PER_SECOND[other] <= latest:
+            mend = f" Read as {other!r} instead of {unit!r} it would fit: is the unit right?"
+            break
     raise RecordError(
         "time_out_of_range",
-        f"time ({column_name}) is {when} UTC; Mixpanel takes 1971 until an hour from now." + mend,
+        f"time ({column_name}) is {when}; Mixpanel takes 1971 until an hour from now.{mend}",
         column_name,
     )
 
@@ -124,9 +120,32 @@ def _wall_ms(value: datetime.datetime, column: TimeColumn) -> int:
     aware = value.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone))
     try:
         return ((aware - _EPOCH) // _ISO) // 1000
-    except OverflowError:
+    except (OverflowError, ValueError):
         raise RecordError(
             "time_out_of_range", f"time ({column.name}) is {value}.", column.name
+        ) from None
+
+
+def _arrow_ms(value: Any, column: TimeColumn) -> int:
+    """Of an Arrow scalar: nanoseconds, or what is out of Python's range."""
+    from pyarrow import types
+
+    kind = value.type
+    if not (types.is_timestamp(kind) or types.is_date(kind)):
+        raise _wrong_type(value, column)
+    try:
+        if types.is_date(kind):
+            return _wall_ms(value.as_py(), column)
+        ms = value.value * 1000 // PER_SECOND[kind.unit]
+        if kind.tz:
+            return int(ms)
+        return _wall_ms(datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=ms), column)
+    except (OverflowError, ValueError):
+        raise RecordError(
+            "time_out_of_range",
+            f"time ({column.name}) lies thousands of years away; Mixpanel takes 1971 until an hour "
+            "from now. Mend or exclude the record.",
+            column.name,
         ) from None
 
 

@@ -50,15 +50,14 @@ def send(
         (tmp_path / "mapping.yaml").write_text(mapping)
         given = [argument.partition("=")[0] for argument in more]
         arguments = [f"--input={source}", *more]
-        for default in (
+        defaults = (
             f"--mapping={tmp_path}/mapping.yaml",
             "--api_secret=env:TEST_API_SECRET",
             f"--endpoint={server.url}",
             "--quota=none",
             f"--failed_output={tmp_path}/failed",
-        ):
-            if default.partition("=")[0] not in given:
-                arguments.append(default)
+        )
+        arguments += [d for d in defaults if d.partition("=")[0] not in given]
         if own_process:
             command = [sys.executable, "-m", "pipelines.parquet_to_mixpanel", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,1 @@
+"""What competes: each module is a program that sends a Parquet file's rows to an endpoint."""

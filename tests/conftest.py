@@ -1,0 +1,111 @@
+"""Shared by the tests of the sink: a running emulator, and a tiny server for odd answers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mixpanel_sink.credentials import ApiSecret
+from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.lane import LANES
+
+SECRET = "s3cr3t-0123456789abcdef"
+TOKEN = "t0ken-0123456789abcdef"
+_DEFAULTS: dict[str, Any] = {
+    "quota": "none",
+    "variant": "reference",
+    "failed_records_as": "objects",
+    "max_batch": 2000,
+    "max_body_bytes": 10 * 1024 * 1024,
+    "max_event_bytes": None,
+    "latency_ms": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def _mixpanel() -> Iterator[Emulator]:
+    with Emulator(api_secret=SECRET, project_token=TOKEN, variant="reference") as running:
+        yield running
+
+
+@pytest.fixture
+def mixpanel(_mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """An empty emulator without a quota; the sink remembers nothing of earlier tests."""
+    _mixpanel.reset(**_DEFAULTS)
+    LANES.clear()
+    monkeypatch.setenv("TEST_API_SECRET", SECRET)
+    monkeypatch.setenv("TEST_TOKEN", TOKEN)
+    return _mixpanel
+
+
+@pytest.fixture
+def credentials(mixpanel: Emulator) -> ApiSecret:
+    return ApiSecret("env:TEST_API_SECRET")
+
+
+class Wire:
+    """A server that answers each connection's request with the given bytes, word for word."""
+
+    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
+        self.requests: list[bytes] = []
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            data = b""
+            while b"\r\n\r\n" not in data:
+                if not (more := connection.recv(65536)):
+                    return
+                data += more
+            head, _, body = data.partition(b"\r\n\r\n")
+            length = next(
+                int(line.split(b":")[1])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length:")
+            )
+            while len(body) < length:
+                body += connection.recv(65536)
+            self.requests.append(head + b"\r\n\r\n" + body)
+            self._answer(connection)
+
+
+@pytest.fixture
+def wire() -> Iterator[Callable[..., Wire]]:
+    """Starts a server that sends the pieces, `pause` seconds apart, and then closes."""
+    servers: list[Wire] = []
+
+    def start(*pieces: bytes, pause: float = 0.0, endless: bytes = b"") -> Wire:
+        def answer(connection: socket.socket) -> None:
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(pause)
+            while endless:
+                connection.sendall(endless)
+                time.sleep(pause)
+
+        servers.append(Wire(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -1,0 +1,242 @@
+"""The columnar encoder and the record encoder make the same events of the same data."""
+
+import dataclasses
+import datetime
+import decimal
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mixpanel_sink import ContentId, EventMapping, PositionId, TimeColumn
+from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, rows_as_records
+from mixpanel_sink.encode.records import RecordEncoder, Source
+from mixpanel_sink.errors import RecordError
+
+from .arrow_tables import NOW, PER_SECOND, Case, cases, fast_types, values
+
+EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 1000
+KEY = "0123456789abcdef0123"
+MAPPING = EventMapping(event="e", time=TimeColumn("t", "s"), distinct_id="u")
+
+
+def _clock() -> int:
+    return NOW
+
+
+def _columnar(case: Case) -> list[EncodedTable]:
+    encoder = ColumnarEncoder(case.mapping, case.limits, case.token, _clock)
+    return list(encoder.encode(case.table, case.file_key, case.first_row))
+
+
+def _events(encoded: EncodedTable) -> list[bytes]:
+    ends = encoded.offsets.tolist()
+    assert len(ends) == len(encoded.rows) + 1
+    whole = [bytes(encoded.buffer[a:b]) for a, b in itertools.pairwise(ends)]
+    assert all(event.startswith(b"\n,") for event in whole)
+    return [event[2:] for event in whole]
+
+
+def _records(case: Case, rows: list[int]) -> Iterator[tuple[int, Any]]:
+    """Each row with its event, or with the RecordError that it ends in."""
+    encoder = RecordEncoder(case.mapping, case.limits, case.token, _clock)
+    for row, record in zip(rows, rows_as_records(case.table, rows), strict=True):
+        place = None
+        if case.file_key is not None:
+            place = Source("f.parquet", case.file_key, case.first_row + row)
+        try:
+            result: Any = encoder.encode(record, place)
+        except RecordError as error:
+            result = error
+        if isinstance(result, RecordError):
+            assert result.reason
+            assert result.message.endswith((".", "?"))
+            (result.message + (result.field or "")).encode()  # failures are written as UTF-8
+        yield row, result
+
+
+def _check(case: Case) -> list[EncodedTable]:
+    """Asserts that both encoders agree, and that no row is lost or doubled."""
+    pieces = _columnar(case)
+    seen = np.concatenate([[], *(p.rows for p in pieces), *(p.leftover for p in pieces)])
+    assert sorted(seen.tolist()) == list(range(len(case.table)))
+    for piece in pieces:
+        assert sorted(piece.rows.tolist()) == piece.rows.tolist()
+        expected = dict(_records(case, piece.rows.tolist()))
+        for row, event in zip(piece.rows.tolist(), _events(piece), strict=True):
+            assert not isinstance(expected[row], RecordError), expected[row]
+            assert event.decode() == expected[row].json.decode()
+        assert piece.long_strings == sum(event.long_strings for event in expected.values())
+        list(_records(case, piece.leftover.tolist()))
+    return pieces
+
+
+PROFILE = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@PROFILE
+@given(cases())
+def test_both_encoders_agree(case: Case) -> None:
+    _check(case)
+
+
+@PROFILE
+@given(st.data(), fast_types(), st.booleans(), st.sampled_from([None, ContentId(), ["e", "p"]]))
+def test_types_that_stay_columnar(
+    data: st.DataObject, kind: pa.DataType, drop_nulls: bool, insert_id: Any
+) -> None:
+    items = data.draw(st.lists(values(kind, wild=False), min_size=1, max_size=8))
+    mapping = dataclasses.replace(MAPPING, drop_nulls=drop_nulls, insert_id=insert_id)
+    pieces = _check(Case(_table(p=pa.array(items, kind)), mapping))
+    assert sum(len(piece.leftover) for piece in pieces) == 0
+
+
+def _table(**columns: Any) -> pa.Table:
+    """With a user, an event and a time for each value."""
+    rows = len(next(iter(columns.values())))
+    mapped = {"u": ["u"] * rows, "e": ["E"] * rows, "t": [1_700_000_000] * rows}
+    return pa.table({**mapped, **columns})
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.int64()])
+@pytest.mark.parametrize("part", ["distinct_id", "user_id", "device_id", "insert_id"])
+def test_ids_stay_columnar(kind: pa.DataType, part: str) -> None:
+    table = _table(x=pa.array([7, 8, 9]).cast(kind))
+    pieces = _check(Case(table, dataclasses.replace(MAPPING, **{part: "x"})))
+    assert pieces[0].rows.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.timestamp(unit, zone) for unit in PER_SECOND for zone in (None, "UTC", "Asia/Tokyo")),
+        pa.timestamp("us", "-03:30"),
+        pa.date32(),
+        pa.date64(),
+    ],
+)
+def test_times_stay_columnar(kind: pa.DataType) -> None:
+    moments = pa.array([datetime.date(2024, 2, 29), datetime.date(1999, 12, 31)])
+    table = _table(t=moments.cast(pa.timestamp("us")).cast(kind))
+    for zone in ("UTC", "Europe/Berlin"):
+        mapping = dataclasses.replace(MAPPING, time=TimeColumn("t", timezone=zone))
+        assert _check(Case(table, mapping))[0].rows.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.float64()])
+@pytest.mark.parametrize("unit", list(PER_SECOND))
+def test_numeric_times_stay_columnar(kind: pa.DataType, unit: Any) -> None:
+    table = _table(t=pa.array([1_700_000_000 * PER_SECOND[unit]]).cast(kind, safe=False))
+    mapping = dataclasses.replace(MAPPING, time=TimeColumn("t", unit))
+    assert _check(Case(table, mapping))[0].rows.tolist() == [0]
+
+
+@pytest.mark.parametrize("column", ["*", "^p$", "^.*$", "ok", "p:x", "i:time", "c0", "é", "{}", ""])
+def test_any_column_name_stays_columnar(column: str) -> None:
+    pieces = _check(Case(_table(p=[1, 2], **{column: ["x", None]}), MAPPING))
+    assert pieces[0].rows.tolist() == [0, 1]
+
+
+def test_durations_are_divided_exactly() -> None:
+    nanoseconds = pa.array(range(1, 200_000, 97), pa.duration("ns"))
+    _check(Case(_table(p=nanoseconds), MAPPING))
+
+
+def test_one_odd_row_among_many_costs_a_few_rows() -> None:
+    numbers = [datetime.date(2024, 1, 1)] * 3000
+    days = pa.array(numbers, pa.date32()).cast(pa.int32()).to_pylist()
+    days[1234] = 10**7  # beyond Python's dates
+    pieces = _check(Case(_table(p=pa.array(days, pa.date32())), MAPPING, file_key=KEY, first_row=5))
+    left = np.concatenate([piece.leftover for piece in pieces])
+    assert 1234 in left
+    assert len(left) <= 256
+
+
+def test_position_ids_count_from_the_first_row() -> None:
+    case = Case(_table(u=["a", None, "b"]), MAPPING, file_key=KEY, first_row=40)
+    (piece,) = _check(case)
+    ids = [orjson.loads(event)["properties"]["$insert_id"] for event in _events(piece)]
+    assert ids == [f"{KEY}-40", f"{KEY}-42"]
+
+
+def test_position_unknown_is_left_to_the_record_encoder() -> None:
+    mapping = dataclasses.replace(MAPPING, insert_id=PositionId())
+    (piece,) = _check(Case(_table(p=[1, 2]), mapping))
+    assert piece.leftover.tolist() == [0, 1]
+
+
+def _reasons(case: Case) -> list[str | None]:
+    """Of the rows that the columnar encoder leaves over; None for an event."""
+    pieces = _check(case)
+    rows = np.concatenate([piece.leftover for piece in pieces]).astype(int).tolist()
+    return [getattr(result, "reason", None) for _, result in _records(case, rows)]
+
+
+def _invalid_text(*items: bytes) -> pa.Array:
+    binary = pa.array(items, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(binary), binary.buffers())
+
+
+ODD = {
+    "text that is not UTF-8": (_invalid_text(b"\xff"), "unreadable_value"),
+    "half a surrogate pair": (_invalid_text(b"\xed\xa0\x80"), "unreadable_value"),
+    "bad text in a dictionary": (
+        pa.DictionaryArray.from_arrays(pa.array([0]), _invalid_text(b"\xff")),
+        "unreadable_value",
+    ),
+    "a year beyond 9999": (pa.array([4 * 10**6], pa.date32()), "unreadable_value"),
+    "a time beyond the day": (pa.array([86_405], pa.time32("s")), "unreadable_value"),
+    "a negative time": (pa.array([-1], pa.time64("us")), "unreadable_value"),
+    "NaN": (pa.array([float("nan")]), "non_finite_number"),
+    "NaN in a list": (pa.array([[float("nan")]]), "non_finite_number"),
+    "infinity in a struct": (pa.array([{"a": float("inf")}]), "non_finite_number"),
+    "a long list": (pa.array([[1] * 255]), "list_too_long"),
+    "a long list in a list": (pa.array([[[1] * 255]]), "list_too_long"),
+    "deep structs": (pa.array([{"a": {"b": {"c": 1}}}]), "nested_too_deep"),
+    "two map keys": (
+        pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int8())),
+        "duplicate_property",
+    ),
+    "a map": (pa.array([[("b", 1), ("a", None)]], pa.map_(pa.string(), pa.int8())), None),
+    "an unknown zone": (pa.array([1], pa.timestamp("us", "Foo/Bar")), None),
+    "a wide decimal": (pa.array([decimal.Decimal(10) ** 50], pa.decimal256(60)), None),
+    "nanoseconds in a map": (
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.timestamp("ns"))),
+        None,
+    ),
+    "an empty struct": (pa.array([{}], pa.struct([])), None),
+    "a pattern in a struct": (
+        pa.array([{"*": datetime.date(2024, 1, 1)}], pa.struct([("*", pa.date32())])),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_values_end_in_an_event_or_a_reason(name: str) -> None:
+    column, reason = ODD[name]
+    assert _reasons(Case(_table(p=column), MAPPING)) in ([reason], [] if reason is None else None)
+
+
+def test_two_columns_of_one_name_are_not_merged() -> None:
+    table = pa.table([["u"], ["E"], [1_700_000_000], [1], [2]], names=["u", "e", "t", "p", "p"])
+    assert _reasons(Case(table, MAPPING)) == ["duplicate_property"]
+
+
+@pytest.mark.parametrize("table", [_table(p=[]), pa.table({"t": [], "u": [], "e": []})])
+def test_empty_tables(table: pa.Table) -> None:
+    assert sum(len(piece.rows) for piece in _check(Case(table, MAPPING))) == 0
+
+
+def test_300_columns() -> None:
+    columns: dict[str, list[int | None]] = {f"p{i}": [1, None] for i in range(300)}
+    assert _reasons(Case(_table(**columns), MAPPING)) == ["too_many_properties"]
+    listed = dataclasses.replace(MAPPING, properties=["p1", "p2"])
+    assert _reasons(Case(_table(**columns), listed)) == []

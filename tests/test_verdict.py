@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from mixpanel_sink.client import Answer
+from mixpanel_sink.destination import Destination
+from mixpanel_sink.errors import AuthenticationError, DestinationError
+from mixpanel_sink.verdict import Retry, Settled, TooLarge, Unclear, Verdict, judge
+
+NOW = 1_700_000_000.0
+US = Destination.of("us")
+IDS = ["id-a-0000000000000000", "id-b-0000000000000000", "id-c-0000000000000000"]
+
+
+def verdict(
+    status: int, body: Any, headers: dict[str, str] | None = None, ids: list[str] = IDS
+) -> Verdict:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return judge(Answer(status, headers or {}, raw), ids, US, "API secret", NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": 1, "error": None},
+        {"status": 1},
+        {"code": 200, "num_records_imported": 3, "status": "OK"},
+        {"code": 200, "num_records_imported": "3", "status": "OK"},
+        {"code": 200, "num_records_imported": 3, "status": "OK", "failed_records": []},
+        {"num_records_imported": 3},
+        b"1",
+        b'"1"',
+        b" 1\n",
+    ],
+)
+def test_success(body: Any) -> None:
+    assert verdict(200, body) == Settled()
+
+
+@pytest.mark.parametrize(
+    ("body", "again"),
+    [
+        ({"status": 0, "error": "some trouble"}, False),
+        ({"status": False, "error": None}, False),
+        ({"code": 400, "error": "some trouble"}, False),
+        ({"code": 200, "status": "OK", "error": "some trouble"}, False),
+        (b"0", False),
+        ({"code": 200, "num_records_imported": 2, "status": "OK"}, True),
+        ({"code": 200, "num_records_imported": "2", "status": "OK"}, True),
+        ({"code": 200, "num_records_imported": 0, "status": "OK"}, True),
+        ({"code": 200, "num_records_imported": 4, "status": "OK"}, True),
+        ({"code": 200, "num_records_imported": "many", "status": "OK"}, True),
+        ({"status": 1, "error": None, "num_records_imported": 2}, True),
+    ],
+)
+def test_a_200_that_is_no_success_for_all(body: Any, again: bool) -> None:
+    got = verdict(200, body)
+    assert isinstance(got, Unclear)
+    assert got.again is again
+    assert not got.refused
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>OK, probably</html>",
+        b'{"code":200,"num_records_impor',
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 50_000,
+        b'"' + b"x" * 1_000_000 + b'"',
+    ],
+)
+def test_a_200_that_is_not_mixpanels_is_tried_again(body: bytes) -> None:
+    got = verdict(200, body)
+    assert isinstance(got, Retry)
+    assert not got.throttled
+    assert len(got.why) < 400
+
+
+def record(index: Any = None, insert_id: Any = None, **more: Any) -> dict[str, Any]:
+    given = {"index": index, "insert_id": insert_id, "field": "properties.time", "message": "bad"}
+    return {k: v for k, v in {**given, **more}.items() if v is not None}
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+@pytest.mark.parametrize(
+    ("records", "refused"),
+    [
+        ([record(1, IDS[1])], {1}),
+        ([record(1)], {1}),
+        ([record(insert_id=IDS[2])], {2}),
+        ([{"$insert_id": IDS[0], "message": "bad"}], {0}),
+        ([record(0), record(2, IDS[2])], {0, 2}),
+        ([record(0), record(1), record(2)], {0, 1, 2}),
+        ([f"event {IDS[1]} has a bad time"], {1}),
+        (["record 2: properties.time: too old"], {2}),
+        (["invalid event at index 0"], {0}),
+        ([json.dumps(record(1, IDS[1]))], {1}),
+    ],
+)
+@pytest.mark.parametrize("counted", [True, False])
+def test_named_records_are_refused_and_the_others_are_in(
+    status: int, records: list[Any], refused: set[int], counted: bool
+) -> None:
+    body: dict[str, Any] = {"code": status, "error": "some failed", "failed_records": records}
+    if counted:
+        body["num_records_imported"] = 3 - len(refused)
+    got = verdict(status, body)
+    assert isinstance(got, Settled)
+    assert set(got.refused) == refused
+
+
+def test_the_reason_is_kept() -> None:
+    got = verdict(400, {"failed_records": [record(1, IDS[1])], "num_records_imported": 2})
+    assert isinstance(got, Settled)
+    assert (got.refused[1].field, got.refused[1].message) == ("properties.time", "bad")
+
+
+@pytest.mark.parametrize(
+    ("records", "imported", "named"),
+    [
+        # all or nothing: the others did not get in
+        ([record(1)], 0, {1}),
+        # one of the two bad ones is not named
+        ([record(1)], 1, {1}),
+        # repeated, and no count: the second may stand for another event
+        ([record(1), record(1)], None, {1}),
+        ([record(1), record(1)], 1, {1}),
+        # out of range, wrong types, unknown ids
+        ([record(3)], 2, set()),
+        ([record(-1)], None, set()),
+        ([record(True)], 2, set()),
+        ([record(0.5)], None, set()),
+        ([record("1")], 2, set()),
+        ([record(1, "not-one-of-these-0000")], 2, set()),
+        ([None, 7, [], "something is wrong"], None, set()),
+        ([record(0), "something is wrong"], 1, {0}),
+        # the counts contradict each other
+        ([record(0)], 3, {0}),
+        ([record(0)], "x", {0}),
+    ],
+)
+def test_failed_records_that_do_not_add_up(
+    records: list[Any], imported: Any, named: set[int]
+) -> None:
+    body: dict[str, Any] = {"failed_records": records}
+    if imported is not None:
+        body["num_records_imported"] = imported
+    got = verdict(400, body)
+    assert isinstance(got, Unclear)
+    assert set(got.refused) == named
+    assert got.again is not bool(named)  # nothing learnt: perhaps a passing fault
+
+
+def test_index_and_id_that_contradict_each_other_are_asked_again() -> None:
+    got = verdict(400, {"failed_records": [record(0, IDS[2])], "num_records_imported": 2})
+    assert isinstance(got, Unclear)
+    assert got.again
+    assert set(got.refused) == {2}
+
+
+def test_a_repeated_record_settles_when_the_count_agrees() -> None:
+    got = verdict(400, {"failed_records": [record(1), record(1)], "num_records_imported": 2})
+    assert isinstance(got, Settled)
+    assert set(got.refused) == {1}
+
+
+def test_ids_that_look_like_words_or_numbers_are_not_found_in_a_message() -> None:
+    ids = ["event", "1", "bad"]
+    got = verdict(400, {"failed_records": ["event 1 is bad"]}, ids=ids)
+    assert isinstance(got, Settled)
+    assert set(got.refused) == {1}
+    got = verdict(400, {"failed_records": ["bad"], "num_records_imported": 2}, ids=ids)
+    assert isinstance(got, Unclear)
+    assert not got.refused
+
+
+def test_equal_ids_within_a_batch_name_nobody_without_an_index() -> None:
+    same = [IDS[0], IDS[0], IDS[1]]
+    got = verdict(400, {"failed_records": [record(insert_id=IDS[0])]}, ids=same)
+    assert isinstance(got, Unclear)
+    got = verdict(400, {"failed_records": [record(1, IDS[0])]}, ids=same)
+    assert isinstance(got, Settled)
+    assert set(got.refused) == {1}
+
+
+@pytest.mark.parametrize("body", [{"error": "bad batch"}, {"failed_records": None}, b"", b"oops"])
+def test_a_400_that_names_nobody(body: Any) -> None:
+    got = verdict(400, body)
+    assert isinstance(got, Unclear)
+    assert not got.refused
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, {"error": "Unauthorized"}),
+        (403, b"forbidden"),
+        (200, {"status": 0, "error": "Invalid token"}),
+        (400, {"code": 400, "error": "Invalid project secret"}),
+        (400, {"error": "Unable to authenticate request"}),
+    ],
+)
+def test_wrong_credentials_stop_the_job_with_cause_and_mend(status: int, body: Any) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        verdict(status, body)
+    said = str(caught.value)
+    assert said.startswith("api.mixpanel.com does not take the API secret")
+    assert "another region than 'us': try eu or in" in said
+    assert "\n" not in said
+
+
+def test_a_custom_endpoint_gets_the_hint_without_a_list() -> None:
+    there = Destination.of(endpoint="https://proxy.example.com")
+    with pytest.raises(AuthenticationError, match="may belong to another region"):
+        judge(Answer(401), IDS, there, "service account", NOW)
+
+
+def test_413() -> None:
+    assert isinstance(verdict(413, {"error": "exceeds 2097152 bytes"}), TooLarge)
+
+
+@pytest.mark.parametrize(
+    ("header", "after"),
+    [
+        ("7", 7.0),
+        (formatdate(NOW + 30, usegmt=True), 30.0),
+        (None, None),
+        ("3600", 3600.0),
+        ("-1", None),
+        ("tomorrow", None),
+    ],
+)
+def test_429(header: str | None, after: float | None) -> None:
+    headers = {} if header is None else {"retry-after": header}
+    got = verdict(429, {"error": "Project exceeded rate limits"}, headers)
+    assert got == Retry("429: Project exceeded rate limits", throttled=True, after=after)
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 529])
+def test_server_errors_are_tried_again(status: int) -> None:
+    got = verdict(status, b"<html>bad\x00 gateway</html>", {"retry-after": "4"})
+    assert isinstance(got, Retry)
+    assert not got.throttled
+    assert got.after == 4
+    assert got.why == f"{status}: <html>bad gateway</html>"
+
+
+def test_no_answer_is_tried_again() -> None:
+    got = judge(Answer(0, error="the connection broke"), IDS, US, "API secret", NOW)
+    assert got == Retry("the connection broke")
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [(301, "redirect"), (302, "final address"), (308, "redirect"), (404, "no /import"),
+     (405, "Check the endpoint"), (402, "concerns the project"), (202, "answered 202")],
+)  # fmt: skip
+def test_what_concerns_the_whole_job_stops_it(status: int, hint: str) -> None:
+    with pytest.raises(DestinationError, match=hint):
+        verdict(status, b"", {"location": "https://evil.example.com"})
+
+
+def test_a_servers_words_are_cut_to_one_short_line() -> None:
+    got = verdict(500, b"a\r\nb\x1b[31m" + b"x" * 10_000)
+    assert isinstance(got, Retry)
+    assert "\n" not in got.why
+    assert "\x1b" not in got.why
+    assert len(got.why) < 250

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from apache_beam.transforms.window import (
+    FixedWindows,
+    GlobalWindow,
+    GlobalWindows,
+    IntervalWindow,
+    Sessions,
+    SlidingWindows,
+)
+
+from mixpanel_sink.chunk import Run
+from mixpanel_sink.windowing import WindowCodec
+
+
+@pytest.mark.parametrize(
+    "windowfn", [FixedWindows(60), SlidingWindows(60, 20), Sessions(60), GlobalWindows()]
+)
+def test_windows_come_back(windowfn: Any) -> None:
+    codec = WindowCodec(windowfn.get_window_coder())
+    windows = [IntervalWindow(0, 60), IntervalWindow(-120, -60)]
+    if isinstance(windowfn, GlobalWindows):
+        windows = [GlobalWindow()]
+    texts = codec.encode(windows)
+    assert all(isinstance(text, str) for text in texts)
+    # another worker decodes them
+    assert WindowCodec(windowfn.get_window_coder()).decode(texts) == tuple(windows)
+
+
+def test_a_result_gets_its_records_time_and_windows() -> None:
+    codec = WindowCodec(FixedWindows(60).get_window_coder())
+    window = IntervalWindow(0, 60)
+    value = codec.restore("x", Run(1, 1_500_000, codec.encode([window])))
+    assert (value.value, value.windows) == ("x", (window,))
+    assert value.timestamp.micros == 1_500_000
+
+
+def test_many_windows_do_not_fill_the_memory() -> None:
+    codec = WindowCodec(FixedWindows(60).get_window_coder())
+    for start in range(25_000):
+        codec.decode(codec.encode([IntervalWindow(start, start + 1)]))
+    assert max(len(codec._texts), len(codec._windows)) <= 10_002
