@@ -1,4 +1,4 @@
-"""The coder of results.
+"""The coders of results and tables.
 
 Beam's row coder would do for their fields, but a worker that decodes a row whose class it has
 not imported yet makes up a class of its own, without `to_json` and the properties.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pyarrow as pa
 from apache_beam.coders import Coder, registry
 
 from mixpanel_sink.results import FailedRecord, Receipt
@@ -48,7 +49,34 @@ class ResultCoder(Coder):
         return hash(self._kind)
 
 
+class TableCoder(Coder):
+    """Encodes a `pyarrow.Table` in Arrow's stream format, its metadata included.
+
+    Beam measures the size of elements all the time. This one is asked, not pickled for it.
+    """
+
+    def encode(self, value: Any) -> bytes:
+        """The stream format."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, value.schema) as stream:
+            stream.write_table(value)
+        return sink.getvalue().to_pybytes()
+
+    def decode(self, encoded: bytes) -> Any:
+        """The table."""
+        return pa.ipc.open_stream(encoded).read_all()
+
+    def estimate_size(self, value: Any) -> int:
+        """Bytes in memory."""
+        return value.nbytes
+
+    def to_type_hint(self) -> Any:
+        """Tables."""
+        return pa.Table
+
+
 def register() -> None:
-    """Makes it the coder of failed records and receipts."""
+    """Makes them the coders of failed records, receipts and tables."""
     for kind in (FailedRecord, Receipt):
         registry.register_coder(kind, ResultCoder)
+    registry.register_coder(pa.Table, TableCoder)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
@@ -18,8 +19,9 @@ from mixpanel_sink import metrics
 from mixpanel_sink.chunk import ChunkBuilder, EventChunk, Run
 from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.destination import Destination
-from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, rows_as_records
+from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source, as_mapping
+from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping
@@ -30,10 +32,8 @@ from mixpanel_sink.windowing import WindowCodec
 FAILED, READ = "failed", "read"
 """Tags of the other outputs: failed records, and how many records each bundle read."""
 
-SLICE_ROWS = 50_000
-"""Rows of a table that are encoded at once ..."""
-SLICE_BYTES = 16_000_000
-"""... if they are no larger than this in Arrow's form."""
+ENCODERS = 2
+"""Threads that encode slices of tables ahead of Send. More won nothing on two cores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +78,16 @@ class ConvertToChunks(beam.DoFn):
             self._records = RecordEncoder(mapping, limits, token, milliseconds)
             self._columnar = ColumnarEncoder(mapping, limits, token, milliseconds)
         self._turn = 0
+        self._pool = concurrent.futures.ThreadPoolExecutor(ENCODERS, "mixpanel-encode")
+        self._ahead: collections.deque[_Slice] = collections.deque()
         self.start_bundle()
 
     def start_bundle(self) -> None:
         """Begins with nothing in hand."""
+        while self._ahead:  # of a bundle that failed
+            self._ahead.pop().future.cancel()
         self._tail = ChunkBuilder(self._settings.limits)
-        self._held: list[EventChunk] = []
+        self._held: list[Any] = []
         self._read = 0
         self._long_strings = 0
 
@@ -94,33 +98,35 @@ class ConvertToChunks(beam.DoFn):
         if isinstance(element, pa.RecordBatch):
             element = pa.Table.from_batches([element])
         if isinstance(element, pa.Table):
-            outputs: Iterable[EventChunk | FailedRecord] = self._table(element, origin)
+            outputs = self._table(element, origin)
         else:
-            outputs = self._record(element, origin)
-        # Beam repeats a DoFn's windowed output once for each window of the input. An element in
-        # several windows (sliding ones) must still be sent once: its chunks wait for the end
-        # of the bundle.
-        several = len(windowed.windows) != 1
-        for output in outputs:
-            if isinstance(output, FailedRecord):
-                metrics.count_failed(output)
-                yield beam.pvalue.TaggedOutput(FAILED, output)
-            elif several:
-                self._held.append(output)
-            else:
-                yield self._emit(output)
+            self._read += 1
+            outputs = self._encode(element, origin, None)
+        if len(windowed.windows) == 1:
+            yield from outputs
+        else:
+            # Beam repeats what a DoFn puts into windows of its own once for each window of the
+            # input. An element in several windows (sliding ones) must still be sent once, so
+            # that its outputs wait for the end of the bundle.
+            self._held += outputs
 
     def finish_bundle(self) -> Iterator[Any]:
         """Emits what is left, and the number of records read."""
+        yield from self._held
+        yield from self._slices(0)
         tail = self._tail.flush()
-        for chunk in [*self._held, *([] if tail is None else [tail])]:
-            yield self._emit(chunk)
+        if tail is not None:
+            yield self._emit(tail)
         if self._read:
             metrics.count("records_read", self._read)
             metrics.count("long_strings", self._long_strings)
             read = WindowedValue(self._read, MIN_TIMESTAMP, (GlobalWindow(),))
             yield beam.pvalue.TaggedOutput(READ, read)
         self.start_bundle()
+
+    def teardown(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _emit(self, chunk: EventChunk) -> WindowedValue:
         settings = self._settings
@@ -132,22 +138,23 @@ class ConvertToChunks(beam.DoFn):
         key = lane_key(settings.destination, lane)
         return WindowedValue((key, chunk.to_bytes()), timestamp, (GlobalWindow(),))
 
-    def _record(self, element: Any, origin: Run) -> Iterator[EventChunk | FailedRecord]:
-        self._read += 1
-        yield from self._encode(element, origin, None)
-
-    def _encode(
-        self, element: Any, origin: Run, source: Source | None
-    ) -> Iterator[EventChunk | FailedRecord]:
+    def _encode(self, element: Any, origin: Run, source: Source | None) -> Iterator[Any]:
+        """One record."""
         try:
             encoded = self._records.encode(as_mapping(element), source)
         except RecordError as error:
-            yield self._failure(error, element, source)
+            failure = self._failure(error, element, source)
+            metrics.count_failed(failure)
+            yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
             return
         self._long_strings += encoded.long_strings
-        full = self._tail.add(encoded.json, origin)
+        yield from self._add(encoded.json, origin)
+
+    def _add(self, event: bytes, origin: Run) -> Iterator[Any]:
+        """One event that joins the bundle's tail."""
+        full = self._tail.add(event, origin)
         if full is not None:
-            yield full
+            yield self._emit(full)
 
     def _failure(self, error: RecordError, element: Any, source: Source | None) -> FailedRecord:
         if not isinstance(element, dict):
@@ -165,29 +172,40 @@ class ConvertToChunks(beam.DoFn):
             row=source.row if source else None,
         )
 
-    def _table(self, table: pa.Table, origin: Run) -> Iterator[EventChunk | FailedRecord]:
+    def _table(self, table: pa.Table, origin: Run) -> Iterator[Any]:
+        """Hands the table's slices to the encoders, and emits what they have done meanwhile."""
         self._read += len(table)
         place = TableOrigin.of(table)
-        rows = slice_rows(table, self._settings.limits.batch_events)
+        limits = self._settings.limits
+        rows = slice_rows(table, limits.batch_events)
         for start in range(0, len(table), rows):
             part = table.slice(start, rows)
-            part_place = None if place is None else place.at(start)
+            where = None if place is None else place.at(start)
             if self._columnar is None:
-                every = np.arange(len(part))
-                yield from self._leftover(part, every, origin, part_place)
+                yield from self._records_of(part, range(len(part)), where, origin)
                 continue
-            key, row = (None, 0) if part_place is None else (part_place.key, part_place.first_row)
-            for encoded in self._columnar.encode(part, key, row):
-                self._long_strings += encoded.long_strings
-                yield from self._cut(encoded, origin, part_place)
-                yield from self._leftover(part, encoded.leftover, origin, part_place)
+            future = self._pool.submit(encode_slice, self._columnar, part, where, origin, limits)
+            self._ahead.append(_Slice(future, part, where, origin))
+            yield from self._slices(ENCODERS)
 
-    def _leftover(
-        self, table: pa.Table, rows: Any, origin: Run, place: TableOrigin | None
-    ) -> Iterator[EventChunk | FailedRecord]:
-        """Rows for the record encoder."""
+    def _slices(self, ahead: int) -> Iterator[Any]:
+        """Outputs of the oldest slices, until no more than `ahead` are under way."""
+        while len(self._ahead) > ahead:
+            done = self._ahead.popleft()
+            encoded = done.future.result()
+            self._long_strings += encoded.long_strings
+            for chunk in encoded.chunks:
+                yield self._emit(chunk)
+            for event, where in encoded.rest:
+                yield from self._add(event, where)
+            yield from self._records_of(done.table, encoded.odd, done.place, done.origin)
+
+    def _records_of(
+        self, table: pa.Table, rows: Sequence[int], place: TableOrigin | None, origin: Run
+    ) -> Iterator[Any]:
+        """Rows of a table, one by one."""
         for at in range(0, len(rows), 2000):
-            some = rows[at : at + 2000].tolist()
+            some = rows[at : at + 2000]
             for row, record in zip(some, rows_as_records(table, some), strict=True):
                 source = None if place is None else place.source(row)
                 where = origin
@@ -195,57 +213,20 @@ class ConvertToChunks(beam.DoFn):
                     where = origin._replace(file=source.file, row=source.row)
                 yield from self._encode(record, where, source)
 
-    def _cut(
-        self, table: EncodedTable, origin: Run, place: TableOrigin | None
-    ) -> Iterator[EventChunk]:
-        """Full chunks straight from the buffer; the rest joins the bundle's tail."""
-        limits = self._settings.limits
-        most = limits.batch_bytes - 8
-        offsets, count, start = table.offsets, len(table.rows), 0
-        while start < count:
-            stop = min(start + limits.batch_events, count)
-            full = stop - start == limits.batch_events
-            if offsets[stop] - offsets[start] > most:
-                stop = int(np.searchsorted(offsets, offsets[start] + most, "right")) - 1
-                full = True
-            runs = _runs(table.rows[start:stop], origin, place)
-            lines = table.buffer[int(offsets[start]) : int(offsets[stop])]
-            if full:
-                yield EventChunk.of_lines(lines, stop - start, runs)
-            else:
-                at = start
-                for run in runs:
-                    for i in range(run.count):
-                        event = bytes(table.buffer[int(offsets[at]) + 2 : int(offsets[at + 1])])
-                        done = self._tail.add(event, run.slice(i, 1))
-                        at += 1
-                        if done is not None:
-                            yield done
-            start = stop
+
+@dataclasses.dataclass(frozen=True)
+class _Slice:
+    """A slice of a table that an encoder has."""
+
+    future: concurrent.futures.Future[EncodedSlice]
+    table: pa.Table
+    place: TableOrigin | None
+    origin: Run
 
 
 def lane_key(destination: Destination, lane: int) -> str:
     """The key of a lane; part of the upgrade contract."""
     return f"{destination.url}#{lane}"
-
-
-def slice_rows(table: pa.Table, batch_events: int) -> int:
-    """How many rows to encode at once, so that memory stays small for wide tables too."""
-    rows = SLICE_ROWS
-    if (size := table.nbytes) > SLICE_BYTES and len(table):
-        rows = max(64, min(rows, SLICE_BYTES * len(table) // size))
-    return rows - rows % batch_events if rows >= batch_events else rows
-
-
-def _runs(rows: Any, origin: Run, place: TableOrigin | None) -> list[Run]:
-    if place is None:
-        return [origin._replace(count=len(rows))]
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    runs = []
-    for part in np.split(rows, breaks):
-        row = place.first_row + int(part[0])
-        runs.append(origin._replace(count=len(part), file=place.file, row=row))
-    return runs
 
 
 def _has_token(credentials: Credentials) -> bool:
