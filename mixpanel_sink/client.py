@@ -42,6 +42,59 @@ class Answer:
     reached_server: bool = True
 
 
+class _Watchdog:
+    """Cuts connections whose time is up. One thread for all: one for each request costs more
+    than the request.
+    """
+
+    EVERY = 0.25
+    """Seconds between two looks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[int, tuple[float, Any]] = {}
+        self._cut: set[int] = set()
+        self._awake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, sock: Any, seconds: float) -> None:
+        """Cuts the socket's connection in so many seconds, unless it is released before."""
+        with self._lock:
+            self._watched[id(sock)] = time.monotonic() + seconds, sock
+            if self._thread is None or not self._thread.is_alive():  # not alive after a fork
+                self._thread = threading.Thread(
+                    target=self._run, name="mixpanel-watch", daemon=True
+                )
+                self._thread.start()
+        self._awake.set()
+
+    def release(self, sock: Any) -> bool:
+        """Stops watching; says whether the connection was cut."""
+        with self._lock:
+            self._watched.pop(id(sock), None)
+            was_cut = id(sock) in self._cut
+            self._cut.discard(id(sock))
+            return was_cut
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                late = [(key, sock) for key, (end, sock) in self._watched.items() if end <= now]
+                for key, sock in late:
+                    del self._watched[key]
+                    self._cut.add(key)
+                    with contextlib.suppress(OSError):
+                        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # SSLSocket's ends TLS
+                if not self._watched:
+                    self._awake.clear()
+            self._awake.wait()
+            time.sleep(self.EVERY)
+
+
+_WATCHDOG = _Watchdog()
+
+
 class _Bounded:
     """Ends a connection whose headers drip, each byte within the timeout, but without an end."""
 
@@ -49,21 +102,12 @@ class _Bounded:
     timeout: Any
 
     def getresponse(self) -> Any:
-        sock, was_cut = self.sock, threading.Event()
-
-        def cut() -> None:
-            was_cut.set()
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # SSLSocket's takes TLS off
-
-        late = threading.Timer(self.timeout + 0.5, cut)
-        late.daemon = True
-        late.start()
+        sock = self.sock
+        _WATCHDOG.watch(sock, self.timeout + 0.5)
         try:
             return super().getresponse()  # type: ignore[misc]
         finally:
-            late.cancel()
-            if was_cut.is_set():
+            if _WATCHDOG.release(sock):
                 raise TimeoutError
 
 
@@ -121,15 +165,12 @@ class ImportClient:
         """Sends a gzipped JSON array and reads the answer, within the timeouts and a size."""
         deadline = time.monotonic() + sum(self._timeout)
         try:
-            with self._session().post(
-                self._url,
-                data=body,
-                auth=self._auth,
-                timeout=self._timeout,
-                proxies=self._proxies,
-                # Never followed: a redirect would carry the credentials to another place.
-                allow_redirects=False,
-                stream=True,
+            session, blank, settings = self._prepared()
+            request = blank.copy()
+            request.prepare_body(body, None)
+            # Redirects are never followed: they would carry the credentials to another place.
+            with session.send(
+                request, timeout=self._timeout, allow_redirects=False, **settings
             ) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 content = bytearray()
@@ -167,10 +208,13 @@ class ImportClient:
         for session in self._sessions:
             session.close()
 
-    def _session(self) -> requests.Session:
-        # requests does not promise that a Session is safe between threads.
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
+    def _prepared(self) -> tuple[requests.Session, requests.PreparedRequest, dict[str, Any]]:
+        """This thread's session, its request without a body, and what the environment adds.
+
+        requests works all of that out anew for each call, which takes longer than the call. It
+        does not promise that a Session is safe between threads.
+        """
+        if not hasattr(self._local, "prepared"):
             session = requests.Session()
             session.headers.clear()
             session.headers.update(
@@ -184,6 +228,13 @@ class ImportClient:
             adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
-            self._local.session = session
+            blank = session.prepare_request(requests.Request("POST", self._url, auth=self._auth))
+            settings = session.merge_environment_settings(
+                self._url, self._proxies or {}, True, None, None
+            )
+            session.trust_env = False  # its part is in the settings now
+            self._local.prepared = session, blank, settings
             self._sessions.append(session)
-        return session
+        prepared: tuple[requests.Session, requests.PreparedRequest, dict[str, Any]]
+        prepared = self._local.prepared
+        return prepared
