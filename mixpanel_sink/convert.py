@@ -6,7 +6,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +21,7 @@ from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source, as_mapping
-from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows
+from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping
@@ -32,6 +32,10 @@ from mixpanel_sink.windowing import WindowCodec
 FAILED, READ = "failed", "read"
 """Tags of the other outputs: failed records, and how many records each bundle read."""
 
+FIRST_BATCH = 256
+"""Records that are encoded together, before their size is known."""
+BATCH_BYTES = 8_000_000
+"""Records of so much JSON at most are encoded together."""
 ENCODERS = 2
 """Threads that encode slices of tables ahead of Send. More won nothing on two cores."""
 
@@ -78,6 +82,7 @@ class ConvertToChunks(beam.DoFn):
             self._records = RecordEncoder(mapping, limits, token, milliseconds)
             self._columnar = ColumnarEncoder(mapping, limits, token, milliseconds)
         self._turn = 0
+        self._batch_size = min(FIRST_BATCH, settings.limits.batch_events)
         self._pool = concurrent.futures.ThreadPoolExecutor(ENCODERS, "mixpanel-encode")
         self._ahead: collections.deque[_Slice] = collections.deque()
         self.start_bundle()
@@ -87,32 +92,41 @@ class ConvertToChunks(beam.DoFn):
         while self._ahead:  # of a bundle that failed
             self._ahead.pop().future.cancel()
         self._tail = ChunkBuilder(self._settings.limits)
+        self._batch = _RecordBatch()
         self._held: list[Any] = []
         self._read = 0
         self._long_strings = 0
 
-    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterator[Any]:
+    def process(
+        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
+    ) -> Iterator[Any] | None:
         """One record or table."""
-        windows = self._codec.encode(windowed.windows)
-        origin = Run(1, windowed.timestamp.micros, windows)
         if isinstance(element, pa.RecordBatch):
             element = pa.Table.from_batches([element])
+        timestamp, windows = windowed.timestamp.micros, self._codec.encode(windowed.windows)
         if isinstance(element, pa.Table):
-            outputs = self._table(element, origin)
+            outputs = self._table(element, Run(1, timestamp, windows))
         else:
             self._read += 1
-            outputs = self._encode(element, origin, None)
+            if type(element) is dict and self._columnar is not None:
+                self._batch.add(element, timestamp, windows)
+                if len(self._batch.records) < self._batch_size:
+                    return None
+                outputs = self._send_batch()
+            else:
+                outputs = self._one(element, Run(1, timestamp, windows))
         if len(windowed.windows) == 1:
-            yield from outputs
-        else:
-            # Beam repeats what a DoFn puts into windows of its own once for each window of the
-            # input. An element in several windows (sliding ones) must still be sent once, so
-            # that its outputs wait for the end of the bundle.
-            self._held += outputs
+            return outputs
+        # Beam repeats what a DoFn puts into windows of its own once for each window of the
+        # input. An element in several windows (sliding ones) must still be sent once, so that
+        # its outputs wait for the end of the bundle.
+        self._held += outputs
+        return None
 
     def finish_bundle(self) -> Iterator[Any]:
         """Emits what is left, and the number of records read."""
         yield from self._held
+        yield from self._send_batch()
         yield from self._slices(0)
         tail = self._tail.flush()
         if tail is not None:
@@ -138,17 +152,55 @@ class ConvertToChunks(beam.DoFn):
         key = lane_key(settings.destination, lane)
         return WindowedValue((key, chunk.to_bytes()), timestamp, (GlobalWindow(),))
 
-    def _encode(self, element: Any, origin: Run, source: Source | None) -> Iterator[Any]:
-        """One record."""
+    def _one(self, element: Any, origin: Run) -> Iterator[Any]:
+        """One record that is no dict, or needs no mapping."""
         try:
-            encoded = self._records.encode(as_mapping(element), source)
+            record = as_mapping(element)
         except RecordError as error:
-            failure = self._failure(error, element, source)
-            metrics.count_failed(failure)
-            yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
+            yield self._fail(error, element, origin, None)
+            return
+        if self._columnar is None:
+            yield from self._encode(record, origin, None)
+            return
+        self._batch.add(dict(record), origin.timestamp, origin.windows)
+        if len(self._batch.records) >= self._batch_size:
+            yield from self._send_batch()
+
+    def _send_batch(self) -> Iterator[Any]:
+        """Hands the records so far to the encoders, and emits what they have done meanwhile."""
+        batch, self._batch = self._batch, _RecordBatch()
+        if not batch.records:
+            return
+        future = self._pool.submit(self._encode_batch, batch)
+        self._ahead.append(_Slice(future, batch, None))
+        yield from self._slices(ENCODERS)
+
+    def _encode_batch(self, batch: _RecordBatch) -> EncodedSlice:
+        """As a table where that is the same, which takes a fifth of the time."""
+        assert self._columnar is not None
+        table = table_of(batch.records)
+        if table is None:
+            return EncodedSlice(odd=list(range(len(batch.records))))
+        return encode_slice(self._columnar, table, None, batch.origins, self._settings.limits)
+
+    def _encode(
+        self, element: Mapping[Any, Any], origin: Run, source: Source | None
+    ) -> Iterator[Any]:
+        """One record through the record encoder."""
+        try:
+            encoded = self._records.encode(element, source)
+        except RecordError as error:
+            yield self._fail(error, element, origin, source)
             return
         self._long_strings += encoded.long_strings
         yield from self._add(encoded.json, origin)
+
+    def _fail(
+        self, error: RecordError, element: Any, origin: Run, source: Source | None
+    ) -> beam.pvalue.TaggedOutput:
+        failure = self._failure(error, element, source)
+        metrics.count_failed(failure)
+        return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
 
     def _add(self, event: bytes, origin: Run) -> Iterator[Any]:
         """One event that joins the bundle's tail."""
@@ -180,12 +232,15 @@ class ConvertToChunks(beam.DoFn):
         rows = slice_rows(table, limits.batch_events)
         for start in range(0, len(table), rows):
             part = table.slice(start, rows)
-            where = None if place is None else place.at(start)
+            where = origin._replace(count=len(part))
+            if place is not None:
+                where = where._replace(file=place.file, row=place.first_row + start)
+            key = None if place is None else place.key
             if self._columnar is None:
-                yield from self._records_of(part, range(len(part)), where, origin)
+                yield from self._rows(part, range(len(part)), key, where)
                 continue
-            future = self._pool.submit(encode_slice, self._columnar, part, where, origin, limits)
-            self._ahead.append(_Slice(future, part, where, origin))
+            future = self._pool.submit(encode_slice, self._columnar, part, key, [where], limits)
+            self._ahead.append(_Slice(future, _TableSlice(part, where), key))
             yield from self._slices(ENCODERS)
 
     def _slices(self, ahead: int) -> Iterator[Any]:
@@ -198,30 +253,77 @@ class ConvertToChunks(beam.DoFn):
                 yield self._emit(chunk)
             for event, where in encoded.rest:
                 yield from self._add(event, where)
-            yield from self._records_of(done.table, encoded.odd, done.place, done.origin)
+            if isinstance(done.input, _TableSlice):
+                yield from self._rows(done.input.table, encoded.odd, done.key, done.input.origin)
+            else:
+                self._batch_size = batch_size(encoded, self._settings.limits)
+                origins = done.input.origin_of_each() if encoded.odd else []
+                for row in encoded.odd:
+                    yield from self._encode(done.input.records[row], origins[row], None)
 
-    def _records_of(
-        self, table: pa.Table, rows: Sequence[int], place: TableOrigin | None, origin: Run
+    def _rows(
+        self, table: pa.Table, rows: Sequence[int], key: str | None, origin: Run
     ) -> Iterator[Any]:
         """Rows of a table, one by one."""
         for at in range(0, len(rows), 2000):
             some = rows[at : at + 2000]
             for row, record in zip(some, rows_as_records(table, some), strict=True):
-                source = None if place is None else place.source(row)
-                where = origin
-                if source is not None:
-                    where = origin._replace(file=source.file, row=source.row)
+                where = origin.slice(row, 1)
+                source = None if key is None else Source(where.file, key, where.row)
                 yield from self._encode(record, where, source)
+
+
+class _RecordBatch:
+    """Records that wait to be encoded together, and their origins as runs."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[Any, Any]] = []
+        self._runs: list[list[Any]] = []  # [count, timestamp, windows]
+
+    def add(self, record: dict[Any, Any], timestamp: int, windows: tuple[str, ...]) -> None:
+        """Takes one more."""
+        last = self._runs[-1] if self._runs else None
+        if last is not None and last[1] == timestamp and last[2] == windows:
+            last[0] += 1
+        else:
+            self._runs.append([1, timestamp, windows])
+        self.records.append(record)
+
+    @property
+    def origins(self) -> list[Run]:
+        """One run for neighbours that share timestamp and windows."""
+        return [Run(*run) for run in self._runs]
+
+    def origin_of_each(self) -> list[Run]:
+        """One run for each record."""
+        return [run.slice(i, 1) for run in self.origins for i in range(run.count)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _TableSlice:
+    """A part of a table, and where its rows come from."""
+
+    table: pa.Table
+    origin: Run
 
 
 @dataclasses.dataclass(frozen=True)
 class _Slice:
-    """A slice of a table that an encoder has."""
+    """What an encoder is at."""
 
     future: concurrent.futures.Future[EncodedSlice]
-    table: pa.Table
-    place: TableOrigin | None
-    origin: Run
+    input: _TableSlice | _RecordBatch
+    key: str | None
+
+
+def batch_size(encoded: EncodedSlice, limits: Limits) -> int:
+    """How many records to take together next: a request's worth, but few if they are large."""
+    events = sum(chunk.count for chunk in encoded.chunks) + len(encoded.rest)
+    raw_bytes = sum(chunk.raw_bytes for chunk in encoded.chunks)
+    raw_bytes += sum(len(event) for event, _ in encoded.rest)
+    if not events:
+        return min(FIRST_BATCH, limits.batch_events)
+    return max(16, min(limits.batch_events, BATCH_BYTES * events // max(1, raw_bytes)))
 
 
 def lane_key(destination: Destination, lane: int) -> str:

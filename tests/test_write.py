@@ -320,7 +320,7 @@ def quiet(seconds: float = 15.0) -> bool:
 
 
 def poison(element: dict[str, Any]) -> dict[str, Any]:
-    if element["id"] == "id-30":
+    if element["id"] == "id-60":
         time.sleep(0.3)
         raise RuntimeError("poison")
     return element
@@ -332,19 +332,19 @@ def test_a_bundle_that_fails_elsewhere_leaves_nobody_retrying(mixpanel: Emulator
     slow = RetryPolicy(first_wait=300, longest_wait=300)
     sink = write(mixpanel, retry=slow, limits=Limits(batch_events=10))
     with pytest.raises(Exception, match="poison"):
-        run([record(n) for n in range(40)], sink, beam.Map(poison))
+        run([record(n) for n in range(80)], sink, beam.Map(poison))
     assert quiet()
     assert mixpanel.stats()["requests"] >= 2
 
 
 def test_a_failed_run_and_its_repetition_double_nothing(mixpanel: Emulator) -> None:
-    records = [record(n) for n in range(40)]
+    records = [record(n) for n in range(80)]
     sink = write(mixpanel, limits=Limits(batch_events=10))
     with pytest.raises(Exception, match="poison"):
         run(records, sink, beam.Map(poison))
-    assert 0 < mixpanel.stats()["events_distinct"] < 40
+    assert 0 < mixpanel.stats()["events_distinct"] < 80
     run(records, sink)
-    assert sorted(mixpanel.insert_ids()) == sorted(f"id-{n}" for n in range(40))
+    assert sorted(mixpanel.insert_ids()) == sorted(f"id-{n}" for n in range(80))
 
 
 def test_a_secret_that_does_not_resolve(

@@ -1,4 +1,4 @@
-"""A slice of a table to chunks: the part of Convert that runs ahead on threads.
+"""A slice of a table, or a batch of records, to chunks: what Convert runs ahead on threads.
 
 Touches nothing but its arguments.
 """
@@ -6,15 +6,16 @@ Touches nothing but its arguments.
 from __future__ import annotations
 
 import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mixpanel_sink.chunk import EventChunk, Run
+from mixpanel_sink.chunk import EventChunk, Run, cut_runs, join_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.origin import TableOrigin
 
 SLICE_ROWS = 20_000
 """Rows of a table that are encoded at once ..."""
@@ -52,8 +53,8 @@ def slice_rows(table: pa.Table, batch_events: int) -> int:
 def encode_slice(
     encoder: ColumnarEncoder,
     table: pa.Table,
-    place: TableOrigin | None,
-    origin: Run,
+    key: str | None,
+    origins: Sequence[Run],
     limits: Limits,
 ) -> EncodedSlice:
     """Encodes, cuts into chunks and compresses.
@@ -61,26 +62,19 @@ def encode_slice(
     Args:
         encoder: of the mapping.
         table: the slice.
-        place: file and row of its first row, where known.
-        origin: windows and timestamp of the element that it is from.
+        key: stands for the file in position ids; None if that is unknown.
+        origins: where the rows come from, as runs that add up to the table.
         limits: of a chunk.
     """
     result = EncodedSlice()
-    key, row = (None, 0) if place is None else (place.key, place.first_row)
-    for encoded in encoder.encode(table, key, row):
+    for encoded in encoder.encode(table, key, max(0, origins[0].row) if origins else 0):
         result.long_strings += encoded.long_strings
         result.odd += encoded.leftover.tolist()
-        _cut(encoded, place, origin, limits, result)
+        _cut(encoded, origins, limits, result)
     return result
 
 
-def _cut(
-    table: EncodedTable,
-    place: TableOrigin | None,
-    origin: Run,
-    limits: Limits,
-    result: EncodedSlice,
-) -> None:
+def _cut(table: EncodedTable, origins: Sequence[Run], limits: Limits, result: EncodedSlice) -> None:
     most = limits.batch_bytes - _FRAME_BYTES + len(b"\n,")
     offsets, count, start = table.offsets, len(table.rows), 0
     while start < count:
@@ -89,7 +83,7 @@ def _cut(
         if offsets[stop] - offsets[start] > most:
             stop = int(np.searchsorted(offsets, offsets[start] + most, "right")) - 1
             full = True
-        runs = _runs(table.rows[start:stop], place, origin)
+        runs = _runs(table.rows[start:stop], origins)
         if full:
             lines = table.buffer[int(offsets[start]) : int(offsets[stop])]
             result.chunks.append(EventChunk.of_lines(lines, stop - start, runs))
@@ -103,15 +97,59 @@ def _cut(
         start = stop
 
 
-def _runs(rows: Any, place: TableOrigin | None, origin: Run) -> list[Run]:
-    """The origins of a chunk's rows: one run for each stretch without a gap."""
-    if place is None:
-        return [origin._replace(count=len(rows))]
-    first = place.first_row
+def _runs(rows: Any, origins: Sequence[Run]) -> list[Run]:
+    """The origins of a chunk's rows: those of each stretch without a gap."""
     if rows[-1] - rows[0] == len(rows) - 1:
-        return [origin._replace(count=len(rows), file=place.file, row=first + int(rows[0]))]
+        return list(cut_runs(origins, int(rows[0]), int(rows[-1]) + 1))
+    if len(origins) > 1:
+        every = [run.slice(i, 1) for run in origins for i in range(run.count)]
+        return list(join_runs(every[row] for row in rows))
+    (origin,) = origins
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [
-        origin._replace(count=len(part), file=place.file, row=first + int(part[0]))
-        for part in np.split(rows, breaks)
-    ]
+    return [origin.slice(int(part[0]), len(part)) for part in np.split(rows, breaks)]
+
+
+def table_of(records: Sequence[Mapping[str, Any]]) -> pa.Table | None:
+    """Records as a table that holds exactly the same values, or None.
+
+    Only records with the same keys, each with values of one plain type (or null), make one:
+    no value may change its type or its text on the way.
+    """
+    names = list(records[0])
+    if sum(map(len, records)) != len(names) * len(records):
+        return None
+    columns: dict[str, pa.Array] = {}
+    try:
+        for name in names:
+            values = [record[name] for record in records]
+            kinds = set(map(type, values))
+            kinds.discard(type(None))
+            kind = _arrow_type(kinds, values)
+            if kind is None or type(name) is not str:
+                return None
+            columns[name] = pa.array(values, kind)
+        return pa.table(columns)
+    except (KeyError, ValueError, TypeError, OverflowError, pa.ArrowException):
+        return None  # other keys, integers beyond 64 bits, half surrogates, ...
+
+
+_PLAIN: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    datetime.date: pa.date32(),
+}
+
+
+def _arrow_type(kinds: Set[type], values: Sequence[Any]) -> pa.DataType | None:
+    if not kinds:
+        return pa.null()
+    if len(kinds) > 1:
+        return None
+    (kind,) = kinds
+    if kind is datetime.datetime:
+        zoned = {value.tzinfo is not None for value in values if value is not None}
+        return None if len(zoned) > 1 else pa.timestamp("us", "UTC" if zoned.pop() else None)
+    return _PLAIN.get(kind)
