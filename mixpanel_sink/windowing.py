@@ -8,7 +8,7 @@ them back. (Beam's Reshuffle does the same.)
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from apache_beam.transforms.core import Windowing
@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from mixpanel_sink.chunk import Run
 
 GLOBAL = Windowing(GlobalWindows())
+_IN_GLOBAL = ("",)
 
 
 class WindowCodec:
@@ -33,8 +34,10 @@ class WindowCodec:
         self._texts: dict[Any, str] = {}
         self._windows: dict[str, Any] = {"": GlobalWindow()}
 
-    def encode(self, windows: Iterable[Any]) -> tuple[str, ...]:
+    def encode(self, windows: Sequence[Any]) -> tuple[str, ...]:
         """Windows of an element as text."""
+        if len(windows) == 1 and type(windows[0]) is GlobalWindow:
+            return _IN_GLOBAL
         return tuple(self._encode(window) for window in windows)
 
     def decode(self, texts: Iterable[str]) -> tuple[Any, ...]:
