@@ -8,6 +8,7 @@
 | requests                     | requests made, retries included; and requests_STATUS    |
 | retries                      | requests beyond the first of a batch                    |
 | sent_bytes                   | bodies as sent                                          |
+| files_read, files_unreadable | Parquet files, by ReadParquetTables                     |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
 | batch_events                 | distribution: events a request                          |

@@ -105,7 +105,11 @@ def record_as_json(record: Any) -> str:
         # Lone surrogates and huge integers: the standard library escapes and keeps them.
         return json.dumps(record, default=_readable, skipkeys=True)
     except (TypeError, ValueError, RecursionError):
+        pass
+    try:
         return json.dumps(repr(record))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a cycle
+        return json.dumps(f"({type(record).__name__} that cannot be shown)")
 
 
 def _readable(value: Any) -> Any:
@@ -127,4 +131,7 @@ def _arrow_scalar(scalar: Any) -> Any:
     except (ValueError, OverflowError, LookupError):
         if hasattr(scalar, "as_buffer"):
             return scalar.as_buffer().to_pybytes().decode("utf-8", "backslashreplace")
+    try:
+        return scalar.cast("string").as_py()  # nanoseconds and the like
+    except (ValueError, NotImplementedError):
         return getattr(scalar, "value", f"(unreadable {scalar.type})")
