@@ -6,7 +6,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -97,9 +97,7 @@ class ConvertToChunks(beam.DoFn):
         self._read = 0
         self._long_strings = 0
 
-    def process(
-        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
-    ) -> Iterator[Any] | None:
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record or table."""
         if isinstance(element, pa.RecordBatch):
             element = pa.Table.from_batches([element])
@@ -111,7 +109,7 @@ class ConvertToChunks(beam.DoFn):
             if type(element) is dict and self._columnar is not None:
                 self._batch.add(element, timestamp, windows)
                 if len(self._batch.records) < self._batch_size:
-                    return None
+                    return ()
                 outputs = self._send_batch()
             else:
                 outputs = self._one(element, Run(1, timestamp, windows))
@@ -121,7 +119,7 @@ class ConvertToChunks(beam.DoFn):
         # input. An element in several windows (sliding ones) must still be sent once, so that
         # its outputs wait for the end of the bundle.
         self._held += outputs
-        return None
+        return ()
 
     def finish_bundle(self) -> Iterator[Any]:
         """Emits what is left, and the number of records read."""

@@ -47,7 +47,7 @@ class Lane:
     def __init__(
         self,
         quota: Quota,
-        max_in_flight: int = 48,
+        max_in_flight: int = 64,
         name: str = "lane",
         retry: RetryPolicy | None = None,
         clock: Callable[[], float] = steady_clock,

@@ -62,7 +62,7 @@ class WriteToMixpanel(beam.PTransform):
         lanes: how many keys share the work and the quota. One carries more than
             Mixpanel lets a project send; more cost up to a request each.
         max_in_flight: requests at the same time, at most, on each worker. The quota decides
-            how many there are; 48 keep a server busy that takes 200 ms for each.
+            how many there are; 64 keep a server busy that takes 200 ms for each.
         max_latency: seconds that an event may wait for others; needed for unbounded
             input, where otherwise a partial batch would wait for ever. Bounded input
             does not use it.
@@ -86,7 +86,7 @@ class WriteToMixpanel(beam.PTransform):
         endpoint: str | None = None,
         quota: Quota | str | None = None,
         lanes: int = 1,
-        max_in_flight: int = 48,
+        max_in_flight: int = 64,
         max_latency: float | None = None,
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,

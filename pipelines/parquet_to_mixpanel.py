@@ -44,7 +44,14 @@ from mixpanel_sink.metrics import read_counters
 from mixpanel_sink.parquet import FooterInfo, match_files, read_footer
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.write import WriteResult
-from pipelines.running import EXIT_FAILED, EXIT_OK, EXIT_SETTING, job_error, print_accounting
+from pipelines.running import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_SETTING,
+    job_error,
+    print_accounting,
+    run_in_this_process,
+)
 
 _FOOTERS_CHECKED = 20
 """Files whose footer is read at launch, to check the mapping before any data is read."""
@@ -143,6 +150,7 @@ def build(options: PipelineOptions) -> tuple[beam.Pipeline, list[FooterInfo]]:
     )
     footers = _check_files(mapping, files)
 
+    run_in_this_process(options)
     pipeline = beam.Pipeline(options=options)
     source = pipeline | "Read Parquet" >> ReadParquetTables(patterns, mapping.columns())
     result = source.tables | "Write to Mixpanel" >> write

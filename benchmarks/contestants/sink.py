@@ -30,4 +30,4 @@ def run(*defaults: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run("--runner=DirectRunner"))
+    sys.exit(run())
