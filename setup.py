@@ -51,7 +51,6 @@ setup(
     extras_require={"emulator": EMULATOR, "dev": DEV},
     entry_points={"console_scripts": ["mixpanel-sink = mixpanel_sink.cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Typing :: Typed",
     ],
