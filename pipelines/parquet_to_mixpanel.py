@@ -13,6 +13,7 @@ could not be read; 2 if a setting is wrong, before anything was sent.
 
 from __future__ import annotations
 
+import pipelines.startup  # noqa: F401  # isort: skip
 import argparse
 import difflib
 import logging
