@@ -40,9 +40,8 @@ from mixpanel_sink import (
 )
 from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.credentials import Credentials
-from mixpanel_sink.errors import AccountingError
 from mixpanel_sink.metrics import read_counters
-from mixpanel_sink.parquet import FooterInfo, match_files, read_footer
+from mixpanel_sink.parquet import match_files, read_footer
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.write import WriteResult
 from pipelines.running import (
@@ -115,14 +114,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = own_region(sys.argv[1:] if argv is None else argv)
         check_names(arguments)
         options = PipelineOptions(arguments)
-        pipeline, footers = build(options)
+        pipeline = build(options)
     except (SettingError, InputError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_SETTING
-    return run(pipeline, footers)
+    return run(pipeline)
 
 
-def build(options: PipelineOptions) -> tuple[beam.Pipeline, list[FooterInfo]]:
+def build(options: PipelineOptions) -> beam.Pipeline:
     """Checks every setting and builds the graph.
 
     Raises:
@@ -149,7 +148,7 @@ def build(options: PipelineOptions) -> tuple[beam.Pipeline, list[FooterInfo]]:
         lanes=own.lanes,
         allow_http=own.allow_http,
     )
-    footers = _check_files(mapping, files)
+    _check_files(mapping, files)
 
     run_in_this_process(options)
     pipeline = beam.Pipeline(options=options)
@@ -157,10 +156,10 @@ def build(options: PipelineOptions) -> tuple[beam.Pipeline, list[FooterInfo]]:
     result = source.tables | "Write to Mixpanel" >> write
     result | "Accounting" >> CheckAccounting()
     _write_failed(result, source.failed, own.failed_output)
-    return pipeline, footers
+    return pipeline
 
 
-def run(pipeline: beam.Pipeline, footers: Sequence[FooterInfo]) -> int:
+def run(pipeline: beam.Pipeline) -> int:
     """Runs the graph. A remote job is launched and not waited for."""
     try:
         result = pipeline.run()
@@ -182,7 +181,9 @@ def run(pipeline: beam.Pipeline, footers: Sequence[FooterInfo]) -> int:
         print(f"Error: {known}", file=sys.stderr)
         return EXIT_FAILED
     counters = read_counters(result)
-    balanced = print_accounting(counters, pipeline.options)
+    balanced = print_accounting(
+        counters, pipeline.options.view_as(ParquetToMixpanelOptions).failed_output
+    )
     if not balanced or counters.get("files_unreadable", 0):
         return EXIT_FAILED
     return EXIT_OK
@@ -270,9 +271,9 @@ def _mapping(path: str) -> EventMapping:
     return mapping
 
 
-def _check_files(mapping: EventMapping, files: Sequence[str]) -> list[FooterInfo]:
+def _check_files(mapping: EventMapping, files: Sequence[str]) -> None:
     """Refuses a mapping that fits none of the files looked at; others may differ later."""
-    footers: list[FooterInfo] = []
+    readable = 0
     misfit: MixpanelSinkError | None = None
     unreadable: MixpanelSinkError | None = None
     fits = False
@@ -282,7 +283,7 @@ def _check_files(mapping: EventMapping, files: Sequence[str]) -> list[FooterInfo
         except InputError as error:
             unreadable = unreadable or error
             continue
-        footers.append(footer)
+        readable += 1
         try:
             mapping.check_schema(footer.schema)
             fits = True
@@ -290,9 +291,8 @@ def _check_files(mapping: EventMapping, files: Sequence[str]) -> list[FooterInfo
             misfit = misfit or error
     if not fits and misfit is not None:
         raise misfit
-    if not footers and unreadable is not None and len(files) <= _FOOTERS_CHECKED:
+    if not readable and unreadable is not None and len(files) <= _FOOTERS_CHECKED:
         raise unreadable
-    return footers
 
 
 def _write_failed(result: WriteResult, unreadable: Any, prefix: str | None) -> None:
@@ -311,7 +311,7 @@ def _runs_remotely(options: PipelineOptions) -> bool:
     return runner in ("DataflowRunner", "TestDataflowRunner")
 
 
-__all__ = ["AccountingError", "ParquetToMixpanelOptions", "build", "main", "run"]
+__all__ = ["ParquetToMixpanelOptions", "build", "main", "run"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
@@ -51,11 +50,8 @@ def job_error(error: BaseException) -> str | None:
     return None
 
 
-def print_accounting(counters: Mapping[str, int], options: Any) -> bool:
+def print_accounting(counters: Mapping[str, int], failed_output: str | None) -> bool:
     """Prints a run's books and says whether they balance."""
-    from pipelines.parquet_to_mixpanel import ParquetToMixpanelOptions
-
-    own = options.view_as(ParquetToMixpanelOptions)
     read = counters.get("records_read", 0)
     accepted = counters.get("events_accepted", 0)
     failed = counters.get("records_failed", 0)
@@ -90,8 +86,8 @@ def print_accounting(counters: Mapping[str, int], options: Any) -> bool:
         print(f"  {name:<24}{number:>12}  {remark}".rstrip())
     sign = "=" if balanced else "is not"
     print(f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed")
-    if failed and own.failed_output:
-        print(f"  Failed records: {own.failed_output}*.jsonl")
+    if failed and failed_output:
+        print(f"  Failed records: {failed_output}*.jsonl")
     elif failed:
         print("  Failed records were not kept; --failed_output PREFIX writes them.")
     if not balanced:
