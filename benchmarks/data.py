@@ -6,6 +6,7 @@ rows, zstd.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,11 +62,12 @@ def parquet_file(events: int) -> Path:
     path = paths.CACHE / f"orders-{events}-v{_VERSION}.parquet"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
+        with (
+            _whole(path) as unfinished,
+            pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer,
+        ):
             for table in _tables(events):
                 writer.write_table(table, row_group_size=GROUP_ROWS)
-        unfinished.rename(path)
     return path
 
 
@@ -84,14 +86,16 @@ def ndjson_file(parquet: Path) -> Path:
 
     path = parquet.with_suffix(".ndjson")
     if not path.exists():
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        with unfinished.open("wb") as out, pq.ParquetFile(parquet) as file:
+        with (
+            _whole(path) as unfinished,
+            unfinished.open("wb") as out,
+            pq.ParquetFile(parquet) as file,
+        ):
             row = 0
             for batch in file.iter_batches(50_000):
                 buffer, _ = encode(batch, row)
                 out.write(buffer)
                 row += len(batch)
-        unfinished.rename(path)
     return path
 
 
@@ -99,15 +103,22 @@ def snappy_file(parquet: Path) -> Path:
     """The same rows in a compression that a contestant can read."""
     path = parquet.with_suffix(".snappy.parquet")
     if not path.exists():
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
         with (
+            _whole(path) as unfinished,
             pq.ParquetFile(parquet) as file,
             pq.ParquetWriter(unfinished, SCHEMA, compression="snappy") as writer,
         ):
             for group in range(file.num_row_groups):
                 writer.write_table(file.read_row_group(group))
-        unfinished.rename(path)
     return path
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Another name to write a file under, which gets its own only when it is finished."""
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    yield unfinished
+    unfinished.rename(path)
 
 
 def _tables(events: int) -> Iterator[pa.Table]:

@@ -67,7 +67,9 @@ class ConvertToChunks(beam.DoFn):
         """Resolves the token and builds the encoders."""
         settings = self._settings
         self._codec = WindowCodec(settings.window_coder)
-        token = settings.credentials.resolve().token if _has_token(settings.credentials) else None
+        # Without a token in the events, Convert needs no secret.
+        wanted = settings.credentials.token is not None
+        token = settings.credentials.resolve().token if wanted else None
         clock = settings.clock
 
         def milliseconds() -> int:
@@ -103,14 +105,11 @@ class ConvertToChunks(beam.DoFn):
             element = pa.Table.from_batches([element])
         timestamp, windows = windowed.timestamp.micros, self._codec.encode(windowed.windows)
         if isinstance(element, pa.Table):
-            outputs = self._table(element, Run(1, timestamp, windows))
+            outputs: Iterable[Any] = self._table(element, Run(1, timestamp, windows))
         else:
             self._read += 1
             if type(element) is dict and self._columnar is not None:
-                self._batch.add(element, timestamp, windows)
-                if len(self._batch.records) < self._batch_size:
-                    return ()
-                outputs = self._send_batch()
+                outputs = self._collect(element, timestamp, windows)
             else:
                 outputs = self._one(element, Run(1, timestamp, windows))
         if len(windowed.windows) == 1:
@@ -160,9 +159,16 @@ class ConvertToChunks(beam.DoFn):
         if self._columnar is None:
             yield from self._encode(record, origin, None)
             return
-        self._batch.add(dict(record), origin.timestamp, origin.windows)
-        if len(self._batch.records) >= self._batch_size:
-            yield from self._send_batch()
+        yield from self._collect(dict(record), origin.timestamp, origin.windows)
+
+    def _collect(
+        self, record: dict[Any, Any], timestamp: int, windows: tuple[str, ...]
+    ) -> Iterable[Any]:
+        """One record that joins the batch, which goes to the encoders when it is full."""
+        self._batch.add(record, timestamp, windows)
+        if len(self._batch.records) < self._batch_size:
+            return ()
+        return self._send_batch()
 
     def _send_batch(self) -> Iterator[Any]:
         """Hands the records so far to the encoders, and emits what they have done meanwhile."""
@@ -196,7 +202,16 @@ class ConvertToChunks(beam.DoFn):
     def _fail(
         self, error: RecordError, element: Any, origin: Run, source: Source | None
     ) -> beam.pvalue.TaggedOutput:
-        failure = self._failure(error, element, source)
+        readable = dict(element) if isinstance(element, Mapping) else repr(element)
+        failure = FailedRecord(
+            reason=error.reason,
+            message=error.message,
+            field=error.field,
+            destination=self._settings.destination.host,
+            record_json=record_as_json(readable),
+            file=source.file if source else None,
+            row=source.row if source else None,
+        )
         metrics.count_failed(failure)
         return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
 
@@ -205,22 +220,6 @@ class ConvertToChunks(beam.DoFn):
         full = self._tail.add(event, origin)
         if full is not None:
             yield self._emit(full)
-
-    def _failure(self, error: RecordError, element: Any, source: Source | None) -> FailedRecord:
-        if not isinstance(element, dict):
-            try:
-                element = dict(as_mapping(element))
-            except RecordError:
-                element = repr(element)
-        return FailedRecord(
-            reason=error.reason,
-            message=error.message,
-            field=error.field,
-            destination=self._settings.destination.host,
-            record_json=record_as_json(element),
-            file=source.file if source else None,
-            row=source.row if source else None,
-        )
 
     def _table(self, table: pa.Table, origin: Run) -> Iterator[Any]:
         """Hands the table's slices to the encoders, and emits what they have done meanwhile."""
@@ -327,7 +326,3 @@ def batch_size(encoded: EncodedSlice, limits: Limits) -> int:
 def lane_key(destination: Destination, lane: int) -> str:
     """The key of a lane; part of the upgrade contract."""
     return f"{destination.url}#{lane}"
-
-
-def _has_token(credentials: Credentials) -> bool:
-    return credentials.token is not None

@@ -140,7 +140,7 @@ def read_footer(path: str) -> FooterInfo:
         InputError: if it cannot be read as Parquet.
     """
     try:
-        with _open(path) as file:
+        with open_file(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             fingerprint = _footer_bytes(path, file, size)
@@ -161,7 +161,7 @@ def read_footer(path: str) -> FooterInfo:
 def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Table]:
     """The tables of a unit, in order, each with its origin. Memory: one batch, not the group."""
     row = unit.first_row
-    with _open(unit.path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+    with open_file(unit.path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
         if columns is not None:
             have = set(parquet.schema_arrow.names)
             columns = [name for name in columns if name in have]
@@ -229,7 +229,8 @@ def _unreadable(path: str, message: str) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(FAILED, failure)
 
 
-def _open(path: str) -> Any:
+def open_file(path: str) -> Any:
+    """Opens a local file, or one of any file system that Beam knows, for reading bytes."""
     return FileSystems.open(path) if "://" in path else open(path, "rb")
 
 

@@ -41,7 +41,7 @@ from mixpanel_sink import (
 from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.metrics import read_counters
-from mixpanel_sink.parquet import match_files, read_footer
+from mixpanel_sink.parquet import match_files, open_file, read_footer
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.write import WriteResult
 from pipelines.running import (
@@ -253,12 +253,8 @@ def _credentials(own: Any) -> Credentials:
 
 def _mapping(path: str) -> EventMapping:
     try:
-        if "://" in path:
-            with FileSystems.open(path) as file:
-                text = file.read().decode("utf-8")
-        else:
-            with open(path, encoding="utf-8") as local:
-                text = local.read()
+        with open_file(path) as file:
+            text = file.read().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SettingError(

@@ -13,12 +13,11 @@ from typing import Any
 
 import orjson
 
-from mixpanel_sink.encode.ids import content_id, file_key, fitting_id, position_id
+from mixpanel_sink.encode.ids import content_id, fitting_id, position_id
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.encode.values import id_text, to_json
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.limits import (
-    INSERT_ID,
     LONG_STRING_BYTES,
     MAX_FUTURE_MS,
     MAX_ID_BYTES,
@@ -507,11 +506,6 @@ def _id_too_long(field: str) -> RecordError:
     )
 
 
-def valid_insert_id(text: str) -> bool:
-    """Whether Mixpanel takes it as it is."""
-    return INSERT_ID.fullmatch(text) is not None
-
-
 def _check_text(text: str, field: str) -> None:
     if _SURROGATE.search(text):
         raise _invalid_text(field)
@@ -561,13 +555,3 @@ def _long_strings(properties: Mapping[str, Any]) -> int:
         if type(value) is str and len(value) > LONG_STRING_BYTES // 4:
             long += len(value.encode()) > LONG_STRING_BYTES
     return long
-
-
-__all__ = [
-    "EncodedEvent",
-    "EventChecker",
-    "RecordEncoder",
-    "Source",
-    "as_mapping",
-    "file_key",
-]

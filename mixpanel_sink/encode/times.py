@@ -29,14 +29,7 @@ def to_ms(value: Any, column: TimeColumn) -> int:
             value = value.astype("datetime64[us]")
         value = value.item()
     if isinstance(value, int):
-        if column.unit is None or column.unit == "iso8601":
-            raise RecordError(
-                "time_without_unit",
-                f"time ({column.name}) is a number and the mapping does not say of what. Set "
-                "unit: s, ms, us or ns.",
-                column.name,
-            )
-        return value * 1000 // PER_SECOND[column.unit]
+        return value * 1000 // _per_second(column)
     if isinstance(value, float):
         return _float_ms(value, column)
     if isinstance(value, str):
@@ -100,15 +93,20 @@ def check_range(ms: int, now_ms: int, column_name: str, unit: str | None = None)
     )
 
 
-def _float_ms(value: float, column: TimeColumn) -> int:
-    if column.unit is None or column.unit == "iso8601":
+def _per_second(column: TimeColumn) -> int:
+    """How many of a number column's units make a second."""
+    if column.unit not in PER_SECOND:
         raise RecordError(
             "time_without_unit",
             f"time ({column.name}) is a number and the mapping does not say of what. Set unit: s, "
             "ms, us or ns.",
             column.name,
         )
-    ms = value * (1000 / PER_SECOND[column.unit])
+    return PER_SECOND[column.unit]
+
+
+def _float_ms(value: float, column: TimeColumn) -> int:
+    ms = value * (1000 / _per_second(column))
     if not math.isfinite(ms) or abs(ms) > 1e17:
         raise RecordError(
             "time_out_of_range", f"time ({column.name}) is {value}, no time.", column.name
