@@ -33,10 +33,17 @@ if TYPE_CHECKING:
         TimeColumn,
     )
     from mixpanel_sink.parquet import ReadParquetTables
+    from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping
+    from mixpanel_sink.project import Project
     from mixpanel_sink.quota import Quota, Rate
     from mixpanel_sink.results import FailedRecord, Receipt
     from mixpanel_sink.retry import RetryPolicy
-    from mixpanel_sink.write import WriteResult, WriteToMixpanel
+    from mixpanel_sink.write import (
+        WriteGroupsToMixpanel,
+        WriteProfilesToMixpanel,
+        WriteResult,
+        WriteToMixpanel,
+    )
 
 __version__ = "0.1.0"
 
@@ -60,11 +67,16 @@ _HOME = {
     "PositionId": "mapping",
     "TimeColumn": "mapping",
     "ReadParquetTables": "parquet",
+    "GroupMapping": "profile_mapping",
+    "ProfileMapping": "profile_mapping",
+    "Project": "project",
     "Quota": "quota",
     "Rate": "quota",
     "FailedRecord": "results",
     "Receipt": "results",
     "RetryPolicy": "retry",
+    "WriteGroupsToMixpanel": "write",
+    "WriteProfilesToMixpanel": "write",
     "WriteResult": "write",
     "WriteToMixpanel": "write",
 }
@@ -80,11 +92,14 @@ __all__ = [
     "DestinationError",
     "EventMapping",
     "FailedRecord",
+    "GroupMapping",
     "InputError",
     "Limits",
     "MappingError",
     "MixpanelSinkError",
     "PositionId",
+    "ProfileMapping",
+    "Project",
     "ProjectToken",
     "Quota",
     "Rate",
@@ -94,6 +109,8 @@ __all__ = [
     "ServiceAccount",
     "SettingError",
     "TimeColumn",
+    "WriteGroupsToMixpanel",
+    "WriteProfilesToMixpanel",
     "WriteResult",
     "WriteToMixpanel",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -11,9 +11,12 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.errors import AccountingError
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.windowing import GLOBAL
 from mixpanel_sink.write import WriteResult
+
+Books = tuple[tuple[str, int, int, int, int], ...]
+"""For each destination: its name, records read, accepted, failed, and requests."""
 
 
 class Totals(NamedTuple):
@@ -31,19 +34,20 @@ class Totals(NamedTuple):
 
 
 class CheckAccounting(beam.PTransform):
-    """Adds up a bounded write on the runner, and fails the job if the books do not balance.
+    """Adds up a bounded write on the runner, and fails the job if the books do not balance, for
+    each destination and altogether.
 
     Args:
         result: what `WriteToMixpanel` gave.
 
     Returns:
-        PCollection of one `Totals`.
+        PCollection of one `Totals`, of all destinations.
     """
 
     def expand(self, result: WriteResult) -> Any:
         """Builds the flow."""
         parts = tuple(
-            _globally(part | f"Count {name}" >> beam.ParDo(_Count(of)).with_output_types(Totals))
+            _globally(part | f"Count {name}" >> beam.ParDo(_Count(of)).with_output_types(Books))
             for name, part, of in (
                 ("read", result.read, _of_read),
                 ("receipts", result.receipts, _of_receipt),
@@ -53,7 +57,7 @@ class CheckAccounting(beam.PTransform):
         return (
             parts
             | beam.Flatten()
-            | "Sum" >> beam.CombineGlobally(_sum).with_output_types(Totals)
+            | "Sum" >> beam.CombineGlobally(_sum).with_output_types(Books)
             | "Check" >> beam.Map(_check).with_output_types(Totals)
         )
 
@@ -62,20 +66,19 @@ class _Count(beam.DoFn):
     """Adds up a bundle. One record in several windows is one record, so that no step may see
     it once for each of them, as `WindowInto` does."""
 
-    def __init__(self, of: Callable[[Any], Totals]) -> None:
+    def __init__(self, of: Callable[[Any], tuple[str, Totals]]) -> None:
         self._of = of
 
     def start_bundle(self) -> None:
-        self._parts: list[Totals] = []
+        self._books: dict[str, list[int]] = {}
 
     def process(self, element: Any) -> None:
-        self._parts.append(self._of(element))
-        if len(self._parts) > 1000:
-            self._parts = [_sum(iter(self._parts))]
+        name, totals = self._of(element)
+        _add(self._books, name, totals)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._parts:
-            yield WindowedValue(_sum(iter(self._parts)), MIN_TIMESTAMP, (GlobalWindow(),))
+        if self._books:
+            yield WindowedValue(_closed(self._books), MIN_TIMESTAMP, (GlobalWindow(),))
 
 
 def _globally(pcollection: Any) -> Any:
@@ -83,34 +86,45 @@ def _globally(pcollection: Any) -> Any:
     return pcollection
 
 
-def _of_read(count: int) -> Totals:
-    return Totals(read=count)
+def _of_read(read: ReadCount) -> tuple[str, Totals]:
+    return read.destination, Totals(read=read.count)
 
 
-def _of_receipt(receipt: Receipt) -> Totals:
-    return Totals(accepted=receipt.accepted, requests=receipt.attempts)
+def _of_receipt(receipt: Receipt) -> tuple[str, Totals]:
+    return receipt.destination, Totals(accepted=receipt.accepted, requests=receipt.attempts)
 
 
-def _of_failure(_: FailedRecord) -> Totals:
-    return Totals(failed=1)
+def _of_failure(failure: FailedRecord) -> tuple[str, Totals]:
+    return failure.destination or "", Totals(failed=1)
 
 
-def _sum(parts: Iterator[Totals]) -> Totals:
-    read = accepted = failed = requests = 0
+def _add(books: dict[str, list[int]], name: str, counts: Iterable[int]) -> None:
+    sums = books.setdefault(name, [0, 0, 0, 0])
+    for place, count in enumerate(counts):
+        sums[place] += count
+
+
+def _closed(books: dict[str, list[int]]) -> Books:
+    return tuple((name, *sums) for name, sums in sorted(books.items()))  # type: ignore[misc]
+
+
+def _sum(parts: Iterable[Books]) -> Books:
+    books: dict[str, list[int]] = {}
     for part in parts:
-        read += part[0]
-        accepted += part[1]
-        failed += part[2]
-        requests += part[3]
-    return Totals(read, accepted, failed, requests)
+        for name, *counts in part:
+            _add(books, name, counts)
+    return _closed(books)
 
 
-def _check(totals: Totals) -> Totals:
-    totals = Totals(*totals)
-    if not totals.balanced:
-        raise AccountingError(
-            f"The books do not balance: {totals.read} records read, but {totals.accepted} accepted "
-            f"and {totals.failed} failed. Do not trust this run; run it again (ids keep events "
-            "from doubling) and report it."
-        )
-    return totals
+def _check(books: Books) -> Totals:
+    """The sum of all books, each of which must balance."""
+    for name, *counts in books:
+        totals = Totals(*counts)
+        if not totals.balanced:
+            raise AccountingError(
+                f"The books do not balance for {name or 'records without a project'}: "
+                f"{totals.read} records read, but {totals.accepted} accepted and {totals.failed} "
+                "failed. Do not trust this run; run it again (ids keep events from doubling) and "
+                "report it."
+            )
+    return Totals(*(sum(column) for column in zip(*(counts for _, *counts in books), strict=True)))

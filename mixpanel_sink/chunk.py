@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -193,16 +193,23 @@ def cut_runs(runs: Iterable[Run], start: int, stop: int) -> Iterator[Run]:
 
 
 class ChunkBuilder:
-    """Fills chunks with events to the limits, in order. Not thread-safe."""
+    """Fills chunks with events to the limits, in order. Not thread-safe.
 
-    def __init__(self, limits: Limits) -> None:
+    With `group_of`, records of one group (a profile's updates) go out together where they fit
+    into one request.
+    """
+
+    def __init__(self, limits: Limits, group_of: Callable[[bytes], str] | None = None) -> None:
         self._limits = limits
+        self._group_of = group_of
         self._events: list[bytes] = []
         self._runs: list[Run] = []
         self._bytes = _EMPTY_BYTES
 
     def add(self, event: bytes, origin: Run) -> EventChunk | None:
         """Takes one event; gives a chunk whenever one is full."""
+        if self._group_of is not None:
+            return self._add_to_group(event, origin, self._group_of)
         full = None
         size = len(event) + len(_SEPARATOR)
         if self._events and self._bytes + size > self._limits.batch_bytes:
@@ -212,6 +219,37 @@ class ChunkBuilder:
         self._bytes += size
         if len(self._events) >= self._limits.batch_events:
             full = self.flush()
+        return full
+
+    def _add_to_group(
+        self, event: bytes, origin: Run, group_of: Callable[[bytes], str]
+    ) -> EventChunk | None:
+        full = None
+        limits, size = self._limits, len(event) + len(_SEPARATOR)
+        # Not before the next one comes: it may belong to a group that is in here.
+        if len(self._events) >= limits.batch_events or (
+            self._events and self._bytes + size > limits.batch_bytes
+        ):
+            group = group_of(event)
+            together = [group_of(other) == group for other in self._events]
+            taken = sum(
+                len(other) + len(_SEPARATOR)
+                for other, along in zip(self._events, together, strict=True)
+                if along
+            )
+            if all(together) or _EMPTY_BYTES + taken + size > limits.batch_bytes:
+                # More than fits into a request: in order, but not together.
+                together, taken = [False] * len(together), 0
+            pairs = list(zip(self._events, self._runs, together, strict=True))
+            self._events = [e for e, _, along in pairs if not along]
+            self._runs = [run for _, run, along in pairs if not along]
+            full = self.flush()
+            self._events = [e for e, _, along in pairs if along]
+            self._runs = [run for _, run, along in pairs if along]
+            self._bytes += taken
+        self._events.append(event)
+        self._runs.append(origin)
+        self._bytes += size
         return full
 
     def flush(self) -> EventChunk | None:
@@ -225,14 +263,16 @@ class ChunkBuilder:
 
 
 def merge(
-    chunks: Iterable[EventChunk], limits: Limits
+    chunks: Iterable[EventChunk],
+    limits: Limits,
+    group_of: Callable[[bytes], str] | None = None,
 ) -> tuple[list[EventChunk], list[EventChunk]]:
-    """Fills requests from partial chunks.
+    """Fills requests from partial chunks; `group_of` as in `ChunkBuilder`.
 
     Returns:
         The chunks that are full, and what is left: one chunk or none.
     """
-    builder = ChunkBuilder(limits)
+    builder = ChunkBuilder(limits, group_of)
     full = []
     for chunk in chunks:
         start = 0

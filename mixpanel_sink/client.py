@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from isal import isal_zlib
 from requests.adapters import HTTPAdapter
 
 from mixpanel_sink import __version__
 from mixpanel_sink.credentials import ResolvedCredentials
 from mixpanel_sink.destination import Destination
+from mixpanel_sink.endpoint import IMPORT, Endpoint
 
 MAX_ANSWER_BYTES = 8_000_000
 """2000 failed records with their messages fit; an endless answer does not."""
@@ -133,14 +135,20 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
 
-class ImportClient:
-    """Posts request bodies to a project's /import. Thread-safe.
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leaves a request alone; without it, requests would look for a password in ~/.netrc."""
+    return request
+
+
+class IngestionClient:
+    """Posts request bodies to one of a project's endpoints. Thread-safe.
 
     Args:
         destination: the host.
         credentials: resolved.
         connect_timeout: seconds to connect.
         read_timeout: seconds until the answer is complete.
+        endpoint: which one.
     """
 
     def __init__(
@@ -149,11 +157,15 @@ class ImportClient:
         credentials: ResolvedCredentials,
         connect_timeout: float,
         read_timeout: float,
+        endpoint: Endpoint = IMPORT,
     ) -> None:
-        self._url = f"{destination.url}/import?strict=1"
-        if credentials.project_id is not None:
-            self._url += f"&project_id={credentials.project_id}"
-        self._auth = (credentials.user, credentials.password)
+        self._gzip = endpoint.gzip
+        self._url = f"{destination.url}/{endpoint.name}?{endpoint.query}"
+        self._auth: Any = _no_auth
+        if endpoint.basic_auth:
+            self._auth = (credentials.user, credentials.password)
+            if credentials.project_id is not None:
+                self._url += f"&project_id={credentials.project_id}"
         self._timeout = (connect_timeout, read_timeout)
         # A proxy of the environment would be another machine.
         near = {"no_proxy": urlsplit(destination.url).hostname or ""}
@@ -162,8 +174,13 @@ class ImportClient:
         self._sessions: list[requests.Session] = []
 
     def post(self, body: bytes) -> Answer:
-        """Sends a gzipped JSON array and reads the answer, within the timeouts and a size."""
+        """Sends a gzipped JSON array and reads the answer, within the timeouts and a size.
+
+        Where the endpoint takes no gzip the array goes as it is.
+        """
         deadline = time.monotonic() + sum(self._timeout)
+        if not self._gzip:
+            body = isal_zlib.decompress(body, wbits=31)
         try:
             session, blank, settings = self._prepared()
             request = blank.copy()
@@ -220,11 +237,12 @@ class ImportClient:
             session.headers.update(
                 {
                     "Content-Type": "application/json",
-                    "Content-Encoding": "gzip",
                     "Accept": "application/json",
                     "User-Agent": f"mixpanel-sink/{__version__}",
                 }
             )
+            if self._gzip:
+                session.headers["Content-Encoding"] = "gzip"
             adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
             session.mount("https://", adapter)
             session.mount("http://", adapter)

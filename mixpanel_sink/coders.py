@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.coders import Coder, registry
 
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 
 
 class ResultCoder(Coder):
@@ -77,6 +77,6 @@ class TableCoder(Coder):
 
 def register() -> None:
     """Makes them the coders of failed records, receipts and tables."""
-    for kind in (FailedRecord, Receipt):
+    for kind in (FailedRecord, ReadCount, Receipt):
         registry.register_coder(kind, ResultCoder)
     registry.register_coder(pa.Table, TableCoder)

@@ -1,56 +1,37 @@
-"""Convert: records and tables to chunks of events, and the records that cannot be one."""
+"""Convert: records and tables to chunks of events, and the records that cannot be one.
+
+This file routes each record to its project; `pack.py` makes the chunks of one project.
+"""
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
-import dataclasses
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink import metrics
-from mixpanel_sink.chunk import ChunkBuilder, EventChunk, Run
-from mixpanel_sink.credentials import Credentials
-from mixpanel_sink.destination import Destination
-from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
-from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source, as_mapping
-from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows, table_of
+from mixpanel_sink.chunk import Run, cut_runs, join_runs
+from mixpanel_sink.encode.columnar import rows_as_records
+from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import EventMapping
 from mixpanel_sink.origin import TableOrigin
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
+from mixpanel_sink.project import Route, unknown_project
+from mixpanel_sink.results import ReadCount
 from mixpanel_sink.windowing import WindowCodec
 
-FAILED, READ = "failed", "read"
-"""Tags of the other outputs: failed records, and how many records each bundle read."""
-
-FIRST_BATCH = 256
-"""Records that are encoded together, before their size is known."""
-BATCH_BYTES = 8_000_000
-"""Records of so much JSON at most are encoded together."""
+READ = "read"
+"""Tag of the output that tells how many records each bundle read; `FAILED` is the other."""
 ENCODERS = 2
 """Threads that encode slices of tables ahead of Send. More won nothing on two cores."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertSettings:
-    """What Convert needs to know; picklable, without secrets."""
-
-    mapping: EventMapping | None
-    credentials: Credentials
-    destination: Destination
-    limits: Limits
-    lanes: int
-    window_coder: Any
-    clock: Callable[[], float] = time.time
 
 
 class ConvertToChunks(beam.DoFn):
@@ -64,54 +45,42 @@ class ConvertToChunks(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        """Resolves the token and builds the encoders."""
+        """Resolves the tokens and builds the encoders."""
         settings = self._settings
         self._codec = WindowCodec(settings.window_coder)
-        # Without a token in the events, Convert needs no secret.
-        wanted = settings.credentials.token is not None
-        token = settings.credentials.resolve().token if wanted else None
-        clock = settings.clock
-
-        def milliseconds() -> int:
-            return int(clock() * 1000)
-
-        self._columnar: ColumnarEncoder | None = None
-        self._records: RecordEncoder | EventChecker
-        if settings.mapping is None:
-            self._records = EventChecker(settings.limits, token, clock=milliseconds)
-        else:
-            mapping, limits = settings.mapping, settings.limits
-            self._records = RecordEncoder(mapping, limits, token, milliseconds)
-            self._columnar = ColumnarEncoder(mapping, limits, token, milliseconds)
-        self._turn = 0
-        self._batch_size = min(FIRST_BATCH, settings.limits.batch_events)
         self._pool = concurrent.futures.ThreadPoolExecutor(ENCODERS, "mixpanel-encode")
-        self._ahead: collections.deque[_Slice] = collections.deque()
+        self._ahead: collections.deque[Slice] = collections.deque()
+        self._packers = {
+            target.name: Packer(target, settings, self._codec, self._pool, self._ahead)
+            for target in settings.targets
+        }
+        (self._only, *more) = self._packers.values()
+        # One project and dicts is the way of most records.
+        self._simple = not more and settings.route is None and self._only.collects
         self.start_bundle()
 
     def start_bundle(self) -> None:
         """Begins with nothing in hand."""
         while self._ahead:  # of a bundle that failed
             self._ahead.pop().future.cancel()
-        self._tail = ChunkBuilder(self._settings.limits)
-        self._batch = _RecordBatch()
+        for packer in self._packers.values():
+            packer.start()
         self._held: list[Any] = []
-        self._read = 0
-        self._long_strings = 0
+        self._lost = 0
+        """Records of no known project."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record or table."""
-        if isinstance(element, pa.RecordBatch):
-            element = pa.Table.from_batches([element])
         timestamp, windows = windowed.timestamp.micros, self._codec.encode(windowed.windows)
-        if isinstance(element, pa.Table):
-            outputs: Iterable[Any] = self._table(element, Run(1, timestamp, windows))
+        outputs: Iterable[Any]
+        if self._simple and type(element) is dict:
+            outputs = self._only.collect(element, timestamp, windows)
+        elif isinstance(element, pa.Table | pa.RecordBatch):
+            if isinstance(element, pa.RecordBatch):
+                element = pa.Table.from_batches([element])
+            outputs = self._table(element, Run(1, timestamp, windows))
         else:
-            self._read += 1
-            if type(element) is dict and self._columnar is not None:
-                outputs = self._collect(element, timestamp, windows)
-            else:
-                outputs = self._one(element, Run(1, timestamp, windows))
+            outputs = self._one(element, Run(1, timestamp, windows))
         if len(windowed.windows) == 1:
             return outputs
         # Beam repeats what a DoFn puts into windows of its own once for each window of the
@@ -123,206 +92,109 @@ class ConvertToChunks(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         """Emits what is left, and the number of records read."""
         yield from self._held
-        yield from self._send_batch()
-        yield from self._slices(0)
-        tail = self._tail.flush()
-        if tail is not None:
-            yield self._emit(tail)
-        if self._read:
-            metrics.count("records_read", self._read)
-            metrics.count("long_strings", self._long_strings)
-            read = WindowedValue(self._read, MIN_TIMESTAMP, (GlobalWindow(),))
-            yield beam.pvalue.TaggedOutput(READ, read)
+        for packer in self._packers.values():
+            yield from packer.send_batch()
+        yield from slices(self._ahead, 0)
+        counts = [ReadCount("", self._lost)]
+        for name, packer in self._packers.items():
+            yield from packer.flush()
+            counts.append(ReadCount(name, packer.read))
+            metrics.count("long_strings", packer.long_strings)
+        for read in counts:
+            if read.count:
+                metrics.count("records_read", read.count)
+                value = WindowedValue(read, MIN_TIMESTAMP, (GlobalWindow(),))
+                yield beam.pvalue.TaggedOutput(READ, value)
         self.start_bundle()
 
     def teardown(self) -> None:
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _emit(self, chunk: EventChunk) -> WindowedValue:
-        settings = self._settings
-        lane = 0
-        if chunk.count >= settings.limits.batch_events:
-            # Only full chunks take turns: partial ones all meet in the first lane.
-            lane = self._turn = (self._turn + 1) % settings.lanes
-        timestamp = Timestamp(micros=min(run.timestamp for run in chunk.runs))
-        key = lane_key(settings.destination, lane)
-        return WindowedValue((key, chunk.to_bytes()), timestamp, (GlobalWindow(),))
-
     def _one(self, element: Any, origin: Run) -> Iterator[Any]:
-        """One record that is no dict, or needs no mapping."""
+        """One record that is no dict, or needs no mapping, or may be any project's."""
+        route = self._settings.route
         try:
             record = as_mapping(element)
+            packer = self._only if route is None else self._packer(route.name_of(record))
         except RecordError as error:
-            yield self._fail(error, element, origin, None)
+            if route is None:
+                self._only.read += 1
+            else:
+                self._lost += 1
+            name = self._only.name if route is None else None
+            yield failure(error, element, origin, None, name, self._codec)
             return
-        if self._columnar is None:
-            yield from self._encode(record, origin, None)
-            return
-        yield from self._collect(dict(record), origin.timestamp, origin.windows)
+        if packer.collects:
+            yield from packer.collect(dict(record), origin.timestamp, origin.windows)
+        else:
+            packer.read += 1
+            yield from packer.encode(record, origin, None)
 
-    def _collect(
-        self, record: dict[Any, Any], timestamp: int, windows: tuple[str, ...]
-    ) -> Iterable[Any]:
-        """One record that joins the batch, which goes to the encoders when it is full."""
-        self._batch.add(record, timestamp, windows)
-        if len(self._batch.records) < self._batch_size:
-            return ()
-        return self._send_batch()
-
-    def _send_batch(self) -> Iterator[Any]:
-        """Hands the records so far to the encoders, and emits what they have done meanwhile."""
-        batch, self._batch = self._batch, _RecordBatch()
-        if not batch.records:
-            return
-        future = self._pool.submit(self._encode_batch, batch)
-        self._ahead.append(_Slice(future, batch, None))
-        yield from self._slices(ENCODERS)
-
-    def _encode_batch(self, batch: _RecordBatch) -> EncodedSlice:
-        """As a table where that is the same, which takes a fifth of the time."""
-        assert self._columnar is not None
-        table = table_of(batch.records)
-        if table is None:
-            return EncodedSlice(odd=list(range(len(batch.records))))
-        return encode_slice(self._columnar, table, None, batch.origins, self._settings.limits)
-
-    def _encode(
-        self, element: Mapping[Any, Any], origin: Run, source: Source | None
-    ) -> Iterator[Any]:
-        """One record through the record encoder."""
-        try:
-            encoded = self._records.encode(element, source)
-        except RecordError as error:
-            yield self._fail(error, element, origin, source)
-            return
-        self._long_strings += encoded.long_strings
-        yield from self._add(encoded.json, origin)
-
-    def _fail(
-        self, error: RecordError, element: Any, origin: Run, source: Source | None
-    ) -> beam.pvalue.TaggedOutput:
-        readable = dict(element) if isinstance(element, Mapping) else repr(element)
-        failure = FailedRecord(
-            reason=error.reason,
-            message=error.message,
-            field=error.field,
-            destination=self._settings.destination.host,
-            record_json=record_as_json(readable),
-            file=source.file if source else None,
-            row=source.row if source else None,
-        )
-        metrics.count_failed(failure)
-        return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
-
-    def _add(self, event: bytes, origin: Run) -> Iterator[Any]:
-        """One event that joins the bundle's tail."""
-        full = self._tail.add(event, origin)
-        if full is not None:
-            yield self._emit(full)
+    def _packer(self, name: Any) -> Packer:
+        packer = self._packers.get(name) if isinstance(name, str) else None
+        if packer is None:
+            assert self._settings.route is not None
+            raise unknown_project(name, self._packers, self._settings.route.column)
+        return packer
 
     def _table(self, table: pa.Table, origin: Run) -> Iterator[Any]:
-        """Hands the table's slices to the encoders, and emits what they have done meanwhile."""
-        self._read += len(table)
+        """Rows of one or of several projects."""
         place = TableOrigin.of(table)
-        limits = self._settings.limits
-        rows = slice_rows(table, limits.batch_events)
-        for start in range(0, len(table), rows):
-            part = table.slice(start, rows)
-            where = origin._replace(count=len(part))
-            if place is not None:
-                where = where._replace(file=place.file, row=place.first_row + start)
-            key = None if place is None else place.key
-            if self._columnar is None:
-                yield from self._rows(part, range(len(part)), key, where)
+        where = origin._replace(count=len(table))
+        if place is not None:
+            where = where._replace(file=place.file, row=place.first_row)
+        key = None if place is None else place.key
+        if self._settings.route is None:
+            yield from self._only.table(table, key, [where])
+            return
+        for name, rows in rows_by_project(table, self._settings.route):
+            runs = list(join_runs(next(cut_runs([where], row, row + 1)) for row in rows.tolist()))
+            try:
+                if isinstance(name, RecordError):
+                    raise name
+                packer = self._packer(name)
+            except RecordError as error:
+                self._lost += len(rows)
+                numbers = rows.tolist()
+                for row, record in zip(numbers, rows_as_records(table, numbers), strict=True):
+                    run = where.slice(row, 1)
+                    yield failure(error, record, run, source_of(run, key), None, self._codec)
                 continue
-            future = self._pool.submit(encode_slice, self._columnar, part, key, [where], limits)
-            self._ahead.append(_Slice(future, _TableSlice(part, where), key))
-            yield from self._slices(ENCODERS)
-
-    def _slices(self, ahead: int) -> Iterator[Any]:
-        """Outputs of the oldest slices, until no more than `ahead` are under way."""
-        while len(self._ahead) > ahead:
-            done = self._ahead.popleft()
-            encoded = done.future.result()
-            self._long_strings += encoded.long_strings
-            for chunk in encoded.chunks:
-                yield self._emit(chunk)
-            for event, where in encoded.rest:
-                yield from self._add(event, where)
-            if isinstance(done.input, _TableSlice):
-                yield from self._rows(done.input.table, encoded.odd, done.key, done.input.origin)
-            else:
-                self._batch_size = batch_size(encoded, self._settings.limits)
-                origins = done.input.origin_of_each() if encoded.odd else []
-                for row in encoded.odd:
-                    yield from self._encode(done.input.records[row], origins[row], None)
-
-    def _rows(
-        self, table: pa.Table, rows: Sequence[int], key: str | None, origin: Run
-    ) -> Iterator[Any]:
-        """Rows of a table, one by one."""
-        for at in range(0, len(rows), 2000):
-            some = rows[at : at + 2000]
-            for row, record in zip(some, rows_as_records(table, some), strict=True):
-                where = origin.slice(row, 1)
-                source = None if key is None else Source(where.file, key, where.row)
-                yield from self._encode(record, where, source)
+            yield from packer.table(table.take(pa.array(rows)), key, runs)
 
 
-class _RecordBatch:
-    """Records that wait to be encoded together, and their origins as runs."""
+def rows_by_project(
+    table: pa.Table, route: Route
+) -> Iterator[tuple[Any, np.ndarray[Any, np.dtype[np.int64]]]]:
+    """What the route says, or why it says nothing, and the rows for which it does.
 
-    def __init__(self) -> None:
-        self.records: list[dict[Any, Any]] = []
-        self._runs: list[list[Any]] = []  # [count, timestamp, windows]
-
-    def add(self, record: dict[Any, Any], timestamp: int, windows: tuple[str, ...]) -> None:
-        """Takes one more."""
-        last = self._runs[-1] if self._runs else None
-        if last is not None and last[1] == timestamp and last[2] == windows:
-            last[0] += 1
-        else:
-            self._runs.append([1, timestamp, windows])
-        self.records.append(record)
-
-    @property
-    def origins(self) -> list[Run]:
-        """One run for neighbours that share timestamp and windows."""
-        return [Run(*run) for run in self._runs]
-
-    def origin_of_each(self) -> list[Run]:
-        """One run for each record."""
-        return [run.slice(i, 1) for run in self.origins for i in range(run.count)]
-
-
-@dataclasses.dataclass(frozen=True)
-class _TableSlice:
-    """A part of a table, and where its rows come from."""
-
-    table: pa.Table
-    origin: Run
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slice:
-    """What an encoder is at."""
-
-    future: concurrent.futures.Future[EncodedSlice]
-    input: _TableSlice | _RecordBatch
-    key: str | None
-
-
-def batch_size(encoded: EncodedSlice, limits: Limits) -> int:
-    """How many records to take together next: a request's worth, but few if they are large."""
-    events = sum(chunk.count for chunk in encoded.chunks) + len(encoded.rest)
-    raw_bytes = sum(chunk.raw_bytes for chunk in encoded.chunks)
-    raw_bytes += sum(len(event) for event, _ in encoded.rest)
-    if not events:
-        return min(FIRST_BATCH, limits.batch_events)
-    return max(16, min(limits.batch_events, BATCH_BYTES * events // max(1, raw_bytes)))
-
-
-def lane_key(destination: Destination, lane: int) -> str:
-    """The key of a lane; part of the upgrade contract."""
-    return f"{destination.url}#{lane}"
+    A column is split in one go; a function, or a property of ready-made events, is asked row
+    by row, which takes many times longer.
+    """
+    if route.column is not None and route.column in table.schema.names:
+        column = table.column(route.column)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+        names: list[Any] = coded.dictionary.to_pylist()
+        codes = coded.indices.to_numpy()
+    else:
+        numbers: dict[Any, int] = {}
+        names = []
+        codes = np.empty(len(table), dtype=np.int64)
+        for row, record in enumerate(rows_as_records(table, range(len(table)))):
+            try:
+                name = route.name_of(record)
+                key = name if isinstance(name, str) else repr(name)
+            except RecordError as error:
+                name, key = error, str(error)
+            if key not in numbers:
+                numbers[key] = len(names)
+                names.append(name)
+            codes[row] = numbers[key]
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    for name, rows in zip(names, np.split(order, ends[:-1]), strict=True):
+        if len(rows):
+            yield name, rows

@@ -66,6 +66,7 @@ class Lane:
         self._sleep = sleep
         self._max_in_flight = max_in_flight
         self._windows = [RollingWindow(rate) for rate in quota.rates]
+        self._expected = [0] * len(self._windows)
         self._elsewhere: dict[str, list[list[list[float]]]] = {}
         self._changed = threading.Condition()
         self._in_flight = 0
@@ -79,6 +80,15 @@ class Lane:
         self._given_up = 0
         self._last_word = 0.0
         self._held_since = 0.0
+
+    def expect(self, weight: Weight, sign: int = 1) -> None:
+        """A request that will start before the bundle ends; `sign=-1` once it has.
+
+        The state is written before it starts, and must count it.
+        """
+        with self._changed:
+            for number, window in enumerate(self._windows):
+                self._expected[number] += sign * weight.of(window.rate.of)
 
     def start(self, weight: Weight, check: Callable[[], None] = lambda: None) -> None:
         """Waits until one more request may go, and counts it as open.
@@ -193,7 +203,10 @@ class Lane:
         with self._changed:
             now = self._clock()
             self._forget(now)
-            mine = [[*w.entries(now), *_open(w, now)] for w in self._windows]
+            mine = [
+                [*window.entries(now), *_open(window.open_weight + expected, now)]
+                for window, expected in zip(self._windows, self._expected, strict=True)
+            ]
             state = {
                 "v": 1,
                 "paused": self._paused_until,
@@ -258,8 +271,8 @@ class Lane:
                 del self._elsewhere[process]
 
 
-def _open(window: RollingWindow, now: float) -> list[list[float]]:
-    return [[now, -1, window.open_weight]] if window.open_weight else []
+def _open(weight: int, now: float) -> list[list[float]]:
+    return [[now, -1, weight]] if weight else []
 
 
 class LaneRegistry:

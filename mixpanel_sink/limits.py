@@ -17,6 +17,8 @@ from mixpanel_sink.errors import SettingError
 class Limits:
     """What one request and one event may hold. Sizes are uncompressed JSON bytes.
 
+    `max_age_seconds`: older events fail; None takes them from 1971 on. /track sets five days.
+
     >>> Limits(batch_events=500).batch_events
     500
     """
@@ -24,6 +26,7 @@ class Limits:
     batch_events: int = 2000
     batch_bytes: int = 10_000_000
     event_bytes: int = 2_000_000
+    max_age_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_events <= 2000:
@@ -34,6 +37,10 @@ class Limits:
             raise SettingError(
                 "batch_bytes must be larger than event_bytes, and both positive: "
                 f"got {self.batch_bytes} and {self.event_bytes}."
+            )
+        if self.max_age_seconds is not None and self.max_age_seconds <= 0:
+            raise SettingError(
+                f"max_age_seconds is {self.max_age_seconds}; it must be positive, or None."
             )
 
 

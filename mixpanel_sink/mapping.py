@@ -38,7 +38,7 @@ class Column:
     if_null: str | None = None
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         if self.if_null is not None:
             _check_text(f"if_null of the column {self.name!r}", self.if_null)
 
@@ -66,7 +66,7 @@ class TimeColumn:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         if self.unit is not None and self.unit not in _UNITS:
             raise MappingError(
                 f"The time unit {self.unit!r} is unknown; use one of {', '.join(_UNITS)}."
@@ -93,7 +93,7 @@ class ColumnsId:
     def __post_init__(self) -> None:
         if not self.columns:
             raise MappingError("insert_id names no column.")
-        _check_names("insert_id", self.columns)
+        check_names("insert_id", self.columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,15 +196,7 @@ class EventMapping:
         Raises:
             MappingError: if it is no YAML or no mapping.
         """
-        import yaml
-
-        try:
-            settings = yaml.load(text, _yaml_loader())  # a SafeLoader: it runs no code
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise MappingError(f"The mapping is no valid YAML{where}. Mend that line.") from None
-        return cls.from_dict(settings)
+        return cls.from_dict(load_yaml(text))
 
     @classmethod
     def from_dict(cls, settings: Any) -> EventMapping:
@@ -213,18 +205,11 @@ class EventMapping:
         Raises:
             MappingError: names the key that is unknown or wrong.
         """
-        if not isinstance(settings, dict):
-            raise MappingError(
-                "A mapping is a list of keys and values, such as 'time: created_at'."
-            )
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in settings:
-            if key not in known:
-                raise MappingError(f"The mapping's key {key!r} is unknown.{_near(str(key), known)}")
+        check_keys(settings, [field.name for field in dataclasses.fields(cls)])
         for key in ("event", "time"):
             if settings.get(key) is None:
                 raise MappingError(f"The mapping says nothing of {key!r}: give it a column.")
-        arguments = {key: _part(key, value) for key, value in settings.items()}
+        arguments = {key: part_of(key, value) for key, value in settings.items()}
         return cls(**arguments)
 
     def mapped_columns(self) -> dict[str, str]:
@@ -272,7 +257,7 @@ class EventMapping:
             if name not in have:
                 raise MappingError(
                     f"The mapping's {part} names the column {name!r}, which the input does not "
-                    f"have.{_near(name, have)} Its columns are: {', '.join(map(repr, have))}."
+                    f"have.{near(name, have)} Its columns are: {', '.join(map(repr, have))}."
                 )
         if len(set(have)) < len(have):
             twice = next(name for name in have if have.count(name) > 1)
@@ -296,6 +281,35 @@ class EventMapping:
 
         self.check_columns(schema.names)
         check_types(self, schema)
+
+
+def load_yaml(text: str) -> Any:
+    """What YAML text says; keys given twice are refused.
+
+    Raises:
+        MappingError: if it is no YAML, with the line.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, _yaml_loader())  # a SafeLoader: it runs no code
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise MappingError(f"The mapping is no valid YAML{where}. Mend that line.") from None
+
+
+def check_keys(settings: Any, known: Sequence[str]) -> None:
+    """Refuses what is no mapping, or has a key that is unknown.
+
+    Raises:
+        MappingError: names the key, and the nearest that there is.
+    """
+    if not isinstance(settings, dict):
+        raise MappingError("A mapping is a list of keys and values, such as 'time: created_at'.")
+    for key in settings:
+        if key not in known:
+            raise MappingError(f"The mapping's key {key!r} is unknown.{near(str(key), known)}")
 
 
 def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -337,7 +351,7 @@ def _written(mapping: EventMapping) -> set[str]:
     return written
 
 
-def _part(key: str, value: Any) -> Any:
+def part_of(key: str, value: Any) -> Any:
     """One value of the YAML form."""
     if not isinstance(value, dict) or key in ("rename", "constants"):
         return value
@@ -365,7 +379,7 @@ def _part(key: str, value: Any) -> Any:
             for name in rest:
                 if name not in allowed:
                     raise MappingError(
-                        f"{key} has an unknown setting {name!r}.{_near(name, allowed)}"
+                        f"{key} has an unknown setting {name!r}.{near(name, allowed)}"
                     )
             return make(value[kind], **rest)
     raise MappingError(
@@ -394,11 +408,11 @@ def _check_types(mapping: EventMapping) -> None:
         value = getattr(mapping, part)
         if isinstance(value, Constant) and not isinstance(value.value, str):
             raise MappingError(f"{part}'s constant is {value.value!r}; it must be text: quote it.")
-    _check_names("exclude", mapping.exclude)
+    check_names("exclude", mapping.exclude)
     if mapping.properties != "all":
-        _check_names("properties", mapping.properties)
+        check_names("properties", mapping.properties)
     for name in [*mapping.rename, *mapping.rename.values(), *mapping.constants]:
-        _check_name(name)
+        check_name(name)
 
 
 def _check_constants(mapping: EventMapping) -> None:
@@ -490,15 +504,17 @@ def _yaml_loader() -> Any:
     return Loader
 
 
-def _check_names(part: str, names: Sequence[Any]) -> None:
+def check_names(part: str, names: Sequence[Any]) -> None:
+    """Raises MappingError for a list with something that is no column, or twice the same."""
     for name in names:
-        _check_name(name)
+        check_name(name)
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
         raise MappingError(f"{part} names the column {twice[0]!r} twice. Drop one.")
 
 
-def _check_name(name: Any) -> None:
+def check_name(name: Any) -> None:
+    """Raises MappingError for what cannot be a column's or property's name."""
     if not isinstance(name, str) or not name:
         raise MappingError(f"{name!r} is no column's name; it must be text (quote it in YAML).")
     if re.search(r"[\ud800-\udfff]", name):
@@ -512,6 +528,7 @@ def _check_text(what: str, text: Any) -> None:
         raise MappingError(f"{what} is {text!r}, which is no valid Unicode text.")
 
 
-def _near(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+def near(name: str, names: Sequence[str]) -> str:
+    """A hint at the nearest of some names, led by a space, or nothing."""
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

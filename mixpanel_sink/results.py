@@ -67,6 +67,18 @@ class FailedRecord(NamedTuple):
         return json.dumps(line)
 
 
+class ReadCount(NamedTuple):
+    """Records that a bundle read for one project.
+
+    Attributes:
+        destination: the project's name; "" for records that name none that is known.
+        count: of records.
+    """
+
+    destination: str
+    count: int  # type: ignore[assignment]  # hides tuple.count
+
+
 class Receipt(NamedTuple):
     """One request that Mixpanel settled.
 

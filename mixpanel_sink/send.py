@@ -11,7 +11,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,15 +27,17 @@ from apache_beam.transforms.userstate import (
 
 from mixpanel_sink import metrics
 from mixpanel_sink.chunk import EventChunk, merge
-from mixpanel_sink.client import ImportClient
-from mixpanel_sink.credentials import Credentials
-from mixpanel_sink.destination import Destination
+from mixpanel_sink.client import IngestionClient
+from mixpanel_sink.dispatch import Dispatcher
+from mixpanel_sink.endpoint import Endpoint
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.lane import LANES, Lane, steady_clock
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.quota import Quota
+from mixpanel_sink.pack import lane_of
+from mixpanel_sink.project import Target
 from mixpanel_sink.retry import RetryPolicy
-from mixpanel_sink.sender import BatchSender, Outcome
+from mixpanel_sink.sender import BatchSender, OnAmbiguous, Outcome, Terms
+from mixpanel_sink.verdict import Asked
 from mixpanel_sink.windowing import WindowCodec
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,19 +45,23 @@ FAILED = "failed"
 _LOG_SECONDS = 60.0
 
 
+WAITING_BYTES = 256_000_000
+"""Compressed chunks that may wait on a worker for projects whose quota is used up, while those
+of other projects go on. With one project only the next chunk waits."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SendSettings:
     """What Send needs to know; picklable, without secrets."""
 
-    credentials: Credentials
-    destination: Destination
-    quota: Quota
+    endpoint: Endpoint
+    targets: tuple[Target, ...]
     lanes: int
-    limits: Limits
     retry: RetryPolicy
     max_in_flight: int
     window_coder: Any
     max_latency: float | None = None
+    on_ambiguous: OnAmbiguous = "fail"
     clock: Callable[[], float] = steady_clock
 
 
@@ -77,22 +82,11 @@ class SendChunks(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        """Resolves the credentials and opens the pool."""
+        """Resolves the credentials."""
         settings = self._settings
         self._codec = WindowCodec(settings.window_coder)
-        credentials = settings.credentials.resolve()
-        self._kind = credentials.kind
-        self._identity = hash((credentials.user, credentials.project_id))
-        self._client = ImportClient(
-            settings.destination,
-            credentials,
-            settings.retry.connect_timeout,
-            settings.retry.read_timeout,
-        )
-        self._pool = concurrent.futures.ThreadPoolExecutor(
-            settings.max_in_flight, thread_name_prefix="mixpanel-sink"
-        )
-        self._free = threading.Semaphore(settings.max_in_flight)
+        self._projects = {target.name: _Project.of(target, settings) for target in settings.targets}
+        self._dispatchers: dict[str, Dispatcher] = {}
         self._throttle = metrics.ThrottleCounter()
         self._accepted = self._refused = 0
         self._logged = time.monotonic()
@@ -141,10 +135,12 @@ class SendChunks(beam.DoFn):
         self._report_throttling()
 
     def teardown(self) -> None:
-        """Closes the pool and the connections."""
+        """Closes the pools and the connections."""
         self._abandon()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.close()
+        for project in self._projects.values():
+            project.close()
 
     def _abandon(self) -> None:
         """Stops what a failed bundle left behind, which might go on retrying for hours."""
@@ -155,12 +151,14 @@ class SendChunks(beam.DoFn):
 
     def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> bool:
         """Sends or keeps a chunk; says whether something is kept."""
-        limits = self._settings.limits
+        limits = self._limits(key)
         chunk = EventChunk.from_bytes(data)
-        if chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes:
+        count, raw_bytes = size.read() or (0, 0)
+        full = chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes
+        # Updates of a profile keep their order: a full chunk must not overtake what is kept.
+        if full and not (count and self._settings.endpoint.ordered):
             self._submit(key, chunk, lane)
             return False
-        count, raw_bytes = size.read() or (0, 0)
         count += chunk.count
         raw_bytes += chunk.raw_bytes
         if count < limits.batch_events and raw_bytes <= limits.batch_bytes:
@@ -168,12 +166,12 @@ class SendChunks(beam.DoFn):
             size.write((count, raw_bytes))
             return True
         kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
-        full, rest = merge([*kept, chunk], limits)
+        done, rest = merge([*kept, chunk], limits, self._group_of)
         tails.clear()
         for part in rest:
             tails.add(part.to_bytes())
         size.write((sum(p.count for p in rest), sum(p.raw_bytes for p in rest)))
-        for part in full:
+        for part in done:
             self._submit(key, part, lane)
         return bool(rest)
 
@@ -181,67 +179,57 @@ class SendChunks(beam.DoFn):
         kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
         tails.clear()
         size.clear()
-        full, rest = merge(kept, self._settings.limits)
+        full, rest = merge(kept, self._limits(key), self._group_of)
         for part in [*full, *rest]:
             self._submit(key, part, lane)
 
+    def _limits(self, key: str) -> Limits:
+        return self._projects[lane_of(key)[0]].target.limits
+
+    @property
+    def _group_of(self) -> Callable[[bytes], str] | None:
+        endpoint = self._settings.endpoint
+        return endpoint.group_of if endpoint.ordered else None
+
     def _submit(self, key: str, chunk: EventChunk, state: Any) -> None:
-        """Waits for a thread, then for the quota, then lets the chunk go."""
+        """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
+        settings = self._settings
         lane, sender = self._sender(key, state)
-        while not self._free.acquire(timeout=5.0):
-            self._report_throttling()
-            sender.check()
-        # A thread is free now: a request that the lane has let start never waits for one.
-        try:
-            sender.start(chunk, self._report_throttling)
-        except BaseException:
-            self._free.release()
-            raise
-        try:
-            future = self._pool.submit(sender.send, chunk)
-        except BaseException:
-            sender.cancel(chunk)
-            self._free.release()
-            raise
-
-        def ended(future: concurrent.futures.Future[Outcome]) -> None:
-            if future.cancelled():
-                sender.cancel(chunk)
-            self._free.release()
-
-        future.add_done_callback(ended)
-        self._pending.append(future)
-        if not lane.proven:
-            # Nothing else is sent before the endpoint took a first request.
-            while not concurrent.futures.wait([future], 5.0).done:
-                self._report_throttling()
+        dispatcher = self._dispatchers.get(key)
+        if dispatcher is None:
+            several = len(settings.targets) > 1
+            room = WAITING_BYTES // (len(settings.targets) * settings.lanes) if several else 0
+            threads = 1 if settings.endpoint.ordered else settings.max_in_flight
+            dispatcher = self._dispatchers[key] = Dispatcher(threads, room, key)
+        self._pending.append(dispatcher.put(chunk, lane, sender, self._report_throttling))
         state.write(lane.snapshot())
 
     def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:
         if key not in self._senders:
             settings = self._settings
-            number = int(key.rpartition("#")[2])
-            share = settings.quota.share(number, settings.lanes)
+            name, number = lane_of(key)
+            project = self._projects[name]
+            share = project.target.quota.share(number, settings.lanes)
             lane = LANES.get(
-                (key, self._identity, share, settings.max_in_flight, settings.retry),
+                (key, project.identity, share, settings.max_in_flight, settings.retry),
                 lambda: Lane(
                     share,
                     settings.max_in_flight,
-                    f"{settings.destination.host} lane {number}",
+                    f"{name} lane {number}",
                     settings.retry,
                     settings.clock,
                 ),
             )
             lane.merge(state.read())
-            sender = BatchSender(
-                self._client,
-                lane,
-                settings.destination,
-                self._kind,
+            terms = Terms(
+                name,
+                Asked(project.target.destination, project.kind, settings.endpoint),
                 number,
                 settings.retry,
-                settings.clock,
+                settings.on_ambiguous,
+                stops_job=len(settings.targets) == 1,
             )
+            sender = BatchSender(project.client, lane, terms, settings.clock)
             self._senders[key] = lane, sender
         return self._senders[key]
 
@@ -265,15 +253,42 @@ class SendChunks(beam.DoFn):
         if time.monotonic() - self._logged > _LOG_SECONDS:
             self._logged = time.monotonic()
             _LOGGER.info(
-                "%s: %d events accepted, %d failed on this worker so far.",
-                self._settings.destination.host,
+                "%s: %d %s accepted, %d failed on this worker so far.",
+                ", ".join(self._projects),
                 self._accepted,
+                self._settings.endpoint.unit,
                 self._refused,
             )
 
     def _report_throttling(self) -> None:
         for lane, _ in self._senders.values():
             self._throttle.add(lane.take_throttled_seconds())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Project:
+    """A project on this worker, with its secrets resolved."""
+
+    target: Target
+    client: IngestionClient
+    kind: str
+    identity: int
+
+    @classmethod
+    def of(cls, target: Target, settings: SendSettings) -> _Project:
+        credentials = target.credentials.resolve()
+        client = IngestionClient(
+            target.destination,
+            credentials,
+            settings.retry.connect_timeout,
+            settings.retry.read_timeout,
+            settings.endpoint,
+        )
+        identity = hash((credentials.user, credentials.project_id))
+        return cls(target, client, credentials.kind, identity)
+
+    def close(self) -> None:
+        self.client.close()
 
 
 class SendChunksWithin(SendChunks):

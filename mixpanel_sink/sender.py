@@ -10,17 +10,18 @@ import collections
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
+from mixpanel_sink import identity
 from mixpanel_sink.chunk import EventChunk, Run
-from mixpanel_sink.client import Answer, ImportClient
-from mixpanel_sink.destination import Destination
+from mixpanel_sink.client import Answer, IngestionClient
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.lane import Lane, steady_clock
 from mixpanel_sink.quota import Weight
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.retry import RetryPolicy
-from mixpanel_sink.verdict import Refusal, Retry, Settled, TooLarge, Unclear, judge
+from mixpanel_sink.verdict import Asked, Refusal, Retry, Settled, TooLarge, Unclear, Verdict, judge
 
 _LOGGER = logging.getLogger(__name__)
 _SPLITS = 48
@@ -29,7 +30,11 @@ eleven halvings each. Beyond, what is left of the batch fails with Mixpanel's wo
 _SMALL = 100_000
 """An endpoint that calls one event of so few bytes too large is not Mixpanel's."""
 _INSERT_ID = re.compile(rb'"\$insert_id":"([A-Za-z0-9-]{1,36})"(?:,"token":"[^"]*")?\}\}\Z')
-_TOKEN = re.compile(rb',"token":"[^"]*"(?=\}\}\Z)')
+_TOKEN = re.compile(rb',"\$?token":"[^"]*"(?=\}\}?\Z)')
+
+OnAmbiguous = Literal["fail", "retry"]
+"""What to do with an update that Mixpanel may have applied already, and that would change the
+profile once more: fail it (nothing is counted twice), or send it again (nothing is missed)."""
 
 
 @dataclasses.dataclass
@@ -55,6 +60,28 @@ class _Delivery:
     unclear: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """How a lane's chunks are sent.
+
+    Attributes:
+        name: of the project, in results.
+        asked: the host, endpoint and kind of credentials.
+        lane: its number, in receipts.
+        retry: when to give up.
+        on_ambiguous: see `OnAmbiguous`.
+        stops_job: whether a project that refuses everything stops the job. Else its records
+            fail, and those of other projects go on.
+    """
+
+    name: str
+    asked: Asked
+    lane: int = 0
+    retry: RetryPolicy = dataclasses.field(default_factory=RetryPolicy)
+    on_ambiguous: OnAmbiguous = "fail"
+    stops_job: bool = True
+
+
 class BatchSender:
     """Sends chunks of one lane. Thread-safe.
 
@@ -63,48 +90,41 @@ class BatchSender:
     Args:
         client: posts.
         lane: allows.
-        destination: names the host in results and errors.
-        kind: of the credentials, for errors.
-        lane_number: for receipts.
-        retry: when to give up.
+        terms: how.
         clock: seconds since 1970.
     """
 
     def __init__(
         self,
-        client: ImportClient,
+        client: IngestionClient,
         lane: Lane,
-        destination: Destination,
-        kind: str,
-        lane_number: int,
-        retry: RetryPolicy,
+        terms: Terms,
         clock: Callable[[], float] = steady_clock,
     ) -> None:
         self._stopped: Exception | None = None
         self._client = client
         self._lane = lane
-        self._destination = destination
-        self._kind = kind
-        self._lane_number = lane_number
-        self._retry = retry
+        self._terms = terms
+        self._endpoint = terms.asked.endpoint
+        self._host = terms.asked.destination.host
+        self._retry = terms.retry
         self._clock = clock
 
-    def start(self, chunk: EventChunk, while_waiting: Callable[[], None] = lambda: None) -> None:
+    def weight(self, chunk: EventChunk) -> Weight:
+        """What a request for this chunk counts for."""
+        return Weight(chunk.count, chunk.raw_bytes)
+
+    def start(self, chunk: EventChunk) -> None:
         """Waits until the lane allows a request for this chunk. `send` or `cancel` must follow.
 
         Raises:
             Exception: what `stop` was given, or why the job must stop.
         """
-
-        def check() -> None:
-            while_waiting()
-            self.check()
-
-        self._lane.start(_weight(chunk), check)
+        self._lane.start(self.weight(chunk), self.check)
 
     def cancel(self, chunk: EventChunk) -> None:
         """What was started will not be sent."""
-        self._lane.end(_weight(chunk), reached_server=False)
+        self._lane.end(self.weight(chunk), reached_server=False)
 
     def stop(self, error: Exception) -> None:
         """Whoever waits or comes gets this error; requests under way are not cut off."""
@@ -117,19 +137,19 @@ class BatchSender:
             raise self._stopped
         if (seconds := self._lane.paused_seconds()) > self._retry.throttled_seconds:
             raise DestinationError(
-                f"{self._destination.host} asks to wait for {seconds:.0f} s, which is longer than "
+                f"{self._host} asks to wait for {seconds:.0f} s, which is longer than "
                 f"the {self._retry.throttled_seconds:.0f} s of RetryPolicy.throttled_seconds. The "
-                "job is stopped; run it again then: events that arrived keep their $insert_id "
-                "and are not doubled."
+                f"job is stopped; run it again then: {self._again()}"
             )
 
     def send(self, chunk: EventChunk) -> Outcome:
         """Settles a chunk. `start` must have allowed its first request already.
 
         Raises:
-            DestinationError: the job must stop. The sender is stopped too.
+            DestinationError: the job must stop (see `Terms.stops_job`). The sender is stopped too.
         """
         outcome = Outcome()
+        part: _Delivery | None = None
         splits = _SPLITS
         parts = collections.deque([_Delivery(chunk, self._clock())])
         allowed = True
@@ -145,6 +165,14 @@ class BatchSender:
                 verdict = self._deliver(part, outcome, first)
                 if isinstance(verdict, Settled):
                     self._settle(part, outcome, verdict.refused, "refused")
+                elif doubtful := self._doubtful(part, verdict):
+                    # Never sent again; the others go on without them.
+                    self._settle(
+                        part, outcome, self._ambiguous(doubtful, verdict), "ambiguous", True
+                    )
+                    rest = [i for i in range(part.chunk.count) if i not in doubtful]
+                    if rest:
+                        parts.appendleft(self._part(part, part.chunk.select(rest), 0))
                 elif isinstance(verdict, Retry):
                     self._give_up(part, outcome, verdict)
                 elif part.chunk.count == 1:
@@ -155,28 +183,72 @@ class BatchSender:
                     # Named ones first; the others go again without them.
                     named = verdict.refused
                     rest = [i for i in range(part.chunk.count) if i not in named]
-                    self._settle(part, outcome, named, "refused", only=sorted(named))
+                    self._settle(part, outcome, named, "refused", True)
                     if rest:
                         parts.appendleft(self._part(part, part.chunk.select(rest), 0))
                 elif isinstance(verdict, Unclear) and splits <= 0:
-                    every = Refusal(None, verdict.why)
-                    self._settle(
-                        part, outcome, dict.fromkeys(range(part.chunk.count), every), "refused"
-                    )
+                    self._settle(part, outcome, _every(part, verdict.why), "refused")
                 else:
                     if isinstance(verdict, Unclear):
                         splits -= 2
                     parts.extendleft(self._halves(part))
         except DestinationError as error:
             self.stop(error)
-            raise
+            if self._terms.stops_job:
+                raise
+            for left in [part, *parts] if part is not None else parts:
+                self._settle(left, outcome, _every(left, str(error)), "project_refused")
         return outcome
+
+    def fails_alone(self, error: BaseException) -> bool:
+        """Whether this error is the project's only, and the job goes on without it."""
+        return isinstance(error, DestinationError) and not self._terms.stops_job
+
+    def refuse(self, chunk: EventChunk, error: BaseException) -> Outcome:
+        """Fails a chunk of a project that takes nothing more, without sending it."""
+        outcome = Outcome()
+        part = _Delivery(chunk, self._clock())
+        self._settle(part, outcome, _every(part, str(error)), "project_refused")
+        return outcome
+
+    def _doubtful(self, part: _Delivery, verdict: object) -> Mapping[int, bytes]:
+        """Updates that Mixpanel may have applied, and would apply once more."""
+        if self._endpoint.repeats_safely or self._terms.on_ambiguous == "retry":
+            return {}
+        if isinstance(verdict, Retry):
+            unsure = verdict.unsure
+        else:  # a single refused update was not applied; of many, who knows which
+            unsure = isinstance(verdict, Unclear) and part.chunk.count > 1
+        named = verdict.refused if isinstance(verdict, Unclear) else {}
+        return {
+            index: record
+            for index, record in enumerate(part.chunk.events() if unsure else ())
+            if index not in named and not self._endpoint.repeatable(record)
+        }
+
+    def _ambiguous(self, doubtful: Iterable[int], verdict: Verdict) -> dict[int, Refusal]:
+        message = (
+            "Mixpanel may or may not have applied this update "
+            f"({getattr(verdict, 'why', 'no clear answer')}), and applying it twice would change "
+            "the profile twice, so that it was not sent again. Look at the profile; replay the "
+            'update if it is missing, or set on_ambiguous="retry".'
+        )
+        return dict.fromkeys(doubtful, Refusal(None, message))
+
+    def _again(self) -> str:
+        """Why running the job once more is safe, or how far."""
+        if self._endpoint.repeats_safely:
+            return "what arrived already is not doubled."
+        return (
+            "updates that set values may be sent twice; those that add, append or remove would "
+            "count twice: give it only the failed ones."
+        )
 
     def _refuse_nonsense(self, part: _Delivery, verdict: TooLarge | Unclear) -> None:
         if not isinstance(verdict, TooLarge) or self._lane.proven or part.chunk.raw_bytes > _SMALL:
             return
         raise DestinationError(
-            f"{self._destination.host} has taken nothing yet and calls even a request of "
+            f"{self._host} has taken nothing yet and calls even a request of "
             f"{part.chunk.raw_bytes} bytes too large ({verdict.why}). Check the endpoint and what "
             "stands before it. The job is stopped."
         )
@@ -193,7 +265,7 @@ class BatchSender:
         self, part: _Delivery, outcome: Outcome, allowed: bool
     ) -> Settled | Retry | TooLarge | Unclear:
         """Posts until there is a verdict other than a retry, or until it is given up."""
-        weight = _weight(part.chunk)
+        weight = self.weight(part.chunk)
         insert_ids: list[str] | None = None
         failing = throttled = 0.0
         waits = self._retry.waits()
@@ -215,7 +287,7 @@ class BatchSender:
                 if insert_ids is None and answer.status in (200, 400, 422):
                     insert_ids = self._insert_ids(part, answer)
                 ids = insert_ids if insert_ids is not None else [""] * part.chunk.count
-                verdict = judge(answer, ids, self._destination, self._kind, self._clock())
+                verdict = judge(answer, ids, self._terms.asked, self._clock())
                 if isinstance(verdict, Retry):
                     if verdict.throttled:
                         throttled = self._lane.throttled(verdict.after, sent_at)
@@ -230,6 +302,8 @@ class BatchSender:
                 raise
             finally:
                 self._lane.end(weight, reached)
+            if self._doubtful(part, verdict):
+                return verdict
             if not isinstance(verdict, Retry):
                 if isinstance(verdict, Unclear) and verdict.again and part.unclear < 1:
                     part.unclear += 1  # ids make it safe, and it may be a passing fault
@@ -246,17 +320,20 @@ class BatchSender:
             if failing > self._retry.transient_seconds:
                 return verdict
             _LOGGER.warning(
-                "%s: %s; attempt %d of a batch of %d events, next in %.1f s.",
-                self._destination.host,
+                "%s: %s; attempt %d of a batch of %d %s, next in %.1f s.",
+                self._terms.name,
                 verdict.why,
                 part.attempts,
                 part.chunk.count,
+                self._endpoint.unit,
                 wait,
             )
             self._lane.pause(wait, self.check)
 
     def _insert_ids(self, part: _Delivery, answer: Answer) -> list[str] | None:
         """The events' ids, which only an answer with failed records makes worth the work."""
+        if self._endpoint.identity:
+            return None
         if answer.status == 200 and b"failed_records" not in answer.body:
             return None
         return [_insert_id(event) for event in part.chunk.events()]
@@ -267,14 +344,15 @@ class BatchSender:
         outcome: Outcome,
         refused: Mapping[int, Refusal],
         reason: str,
-        only: list[int] | None = None,
+        only_these: bool = False,
     ) -> None:
-        """Enters a receipt and the refused events. `only`: the events that this settles."""
-        settled = part.chunk.count if only is None else len(only)
+        """Enters a receipt and the refused events; the others are in, unless `only_these` are
+        settled."""
+        settled = len(refused) if only_these else part.chunk.count
         now = self._clock()
         receipt = Receipt(
-            destination=self._destination.host,
-            lane=self._lane_number,
+            destination=self._terms.name,
+            lane=self._terms.lane,
             accepted=settled - len(refused),
             failed=len(refused),
             raw_bytes=part.chunk.raw_bytes,
@@ -285,7 +363,8 @@ class BatchSender:
             seconds=now - part.started,
         )
         latest = max(part.chunk.runs, key=lambda run: run.timestamp)
-        outcome.receipts.append((receipt, latest))
+        if part.unreceipted or receipt.accepted:
+            outcome.receipts.append((receipt, latest))
         if not refused:
             return
         events = part.chunk.events()
@@ -293,9 +372,9 @@ class BatchSender:
             origin = part.chunk.origin(index)
             failure = FailedRecord(
                 reason=reason,
-                message=refusal.message,
+                message=refusal.message + identity.explain(events[index], self._endpoint),
                 field=refusal.field,
-                destination=self._destination.host,
+                destination=self._terms.name,
                 event_json=_TOKEN.sub(b"", events[index]).decode(),
                 file=origin.file or None,
                 row=origin.row if origin.row >= 0 else None,
@@ -305,23 +384,26 @@ class BatchSender:
             outcome.failed.append((failure, origin))
 
     def _give_up(self, part: _Delivery, outcome: Outcome, verdict: Retry) -> None:
+        safe = (
+            "look at the profile before you send it again"
+            if self._endpoint.identity
+            else "sending it again with the same $insert_id is safe"
+        )
         message = (
             f"Given up after {part.attempts} attempts; the last one: {verdict.why}. Mixpanel may "
-            "hold the event; sending it again with the same $insert_id is safe."
+            f"hold it; {safe}."
         )
-        every = dict.fromkeys(range(part.chunk.count), Refusal(None, message))
-        self._settle(part, outcome, every, "gave_up")
+        self._settle(part, outcome, _every(part, message), "gave_up")
         in_a_row = self._lane.gave_up()
         if in_a_row >= self._retry.breaker:
             raise DestinationError(
-                f"{self._destination.host} took none of the last {in_a_row} batches (last: "
-                f"{verdict.why}). The job is stopped; run it again when the endpoint is well: "
-                "events that arrived keep their $insert_id and are not doubled."
+                f"{self._host} took none of the last {in_a_row} batches (last: {verdict.why}). "
+                f"The job is stopped; run it again when the endpoint is well: {self._again()}"
             )
 
 
-def _weight(chunk: EventChunk) -> Weight:
-    return Weight(chunk.count, chunk.raw_bytes)
+def _every(part: _Delivery, message: str) -> dict[int, Refusal]:
+    return dict.fromkeys(range(part.chunk.count), Refusal(None, message))
 
 
 def _insert_id(event: bytes) -> str:

@@ -1,9 +1,9 @@
-"""What an answer of /import means for the events that were sent.
+"""What an answer means for the records that were sent.
 
 The one place that knows Mixpanel's answers: the HTTP API page's
-`{"status": 1, "error": null}`, the API reference's `{"code": 200,
-"num_records_imported": N}`, 400 with `failed_records` in its shapes, and the rest.
-Pure functions.
+`{"status": 1, "error": null}` and the plain `1` and `0` of /track and /engage, the API
+reference's `{"code": 200, "num_records_imported": N}`, 400 with `failed_records` in
+its shapes, and the rest. Pure functions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import orjson
 
 from mixpanel_sink.client import Answer
 from mixpanel_sink.destination import Destination
+from mixpanel_sink.endpoint import IMPORT, Endpoint
 from mixpanel_sink.errors import AuthenticationError, DestinationError
 from mixpanel_sink.retry import retry_after
 
@@ -44,11 +45,13 @@ class Retry:
         why: for the log and, if it is given up, the failed records.
         throttled: a 429, which concerns the whole lane.
         after: seconds that the server asked for.
+        unsure: whether Mixpanel may have taken the records all the same.
     """
 
     why: str
     throttled: bool = False
     after: float | None = None
+    unsure: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,24 +79,45 @@ class Unclear:
 
 Verdict = Settled | Retry | TooLarge | Unclear
 
+SECRETS_RETIRE = "2027-03-03"
+"""From then on /import takes service accounts and tokens only (API reference)."""
+
 _AUTH_WORDS = re.compile(
     r"unauthori[sz]ed|authenticat|credential|forbidden|permission"
-    r"|invalid.{0,12}(token|secret|api.?key|project)|(token|secret).{0,20}(invalid|wrong|unknown)"
+    r"|invalid.{0,12}(token|secret|api.?key|project)"
+    r"|(token|secret).{0,20}(invalid|wrong|unknown|missing|empty)"
     r"|wrong.{0,12}(region|cluster)|data residency",
     re.IGNORECASE,
 )
 
 
-def judge(
-    answer: Answer, insert_ids: Sequence[str], destination: Destination, kind: str, now: float
-) -> Verdict:
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """Whom a request asked, for error messages.
+
+    Attributes:
+        destination: the host.
+        kind: of the credentials ("API secret", ...).
+        endpoint: which of Mixpanel's.
+    """
+
+    destination: Destination
+    kind: str
+    endpoint: Endpoint = IMPORT
+
+    @property
+    def authenticated_by(self) -> str:
+        """The part of the credentials that the endpoint looks at."""
+        return self.kind if self.endpoint.basic_auth else "project token"
+
+
+def judge(answer: Answer, insert_ids: Sequence[str], asked: Asked, now: float) -> Verdict:
     """Reads an answer.
 
     Args:
         answer: of the client.
-        insert_ids: of the events sent, in their order.
-        destination: for error messages.
-        kind: of the credentials, for error messages ("API secret", ...).
+        insert_ids: of the records sent, in their order; "" where they have none.
+        asked: for error messages.
         now: seconds since 1970.
 
     Raises:
@@ -102,38 +126,40 @@ def judge(
     """
     status = answer.status
     if status == 0:
-        return Retry(answer.error)
+        return Retry(answer.error, unsure=answer.reached_server)
+    host = asked.destination.host
     body = _json(answer.body)
     said = _said(body, answer.body)
     if status == 429:
-        return Retry(f"429: {said}", throttled=True, after=retry_after(answer.headers, now))
+        after = retry_after(answer.headers, now)
+        return Retry(f"429: {said}", throttled=True, after=after, unsure=False)
     if status in (401, 403):
-        raise _auth_error(status, said, destination, kind)
+        raise _auth_error(status, said, asked)
     if status == 413:
         return TooLarge(f"413: {said}")
     if status >= 500 or status in (408, 425):
         return Retry(f"{status}: {said}", after=retry_after(answer.headers, now))
     if 300 <= status < 400:
         raise DestinationError(
-            f"{destination.host} answered with a redirect ({status}), which is not followed: "
+            f"{host} answered with a redirect ({status}), which is not followed: "
             "it would carry the credentials elsewhere. Give the final address as the endpoint."
         )
     if status in (404, 405):
         raise DestinationError(
-            f"{destination.host} has no /import ({status}). Check the endpoint's URL: it is a base "
-            "such as https://api.mixpanel.com."
+            f"{host} has no /{asked.endpoint.name} ({status}). Check the endpoint's URL: it is a "
+            "base such as https://api.mixpanel.com."
         )
     if status == 200 and not _named(body):
-        return _judge_200(body, said, len(insert_ids), destination, kind)
+        return _judge_200(body, said, len(insert_ids), asked)
     if status in (200, 400, 422):
-        return _judge_400(body, said, insert_ids, destination, kind)
+        return _judge_400(body, said, insert_ids, asked)
     raise DestinationError(
-        f"{destination.host} answered {status} to /import: {said}. The job is stopped, because "
-        "this concerns the project and not single events."
+        f"{host} answered {status} to /{asked.endpoint.name}: {said}. The job is stopped, because "
+        f"this concerns the project and not single {asked.endpoint.unit}."
     )
 
 
-def _judge_200(body: Any, said: str, sent: int, destination: Destination, kind: str) -> Verdict:
+def _judge_200(body: Any, said: str, sent: int, asked: Asked) -> Verdict:
     if body in (1, "1"):
         return Settled()
     if body in (0, "0"):
@@ -144,12 +170,13 @@ def _judge_200(body: Any, said: str, sent: int, destination: Destination, kind: 
     failed = status in (0, "0", False) or (isinstance(code, int) and code >= 400)
     if failed or body.get("error"):
         if _AUTH_WORDS.search(said):
-            raise _auth_error(200, said, destination, kind)
+            raise _auth_error(200, said, asked)
         return Unclear(f"200, but with an error: {said}")
     imported = _count(body)
     if imported is not None and imported != sent:
         return Unclear(
-            f"200, but Mixpanel imported {imported} of {sent} events and does not say which",
+            f"200, but Mixpanel imported {imported} of {sent} {asked.endpoint.unit} and does not "
+            "say which",
             again=True,
         )
     if status in (1, "1", True, "OK", "ok") or code == 200 or imported == sent:
@@ -157,13 +184,11 @@ def _judge_200(body: Any, said: str, sent: int, destination: Destination, kind: 
     return Retry(f"200 with an answer that is not Mixpanel's: {said}")
 
 
-def _judge_400(
-    body: Any, said: str, insert_ids: Sequence[str], destination: Destination, kind: str
-) -> Verdict:
+def _judge_400(body: Any, said: str, insert_ids: Sequence[str], asked: Asked) -> Verdict:
     named = _named(body)
     if not named:
         if _AUTH_WORDS.search(said):
-            raise _auth_error(400, said, destination, kind)
+            raise _auth_error(400, said, asked)
         return Unclear(f"400: {said}")
     refused, contradicts = _refusals(named, insert_ids)
     imported = _count(body)
@@ -186,8 +211,8 @@ def _named(body: Any) -> list[Any]:
 
 
 def _count(body: Mapping[str, Any]) -> int | None:
-    """`num_records_imported`, if there is one; -1 if it is no number."""
-    imported = body.get("num_records_imported")
+    """`num_records_imported`, for profiles `num_good_events`, if there; -1 if it is no number."""
+    imported = body.get("num_records_imported", body.get("num_good_events"))
     if imported is None:
         return None
     try:
@@ -248,16 +273,23 @@ def _place(
     return None
 
 
-def _auth_error(status: int, said: str, destination: Destination, kind: str) -> DestinationError:
+def _auth_error(status: int, said: str, asked: Asked) -> DestinationError:
+    destination = asked.destination
     where = (
         f"the project's data may live in another region than {destination.region!r}: try "
         + " or ".join(r for r in ("us", "eu", "in") if r != destination.region)
         if destination.region
         else "the endpoint may belong to another region than the project"
     )
+    what = asked.authenticated_by
+    retired = (
+        f" Mixpanel retires API secrets on {SECRETS_RETIRE}: a service account replaces them."
+        if what == "API secret"
+        else ""
+    )
     return AuthenticationError(
-        f"{destination.host} does not take the {kind} ({status}: {said}). Check that it belongs to "
-        f"this project and was not regenerated; {where}. The job is stopped."
+        f"{destination.host} does not take the {what} ({status}: {said}). Check that it belongs to "
+        f"this project and was not regenerated; {where}.{retired} The job is stopped."
     )
 
 

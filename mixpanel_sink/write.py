@@ -1,4 +1,4 @@
-"""`WriteToMixpanel`: the transform that users apply.
+"""`WriteToMixpanel` and its siblings: the transforms that users apply.
 
     records --Convert--> (lane, chunk) --> Send --> receipts
        |                                    |
@@ -11,25 +11,35 @@ byte in memory on some runners.
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from mixpanel_sink import coders, convert, send
-from mixpanel_sink.convert import ConvertSettings, ConvertToChunks
-from mixpanel_sink.credentials import ApiSecret, Credentials, ProjectToken, ServiceAccount
-from mixpanel_sink.destination import Destination
-from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
+from mixpanel_sink import coders, convert, pack, send
+from mixpanel_sink.convert import ConvertToChunks
+from mixpanel_sink.credentials import Credentials
+from mixpanel_sink.endpoint import ENGAGE, GROUPS, Endpoint, event_endpoint
+from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping
+from mixpanel_sink.pack import ConvertSettings
+from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
+from mixpanel_sink.project import Project, Route, Target
 from mixpanel_sink.quota import Quota
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.send import SendChunks, SendChunksWithin, SendSettings
+from mixpanel_sink.sender import OnAmbiguous
 from mixpanel_sink.windowing import GLOBAL
 
 coders.register()
+
+PROFILE_LANES = 8
+"""Lanes of profile updates: each sends one request at a time, so that updates of a profile keep
+their order; several lanes make up for that."""
 
 
 class WriteResult(NamedTuple):
@@ -38,8 +48,9 @@ class WriteResult(NamedTuple):
     Attributes:
         failed: PCollection of `FailedRecord`, in the windows of the records.
         receipts: PCollection of `Receipt`, one for each request; in the window of the
-            latest event in it.
-        read: PCollection of int, records read by each bundle, in the global window.
+            latest record in it.
+        read: PCollection of `ReadCount`, records that each bundle read for each project, in
+            the global window.
     """
 
     failed: Any
@@ -47,97 +58,72 @@ class WriteResult(NamedTuple):
     read: Any
 
 
-class WriteToMixpanel(beam.PTransform):
-    """Writes records to Mixpanel's /import, each once, within the project's quota.
-
-    Elements may be dicts, `beam.Row`s, named tuples, `pyarrow.Table`s (all with a
-    mapping), or ready-made Mixpanel events (without).
-
-    Args:
-        mapping: how records become events; None if they are Mixpanel events already.
-        credentials: `ApiSecret`, `ServiceAccount` or `ProjectToken`, with references.
-        region: "us" (default), "eu" or "in".
-        endpoint: a base URL instead of a region, for tests and proxies.
-        quota: a `Quota` or its text; the default is 60 requests an hour.
-        lanes: how many keys share the work and the quota. One carries more than
-            Mixpanel lets a project send; more cost up to a request each.
-        max_in_flight: requests at the same time, at most, on each worker. The quota decides
-            how many there are; 64 keep a server busy that takes 200 ms for each.
-        max_latency: seconds that an event may wait for others; needed for unbounded
-            input, where otherwise a partial batch would wait for ever. Bounded input
-            does not use it.
-        limits: sizes of events and batches.
-        retry: how long to try.
-        allow_http: permit an unencrypted endpoint on another machine.
-
-    Returns:
-        WriteResult: failed records and receipts.
-
-    Raises:
-        SettingError: when the pipeline is built, if a setting is wrong.
-    """
+class _Write(beam.PTransform):
+    """What the three transforms share: settings, checks, and the flow above."""
 
     def __init__(
         self,
-        mapping: EventMapping | None = None,
-        credentials: Credentials | None = None,
+        endpoint: Endpoint,
+        mapping: EventMapping | UpdateMapping | None,
+        project: Project | None,
         *,
-        region: str | None = None,
-        endpoint: str | None = None,
-        quota: Quota | str | None = None,
-        lanes: int = 1,
-        max_in_flight: int = 64,
-        max_latency: float | None = None,
-        limits: Limits | None = None,
-        retry: RetryPolicy | None = None,
-        allow_http: bool = False,
+        projects: Mapping[str, Project] | None,
+        destination: str | Callable[[Any], str] | None,
+        lanes: int,
+        max_in_flight: int,
+        max_latency: float | None,
+        limits: Limits | None,
+        retry: RetryPolicy | None,
+        on_ambiguous: OnAmbiguous = "fail",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
-        if mapping is not None and not isinstance(mapping, EventMapping):
-            raise MappingError(f"mapping is a {type(mapping).__name__}; give an EventMapping.")
-        if not isinstance(credentials, ApiSecret | ServiceAccount | ProjectToken):
-            raise CredentialsError(
-                "credentials is missing: give ApiSecret, ServiceAccount or ProjectToken, such as "
-                'ApiSecret("env:MIXPANEL_API_SECRET").'
-            )
         if lanes < 1 or max_in_flight < 1:
             raise SettingError("lanes and max_in_flight must be at least 1.")
         if max_latency is not None and max_latency <= 0:
             raise SettingError(f"max_latency is {max_latency}; it must be positive seconds.")
-        if quota is None:
-            quota = Quota()
-        if not isinstance(quota, Quota):
-            if not isinstance(quota, str):
-                raise SettingError(
-                    f"quota is a {type(quota).__name__}; give a Quota or a text such as '60/hour'."
-                )
-            quota = Quota.parse(quota)
         if not isinstance(limits, Limits | None) or not isinstance(retry, RetryPolicy | None):
             raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
+        if on_ambiguous not in ("fail", "retry"):
+            raise SettingError(f'on_ambiguous is {on_ambiguous!r}; it is "fail" or "retry".')
+        limits = limits or Limits()
+        if endpoint.max_age_seconds is not None and limits.max_age_seconds is None:
+            limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
+        if project is None:
+            targets = {
+                name: Target.of(name, each, endpoint, lanes, limits)
+                for name, each in _checked(projects, destination).items()
+            }
+        else:
+            only = Target.of(None, project, endpoint, lanes, limits)
+            targets = {only.name: only}
+        self._endpoint = endpoint
         self._mapping = mapping
-        self._credentials = credentials
-        self._destination = Destination.of(region, endpoint, allow_http)
-        self._quota = quota
+        self._targets = tuple(targets.values())
+        self._route = None if project is not None or destination is None else Route(destination)
         self._lanes = lanes
         self._max_in_flight = max_in_flight
         self._max_latency = max_latency
-        self._limits = _within(limits or Limits(), quota.share(lanes - 1, lanes))
         self._retry = retry or RetryPolicy()
+        self._on_ambiguous: OnAmbiguous = on_ambiguous
+        self._clock = clock
         self._error_handler: Any = None
 
-    def with_error_handler(self, error_handler: Any) -> WriteToMixpanel:
+    def with_error_handler(self, error_handler: Any) -> Any:
         """Sends failed records to one of Beam's error handlers; returns self."""
         self._error_handler = error_handler
         return self
 
     def display_data(self) -> dict[str, Any]:
         """What runners show; no secrets and no references to them."""
+        first = self._targets[0]
         return {
-            "destination": self._destination.host,
-            "quota": str(self._quota),
+            "destination": ", ".join(target.name for target in self._targets),
+            "endpoint": f"/{self._endpoint.name}",
+            "quota": ", ".join(dict.fromkeys(str(target.quota) for target in self._targets)),
             "lanes": self._lanes,
             "max_in_flight": self._max_in_flight,
-            "batch_events": self._limits.batch_events,
+            "batch_events": first.limits.batch_events,
         }
 
     def expand(self, records: Any) -> WriteResult:
@@ -145,17 +131,17 @@ class WriteToMixpanel(beam.PTransform):
         if not records.is_bounded and self._max_latency is None:
             raise SettingError(
                 "The input is unbounded, so that a partial batch would wait for ever. Give "
-                "WriteToMixpanel a max_latency in seconds."
+                f"{type(self).__name__} a max_latency in seconds."
             )
         self._check_columns(records)
         windowing = records.windowing
         window_coder = windowing.windowfn.get_window_coder()
         converted = records | "Convert" >> beam.ParDo(
             ConvertToChunks(self._convert_settings(window_coder))
-        ).with_outputs(convert.FAILED, convert.READ, main="chunks")
+        ).with_outputs(pack.FAILED, convert.READ, main="chunks")
         chunks = _typed(converted.chunks, tuple[str, bytes])
         chunks._windowing = GLOBAL
-        read = _typed(converted[convert.READ], int)
+        read = _typed(converted[convert.READ], ReadCount)
         read._windowing = GLOBAL
 
         settings = self._send_settings(window_coder)
@@ -170,7 +156,7 @@ class WriteToMixpanel(beam.PTransform):
         refused = _typed(sent[send.FAILED], FailedRecord)
         refused._windowing = windowing
 
-        unfit = _typed(converted[convert.FAILED], FailedRecord)
+        unfit = _typed(converted[pack.FAILED], FailedRecord)
         failed = _typed((unfit, refused) | "Failed" >> beam.Flatten(), FailedRecord)
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(failed)
@@ -190,41 +176,225 @@ class WriteToMixpanel(beam.PTransform):
 
     def _convert_settings(self, window_coder: Any) -> ConvertSettings:
         return ConvertSettings(
+            endpoint=self._endpoint,
             mapping=self._mapping,
-            credentials=self._credentials,
-            destination=self._destination,
-            limits=self._limits,
+            targets=self._targets,
+            route=self._route,
             lanes=self._lanes,
             window_coder=window_coder,
+            clock=self._clock,
         )
 
     def _send_settings(self, window_coder: Any) -> SendSettings:
         return SendSettings(
-            credentials=self._credentials,
-            destination=self._destination,
-            quota=self._quota,
+            endpoint=self._endpoint,
+            targets=self._targets,
             lanes=self._lanes,
-            limits=self._limits,
             retry=self._retry,
             max_in_flight=self._max_in_flight,
             window_coder=window_coder,
             max_latency=self._max_latency,
+            on_ambiguous=self._on_ambiguous,
         )
 
 
-def _within(limits: Limits, share: Quota) -> Limits:
-    """Batches that the smallest lane's share lets through: a heavier one would break it."""
-    events, size = share.most("events"), share.most("bytes")
-    if size is not None and size < limits.event_bytes + 4:
+class WriteToMixpanel(_Write):
+    """Writes records to Mixpanel's /import or /track, each once, within the project's quota.
+
+    Elements may be dicts, `beam.Row`s, named tuples, `pyarrow.Table`s (all with a
+    mapping), or ready-made Mixpanel events (without).
+
+    Args:
+        mapping: how records become events; None if they are Mixpanel events already.
+        credentials: `ApiSecret`, `ServiceAccount` or `ProjectToken`, with references.
+        endpoint_kind: "import" for events of any age, or "track" for those of the last five
+            days, which needs the project token.
+        region: "us" (default), "eu" or "in".
+        endpoint: a base URL instead of a region, for tests and proxies.
+        quota: a `Quota` or its text; the default is 60 requests an hour for /import, and the
+            API reference's 30,000 events a second for /track.
+        projects: several projects by name, instead of one project's credentials, region,
+            endpoint and quota.
+        destination: which of `projects` a record goes to: a column, or a function of the
+            record (a dict) that gives the name.
+        lanes: how many keys share the work and a project's quota. One carries more than
+            Mixpanel lets a project send; more cost up to a request each.
+        max_in_flight: requests at the same time, at most, on each worker and lane. The quota
+            decides how many there are; 64 keep a server busy that takes 200 ms for each.
+        max_latency: seconds that an event may wait for others; needed for unbounded
+            input, where otherwise a partial batch would wait for ever. Bounded input
+            does not use it.
+        limits: sizes of events and batches.
+        retry: how long to try.
+        allow_http: permit an unencrypted endpoint on another machine.
+        clock: seconds since 1970, for what counts as too old or in the future; a picklable
+            function.
+
+    Returns:
+        WriteResult: failed records and receipts.
+
+    Raises:
+        SettingError: when the pipeline is built, if a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        mapping: EventMapping | None = None,
+        credentials: Credentials | None = None,
+        *,
+        endpoint_kind: str = "import",
+        region: str | None = None,
+        endpoint: str | None = None,
+        quota: Quota | str | None = None,
+        projects: Mapping[str, Project] | None = None,
+        destination: str | Callable[[Any], str] | None = None,
+        lanes: int = 1,
+        max_in_flight: int = 64,
+        max_latency: float | None = None,
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        _check_mapping(mapping, EventMapping)
+        super().__init__(
+            event_endpoint(endpoint_kind),
+            mapping,
+            _project(credentials, region, endpoint, quota, allow_http, projects, destination),
+            projects=projects,
+            destination=destination,
+            lanes=lanes,
+            max_in_flight=max_in_flight,
+            max_latency=max_latency,
+            limits=limits,
+            retry=retry,
+            clock=clock,
+        )
+
+
+class _WriteUpdates(_Write):
+    """What writing profiles of users and of groups shares."""
+
+    _endpoint_of: Endpoint
+    _mapping_of: type[UpdateMapping]
+
+    def __init__(
+        self,
+        mapping: Any = None,
+        credentials: Credentials | None = None,
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
+        quota: Quota | str | None = None,
+        projects: Mapping[str, Project] | None = None,
+        destination: str | Callable[[Any], str] | None = None,
+        on_ambiguous: OnAmbiguous = "fail",
+        lanes: int = PROFILE_LANES,
+        max_latency: float | None = None,
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        _check_mapping(mapping, self._mapping_of)
+        super().__init__(
+            self._endpoint_of,
+            mapping,
+            _project(credentials, region, endpoint, quota, allow_http, projects, destination),
+            projects=projects,
+            destination=destination,
+            lanes=lanes,
+            max_in_flight=1,
+            max_latency=max_latency,
+            limits=limits,
+            retry=retry,
+            on_ambiguous=on_ambiguous,
+            clock=clock,
+        )
+
+
+class WriteProfilesToMixpanel(_WriteUpdates):
+    """Writes updates of user profiles to Mixpanel's /engage.
+
+    Updates of one profile keep their order within a bundle and go out in one request where
+    they fit; Beam itself promises no order between bundles.
+
+    Args:
+        mapping: a `ProfileMapping`; None if records are updates already, such as
+            {"$distinct_id": "u1", "$set": {"plan": "pro"}}.
+        credentials: any that has the project token, which authenticates updates.
+        on_ambiguous: `$add`, `$append` and `$remove` count twice if they are sent twice. When
+            a request was sent and no clear answer came, "fail" (default) makes failed records
+            of such updates; "retry" sends them again. Others are always sent again.
+        lanes: keys that share the work. Each sends one request at a time.
+
+    All others are those of `WriteToMixpanel`; the default quota is the API reference's.
+
+    Returns:
+        WriteResult: failed records and receipts.
+
+    Raises:
+        SettingError: when the pipeline is built, if a setting is wrong.
+    """
+
+    _endpoint_of = ENGAGE
+    _mapping_of = ProfileMapping
+
+
+class WriteGroupsToMixpanel(_WriteUpdates):
+    """Writes updates of group profiles to Mixpanel's /groups.
+
+    With a `GroupMapping`, or with ready-made updates such as {"$group_key": "company",
+    "$group_id": "acme", "$set": {"plan": "pro"}}. All else as in `WriteProfilesToMixpanel`.
+    """
+
+    _endpoint_of = GROUPS
+    _mapping_of = GroupMapping
+
+
+def _check_mapping(mapping: Any, kind: type[Any]) -> None:
+    if mapping is not None and not isinstance(mapping, kind):
+        raise MappingError(
+            f"mapping is {_article(type(mapping).__name__)}; give {_article(kind.__name__)}."
+        )
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _project(
+    credentials: Any,
+    region: str | None,
+    endpoint: str | None,
+    quota: Quota | str | None,
+    allow_http: bool,
+    projects: Any,
+    destination: Any,
+) -> Project | None:
+    """The one project, or None if there are several."""
+    if projects is None and destination is None:
+        return Project(credentials, region, endpoint, quota, allow_http)
+    if credentials is not None or region or endpoint or quota is not None:
         raise SettingError(
-            f"The quota gives a lane {size} bytes, which is less than one event may have "
-            f"({limits.event_bytes}). Use fewer lanes, a larger quota, or Limits(event_bytes=...)."
+            "Give one project's credentials, region, endpoint and quota, or several projects with "
+            "theirs in projects=, not both."
         )
-    return dataclasses.replace(
-        limits,
-        batch_events=min(limits.batch_events, events or limits.batch_events),
-        batch_bytes=min(limits.batch_bytes, size or limits.batch_bytes),
-    )
+    return None
+
+
+def _checked(projects: Any, destination: Any) -> Mapping[str, Project]:
+    if not projects or destination is None:
+        raise SettingError(
+            "Several projects need both projects={name: Project(...)} and destination=, a column "
+            "or a function that gives the name."
+        )
+    for name, project in projects.items():
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise SettingError(f"{name!r} is no name of a project; use a short text.")
+        if not isinstance(project, Project):
+            raise SettingError(f"projects[{name!r}] is a {type(project).__name__}, not a Project.")
+    return dict(projects)
 
 
 def _typed(pcollection: Any, kind: Any) -> Any:

@@ -17,7 +17,7 @@ import pytest
 
 from mixpanel_sink import __version__
 from mixpanel_sink.chunk import EventChunk, Run
-from mixpanel_sink.client import MAX_ANSWER_BYTES, Answer, ImportClient
+from mixpanel_sink.client import MAX_ANSWER_BYTES, Answer, IngestionClient
 from mixpanel_sink.credentials import ResolvedCredentials
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.emulator.testing import Emulator
@@ -27,9 +27,9 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"status":1}'
 BODY = gzip.compress(b"[]")
 
 
-def client(url: str, connect: float = 2.0, read: float = 2.0, **given: Any) -> ImportClient:
+def client(url: str, connect: float = 2.0, read: float = 2.0, **given: Any) -> IngestionClient:
     credentials = ResolvedCredentials(**{"user": SECRET, "password": "", **given})
-    return ImportClient(Destination(url), credentials, connect, read)
+    return IngestionClient(Destination(url), credentials, connect, read)
 
 
 def post(url: str, body: bytes = BODY, **given: Any) -> Answer:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mixpanel_sink.chunk import EventChunk, Run
-from mixpanel_sink.client import ImportClient
+from mixpanel_sink.client import IngestionClient
 from mixpanel_sink.credentials import ResolvedCredentials
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.emulator.testing import Emulator
@@ -21,7 +21,8 @@ from mixpanel_sink.errors import AuthenticationError, DestinationError
 from mixpanel_sink.lane import Lane
 from mixpanel_sink.quota import Quota
 from mixpanel_sink.retry import RetryPolicy
-from mixpanel_sink.sender import BatchSender, Outcome
+from mixpanel_sink.sender import BatchSender, Outcome, Terms
+from mixpanel_sink.verdict import Asked
 
 FAST = RetryPolicy(transient_seconds=5, first_wait=0.01, longest_wait=0.02)
 NOW_MS = int(time.time() * 1000) - 3_600_000
@@ -51,8 +52,9 @@ class Rig:
         destination = Destination.of(endpoint=url)
         self.lane = Lane(Quota.parse(quota), max_in_flight, retry=retry)
         secret = ResolvedCredentials("s3cr3t-0123456789abcdef", "", kind="API secret")
-        self.client = ImportClient(destination, secret, 2, 2)
-        self.sender = BatchSender(self.client, self.lane, destination, "API secret", 0, retry)
+        self.client = IngestionClient(destination, secret, 2, 2)
+        terms = Terms(destination.host, Asked(destination, "API secret"), retry=retry)
+        self.sender = BatchSender(self.client, self.lane, terms)
 
     def send(self, batch: EventChunk) -> Outcome:
         self.sender.start(batch)

@@ -9,7 +9,7 @@ import pytest
 from mixpanel_sink.client import Answer
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.errors import AuthenticationError, DestinationError
-from mixpanel_sink.verdict import Retry, Settled, TooLarge, Unclear, Verdict, judge
+from mixpanel_sink.verdict import Asked, Retry, Settled, TooLarge, Unclear, Verdict, judge
 
 NOW = 1_700_000_000.0
 US = Destination.of("us")
@@ -20,7 +20,7 @@ def verdict(
     status: int, body: Any, headers: dict[str, str] | None = None, ids: list[str] = IDS
 ) -> Verdict:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return judge(Answer(status, headers or {}, raw), ids, US, "API secret", NOW)
+    return judge(Answer(status, headers or {}, raw), ids, Asked(US, "API secret"), NOW)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_wrong_credentials_stop_the_job_with_cause_and_mend(status: int, body: A
 def test_a_custom_endpoint_gets_the_hint_without_a_list() -> None:
     there = Destination.of(endpoint="https://proxy.example.com")
     with pytest.raises(AuthenticationError, match="may belong to another region"):
-        judge(Answer(401), IDS, there, "service account", NOW)
+        judge(Answer(401), IDS, Asked(there, "service account"), NOW)
 
 
 def test_413() -> None:
@@ -242,7 +242,9 @@ def test_413() -> None:
 def test_429(header: str | None, after: float | None) -> None:
     headers = {} if header is None else {"retry-after": header}
     got = verdict(429, {"error": "Project exceeded rate limits"}, headers)
-    assert got == Retry("429: Project exceeded rate limits", throttled=True, after=after)
+    assert got == Retry(
+        "429: Project exceeded rate limits", throttled=True, after=after, unsure=False
+    )
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 529])
@@ -255,7 +257,7 @@ def test_server_errors_are_tried_again(status: int) -> None:
 
 
 def test_no_answer_is_tried_again() -> None:
-    got = judge(Answer(0, error="the connection broke"), IDS, US, "API secret", NOW)
+    got = judge(Answer(0, error="the connection broke"), IDS, Asked(US, "API secret"), NOW)
     assert got == Retry("the connection broke")
 
 

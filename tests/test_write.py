@@ -34,7 +34,7 @@ from mixpanel_sink.errors import MappingError, MixpanelSinkError, SettingError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping, TimeColumn
 from mixpanel_sink.quota import Quota
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.write import WriteResult, WriteToMixpanel
 
@@ -374,7 +374,7 @@ class TestAccounting:
     @pytest.mark.parametrize(
         ("part", "extra"),
         [
-            ("read", 1),
+            ("read", ReadCount("h", 1)),
             ("receipts", Receipt("h", 0, 1, 0, 0, 0, 1, 200, 0.0, 0.0)),
             ("failed", FailedRecord("x", "y")),
         ],

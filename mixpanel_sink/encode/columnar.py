@@ -103,13 +103,17 @@ class ColumnarEncoder:
         self._plans: dict[pa.Schema, _Plan | None] = {}
 
     def encode(
-        self, table: pa.Table, file_key: str | None = None, first_row: int = 0
+        self,
+        table: pa.Table,
+        file_key: str | None = None,
+        first_row: int | np.ndarray[Any, np.dtype[np.int64]] = 0,
     ) -> Iterator[EncodedTable]:
         """Encodes a slice, usually in one piece, in several where some rows are odd.
 
         Args:
             table: tens of thousands of rows at most: all of its JSON is in memory at once.
-            file_key, first_row: for position ids; None if unknown.
+            file_key: for position ids; None if unknown.
+            first_row: of the table in its file; an array if its rows are no neighbours there.
         """
         plan = self._plan(table.schema)
         if plan is None or (plan.needs_position and file_key is None):
@@ -118,7 +122,7 @@ class ColumnarEncoder:
         yield from self._pieces(plan, table, 0, file_key, first_row)
 
     def _pieces(
-        self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: int
+        self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
     ) -> Iterator[EncodedTable]:
         if not len(table):
             return
@@ -137,15 +141,17 @@ class ColumnarEncoder:
             yield _only_leftover(np.arange(start, start + len(table)))
 
     def _encode(
-        self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: int
+        self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
     ) -> EncodedTable:
-        frame = plan.read(table, self._clock())
+        frame = plan.read(table, self._clock(), self._limits.max_age_seconds)
         rows = np.arange(start, start + len(frame), dtype=np.int64)
         if plan.uses_position(file_key):
+            if isinstance(first_row, np.ndarray):
+                number: Any = pl.Series(first_row[start : start + len(frame)])
+            else:
+                number = pl.int_range(pl.len()) + (first_row + start)
             frame = frame.with_columns(
-                pl.format(
-                    "{}-{}", pl.lit(file_key), pl.int_range(pl.len()) + (first_row + start)
-                ).alias("i:insert_id")
+                pl.format("{}-{}", pl.lit(file_key), number).alias("i:insert_id")
             )
         leftover = rows[:0]
         ok = frame.get_column("ok")
@@ -256,11 +262,11 @@ class _Plan:
         """Whether the ids come from file and row."""
         return self.needs_position or (self.mapping.insert_id is None and file_key is not None)
 
-    def read(self, table: pa.Table, now: int) -> pl.DataFrame:
+    def read(self, table: pa.Table, now: int, max_age: float | None = None) -> pl.DataFrame:
         """Converts the columns and finds the rows that are surely all right."""
         plain = table.rename_columns(self._schema.names).cast(self._schema)
         frame: Any = pl.from_arrow(plain, rechunk=False)
-        ok = [*self._ok, self._time_ok(now)]
+        ok = [*self._ok, self._time_ok(now, max_age)]
         return (
             frame.lazy()
             .select(
@@ -472,9 +478,10 @@ class _Plan:
             return self._time_raw
         raise Unsupported(f"time is {kind}")
 
-    def _time_ok(self, now: int) -> pl.Expr:
+    def _time_ok(self, now: int, max_age: float | None) -> pl.Expr:
         # In the column's own unit, so that no product can overflow before it is checked.
-        low = -(-MIN_TIME_MS * self._per_second // 1000)
+        earliest = MIN_TIME_MS if max_age is None else max(MIN_TIME_MS, now - int(max_age * 1000))
+        low = -(-earliest * self._per_second // 1000)
         high = (now + MAX_FUTURE_MS) * self._per_second // 1000
         return self._time_raw.is_between(low, high)
 

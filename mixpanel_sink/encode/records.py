@@ -16,7 +16,9 @@ import orjson
 from mixpanel_sink.encode.ids import content_id, fitting_id, position_id
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.encode.values import id_text, to_json
+from mixpanel_sink.endpoint import IMPORT, TRACK, Endpoint
 from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.identity import IDENTITY_EVENTS, missing_part
 from mixpanel_sink.limits import (
     LONG_STRING_BYTES,
     MAX_FUTURE_MS,
@@ -108,6 +110,7 @@ class RecordEncoder:
     ) -> None:
         self._mapping = mapping
         self._finish = _Finisher(limits, token)
+        self._max_age = limits.max_age_seconds
         self._clock = clock
         self._drop = mapping.non_finite == "drop"
         rule = mapping.insert_id
@@ -158,7 +161,7 @@ class RecordEncoder:
                     (plain_name(name), column) for name, column in self._mapping.plan(columns)
                 )
                 for name, _ in plan:
-                    _check_text(name, name)
+                    check_text(name, name)
             except MappingError as error:
                 raise RecordError("duplicate_property", str(error)) from None
             if len(self._plans) < 10_000:  # records of ever new shapes must not fill the memory
@@ -240,7 +243,7 @@ class RecordEncoder:
     def _time(self, record: Mapping[Any, Any]) -> int:
         column: Any = self._mapping.time
         ms = to_ms(self._required(record, column, "time"), column)
-        check_range(ms, self._clock(), column.name, column.unit)
+        check_range(ms, self._clock(), column.name, column.unit, self._max_age)
         return ms
 
     def _insert_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
@@ -266,13 +269,13 @@ class RecordEncoder:
                         f"insert_id ({rule.columns[0]}) is empty.",
                         rule.columns[0],
                     )
-                _check_text(text, rule.columns[0])
+                check_text(text, rule.columns[0])
                 return fitting_id(text)
             parts = {
                 column: to_json(value, column, False)
                 for column, value in zip(rule.columns, values, strict=True)
             }
-            return content_id(_dumps(parts, parts))
+            return content_id(dumps(parts, parts))
         if isinstance(rule, ContentId) or (rule is None and source is None):
             return None
         if source is None:
@@ -322,8 +325,11 @@ class EventChecker:
         token: str | None = None,
         ip: str | None = "0",
         clock: Callable[[], int] = now_ms,
+        endpoint: Endpoint = IMPORT,
     ) -> None:
         self._finish = _Finisher(limits, token)
+        self._max_age = limits.max_age_seconds
+        self._endpoint = endpoint
         self._ip = ip
         self._clock = clock
 
@@ -354,7 +360,7 @@ class EventChecker:
         for key in given:
             if not isinstance(key, str):
                 raise RecordError("bad_key", f"The property {key!r} is not text.", str(key))
-            _check_text(key, key)
+            check_text(key, key)
         properties = {
             plain_name(key): to_json(given[key], key, False)
             for key in sorted(given)
@@ -364,19 +370,23 @@ class EventChecker:
             if given.get(key) is not None:
                 properties[key] = to_json(given[key], key, False)
         distinct_id = given.get("distinct_id")
-        if distinct_id is None:
+        if distinct_id is not None:
+            properties["distinct_id"] = user_id(distinct_id, "distinct_id", "distinct_id")
+        elif name not in IDENTITY_EVENTS:
             raise RecordError("distinct_id_null", "The event has no distinct_id.", "distinct_id")
-        properties["distinct_id"] = user_id(distinct_id, "distinct_id", "distinct_id")
+        _check_identity(name, given, self._endpoint)
         ip = self._ip if given.get("ip") in (None, "") else given["ip"]
         if ip is not None:
             if not isinstance(ip, str):
                 raise RecordError("ip_wrong_type", "ip must be text.", "ip")
             properties["ip"] = ip
-        properties["time"] = self._time(given.get("time"))
+        at = given.get("time")
+        if at is not None or self._endpoint is not TRACK:  # /track takes the time of arrival
+            properties["time"] = self._time(at)
         insert_id = given.get("$insert_id")
         if insert_id is not None:
             insert_id = id_text(insert_id, "$insert_id")
-            _check_text(insert_id, "$insert_id")
+            check_text(insert_id, "$insert_id")
             insert_id = fitting_id(insert_id) if insert_id else None
         return self._finish({"event": name, "properties": properties}, insert_id)
 
@@ -395,13 +405,32 @@ class EventChecker:
         if abs(value) < 1e20:
             seconds_as_ms = int(value * 1000)
             if MIN_TIME_MS <= seconds_as_ms <= now + MAX_FUTURE_MS:
-                return seconds_as_ms
-            check_range(int(value), now, "time", "ms")
+                value = seconds_as_ms
+            check_range(int(value), now, "time", "ms", self._max_age)
             return int(value)
         raise RecordError(
             "time_out_of_range",
             "time is no number of seconds or milliseconds since 1970. Mend the record.",
             "time",
+        )
+
+
+def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> None:
+    """Raises RecordError for an identity event that is not whole, or goes to the wrong place."""
+    if name not in IDENTITY_EVENTS:
+        return
+    if (missing := missing_part(name, given)) is not None:
+        raise RecordError(
+            "identity_incomplete",
+            f"The event {name} needs {missing}. mixpanel_sink.identity makes such events.",
+            missing,
+        )
+    if name == "$merge" and endpoint is TRACK:
+        raise RecordError(
+            "wrong_endpoint",
+            "$merge goes to /import, with the API secret or a service account; /track does not "
+            "take it.",
+            "event",
         )
 
 
@@ -422,7 +451,7 @@ class _Finisher:
                 "fewer than 255. List those that you need.",
                 "properties",
             )
-        text = _dumps(event, properties)
+        text = dumps(event, properties)
         if insert_id is None:
             insert_id = content_id(text)
         text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
@@ -431,9 +460,9 @@ class _Finisher:
                 "event_too_large",
                 f"The event is {len(text):,} bytes of JSON; the limit is "
                 f"{self._limits.event_bytes:,}. Shorten or exclude its longest properties.",
-                _longest(properties),
+                longest(properties),
             )
-        return EncodedEvent(text, _long_strings(properties))
+        return EncodedEvent(text, count_long_strings(properties))
 
 
 def _null_mend(what: str) -> str:
@@ -446,7 +475,7 @@ def check_event_name(name: str, field: str) -> None:
     """Raises RecordError for a name that Mixpanel refuses or would cut."""
     if not name:
         raise RecordError("event_empty", f"event ({field}) is empty.", field)
-    _check_text(name, field)
+    check_text(name, field)
     if len(name) > MAX_ID_BYTES // 4 and len(name.encode()) > MAX_ID_BYTES:
         raise RecordError(
             "event_too_long",
@@ -464,7 +493,7 @@ def check_distinct_id(distinct_id: str, field: str) -> None:
             "usually means a missing id.",
             field,
         )
-    _check_text(distinct_id, field)
+    check_text(distinct_id, field)
     if len(distinct_id) > MAX_ID_BYTES // 4 and len(distinct_id.encode()) > MAX_ID_BYTES:
         raise _id_too_long(field)
 
@@ -506,7 +535,8 @@ def _id_too_long(field: str) -> RecordError:
     )
 
 
-def _check_text(text: str, field: str) -> None:
+def check_text(text: str, field: str) -> None:
+    """Raises RecordError for text that is no Unicode."""
     if _SURROGATE.search(text):
         raise _invalid_text(field)
 
@@ -525,7 +555,8 @@ def plain_name(name: str) -> str:
     return name if type(name) is str else str.__str__(name)
 
 
-def _dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:
+def dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:
+    """JSON text; raises RecordError that names the part at fault."""
     try:
         return orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
@@ -545,11 +576,13 @@ def _check_part(name: str, part: Any) -> None:
         ) from None
 
 
-def _longest(properties: Mapping[str, Any]) -> str:
+def longest(properties: Mapping[str, Any]) -> str:
+    """The property with the longest JSON."""
     return max(properties, key=lambda name: len(orjson.dumps(properties[name])))
 
 
-def _long_strings(properties: Mapping[str, Any]) -> int:
+def count_long_strings(properties: Mapping[str, Any]) -> int:
+    """Text values that Mixpanel will cut."""
     long = 0
     for value in properties.values():
         if type(value) is str and len(value) > LONG_STRING_BYTES // 4:

@@ -67,7 +67,10 @@ def encode_slice(
         limits: of a chunk.
     """
     result = EncodedSlice()
-    for encoded in encoder.encode(table, key, max(0, origins[0].row) if origins else 0):
+    first_row: int | np.ndarray[Any, np.dtype[np.int64]] = max(0, origins[0].row) if origins else 0
+    if key is not None and len(origins) > 1:
+        first_row = np.concatenate([np.arange(run.row, run.row + run.count) for run in origins])
+    for encoded in encoder.encode(table, key, first_row):
         result.long_strings += encoded.long_strings
         result.odd += encoded.leftover.tolist()
         _cut(encoded, origins, limits, result)

@@ -60,7 +60,13 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     raise _wrong_type(value, column)
 
 
-def check_range(ms: int, now_ms: int, column_name: str, unit: str | None = None) -> None:
+def check_range(
+    ms: int,
+    now_ms: int,
+    column_name: str,
+    unit: str | None = None,
+    max_age: float | None = None,
+) -> None:
     """Refuses times that Mixpanel refuses.
 
     Args:
@@ -68,12 +74,21 @@ def check_range(ms: int, now_ms: int, column_name: str, unit: str | None = None)
         now_ms: the clock.
         column_name: for the message.
         unit: as which a number was read, for a hint where another would fit.
+        max_age: seconds before now of the oldest event that the endpoint takes, if it minds.
 
     Raises:
-        RecordError: if it is not from 1971 to an hour from now.
+        RecordError: if it is not from 1971 to an hour from now, or too old.
     """
     latest = now_ms + MAX_FUTURE_MS
     if MIN_TIME_MS <= ms <= latest:
+        if max_age is not None and ms < now_ms - max_age * 1000:
+            raise RecordError(
+                "too_old_for_track",
+                f"time ({column_name}) is {(now_ms - ms) / 86_400_000:.1f} days ago; /track takes "
+                f"the last {max_age / 86_400:g} days only. Send older events to /import "
+                '(endpoint_kind="import").',
+                column_name,
+            )
         return
     try:
         read = datetime.datetime.fromtimestamp(ms / 1000, datetime.timezone.utc)

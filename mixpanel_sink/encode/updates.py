@@ -1,0 +1,304 @@
+"""Updates of user and group profiles: records and ready-made updates to their JSON text.
+
+Each operation's rule is spelled out once, in `check_operation`. Source: the HTTP API page
+("Profile Operations"), and the API reference for `$ip`, `$time` and `$ignore_time`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.encode.records import (
+    EncodedEvent,
+    Source,
+    check_text,
+    count_long_strings,
+    dumps,
+    longest,
+    now_ms,
+    plain_name,
+    user_id,
+)
+from mixpanel_sink.encode.times import check_range, to_ms
+from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.endpoint import Endpoint
+from mixpanel_sink.errors import RecordError
+from mixpanel_sink.limits import Limits
+from mixpanel_sink.mapping import Column, Constant
+from mixpanel_sink.profile_mapping import UpdateMapping
+
+_OF_GROUPS = ("$set", "$set_once", "$union", "$remove", "$unset", "$delete")
+OPERATIONS = {"engage": (*_OF_GROUPS, "$add", "$append"), "groups": _OF_GROUPS}
+"""What each endpoint does to a profile."""
+_ABOUT = ("$ip", "$time", "$ignore_time", "$ignore_alias")
+"""What an update may say besides: of itself, not of the profile."""
+
+
+def check_operation(operation: str, value: Any, drop_non_finite: bool = False) -> Any:
+    """An operation's value as JSON.
+
+    Raises:
+        RecordError: `operation_wrong_value`, or why a value in it has no form in JSON.
+    """
+    if operation == "$delete":
+        return ""
+    if operation == "$unset":
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise _wrong(operation, "a list of property names, such as [plan, city]", value)
+        return list(value)
+    if not isinstance(value, Mapping):
+        raise _wrong(operation, "an object of properties and values", value)
+    return {
+        _name(name): _check_value(operation, name, item, drop_non_finite)
+        for name, item in value.items()
+    }
+
+
+def _check_value(operation: str, name: str, value: Any, drop_non_finite: bool) -> Any:
+    plain = to_json(value, name, drop_non_finite)
+    if operation == "$add" and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+        raise _wrong(operation, f"numbers only, and {name} is no number", value, name)
+    if operation == "$union" and not isinstance(plain, list):
+        raise _wrong(operation, f"lists only, and {name} is none", value, name)
+    return plain
+
+
+def _wrong(operation: str, takes: str, value: Any, field: str | None = None) -> RecordError:
+    return RecordError(
+        "operation_wrong_value",
+        f"{operation} takes {takes} (it is a {type(value).__name__}). Mend the record.",
+        field or operation,
+    )
+
+
+class UpdateEncoder:
+    """Encodes records by a mapping.
+
+    Args:
+        mapping: which columns do what.
+        endpoint: /engage or /groups.
+        limits: sizes.
+        token: of the project; every update carries it.
+        clock: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mapping: UpdateMapping,
+        endpoint: Endpoint,
+        limits: Limits,
+        token: str,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._mapping = mapping
+        self._checker = UpdateChecker(endpoint, limits, token)
+        self._identity = endpoint.identity
+        self._clock = clock
+        self._drop = mapping.non_finite == "drop"
+        self._plans: dict[tuple[Any, ...], tuple[tuple[str, str, str], ...]] = {}
+
+    def encode(self, record: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+        """One update.
+
+        Raises:
+            RecordError: with the reason why the record cannot be one.
+        """
+        mapping = self._mapping
+        update: dict[str, Any] = {
+            key: self._given(record, part, key)
+            for key, part in zip(self._identity, mapping.identity, strict=True)
+        }
+        if mapping.ip is not None:
+            update["$ip"] = self._given(record, mapping.ip, "$ip", "0")
+        if mapping.time is not None:
+            column: Any = mapping.time
+            at = to_ms(self._given(record, column, "$time"), column)
+            check_range(at, self._clock(), column.name, column.unit)
+            update["$time"] = at
+        if mapping.ignore_time:
+            update["$ignore_time"] = True
+        return self._checker.finish(update, self._operations(record), self._drop)
+
+    def _operations(self, record: Mapping[Any, Any]) -> dict[str, Any]:
+        mapping = self._mapping
+        if mapping.delete is not None and self._deletes(record, mapping.delete):
+            return {"$delete": ""}
+        columns = tuple(record)
+        if (plan := self._plans.get(columns)) is None:
+            plan = mapping.plan(columns)
+            if len(self._plans) < 10_000:  # ever new shapes must not fill the memory
+                self._plans[columns] = plan
+        operations: dict[str, Any] = {"$set": dict(mapping.constants)} if mapping.constants else {}
+        for operation, name, column in plan:
+            value = record.get(column, ...)
+            if value is ...:
+                raise _missing(column, operation)
+            if isinstance(value, float) and value != value and self._drop:
+                value = None
+            if value is None and (mapping.drop_nulls or operation not in ("$set", "$set_once")):
+                continue
+            if operation == "$unset":
+                names = [value] if isinstance(value, str) else value
+                operations.setdefault("$unset", []).extend(names)
+                continue
+            if operation == "$union" and not isinstance(value, list | tuple | set | frozenset):
+                value = [value]
+            operations.setdefault(operation, {})[name] = value
+        if not operations:
+            raise RecordError(
+                "update_empty",
+                "Every column of the update is null, so that it would change nothing. Leave the "
+                "record out, or set drop_nulls: false.",
+            )
+        return operations
+
+    def _deletes(self, record: Mapping[Any, Any], part: Any) -> bool:
+        value = record.get(part.name, ...)
+        if value is ...:
+            raise _missing(part.name, "$delete")
+        if value is not None and not isinstance(value, bool):
+            raise _wrong("$delete", "a column of booleans", value, part.name)
+        return bool(value)
+
+    def _given(self, record: Mapping[Any, Any], part: Any, what: str, null: Any = None) -> Any:
+        if isinstance(part, Constant):
+            return part.value
+        value = record.get(part.name, ...)
+        if value is ...:
+            raise _missing(part.name, what)
+        if value is None:
+            value = part.if_null if isinstance(part, Column) and part.if_null is not None else null
+        if value is None:
+            raise RecordError(
+                f"{what.removeprefix('$')}_null",
+                f"{what} ({part.name}) is null. Mend the record, or let the mapping say what to "
+                "use: {column: ..., if_null: ...}.",
+                part.name,
+            )
+        return value
+
+
+class UpdateChecker:
+    """Checks ready-made updates: an identity, and operations on its profile.
+
+    Args:
+        endpoint: /engage or /groups.
+        limits: sizes.
+        token: of the project; it replaces what an update brings along.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, token: str) -> None:
+        self._endpoint = endpoint
+        self._limits = limits
+        self._end = b',"$token":' + orjson.dumps(token) + b"}"
+
+    def encode(self, update: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+        """One update's JSON.
+
+        Raises:
+            RecordError: with the reason why Mixpanel would refuse it, or take it for nothing.
+        """
+        head: dict[str, Any] = {}
+        operations: dict[str, Any] = {}
+        known = (*OPERATIONS[self._endpoint.name], *_ABOUT, *self._endpoint.identity, "$token")
+        for key, value in update.items():
+            if key in OPERATIONS[self._endpoint.name]:
+                operations[key] = value
+            elif key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                if key in OPERATIONS["engage"]:
+                    hint = " It is for user profiles only (/engage)."
+                raise RecordError(
+                    "operation_unknown",
+                    f"The update has {key!r}, which /{self._endpoint.name} does not know.{hint}",
+                    str(key),
+                )
+            elif key != "$token":
+                head[key] = value
+        for key in self._endpoint.identity:
+            if head.get(key) is None:
+                raise RecordError(
+                    "not_an_update" if len(head) == 0 else f"{key[1:]}_null",
+                    f"Without a mapping a record must be an update for /{self._endpoint.name}: "
+                    f"{', '.join(self._endpoint.identity)} and operations such as $set. It has no "
+                    f"{key}.",
+                    key,
+                )
+        identity = {key: head.pop(key) for key in self._endpoint.identity}
+        return self.finish({**identity, **head}, operations)
+
+    def finish(
+        self, head: dict[str, Any], operations: dict[str, Any], drop_non_finite: bool = False
+    ) -> EncodedEvent:
+        """Checks an update's parts and writes them: identity, about itself, operations, token."""
+        update: dict[str, Any] = {}
+        for key, value in head.items():
+            update[key] = self._check_head(key, value)
+        if not operations:
+            raise RecordError(
+                "operation_missing",
+                "The update has no operation: give it one of "
+                f"{', '.join(OPERATIONS[self._endpoint.name])}.",
+            )
+        if "$delete" in operations and len(operations) > 1:
+            raise RecordError(
+                "operation_wrong_value",
+                "$delete removes the whole profile and stands alone; the update also has "
+                f"{', '.join(o for o in operations if o != '$delete')}. Send two updates.",
+                "$delete",
+            )
+        for operation, value in operations.items():
+            update[operation] = check_operation(operation, value, drop_non_finite)
+        text = b"".join((dumps(update, update)[:-1], self._end))
+        if len(text) > self._limits.event_bytes:
+            raise RecordError(
+                "event_too_large",
+                f"The update is {len(text):,} bytes of JSON; the limit is "
+                f"{self._limits.event_bytes:,}. Shorten or leave out its longest properties.",
+                longest(update),
+            )
+        long = sum(count_long_strings(v) for v in update.values() if isinstance(v, dict))
+        return EncodedEvent(text, long)
+
+    def _check_head(self, key: str, value: Any) -> Any:
+        if key == "$distinct_id":
+            return user_id(value, key, key)
+        if key in ("$group_key", "$group_id"):
+            text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+            if not isinstance(text, str) or not text:
+                raise RecordError(
+                    f"{key[1:]}_wrong_type",
+                    f"{key} is {value!r}; it must be text that is not empty.",
+                    key,
+                )
+            check_text(text, key)
+            return plain_name(text)
+        if key == "$ip" and not isinstance(value, str):
+            raise RecordError("ip_wrong_type", "$ip must be text.", "$ip")
+        if key == "$time" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise RecordError(
+                "time_wrong_type", "$time must be a number: seconds or milliseconds.", "$time"
+            )
+        if key in ("$ignore_time", "$ignore_alias") and not isinstance(value, bool):
+            raise RecordError("operation_wrong_value", f"{key} is true or false.", key)
+        return value
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise RecordError("bad_key", f"The update has the key {name!r}; keys must be text.")
+    check_text(name, name)
+    return plain_name(name)
+
+
+def _missing(column: str, what: str) -> RecordError:
+    return RecordError(
+        "missing_column",
+        f"The record has no column {column!r}, which the mapping needs for {what}.",
+        column,
+    )
