@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from pipelines.parquet_to_mixpanel import main, own_region
+from pipelines.parquet_to_mixpanel import main
 
 NOW_MS = 1_704_067_200_000
 
@@ -386,19 +386,3 @@ class TestBadSettings:
         assert "Traceback" not in run.err
         assert "not-the-secret" not in run.err + run.out
         assert server.stats()["requests"] == 1
-
-    def test_regions_of_mixpanel_and_of_google_cloud(self):
-        arguments = [
-            "--region=eu",
-            "--region",
-            "in",
-            "--region=europe-west1",
-            "--region",
-            "us-east4",
-        ]
-        assert own_region(arguments) == [
-            "--mixpanel_region=eu",
-            *("--mixpanel_region", "in"),
-            "--region=europe-west1",
-            *("--region", "us-east4"),
-        ]
