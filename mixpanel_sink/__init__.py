@@ -12,10 +12,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixpanel_sink.checkpoint import Checkpoint
     from mixpanel_sink.credentials import ApiSecret, ProjectToken, ServiceAccount
     from mixpanel_sink.errors import (
         AccountingError,
         AuthenticationError,
+        CheckpointError,
         CredentialsError,
         DestinationError,
         InputError,
@@ -48,11 +50,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Checkpoint": "checkpoint",
     "ApiSecret": "credentials",
     "ProjectToken": "credentials",
     "ServiceAccount": "credentials",
     "AccountingError": "errors",
     "AuthenticationError": "errors",
+    "CheckpointError": "errors",
     "CredentialsError": "errors",
     "DestinationError": "errors",
     "InputError": "errors",
@@ -85,6 +89,8 @@ __all__ = [
     "AccountingError",
     "ApiSecret",
     "AuthenticationError",
+    "Checkpoint",
+    "CheckpointError",
     "Column",
     "Constant",
     "ContentId",

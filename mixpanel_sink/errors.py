@@ -3,7 +3,8 @@
     MixpanelSinkError
     ├── SettingError            a setting is wrong; nothing has been sent (also a ValueError)
     │   ├── MappingError        ... in the mapping
-    │   └── CredentialsError    ... in the credentials or a secret reference
+    │   ├── CredentialsError    ... in the credentials or a secret reference
+    │   └── CheckpointError     ... the checkpoint is another job's, or cannot be used
     ├── InputError              the input cannot be read; says which file
     ├── AccountingError         read is not accepted + failed; the run must not be trusted
     └── DestinationError        Mixpanel refuses the job, not a record; the job stops
@@ -33,6 +34,10 @@ class MappingError(SettingError):
 
 class CredentialsError(SettingError):
     """Credentials are incomplete, or a secret reference does not resolve."""
+
+
+class CheckpointError(SettingError):
+    """The checkpoint belongs to another job, or cannot be read or written."""
 
 
 class InputError(MixpanelSinkError):

@@ -4,6 +4,7 @@
 |------------------------------|---------------------------------------------------------|
 | records_read                 | records that came in                                    |
 | events_accepted              | events that Mixpanel holds, new or already there        |
+| events_known                 | those of them that a checkpoint knew, and were not sent |
 | records_failed               | failed records; and one counter each, failed_REASON     |
 | requests                     | requests made, retries included; and requests_STATUS    |
 | retries                      | requests beyond the first of a batch                    |
@@ -43,7 +44,9 @@ def count_failed(record: FailedRecord) -> None:
 def count_receipt(receipt: Receipt) -> None:
     """Enters a settled request."""
     count("events_accepted", receipt.accepted)
-    count("retries", receipt.attempts - 1)
+    count("retries", max(0, receipt.attempts - 1))
+    if not receipt.attempts:
+        count("events_known", receipt.accepted)
     count("sent_bytes", receipt.sent_bytes)
     Metrics.distribution(NAMESPACE, "batch_events").update(receipt.accepted + receipt.failed)
     Metrics.distribution(NAMESPACE, "request_milliseconds").update(int(receipt.seconds * 1000))

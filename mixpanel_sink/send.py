@@ -12,7 +12,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -26,14 +26,18 @@ from apache_beam.transforms.userstate import (
 )
 
 from mixpanel_sink import metrics
+from mixpanel_sink.checkpoint import LOGS, AcceptedLog, Checkpoint, Owner
 from mixpanel_sink.chunk import EventChunk, merge
 from mixpanel_sink.client import IngestionClient
+from mixpanel_sink.credentials import ResolvedCredentials
 from mixpanel_sink.dispatch import Dispatcher
 from mixpanel_sink.endpoint import Endpoint
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.lane import LANES, Lane, steady_clock
 from mixpanel_sink.limits import Limits
+from mixpanel_sink.mapping import EventMapping
 from mixpanel_sink.pack import lane_of
+from mixpanel_sink.profile_mapping import UpdateMapping
 from mixpanel_sink.project import Target
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.sender import BatchSender, OnAmbiguous, Outcome, Terms
@@ -62,6 +66,8 @@ class SendSettings:
     window_coder: Any
     max_latency: float | None = None
     on_ambiguous: OnAmbiguous = "fail"
+    checkpoint: Checkpoint | None = None
+    mapping: EventMapping | UpdateMapping | None = None
     clock: Callable[[], float] = steady_clock
 
 
@@ -87,6 +93,7 @@ class SendChunks(beam.DoFn):
         self._codec = WindowCodec(settings.window_coder)
         self._projects = {target.name: _Project.of(target, settings) for target in settings.targets}
         self._dispatchers: dict[str, Dispatcher] = {}
+        self._log = open_log(settings, self._projects.values())
         self._throttle = metrics.ThrottleCounter()
         self._accepted = self._refused = 0
         self._logged = time.monotonic()
@@ -133,6 +140,8 @@ class SendChunks(beam.DoFn):
             self._report_throttling()
             yield from self._harvest()
         self._report_throttling()
+        if self._log is not None:
+            self._log.flush()
 
     def teardown(self) -> None:
         """Closes the pools and the connections."""
@@ -195,6 +204,11 @@ class SendChunks(beam.DoFn):
         """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
         settings = self._settings
         lane, sender = self._sender(key, state)
+        if (outcome := sender.known(chunk)) is not None:
+            known: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
+            known.set_result(outcome)
+            self._pending.append(known)
+            return
         dispatcher = self._dispatchers.get(key)
         if dispatcher is None:
             several = len(settings.targets) > 1
@@ -229,7 +243,7 @@ class SendChunks(beam.DoFn):
                 settings.on_ambiguous,
                 stops_job=len(settings.targets) == 1,
             )
-            sender = BatchSender(project.client, lane, terms, settings.clock)
+            sender = BatchSender(project.client, lane, terms, settings.clock, self._log)
             self._senders[key] = lane, sender
         return self._senders[key]
 
@@ -270,6 +284,7 @@ class _Project:
     """A project on this worker, with its secrets resolved."""
 
     target: Target
+    credentials: ResolvedCredentials
     client: IngestionClient
     kind: str
     identity: int
@@ -285,10 +300,23 @@ class _Project:
             settings.endpoint,
         )
         identity = hash((credentials.user, credentials.project_id))
-        return cls(target, client, credentials.kind, identity)
+        return cls(target, credentials, client, credentials.kind, identity)
 
     def close(self) -> None:
         self.client.close()
+
+
+def open_log(settings: SendSettings, projects: Iterable[_Project]) -> AcceptedLog | None:
+    """The checkpoint's log, if there is one.
+
+    Raises:
+        CheckpointError: if it is another job's, or cannot be used.
+    """
+    if settings.checkpoint is None:
+        return None
+    known = [(project.target, project.credentials) for project in projects]
+    owner = Owner.of(settings.checkpoint, settings.mapping, settings.endpoint, known)
+    return LOGS.get(settings.checkpoint, owner)
 
 
 class SendChunksWithin(SendChunks):

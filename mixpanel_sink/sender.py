@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from mixpanel_sink import identity
+from mixpanel_sink.checkpoint import AcceptedLog
 from mixpanel_sink.chunk import EventChunk, Run
 from mixpanel_sink.client import Answer, IngestionClient
 from mixpanel_sink.errors import DestinationError
@@ -92,6 +93,7 @@ class BatchSender:
         lane: allows.
         terms: how.
         clock: seconds since 1970.
+        log: where settled chunks are entered, if they are.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class BatchSender:
         lane: Lane,
         terms: Terms,
         clock: Callable[[], float] = steady_clock,
+        log: AcceptedLog | None = None,
     ) -> None:
         self._stopped: Exception | None = None
+        self._log = log
         self._client = client
         self._lane = lane
         self._terms = terms
@@ -198,7 +202,31 @@ class BatchSender:
                 raise
             for left in [part, *parts] if part is not None else parts:
                 self._settle(left, outcome, _every(left, str(error)), "project_refused")
+        if self._log is not None:
+            accepted = sum(receipt.accepted for receipt, _ in outcome.receipts)
+            self._log.add(chunk, accepted, (failure for failure, _ in outcome.failed))
         return outcome
+
+    def known(self, chunk: EventChunk) -> Outcome | None:
+        """What became of this chunk in an earlier try or run; None if that is not known."""
+        entry = None if self._log is None else self._log.known(chunk)
+        if entry is None:
+            return None
+        receipt = Receipt(
+            destination=self._terms.name,
+            lane=self._terms.lane,
+            accepted=entry.accepted,
+            failed=len(entry.failed),
+            raw_bytes=chunk.raw_bytes,
+            sent_bytes=0,
+            attempts=0,
+            status=200,
+            started=self._clock(),
+            seconds=0.0,
+        )
+        latest = max(chunk.runs, key=lambda run: run.timestamp)
+        failed = [(failure, _origin_of(chunk, failure)) for failure in entry.failed]
+        return Outcome([(receipt, latest)], failed)
 
     def fails_alone(self, error: BaseException) -> bool:
         """Whether this error is the project's only, and the job goes on without it."""
@@ -400,6 +428,18 @@ class BatchSender:
                 f"{self._host} took none of the last {in_a_row} batches (last: {verdict.why}). "
                 f"The job is stopped; run it again when the endpoint is well: {self._again()}"
             )
+
+
+def _origin_of(chunk: EventChunk, failure: FailedRecord) -> Run:
+    """The run that a failure of an earlier try belongs to, as far as its file and row tell."""
+    for run in chunk.runs:
+        if (
+            failure.row is not None
+            and run.file == (failure.file or "")
+            and run.row <= failure.row < run.row + run.count
+        ):
+            return run
+    return chunk.runs[0]
 
 
 def _every(part: _Delivery, message: str) -> dict[int, Refusal]:

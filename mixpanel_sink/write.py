@@ -19,6 +19,7 @@ import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from mixpanel_sink import coders, convert, pack, send
+from mixpanel_sink.checkpoint import Checkpoint
 from mixpanel_sink.convert import ConvertToChunks
 from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.endpoint import ENGAGE, GROUPS, Endpoint, event_endpoint
@@ -75,6 +76,7 @@ class _Write(beam.PTransform):
         limits: Limits | None,
         retry: RetryPolicy | None,
         on_ambiguous: OnAmbiguous = "fail",
+        checkpoint: Checkpoint | str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
@@ -86,6 +88,10 @@ class _Write(beam.PTransform):
             raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
         if on_ambiguous not in ("fail", "retry"):
             raise SettingError(f'on_ambiguous is {on_ambiguous!r}; it is "fail" or "retry".')
+        if isinstance(checkpoint, str):
+            checkpoint = Checkpoint(checkpoint)
+        if not isinstance(checkpoint, Checkpoint | None):
+            raise SettingError("checkpoint is a folder, local or gs://, or a Checkpoint.")
         limits = limits or Limits()
         if endpoint.max_age_seconds is not None and limits.max_age_seconds is None:
             limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
@@ -106,6 +112,7 @@ class _Write(beam.PTransform):
         self._max_latency = max_latency
         self._retry = retry or RetryPolicy()
         self._on_ambiguous: OnAmbiguous = on_ambiguous
+        self._checkpoint = checkpoint
         self._clock = clock
         self._error_handler: Any = None
 
@@ -195,6 +202,8 @@ class _Write(beam.PTransform):
             window_coder=window_coder,
             max_latency=self._max_latency,
             on_ambiguous=self._on_ambiguous,
+            checkpoint=self._checkpoint,
+            mapping=self._mapping,
         )
 
 
@@ -227,6 +236,8 @@ class WriteToMixpanel(_Write):
         limits: sizes of events and batches.
         retry: how long to try.
         allow_http: permit an unencrypted endpoint on another machine.
+        checkpoint: a folder, local or gs://, or a `Checkpoint`: batches that are known there to
+            be accepted are not sent again when a bundle or the whole job is run again.
         clock: seconds since 1970, for what counts as too old or in the future; a picklable
             function.
 
@@ -254,6 +265,7 @@ class WriteToMixpanel(_Write):
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
         allow_http: bool = False,
+        checkpoint: Checkpoint | str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         _check_mapping(mapping, EventMapping)
@@ -268,6 +280,7 @@ class WriteToMixpanel(_Write):
             max_latency=max_latency,
             limits=limits,
             retry=retry,
+            checkpoint=checkpoint,
             clock=clock,
         )
 
@@ -294,6 +307,7 @@ class _WriteUpdates(_Write):
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
         allow_http: bool = False,
+        checkpoint: Checkpoint | str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         _check_mapping(mapping, self._mapping_of)
@@ -309,6 +323,7 @@ class _WriteUpdates(_Write):
             limits=limits,
             retry=retry,
             on_ambiguous=on_ambiguous,
+            checkpoint=checkpoint,
             clock=clock,
         )
 

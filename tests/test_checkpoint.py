@@ -1,0 +1,195 @@
+"""The checkpoint: what is known to be accepted is not sent again."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from mixpanel_sink.checkpoint import LOGS, AcceptedLog, Checkpoint, Owner, fingerprint
+from mixpanel_sink.chunk import EventChunk, Run
+from mixpanel_sink.credentials import ApiSecret, ProjectToken, ResolvedCredentials
+from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.endpoint import IMPORT
+from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.lane import LANES
+from mixpanel_sink.limits import Limits
+from mixpanel_sink.mapping import EventMapping, TimeColumn
+from mixpanel_sink.project import Project, Target
+from mixpanel_sink.results import FailedRecord
+from tests.test_write import MAPPING, SECRET, record, run, write
+
+LIMITS = Limits(batch_events=10)
+OWNER = Owner("input", "mapping", "import", "projects")
+
+
+def chunk(number: int, count: int = 2) -> EventChunk:
+    events = [json.dumps({"n": number, "i": i}).encode() for i in range(count)]
+    return EventChunk.of(events, [Run(count, 5, ("",), "f.parquet", number * 100)])
+
+
+def forget() -> None:
+    """What a new process knows."""
+    LOGS.clear()
+    LANES.clear()
+
+
+class TestTheLog:
+    def test_knows_what_was_entered_also_after_a_restart(self, tmp_path: pathlib.Path) -> None:
+        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        bad = FailedRecord("refused", "no", field="time", file="f.parquet", row=101)
+        log.add(chunk(1), 1, [bad])
+        log.flush()
+        for each in (log, AcceptedLog(Checkpoint(str(tmp_path)), OWNER)):
+            entry = each.known(chunk(1))
+            assert entry is not None
+            assert (entry.accepted, entry.failed) == (1, (bad,))
+            assert each.known(chunk(2)) is None
+
+    @pytest.mark.parametrize("reason", ["gave_up", "ambiguous", "project_refused"])
+    def test_what_may_pass_later_is_not_entered(self, tmp_path: pathlib.Path, reason: str) -> None:
+        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        log.add(chunk(1), 1, [FailedRecord(reason, "later")])
+        assert log.known(chunk(1)) is None
+
+    @pytest.mark.parametrize("part", ["input", "mapping", "endpoint", "projects"])
+    def test_another_jobs_is_refused(self, tmp_path: pathlib.Path, part: str) -> None:
+        AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        other = OWNER.__class__(**{**vars(OWNER), part: "other"})
+        with pytest.raises(CheckpointError, match="belongs to another"):
+            AcceptedLog(Checkpoint(str(tmp_path)), other)
+
+    def test_half_a_line_of_a_killed_process_is_left_out(self, tmp_path: pathlib.Path) -> None:
+        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        log.add(chunk(1), 2, [])
+        (path,) = tmp_path.glob("accepted-*")
+        whole = path.read_bytes()
+        path.write_bytes(whole + whole[: len(whole) // 2])
+        again = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        assert again.known(chunk(1)) is not None
+
+    def test_damage_is_one_sentence(self, tmp_path: pathlib.Path) -> None:
+        AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        (tmp_path / "accepted-x.jsonl").write_text("no json\n")
+        with pytest.raises(CheckpointError, match="is damaged"):
+            AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path: pathlib.Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(CheckpointError, match="cannot be used"):
+            AcceptedLog(Checkpoint(str(tmp_path / "file" / "folder")), OWNER)
+
+    def test_two_at_a_time_see_each_other(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mixpanel_sink.checkpoint._REFRESH_SECONDS", 0.0)
+        one, two = (AcceptedLog(Checkpoint(str(tmp_path)), OWNER) for _ in range(2))
+        one.add(chunk(1), 2, [])
+        two.add(chunk(2), 2, [])
+        assert two.known(chunk(1)) == one.known(chunk(1)) is not None
+        assert one.known(chunk(2)) == two.known(chunk(2)) is not None
+
+
+def owner(**changes: Any) -> Owner:
+    given: dict[str, Any] = {
+        "mapping": MAPPING,
+        "secret": "s3cr3t",
+        "region": "us",
+        "project_id": None,
+        **changes,
+    }
+    project = Project(ApiSecret("env:X"), region=given["region"])
+    target = Target.of(None, project, IMPORT, 1, Limits())
+    resolved = ResolvedCredentials(given["secret"], "", given["project_id"])
+    return Owner.of(Checkpoint("/c", "files"), given["mapping"], IMPORT, [(target, resolved)])
+
+
+class TestOwner:
+    def test_is_the_same_for_the_same(self) -> None:
+        assert owner() == owner()
+
+    @pytest.mark.parametrize(
+        ("change", "part"),
+        [
+            ({"secret": "other"}, "projects"),
+            ({"region": "eu"}, "projects"),
+            ({"mapping": None}, "mapping"),
+            (
+                {"mapping": EventMapping(event="name", distinct_id="user", time="at")},
+                "mapping",
+            ),
+        ],
+    )
+    def test_differs_with(self, change: dict[str, Any], part: str) -> None:
+        changed = owner(**change)
+        assert getattr(changed, part) != getattr(owner(), part)
+        assert "s3cr3t" not in repr(changed)
+
+    def test_a_fingerprint_is_of_paths_and_sizes(self) -> None:
+        assert fingerprint([("a", 1), ("b", 2)]) == fingerprint([("b", 2), ("a", 1)])
+        assert fingerprint([("a", 1)]) != fingerprint([("a", 2)])
+
+
+class TestInAPipeline:
+    def test_a_second_run_sends_nothing(self, mixpanel: Emulator, tmp_path: pathlib.Path) -> None:
+        records = [record(n) for n in range(25)]
+        options: dict[str, Any] = {"checkpoint": str(tmp_path), "limits": LIMITS}
+        first = run(records, write(mixpanel, **options))
+        requests = mixpanel.stats()["requests"]
+        assert requests == 3
+        forget()
+        second = run(records, write(mixpanel, **options))
+        assert mixpanel.stats()["requests"] == requests
+        assert second.totals[0][0]._replace(requests=0) == first.totals[0][0]._replace(requests=0)
+        assert second.counters["events_accepted"] == second.counters["events_known"] == 25
+        assert second.totals[0][0].requests == 0
+        assert not second.counters.get("retries")
+
+    def test_refused_records_are_told_again(
+        self, mixpanel: Emulator, tmp_path: pathlib.Path
+    ) -> None:
+        mixpanel.faults(
+            [{"kind": "failed_records", "records": [{"index": 3, "message": "no", "field": "x"}]}]
+        )
+        records = [record(n) for n in range(8)]
+        first = run(records, write(mixpanel, checkpoint=str(tmp_path)))
+        forget()
+        second = run(records, write(mixpanel, checkpoint=str(tmp_path)))
+        assert [f[0] for f in second.failed] == [f[0] for f in first.failed]
+        assert len(second.failed) == 1
+        assert second.totals[0][0].accepted == 7
+
+    def test_a_job_that_failed_goes_on_where_it_was(
+        self, mixpanel: Emulator, tmp_path: pathlib.Path
+    ) -> None:
+        options: dict[str, Any] = {
+            "checkpoint": str(tmp_path), "limits": LIMITS, "max_in_flight": 1,
+        }  # fmt: skip
+        mixpanel.faults([{"kind": "status", "status": 401, "skip": 4}])
+        records = [record(n) for n in range(100)]
+        with pytest.raises(Exception, match="does not take the API secret"):
+            run(records, write(mixpanel, **options))
+        sent = mixpanel.stats()["requests"]
+        forget()
+        ran = run(records, write(mixpanel, **options))
+        assert mixpanel.stats()["events_distinct"] == 100
+        assert mixpanel.stats()["requests"] == sent + 10 - 4
+        assert ran.counters["events_known"] == 40
+
+    def test_of_another_mapping_is_refused(
+        self, mixpanel: Emulator, tmp_path: pathlib.Path
+    ) -> None:
+        run([record(0)], write(mixpanel, checkpoint=str(tmp_path)))
+        other = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", unit="ms"))
+        with pytest.raises(Exception, match="belongs to another mapping"):
+            run([record(0)], write(mixpanel, other, checkpoint=str(tmp_path)))
+
+    def test_holds_no_secret(self, mixpanel: Emulator, tmp_path: pathlib.Path) -> None:
+        run([record(0)], write(mixpanel, checkpoint=str(tmp_path)))
+        credentials = ProjectToken("env:TEST_TOKEN")
+        run([record(0)], write(mixpanel, checkpoint=str(tmp_path / "t"), credentials=credentials))
+        for path in tmp_path.rglob("*.json*"):
+            assert SECRET.encode() not in path.read_bytes()
+            assert b"t0ken-" not in path.read_bytes()
