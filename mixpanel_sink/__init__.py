@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TimeColumn,
     )
     from mixpanel_sink.parquet import ReadParquetTables
+    from mixpanel_sink.privacy import Privacy
     from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping
     from mixpanel_sink.project import Project
     from mixpanel_sink.quota import Quota, Rate
@@ -71,6 +72,7 @@ _HOME = {
     "PositionId": "mapping",
     "TimeColumn": "mapping",
     "ReadParquetTables": "parquet",
+    "Privacy": "privacy",
     "GroupMapping": "profile_mapping",
     "ProfileMapping": "profile_mapping",
     "Project": "project",
@@ -104,6 +106,7 @@ __all__ = [
     "MappingError",
     "MixpanelSinkError",
     "PositionId",
+    "Privacy",
     "ProfileMapping",
     "Project",
     "ProjectToken",

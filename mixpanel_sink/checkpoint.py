@@ -410,3 +410,17 @@ class LogRegistry:
 
 
 LOGS = LogRegistry()
+
+
+def open_log(
+    checkpoint: Checkpoint,
+    mapping: Any,
+    endpoint: Endpoint,
+    projects: Iterable[tuple[Target, ResolvedCredentials]],
+) -> AcceptedLog:
+    """This process's log of a checkpoint.
+
+    Raises:
+        CheckpointError: if it belongs to another job, or cannot be used.
+    """
+    return LOGS.get(checkpoint, Owner.of(checkpoint, mapping, endpoint, projects))

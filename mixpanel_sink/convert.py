@@ -24,6 +24,7 @@ from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.origin import TableOrigin
 from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
+from mixpanel_sink.privacy import Masker
 from mixpanel_sink.project import Route, unknown_project
 from mixpanel_sink.results import ReadCount
 from mixpanel_sink.windowing import WindowCodec
@@ -56,7 +57,11 @@ class ConvertToChunks(beam.DoFn):
         }
         (self._only, *more) = self._packers.values()
         # One project and dicts is the way of most records.
-        self._simple = not more and settings.route is None and self._only.collects
+        self._masker = (
+            None if settings.privacy is None else Masker(settings.privacy, settings.mapping is None)
+        )
+        one_way = not more and settings.route is None and self._masker is None
+        self._simple = one_way and self._only.collects
         self.start_bundle()
 
     def start_bundle(self) -> None:
@@ -78,6 +83,8 @@ class ConvertToChunks(beam.DoFn):
         elif isinstance(element, pa.Table | pa.RecordBatch):
             if isinstance(element, pa.RecordBatch):
                 element = pa.Table.from_batches([element])
+            if self._masker is not None:
+                element = self._masker.table(element)
             outputs = self._table(element, Run(1, timestamp, windows))
         else:
             outputs = self._one(element, Run(1, timestamp, windows))
@@ -116,6 +123,8 @@ class ConvertToChunks(beam.DoFn):
         route = self._settings.route
         try:
             record = as_mapping(element)
+            if self._masker is not None:
+                record = element = self._masker.record(record)
             packer = self._only if route is None else self._packer(route.name_of(record))
         except RecordError as error:
             if route is None:

@@ -90,6 +90,12 @@ class Lane:
             for number, window in enumerate(self._windows):
                 self._expected[number] += sign * weight.of(window.rate.of)
 
+    def remember(self, at: float) -> None:
+        """A request that somebody else made, answered at this time; it brought no events."""
+        with self._changed:
+            for window in self._windows:
+                window.add(at, Weight(0, 0).of(window.rate.of))
+
     def start(self, weight: Weight, check: Callable[[], None] = lambda: None) -> None:
         """Waits until one more request may go, and counts it as open.
 

@@ -224,6 +224,11 @@ class EventMapping:
                 columns.setdefault(name, "insert_id")
         return columns
 
+    def named_columns(self) -> dict[str, str]:
+        """Every column that must be there, and for what."""
+        listed = () if self.properties == "all" else self.properties
+        return {**dict.fromkeys(listed, "properties"), **self.mapped_columns()}
+
     def columns(self) -> list[str] | None:
         """The columns that a reader must fetch; None for all."""
         if self.properties == "all":

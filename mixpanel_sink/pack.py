@@ -29,6 +29,7 @@ from mixpanel_sink.endpoint import Endpoint
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping
+from mixpanel_sink.privacy import Privacy
 from mixpanel_sink.profile_mapping import UpdateMapping
 from mixpanel_sink.project import Route, Target
 from mixpanel_sink.results import FailedRecord, record_as_json
@@ -55,6 +56,7 @@ class ConvertSettings:
         targets: the projects; one, where there is no route.
         route: which of them a record goes to.
         lanes: of each project.
+        privacy: what must not leave the worker.
         clock: seconds since 1970.
     """
 
@@ -64,6 +66,7 @@ class ConvertSettings:
     route: Route | None
     lanes: int
     window_coder: Any
+    privacy: Privacy | None = None
     clock: Clock = time.time
 
 

@@ -114,7 +114,13 @@ class ReadParquetTables(beam.PTransform):
 
 
 def match_files(pattern: str) -> list[str]:
-    """The files of a pattern, sorted; local paths made absolute, so that ids are stable.
+    """The files of a pattern, sorted; see `match_sizes`."""
+    return [path for path, _ in match_sizes(pattern)]
+
+
+def match_sizes(pattern: str) -> list[tuple[str, int]]:
+    """The files of a pattern with their sizes in bytes, sorted; local paths made absolute, so
+    that ids are stable.
 
     Raises:
         InputError: if there are none, or the place cannot be listed.
@@ -130,7 +136,7 @@ def match_files(pattern: str) -> list[str]:
         ) from None
     if not found:
         raise InputError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
-    return sorted({metadata.path for metadata in found})
+    return sorted({metadata.path: metadata.size_in_bytes for metadata in found}.items())
 
 
 def read_footer(path: str) -> FooterInfo:

@@ -184,7 +184,7 @@ class UpdateMapping:
 
     def columns(self) -> list[str] | None:
         """The columns that a reader must fetch; None for all."""
-        return None if self.set == "all" else list(self._named())
+        return None if self.set == "all" else list(self.named_columns())
 
     def plan(self, columns: Iterable[str]) -> tuple[tuple[str, str, str], ...]:
         """(operation, property, column) for a record with these columns."""
@@ -194,7 +194,7 @@ class UpdateMapping:
             for column in self.columns_of(operation)
         ]
         if self.set == "all":
-            taken = self._named().keys() | set(self.exclude)
+            taken = self.named_columns().keys() | set(self.exclude)
             pairs += [("set", column) for column in columns if column not in taken]
         return tuple(
             (COLUMN_OPERATIONS[operation], self.rename.get(column, column), column)
@@ -208,7 +208,7 @@ class UpdateMapping:
             MappingError: names the column, the nearest one, and lists them all.
         """
         have = list(columns)
-        wanted = self._named() | dict.fromkeys(self.exclude, "exclude")
+        wanted = self.named_columns() | dict.fromkeys(self.exclude, "exclude")
         for name, part in (wanted | dict.fromkeys(self.rename, "rename")).items():
             if name not in have:
                 raise MappingError(
@@ -220,8 +220,8 @@ class UpdateMapping:
         """`check_columns` for an Arrow schema."""
         self.check_columns(schema.names)
 
-    def _named(self) -> dict[str, str]:
-        """Columns that are named, and for what."""
+    def named_columns(self) -> dict[str, str]:
+        """Every column that must be there, and for what."""
         named: dict[str, str] = {}
         for part in (*self._identity, "ip", "time", "delete"):
             value = getattr(self, part)

@@ -12,7 +12,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -26,7 +26,7 @@ from apache_beam.transforms.userstate import (
 )
 
 from mixpanel_sink import metrics
-from mixpanel_sink.checkpoint import LOGS, AcceptedLog, Checkpoint, Owner
+from mixpanel_sink.checkpoint import AcceptedLog, Checkpoint, open_log
 from mixpanel_sink.chunk import EventChunk, merge
 from mixpanel_sink.client import IngestionClient
 from mixpanel_sink.credentials import ResolvedCredentials
@@ -68,6 +68,8 @@ class SendSettings:
     on_ambiguous: OnAmbiguous = "fail"
     checkpoint: Checkpoint | None = None
     mapping: EventMapping | UpdateMapping | None = None
+    spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Requests that a preflight made, by project: when, in seconds since 1970."""
     clock: Callable[[], float] = steady_clock
 
 
@@ -93,7 +95,10 @@ class SendChunks(beam.DoFn):
         self._codec = WindowCodec(settings.window_coder)
         self._projects = {target.name: _Project.of(target, settings) for target in settings.targets}
         self._dispatchers: dict[str, Dispatcher] = {}
-        self._log = open_log(settings, self._projects.values())
+        self._log: AcceptedLog | None = None
+        if settings.checkpoint is not None:
+            known = [(each.target, each.credentials) for each in self._projects.values()]
+            self._log = open_log(settings.checkpoint, settings.mapping, settings.endpoint, known)
         self._throttle = metrics.ThrottleCounter()
         self._accepted = self._refused = 0
         self._logged = time.monotonic()
@@ -224,15 +229,21 @@ class SendChunks(beam.DoFn):
             name, number = lane_of(key)
             project = self._projects[name]
             share = project.target.quota.share(number, settings.lanes)
-            lane = LANES.get(
-                (key, project.identity, share, settings.max_in_flight, settings.retry),
-                lambda: Lane(
+
+            def make() -> Lane:
+                lane = Lane(
                     share,
                     settings.max_in_flight,
                     f"{name} lane {number}",
                     settings.retry,
                     settings.clock,
-                ),
+                )
+                if number == 0 and (at := settings.spent.get(name)) is not None:
+                    lane.remember(at)
+                return lane
+
+            lane = LANES.get(
+                (key, project.identity, share, settings.max_in_flight, settings.retry), make
             )
             lane.merge(state.read())
             terms = Terms(
@@ -304,19 +315,6 @@ class _Project:
 
     def close(self) -> None:
         self.client.close()
-
-
-def open_log(settings: SendSettings, projects: Iterable[_Project]) -> AcceptedLog | None:
-    """The checkpoint's log, if there is one.
-
-    Raises:
-        CheckpointError: if it is another job's, or cannot be used.
-    """
-    if settings.checkpoint is None:
-        return None
-    known = [(project.target, project.credentials) for project in projects]
-    owner = Owner.of(settings.checkpoint, settings.mapping, settings.endpoint, known)
-    return LOGS.get(settings.checkpoint, owner)
 
 
 class SendChunksWithin(SendChunks):

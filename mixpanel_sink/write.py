@@ -19,7 +19,7 @@ import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from mixpanel_sink import coders, convert, pack, send
-from mixpanel_sink.checkpoint import Checkpoint
+from mixpanel_sink.checkpoint import Checkpoint, open_log
 from mixpanel_sink.convert import ConvertToChunks
 from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.endpoint import ENGAGE, GROUPS, Endpoint, event_endpoint
@@ -27,6 +27,8 @@ from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping
 from mixpanel_sink.pack import ConvertSettings
+from mixpanel_sink.preflight import Preflight, check
+from mixpanel_sink.privacy import Privacy
 from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
 from mixpanel_sink.project import Project, Route, Target
 from mixpanel_sink.quota import Quota
@@ -77,6 +79,7 @@ class _Write(beam.PTransform):
         retry: RetryPolicy | None,
         on_ambiguous: OnAmbiguous = "fail",
         checkpoint: Checkpoint | str | None = None,
+        privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
@@ -92,6 +95,8 @@ class _Write(beam.PTransform):
             checkpoint = Checkpoint(checkpoint)
         if not isinstance(checkpoint, Checkpoint | None):
             raise SettingError("checkpoint is a folder, local or gs://, or a Checkpoint.")
+        if privacy is not None:
+            _check_privacy(privacy, mapping)
         limits = limits or Limits()
         if endpoint.max_age_seconds is not None and limits.max_age_seconds is None:
             limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
@@ -113,6 +118,8 @@ class _Write(beam.PTransform):
         self._retry = retry or RetryPolicy()
         self._on_ambiguous: OnAmbiguous = on_ambiguous
         self._checkpoint = checkpoint
+        self._privacy = privacy
+        self._spent: dict[str, float] = {}
         self._clock = clock
         self._error_handler: Any = None
 
@@ -120,6 +127,29 @@ class _Write(beam.PTransform):
         """Sends failed records to one of Beam's error handlers; returns self."""
         self._error_handler = error_handler
         return self
+
+    def claim_checkpoint(self) -> None:
+        """Refuses another job's checkpoint at launch, where the workers' secrets are here too.
+
+        Raises:
+            CheckpointError: if it is another's, or cannot be used.
+            CredentialsError: if a secret does not resolve.
+        """
+        if self._checkpoint is not None:
+            projects = [(target, target.credentials.resolve()) for target in self._targets]
+            open_log(self._checkpoint, self._mapping, self._endpoint, projects)
+
+    def preflight(self) -> list[Preflight]:
+        """Asks each project's endpoint, with one request that brings nothing, whether it takes
+        the credentials. The request counts against the quota, here and at Mixpanel.
+
+        Raises:
+            CredentialsError: if a secret does not resolve.
+            DestinationError: if an endpoint is none, or refuses the credentials.
+        """
+        said = [check(target, self._endpoint, self._retry) for target in self._targets]
+        self._spent = {each.name: each.at for each in said if each.at is not None}
+        return said
 
     def display_data(self) -> dict[str, Any]:
         """What runners show; no secrets and no references to them."""
@@ -189,6 +219,7 @@ class _Write(beam.PTransform):
             route=self._route,
             lanes=self._lanes,
             window_coder=window_coder,
+            privacy=self._privacy,
             clock=self._clock,
         )
 
@@ -204,6 +235,7 @@ class _Write(beam.PTransform):
             on_ambiguous=self._on_ambiguous,
             checkpoint=self._checkpoint,
             mapping=self._mapping,
+            spent=self._spent,
         )
 
 
@@ -238,6 +270,7 @@ class WriteToMixpanel(_Write):
         allow_http: permit an unencrypted endpoint on another machine.
         checkpoint: a folder, local or gs://, or a `Checkpoint`: batches that are known there to
             be accepted are not sent again when a bundle or the whole job is run again.
+        privacy: columns that are dropped or hashed before anything leaves a worker.
         clock: seconds since 1970, for what counts as too old or in the future; a picklable
             function.
 
@@ -266,6 +299,7 @@ class WriteToMixpanel(_Write):
         retry: RetryPolicy | None = None,
         allow_http: bool = False,
         checkpoint: Checkpoint | str | None = None,
+        privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         _check_mapping(mapping, EventMapping)
@@ -281,6 +315,7 @@ class WriteToMixpanel(_Write):
             limits=limits,
             retry=retry,
             checkpoint=checkpoint,
+            privacy=privacy,
             clock=clock,
         )
 
@@ -308,6 +343,7 @@ class _WriteUpdates(_Write):
         retry: RetryPolicy | None = None,
         allow_http: bool = False,
         checkpoint: Checkpoint | str | None = None,
+        privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         _check_mapping(mapping, self._mapping_of)
@@ -324,6 +360,7 @@ class _WriteUpdates(_Write):
             retry=retry,
             on_ambiguous=on_ambiguous,
             checkpoint=checkpoint,
+            privacy=privacy,
             clock=clock,
         )
 
@@ -365,6 +402,18 @@ class WriteGroupsToMixpanel(_WriteUpdates):
 
     _endpoint_of = GROUPS
     _mapping_of = GroupMapping
+
+
+def _check_privacy(privacy: Any, mapping: Any) -> None:
+    if not isinstance(privacy, Privacy):
+        raise SettingError(f"privacy is a {type(privacy).__name__}; give a Privacy.")
+    needed = {} if mapping is None else mapping.named_columns()
+    for name in privacy.drop:
+        if name in needed:
+            raise MappingError(
+                f"Privacy drops the column {name!r}, which the mapping needs for {needed[name]}. "
+                "Hash it instead, or map another column."
+            )
 
 
 def _check_mapping(mapping: Any, kind: type[Any]) -> None:

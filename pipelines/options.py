@@ -18,6 +18,7 @@ from mixpanel_sink import (
     ApiSecret,
     EventMapping,
     PositionId,
+    Privacy,
     ProjectToken,
     ServiceAccount,
     SettingError,
@@ -38,6 +39,7 @@ class MixpanelOptions(PipelineOptions):
         add_credentials(group)
         add_destination(group)
         add_sending(group)
+        add_safety(group)
 
 
 def add_input(parser: Any) -> None:
@@ -88,6 +90,45 @@ def add_sending(parser: Any) -> None:
     )
     parser.add_argument("--lanes", type=int, default=1, help="Keys that share the quota.")
     parser.add_argument("--failed_output", help="Prefix of the JSON lines files of failed records.")
+
+
+def add_safety(parser: Any) -> None:
+    """--checkpoint, --preflight and what must not leave the workers."""
+    parser.add_argument(
+        "--checkpoint",
+        help="Folder, local or gs://, that remembers accepted batches: the same command, run "
+        "again after a failure, does not send them again.",
+    )
+    parser.add_argument(
+        "--preflight",
+        action="store_true",
+        help="Before any data is read, ask the endpoint with one empty request whether it takes "
+        "the credentials. It counts against the quota. Without it the first batch goes alone.",
+    )
+    parser.add_argument(
+        "--drop_properties", help="Columns that never leave the workers; with commas between."
+    )
+    parser.add_argument(
+        "--hash_properties", help="Columns of which only a hash leaves the workers."
+    )
+    parser.add_argument("--hash_key", help="Reference to a secret that goes into those hashes.")
+
+
+def privacy_of(own: Any) -> Privacy | None:
+    """What must not leave the workers, if anything.
+
+    Raises:
+        SettingError: if the options contradict each other.
+    """
+    drop, hashed = (
+        [name.strip() for name in (given or "").split(",") if name.strip()]
+        for given in (own.drop_properties, own.hash_properties)
+    )
+    if not drop and not hashed:
+        if own.hash_key:
+            raise SettingError("--hash_key goes with --hash_properties.")
+        return None
+    return Privacy(drop, hashed, own.hash_key)
 
 
 def pipeline_arguments(

@@ -24,6 +24,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 
 from mixpanel_sink import (
+    Checkpoint,
+    DestinationError,
     EventMapping,
     InputError,
     MixpanelSinkError,
@@ -32,8 +34,9 @@ from mixpanel_sink import (
     WriteToMixpanel,
 )
 from mixpanel_sink.accounting import CheckAccounting
+from mixpanel_sink.checkpoint import fingerprint
 from mixpanel_sink.metrics import read_counters
-from mixpanel_sink.parquet import match_files, read_footer
+from mixpanel_sink.parquet import match_sizes, read_footer
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.write import WriteResult
 from pipelines.options import (
@@ -42,6 +45,7 @@ from pipelines.options import (
     mapping_of,
     patterns_of,
     pipeline_arguments,
+    privacy_of,
     require,
 )
 from pipelines.running import (
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = sys.argv[1:] if argv is None else argv
         options = PipelineOptions(pipeline_arguments(argv, _PROG, __doc__, MixpanelOptions))
         pipeline = build(options)
-    except (SettingError, InputError) as error:
+    except (SettingError, InputError, DestinationError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_SETTING
     return run(pipeline)
@@ -88,7 +92,8 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     mapping = mapping_of(own.mapping)
     patterns = patterns_of(own)
     FileSystems.set_options(options)
-    files = [path for pattern in patterns for path in match_files(pattern)]
+    files = [file for pattern in patterns for file in match_sizes(pattern)]
+    checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
     write = WriteToMixpanel(
         mapping,
         credentials,
@@ -97,8 +102,15 @@ def build(options: PipelineOptions) -> beam.Pipeline:
         quota=own.quota,
         lanes=own.lanes,
         allow_http=own.allow_http,
+        checkpoint=checkpoint,
+        privacy=privacy_of(own),
     )
-    _check_files(mapping, files)
+    _check_files(mapping, [path for path, _ in files])
+    if not _runs_remotely(options):
+        write.claim_checkpoint()
+    if own.preflight:
+        for answer in write.preflight():
+            print(f"Preflight: {answer.said}")
 
     run_in_this_process(options)
     pipeline = beam.Pipeline(options=options)

@@ -56,11 +56,13 @@ def print_accounting(counters: Mapping[str, int], failed_output: str | None) -> 
     accepted = counters.get("events_accepted", 0)
     failed = counters.get("records_failed", 0)
     requests = counters.get("requests", 0)
+    known = counters.get("events_known", 0)
     balanced = read == accepted + failed
     lines = [
         ("files", _count(counters.get("files_read", 0))),
         ("records read", _count(read)),
         ("events accepted", _count(accepted)),
+        *([("  known to checkpoint", _count(known))] if known else []),
         ("records failed", _count(failed)),
     ]
     by_reason = {
