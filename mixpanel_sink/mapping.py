@@ -327,7 +327,7 @@ def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, s
         chosen = [name for name in mapping.properties if name not in left_out and name in columns]
     sources: dict[str, str] = dict.fromkeys(mapping.constants, "constants")
     pairs = []
-    written = _written(mapping)
+    written = written_by_the_sink(mapping)
     for column in chosen:
         name = mapping.rename.get(column, column)
         if name in written:
@@ -345,7 +345,8 @@ def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, s
     return tuple(sorted(pairs))
 
 
-def _written(mapping: EventMapping) -> set[str]:
+def written_by_the_sink(mapping: EventMapping) -> set[str]:
+    """Names of properties that no column may have."""
     written = {"distinct_id", "time", "$insert_id", "token"}
     if mapping.ip is not None:
         written.add("ip")
@@ -441,7 +442,7 @@ def _check_constants(mapping: EventMapping) -> None:
                 f"{part} is {text!r}, a word that Mixpanel refuses as an id; use another."
             )
     for name, constant in mapping.constants.items():
-        if name in _written(mapping):
+        if name in written_by_the_sink(mapping):
             raise MappingError(
                 f"The constant property {name!r} is one that the sink writes itself; drop it."
             )
@@ -471,7 +472,7 @@ def _check_renaming(mapping: EventMapping) -> None:
                 f"rename names the column {column!r}, which is no property. List it under "
                 "properties, or set include_mapped if it is mapped to something else."
             )
-        if name in _written(mapping):
+        if name in written_by_the_sink(mapping):
             raise MappingError(
                 f"The column {column!r} would become the property {name!r}, which the sink writes "
                 "itself. Choose another name."
