@@ -185,7 +185,10 @@ class Packer:
         try:
             encoded = self._records.encode(record, source)
         except RecordError as error:
-            yield failure(error, record, origin, source, self.name, self._codec)
+            insert_id = None
+            if isinstance(self._records, RecordEncoder | EventChecker):
+                insert_id = self._records.id_of(record, source)
+            yield failure(error, record, origin, source, self.name, self._codec, insert_id)
             return
         self.long_strings += encoded.long_strings
         yield from self._add(encoded.json, origin)
@@ -266,6 +269,7 @@ def failure(
     source: Source | None,
     name: str | None,
     codec: WindowCodec,
+    insert_id: str | None = None,
 ) -> beam.pvalue.TaggedOutput:
     """A record that cannot be sent, for the output of failed records."""
     readable = dict(record) if isinstance(record, Mapping) else repr(record)
@@ -277,6 +281,7 @@ def failure(
         record_json=record_as_json(readable),
         file=source.file if source else None,
         row=source.row if source else None,
+        insert_id=insert_id,
     )
     metrics.count_failed(value)
     return beam.pvalue.TaggedOutput(FAILED, codec.restore(value, origin))
