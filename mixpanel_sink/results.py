@@ -17,6 +17,24 @@ import orjson
 from mixpanel_sink.encode.values import to_json
 from mixpanel_sink.errors import RecordError
 
+_REASONS = """
+event_null event_empty event_too_long event_wrong_type
+distinct_id_null distinct_id_reserved distinct_id_too_long distinct_id_wrong_type
+time_null time_out_of_range time_without_unit time_is_text time_unreadable time_wrong_type
+insert_id_null position_unknown ip_wrong_type missing_column
+non_finite_number integer_too_large number_too_large invalid_text unreadable_value
+unsupported_type unsupported_value
+too_many_properties list_too_long too_many_keys nested_too_deep event_too_large
+duplicate_property bad_key too_old_for_track destination_unknown
+identity_incomplete wrong_endpoint
+operation_missing operation_unknown operation_wrong_value update_empty not_an_update
+group_key_null group_id_null group_key_wrong_type group_id_wrong_type
+ambiguous project_refused unsupported_record not_an_event refused gave_up
+file_unreadable line_unreadable
+"""
+REASONS = frozenset(_REASONS.split())
+"""Why a record can fail; docs/failures.md says what to do."""
+
 
 class FailedRecord(NamedTuple):
     """A record that Mixpanel does not hold, and why.

@@ -201,7 +201,7 @@ class _Write(beam.PTransform):
 
     def _check_columns(self, records: Any) -> None:
         """Refuses a mapping that does not fit the input, where its schema is known."""
-        if self._mapping is None:
+        if self._mapping is None or records.element_type is FailedRecord:
             return
         from apache_beam.typehints.schemas import named_fields_from_element_type
 
@@ -243,7 +243,8 @@ class WriteToMixpanel(_Write):
     """Writes records to Mixpanel's /import or /track, each once, within the project's quota.
 
     Elements may be dicts, `beam.Row`s, named tuples, `pyarrow.Table`s (all with a
-    mapping), or ready-made Mixpanel events (without).
+    mapping), or ready-made Mixpanel events (without). `FailedRecord`s are sent again: their
+    event as it was, or their record through the mapping, with the same `$insert_id`.
 
     Args:
         mapping: how records become events; None if they are Mixpanel events already.

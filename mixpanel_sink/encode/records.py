@@ -109,7 +109,7 @@ class RecordEncoder:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._mapping = mapping
-        self._finish = _Finisher(limits, token)
+        self.finish = _Finisher(limits, token)
         self._max_age = limits.max_age_seconds
         self._clock = clock
         self._drop = mapping.non_finite == "drop"
@@ -156,7 +156,7 @@ class RecordEncoder:
         if insert_id is None:
             insert_id = self._insert_id(record, source)
         event = {"event": self._event(record), "properties": properties}
-        return self._finish(event, insert_id)
+        return self.finish(event, insert_id)
 
     def id_of(self, record: Mapping[Any, Any], source: Source | None = None) -> str | None:
         """The `$insert_id` of a record that failed; None where only its event would tell."""
@@ -345,7 +345,7 @@ class EventChecker:
         clock: Callable[[], int] = now_ms,
         endpoint: Endpoint = IMPORT,
     ) -> None:
-        self._finish = _Finisher(limits, token)
+        self.finish = _Finisher(limits, token)
         self._max_age = limits.max_age_seconds
         self._endpoint = endpoint
         self._ip = ip
@@ -402,7 +402,7 @@ class EventChecker:
         if at is not None or self._endpoint is not TRACK:  # /track takes the time of arrival
             properties["time"] = self._time(at)
         insert_id = _given_id(given)
-        return self._finish({"event": name, "properties": properties}, insert_id)
+        return self.finish({"event": name, "properties": properties}, insert_id)
 
     def id_of(self, event: Mapping[Any, Any], source: Source | None = None) -> str | None:
         """The `$insert_id` of an event that failed, if it has one."""
