@@ -124,6 +124,8 @@ class ConvertToChunks(beam.DoFn):
         route = self._settings.route
         try:
             if isinstance(element, FailedRecord):
+                if self._masker is not None:
+                    element = self._masker.failed(element)
                 packer = self._only if route is None else self._packer(element.destination)
                 yield from packer.again(element, origin)
                 return

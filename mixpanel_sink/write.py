@@ -200,8 +200,15 @@ class _Write(beam.PTransform):
         return WriteResult(failed, receipts, read)
 
     def _check_columns(self, records: Any) -> None:
-        """Refuses a mapping that does not fit the input, where its schema is known."""
-        if self._mapping is None or records.element_type is FailedRecord:
+        """Refuses settings that do not fit the input, where its schema is known."""
+        if records.element_type is FailedRecord:
+            if self._privacy is not None and self._privacy.hash:
+                raise SettingError(
+                    "Failed records hold hashes already, where a Privacy asked for them; they "
+                    "cannot be hashed when they are sent again. Use drop."
+                )
+            return
+        if self._mapping is None:
             return
         from apache_beam.typehints.schemas import named_fields_from_element_type
 
