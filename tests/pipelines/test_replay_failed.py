@@ -123,16 +123,8 @@ def test_other_ids_stay_the_same_too(send, replay, server, tmp_path, insert_id):
 
 
 def test_events_go_unchanged(replay, server, tmp_path):
-    event = {
-        "event": "Order",
-        "properties": {
-            "b": None,
-            "a": 1.5,
-            "distinct_id": "u",
-            "time": NOW_MS,
-            "$insert_id": "i-1",
-        },
-    }
+    given = {"b": None, "a": 1.5, "distinct_id": "u", "time": NOW_MS, "$insert_id": "i-1"}
+    event = {"event": "Order", "properties": given}
     lines(tmp_path, {"reason": "refused", "message": "no", "event": event, "http_status": 400})
     assert replay()[0] == 0
     (stored,) = server.events()
