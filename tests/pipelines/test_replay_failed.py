@@ -15,7 +15,6 @@ from mixpanel_sink.emulator.testing import Emulator
 from pipelines import replay_failed
 from tests.pipelines.conftest import MAPPING
 from tests.pipelines.test_parquet_to_mixpanel import NOW_MS, properties, shop, write
-from tests.pipelines.test_runners import RUNNERS
 
 GUESTS = MAPPING.replace("distinct_id: user", "distinct_id: {column: user, if_null: guest}")
 
@@ -325,16 +324,3 @@ def test_dropped_properties_are_dropped(send, replay, server, tmp_path):
         more.write(json.dumps({"reason": "refused", "event": event}))
     assert replay("--drop_properties=note", mapping=GUESTS)[0] == 0
     assert [p.get("note") for p in properties(server)] == ["x", None, None]
-
-
-@pytest.mark.parametrize("runner", RUNNERS)
-def test_the_summary_reaches_the_launcher_on_every_runner(send, tmp_path, runner):
-    users = [None if i % 7 == 3 else f"u{i}" for i in range(3000)]
-    source = write(tmp_path / "a.parquet", shop(3000, user=users), row_group_size=500)
-    run = send(source, *RUNNERS[runner], own_process=True)
-    assert run.code == 0, run.err
-    _, _, summary = run.out.partition("Failures, and an example of each\n")
-    reason, place, message, *_ = summary.splitlines()
-    assert reason.split() == ["distinct_id_null", "429"]
-    assert place.strip() == f"{source}, row 3"
-    assert message.strip().startswith("distinct_id (user) is null")
