@@ -26,7 +26,7 @@ from mixpanel_sink.origin import TableOrigin
 from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
 from mixpanel_sink.privacy import Masker
 from mixpanel_sink.project import Route, unknown_project
-from mixpanel_sink.results import ReadCount
+from mixpanel_sink.results import FailedRecord, ReadCount
 from mixpanel_sink.windowing import WindowCodec
 
 READ = "read"
@@ -38,7 +38,8 @@ ENCODERS = 2
 class ConvertToChunks(beam.DoFn):
     """Emits (lane key, chunk as bytes); FAILED and READ on the side.
 
-    Elements are dicts, rows, named tuples, `pyarrow.Table`s and record batches. Chunks are
+    Elements are dicts, rows, named tuples, `pyarrow.Table`s and record batches, and records that
+    failed before, as `FailedRecord`s. Chunks are
     in the global window; failed records in that of their record.
     """
 
@@ -122,6 +123,12 @@ class ConvertToChunks(beam.DoFn):
         """One record that is no dict, or needs no mapping, or may be any project's."""
         route = self._settings.route
         try:
+            if isinstance(element, FailedRecord):
+                if self._masker is not None:
+                    element = self._masker.failed(element)
+                packer = self._only if route is None else self._packer(element.destination)
+                yield from packer.again(element, origin)
+                return
             record = as_mapping(element)
             if self._masker is not None:
                 record = element = self._masker.record(record)

@@ -10,10 +10,14 @@
 | retries                      | requests beyond the first of a batch                    |
 | sent_bytes                   | bodies as sent                                          |
 | files_read, files_unreadable | Parquet files, by ReadParquetTables                     |
+| lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
+| lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
 | batch_events                 | distribution: events a request                          |
 | request_milliseconds         | distribution: from a batch's first request to its end   |
+| failures (a set of texts)    | a summary and an example of each reason, as JSON; see   |
+|                              | summary.py                                              |
 """
 
 from __future__ import annotations

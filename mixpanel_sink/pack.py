@@ -23,6 +23,7 @@ from mixpanel_sink import metrics
 from mixpanel_sink.chunk import ChunkBuilder, EventChunk, Run, cut_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source
+from mixpanel_sink.encode.replay import ReplayEncoder
 from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows, table_of
 from mixpanel_sink.encode.updates import UpdateChecker, UpdateEncoder
 from mixpanel_sink.endpoint import Endpoint
@@ -96,6 +97,7 @@ class Packer:
         self._pool = pool
         self._ahead = ahead
         self._records, self._columnar = encoders(target, settings)
+        self._replay: ReplayEncoder | None = None
         self._batch_size = min(FIRST_BATCH, self._limits.batch_events)
         self._turn = 0
         self.start()
@@ -185,10 +187,40 @@ class Packer:
         try:
             encoded = self._records.encode(record, source)
         except RecordError as error:
-            yield failure(error, record, origin, source, self.name, self._codec)
+            insert_id = None
+            if isinstance(self._records, RecordEncoder | EventChecker):
+                insert_id = self._records.id_of(record, source)
+            yield failure(error, record, origin, source, self.name, self._codec, insert_id)
             return
         self.long_strings += encoded.long_strings
         yield from self._add(encoded.json, origin)
+
+    def again(self, failed: FailedRecord, origin: Run) -> Iterator[Any]:
+        """A record that failed before."""
+        self.read += 1
+        where = origin._replace(
+            file=failed.file or "", row=-1 if failed.row is None else failed.row
+        )
+        try:
+            encoded = self._replayer().encode(failed)
+        except RecordError as error:
+            same = failed._replace(reason=error.reason, message=error.message, field=error.field)
+            yield failed_output(same._replace(destination=self.name), where, self._codec)
+            return
+        self.long_strings += encoded.long_strings
+        yield from self._add(encoded.json, where)
+
+    def _replayer(self) -> ReplayEncoder:
+        if self._replay is None:
+            mapping = self._settings.mapping
+            if not isinstance(self._records, RecordEncoder | EventChecker):
+                raise RecordError(
+                    "unsupported_record",
+                    "Failed records are sent again to /import and /track only.",
+                )
+            assert mapping is None or isinstance(mapping, EventMapping)
+            self._replay = ReplayEncoder(self._records, mapping)
+        return self._replay
 
     def flush(self) -> Iterator[Any]:
         """What is left at the end of a bundle."""
@@ -266,6 +298,7 @@ def failure(
     source: Source | None,
     name: str | None,
     codec: WindowCodec,
+    insert_id: str | None = None,
 ) -> beam.pvalue.TaggedOutput:
     """A record that cannot be sent, for the output of failed records."""
     readable = dict(record) if isinstance(record, Mapping) else repr(record)
@@ -277,9 +310,17 @@ def failure(
         record_json=record_as_json(readable),
         file=source.file if source else None,
         row=source.row if source else None,
+        insert_id=insert_id,
     )
-    metrics.count_failed(value)
-    return beam.pvalue.TaggedOutput(FAILED, codec.restore(value, origin))
+    return failed_output(value, origin, codec)
+
+
+def failed_output(
+    failed: FailedRecord, origin: Run, codec: WindowCodec
+) -> beam.pvalue.TaggedOutput:
+    """Counts it, and puts it where its record was."""
+    metrics.count_failed(failed)
+    return beam.pvalue.TaggedOutput(FAILED, codec.restore(failed, origin))
 
 
 def source_of(origin: Run, key: str | None) -> Source | None:

@@ -8,6 +8,7 @@ those of properties.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from blake3 import blake3
 
 from mixpanel_sink.credentials import SecretReference, check_reference, resolve
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.results import record_as_json
+from mixpanel_sink.results import FailedRecord, record_as_json
 
 _HEX = 32
 """Hex digits of a hash: 128 bits."""
@@ -90,6 +91,22 @@ class Masker:
                 value = self.record(value)
             masked[name] = value
         return masked
+
+    def failed(self, failed: FailedRecord) -> FailedRecord:
+        """A failed record without what is to be dropped. (Hashes would be hashed again.)"""
+        event, record = failed.event, failed.record
+        if isinstance(properties := (event or {}).get("properties"), dict):
+            event = {**(event or {}), "properties": self._without(properties)}
+            failed = failed._replace(event_json=json.dumps(event))
+        if isinstance(record, dict):
+            record = self._without(record)
+            if self._ready_made and isinstance(record.get("properties"), dict):
+                record["properties"] = self._without(record["properties"])
+            failed = failed._replace(record_json=json.dumps(record))
+        return failed
+
+    def _without(self, record: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {name: value for name, value in record.items() if name not in self._drop}
 
     def table(self, table: pa.Table) -> pa.Table:
         """A table without what must not leave; its metadata stay."""

@@ -9,9 +9,31 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
+
+from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.errors import RecordError
+
+_REASONS = """
+event_null event_empty event_too_long event_wrong_type
+distinct_id_null distinct_id_reserved distinct_id_too_long distinct_id_wrong_type
+time_null time_out_of_range time_without_unit time_is_text time_unreadable time_wrong_type
+insert_id_null position_unknown ip_wrong_type missing_column
+non_finite_number integer_too_large number_too_large invalid_text unreadable_value
+unsupported_type unsupported_value
+too_many_properties list_too_long too_many_keys nested_too_deep event_too_large
+duplicate_property bad_key too_old_for_track destination_unknown
+identity_incomplete wrong_endpoint
+operation_missing operation_unknown operation_wrong_value update_empty not_an_update
+group_key_null group_id_null group_key_wrong_type group_id_wrong_type
+ambiguous project_refused unsupported_record not_an_event refused gave_up
+file_unreadable line_unreadable
+"""
+REASONS = frozenset(_REASONS.split())
+"""Why a record can fail; docs/failures.md says what to do."""
 
 
 class FailedRecord(NamedTuple):
@@ -30,6 +52,9 @@ class FailedRecord(NamedTuple):
         row: the row in that file, counted from 0.
         http_status: of the last answer; None if nothing was sent or no answer came.
         attempts: requests that carried this record.
+        insert_id: the `$insert_id` that the event has or would have had, where it is known
+            although the record failed (from position or columns). Sent again with it, the
+            record does not become a second event.
     """
 
     reason: str
@@ -42,6 +67,7 @@ class FailedRecord(NamedTuple):
     row: int | None = None
     http_status: int | None = None
     attempts: int = 0
+    insert_id: str | None = None
 
     @property
     def event(self) -> dict[str, Any] | None:
@@ -65,6 +91,46 @@ class FailedRecord(NamedTuple):
         if self.record_json is not None:
             line["record"] = self.record
         return json.dumps(line)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> FailedRecord:
+        """The reverse of `to_json`.
+
+        Raises:
+            ValueError: says why the line is none.
+        """
+        try:
+            data = json.loads(line)
+        except RecursionError:
+            raise ValueError("its JSON nests too deep") from None
+        except ValueError:
+            raise ValueError("it is no JSON, or broken off") from None
+        if not isinstance(data, dict) or not isinstance(data.get("reason"), str):
+            raise ValueError('it has no "reason"')
+        fields: dict[str, Any] = {}
+        for name, kind in _PLAIN_FIELDS.items():
+            value = data.get(name)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise ValueError(f'its "{name}" is a {type(value).__name__}')
+            if value is not None:
+                fields[name] = value
+        for name in ("event", "record"):
+            if data.get(name) is not None:
+                fields[f"{name}_json"] = json.dumps(data[name])
+        return cls(**{"message": "", **fields})
+
+
+_PLAIN_FIELDS: dict[str, type] = {
+    "reason": str,
+    "message": str,
+    "field": str,
+    "destination": str,
+    "file": str,
+    "row": int,
+    "http_status": int,
+    "attempts": int,
+    "insert_id": str,
+}
 
 
 class ReadCount(NamedTuple):
@@ -107,8 +173,29 @@ class Receipt(NamedTuple):
     seconds: float
 
 
+NOT_JSON = "$not_json"
+"""Marks a value that JSON does not hold: {"$not_json": reason, "like": what it looks like}."""
+_STAND_INS = frozenset(
+    {
+        "duplicate_property",
+        "non_finite_number",
+        "number_too_large",
+        "unreadable_value",
+        "unsupported_type",
+        "unsupported_value",
+    }
+)
+"""Reasons why a value's readable form is not the value."""
+
+
 def record_as_json(record: Any) -> str:
-    """Any record as JSON text for a failure: lossless where JSON can, never raising."""
+    """Any record as JSON text for a failure, never raising.
+
+    Values are written as in an event, so that the record can be sent again. What JSON does not
+    hold, such as NaN, is marked with `NOT_JSON`: sent again it must not pass for something else.
+    """
+    if isinstance(record, Mapping):
+        record = {name: _value(value) for name, value in _columns(record).items()}
     try:
         return orjson.dumps(record, default=_readable, option=orjson.OPT_NON_STR_KEYS).decode()
     except (orjson.JSONEncodeError, RecursionError):
@@ -122,6 +209,38 @@ def record_as_json(record: Any) -> str:
         return json.dumps(repr(record))
     except (ValueError, RecursionError):  # an integer of thousands of digits, a cycle
         return json.dumps(f"({type(record).__name__} that cannot be shown)")
+
+
+def _columns(record: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """A ready-made event's properties are its columns."""
+    properties = record.get("properties")
+    if len(record) == 2 and "event" in record and isinstance(properties, Mapping):
+        return {"event": record["event"], "properties": _Properties(properties)}
+    return record
+
+
+class _Properties(dict[Any, Any]):
+    """Properties of a ready-made event."""
+
+
+def _value(value: Any) -> Any:
+    if type(value) is _Properties:
+        return {name: _value(part) for name, part in value.items()}
+    try:
+        return to_json(value, "", False)
+    except RecordError as error:
+        if error.reason not in _STAND_INS:
+            return value  # JSON holds it as it is; Mixpanel does not
+        return {NOT_JSON: error.reason, "like": _like(value)}
+    except Exception:  # a user's type; this must not raise
+        return value
+
+
+def _like(value: Any) -> Any:
+    try:
+        return to_json(value, "", True)  # NaN as null
+    except Exception:
+        return value
 
 
 def _readable(value: Any) -> Any:

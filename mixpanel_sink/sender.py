@@ -408,6 +408,7 @@ class BatchSender:
                 row=origin.row if origin.row >= 0 else None,
                 http_status=part.status or None,
                 attempts=part.attempts,
+                insert_id=_insert_id(events[index]) or None,
             )
             outcome.failed.append((failure, origin))
 

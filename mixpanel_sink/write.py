@@ -200,7 +200,14 @@ class _Write(beam.PTransform):
         return WriteResult(failed, receipts, read)
 
     def _check_columns(self, records: Any) -> None:
-        """Refuses a mapping that does not fit the input, where its schema is known."""
+        """Refuses settings that do not fit the input, where its schema is known."""
+        if records.element_type is FailedRecord:
+            if self._privacy is not None and self._privacy.hash:
+                raise SettingError(
+                    "Failed records hold hashes already, where a Privacy asked for them; they "
+                    "cannot be hashed when they are sent again. Use drop."
+                )
+            return
         if self._mapping is None:
             return
         from apache_beam.typehints.schemas import named_fields_from_element_type
@@ -243,7 +250,8 @@ class WriteToMixpanel(_Write):
     """Writes records to Mixpanel's /import or /track, each once, within the project's quota.
 
     Elements may be dicts, `beam.Row`s, named tuples, `pyarrow.Table`s (all with a
-    mapping), or ready-made Mixpanel events (without).
+    mapping), or ready-made Mixpanel events (without). `FailedRecord`s are sent again: their
+    event as it was, or their record through the mapping, with the same `$insert_id`.
 
     Args:
         mapping: how records become events; None if they are Mixpanel events already.

@@ -12,16 +12,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from mixpanel_sink import (
     ApiSecret,
+    Checkpoint,
     EventMapping,
     PositionId,
     Privacy,
     ProjectToken,
     ServiceAccount,
     SettingError,
+    WriteToMixpanel,
 )
 from mixpanel_sink.credentials import Credentials
 from mixpanel_sink.parquet import open_file
@@ -233,6 +235,36 @@ def credentials_of(own: Any) -> Credentials:
         "No credentials: give --api_secret, --service_account or --project_token, such as "
         "--api_secret env:MIXPANEL_API_SECRET."
     )
+
+
+def write_of(
+    own: Any, mapping: EventMapping | None, checkpoint: Checkpoint | None
+) -> WriteToMixpanel:
+    """The transform that the options describe; their secrets resolve if the workers are here.
+
+    Raises:
+        SettingError: what is wrong.
+    """
+    credentials = credentials_of(own)
+    if not runs_remotely(own):
+        credentials.resolve()  # a bad reference shows now
+    return WriteToMixpanel(
+        mapping,
+        credentials,
+        region=own.mixpanel_region or None,
+        endpoint=own.endpoint or None,
+        quota=own.quota,
+        lanes=own.lanes,
+        allow_http=own.allow_http,
+        checkpoint=checkpoint,
+        privacy=privacy_of(own),
+    )
+
+
+def runs_remotely(options: PipelineOptions) -> bool:
+    """Whether the workers are elsewhere, and nobody waits for the job."""
+    runner = (options.view_as(StandardOptions).runner or "DirectRunner").rpartition(".")[2]
+    return runner in ("DataflowRunner", "TestDataflowRunner")
 
 
 def mapping_of(path: str) -> EventMapping:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from mixpanel_sink import errors
+from mixpanel_sink import WriteToMixpanel, errors
+from mixpanel_sink.metrics import read_counters
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.summary import FailureSummary, SummarizeFailures, read_summaries
+from pipelines.options import MixpanelOptions, runs_remotely
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 EXIT_OK, EXIT_FAILED, EXIT_SETTING = 0, 1, 2
+
+_UNREAD = {"files_unreadable": "files not readable", "lines_unreadable": "lines not readable"}
+"""Counters of input that was not read: the run must not look whole."""
 
 _KNOWN = "|".join(
     name
@@ -22,6 +31,37 @@ _KNOWN = "|".join(
 _RAISED = re.compile(
     rf"(?:mixpanel_sink\.errors\.)?(?:{_KNOWN}): (.+?)(?: \[while running|$)", re.M
 )
+
+
+def before_start(write: WriteToMixpanel, options: PipelineOptions) -> None:
+    """What can be known before any data is read: the secrets, the checkpoint, the endpoint.
+
+    Raises:
+        SettingError, DestinationError: what is wrong.
+    """
+    own = options.view_as(MixpanelOptions)
+    if not runs_remotely(options):
+        write.claim_checkpoint()
+    if own.preflight:
+        for answer in write.preflight():
+            print(f"Preflight: {answer.said}")
+
+
+def keep_failures(failed: Any, prefix: str | None) -> None:
+    """Writes failed records as JSON lines, if they are to be kept, and sums them up.
+
+    Args:
+        failed: PCollection of `FailedRecord`.
+        prefix: of the files.
+    """
+    failed | "Summarize failures" >> SummarizeFailures()
+    if prefix:
+        (
+            failed
+            | "As JSON" >> beam.Map(FailedRecord.to_json).with_output_types(str)
+            | "Write failed"
+            >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", skip_if_empty=True)
+        )
 
 
 def run_in_this_process(options: PipelineOptions) -> None:
@@ -37,6 +77,35 @@ def run_in_this_process(options: PipelineOptions) -> None:
         options.view_as(StandardOptions).runner = _IN_PROCESS
 
 
+def run(pipeline: beam.Pipeline) -> int:
+    """Runs the graph and gives the exit code. A remote job is launched and not waited for."""
+    try:
+        result = pipeline.run()
+        if runs_remotely(pipeline.options):
+            print(f"Job launched: {getattr(result, 'job_id', lambda: '')()}")
+            return EXIT_OK
+        result.wait_until_finish()
+    except KeyboardInterrupt:
+        print(
+            "Interrupted. Run the same command again: events already sent keep their ids and are "
+            "not doubled.",
+            file=sys.stderr,
+        )
+        return 130
+    except Exception as error:  # runners wrap what a worker raised, each in its own way
+        known = job_error(error)
+        if known is None:
+            raise
+        print(f"Error: {known}", file=sys.stderr)
+        return EXIT_FAILED
+    counters = read_counters(result)
+    failed_output = pipeline.options.view_as(MixpanelOptions).failed_output
+    balanced = print_accounting(counters, failed_output, read_summaries(result))
+    if not balanced or any(counters.get(name) for name in _UNREAD):
+        return EXIT_FAILED
+    return EXIT_OK
+
+
 def job_error(error: BaseException) -> str | None:
     """Our own sentence out of what a runner raised; None if the fault is not one of ours."""
     seen: BaseException | None = error
@@ -50,7 +119,11 @@ def job_error(error: BaseException) -> str | None:
     return None
 
 
-def print_accounting(counters: Mapping[str, int], failed_output: str | None) -> bool:
+def print_accounting(
+    counters: Mapping[str, int],
+    failed_output: str | None,
+    failures: Sequence[FailureSummary] = (),
+) -> bool:
     """Prints a run's books and says whether they balance."""
     read = counters.get("records_read", 0)
     accepted = counters.get("events_accepted", 0)
@@ -71,8 +144,9 @@ def print_accounting(counters: Mapping[str, int], failed_output: str | None) -> 
         if name.startswith("failed_") and value
     }
     lines += [(f"  {reason}", _count(n)) for reason, n in sorted(by_reason.items())]
-    if unreadable := counters.get("files_unreadable", 0):
-        lines.append(("files not readable", _count(unreadable)))
+    for name, words in {**_UNREAD, "lines_skipped": "lines skipped"}.items():
+        if count := counters.get(name, 0):
+            lines.append((words, _count(count)))
     statuses = ", ".join(
         f"{name.removeprefix('requests_')}: {value}"
         for name, value in sorted(counters.items())
@@ -88,6 +162,7 @@ def print_accounting(counters: Mapping[str, int], failed_output: str | None) -> 
         print(f"  {name:<24}{number:>12}  {remark}".rstrip())
     sign = "=" if balanced else "is not"
     print(f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed")
+    print_failures(failures)
     if failed and failed_output:
         print(f"  Failed records: {failed_output}*.jsonl")
     elif failed:
@@ -95,6 +170,19 @@ def print_accounting(counters: Mapping[str, int], failed_output: str | None) -> 
     if not balanced:
         print("Error: the books do not balance; do not trust this run.", file=sys.stderr)
     return balanced
+
+
+def print_failures(failures: Sequence[FailureSummary]) -> None:
+    """Prints an example of each reason."""
+    if not failures:
+        return
+    print("\nFailures, and an example of each")
+    for each in failures:
+        print(f"  {each.reason}  {_count(each.count)}")
+        if each.place:
+            print(f"    {each.place}")
+        print(f"    {each.message}")
+    print()
 
 
 def _count(number: int) -> str:

@@ -22,6 +22,7 @@ FULL = FailedRecord(
     row=7,
     http_status=400,
     attempts=2,
+    insert_id="id-1",
 )
 
 
@@ -46,7 +47,36 @@ def test_one_line_with_event_and_record_as_objects() -> None:
     assert (line["file"], line["row"], line["http_status"], line["attempts"]) == (
         "f.parquet", 7, 400, 2,
     )  # fmt: skip
+    assert line["insert_id"] == "id-1"
     assert "field" not in json.loads(FailedRecord("x", "y").to_json())
+
+
+@pytest.mark.parametrize("failed", [FULL, FailedRecord("x", "y"), FULL._replace(event_json=None)])
+def test_a_line_gives_the_failed_record_back(failed: FailedRecord) -> None:
+    again = FailedRecord.from_json(failed.to_json().encode())
+    assert again.to_json() == failed.to_json()
+    assert again._replace(event_json=None, record_json=None) == failed._replace(
+        event_json=None, record_json=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "no JSON"),
+        ('{"reason": "x", "mess', "broken off"),
+        ("[1]", 'no "reason"'),
+        ('{"event": {}}', 'no "reason"'),
+        ('{"reason": 3}', 'no "reason"'),
+        ('{"reason": "x", "row": "7"}', '"row" is a str'),
+        ('{"reason": "x", "row": true}', '"row" is a bool'),
+        ('{"reason": "x", "insert_id": 7}', '"insert_id" is a int'),
+        ("[" * 100_000, "nests too deep"),
+    ],
+)
+def test_a_line_that_is_no_failed_record(line: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        FailedRecord.from_json(line)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +85,28 @@ def test_one_line_with_event_and_record_as_objects() -> None:
         ({"a": 1}, {"a": 1}),
         ({1: "x"}, {"1": "x"}),
         ({"t": datetime.date(2024, 1, 2)}, {"t": "2024-01-02"}),
-        ({"d": decimal.Decimal("1.10")}, {"d": "1.10"}),
+        (
+            {"t": datetime.datetime(2024, 1, 2, 3, tzinfo=datetime.timezone.utc)},
+            {"t": "2024-01-02T03:00:00Z"},
+        ),
+        ({"n": float("nan")}, {"n": {"$not_json": "non_finite_number", "like": None}}),
+        (
+            {"n": [1.0, float("inf")]},
+            {"n": {"$not_json": "non_finite_number", "like": [1.0, None]}},
+        ),
+        (
+            {"d": decimal.Decimal("1e999")},
+            {"d": {"$not_json": "number_too_large", "like": "1E+999"}},
+        ),
+        ({"deep": {"a": {"b": {"c": 1}}}}, {"deep": {"a": {"b": {"c": 1}}}}),
+        (
+            {"event": "e", "properties": {"x": 1, "n": float("nan")}},
+            {
+                "event": "e",
+                "properties": {"x": 1, "n": {"$not_json": "non_finite_number", "like": None}},
+            },
+        ),
+        ({"d": decimal.Decimal("1.10")}, {"d": 1.1}),
         ({"b": b"\x00\xff"}, {"b": "AP8="}),
         ({"d": datetime.timedelta(seconds=90)}, {"d": 90}),
         ({"s": {1}}, {"s": [1]}),

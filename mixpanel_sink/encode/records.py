@@ -109,7 +109,7 @@ class RecordEncoder:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._mapping = mapping
-        self._finish = _Finisher(limits, token)
+        self.finish = _Finisher(limits, token)
         self._max_age = limits.max_age_seconds
         self._clock = clock
         self._drop = mapping.non_finite == "drop"
@@ -122,8 +122,18 @@ class RecordEncoder:
             name: to_json(value, name, self._drop) for name, value in mapping.constants.items()
         }
 
-    def encode(self, record: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+    def encode(
+        self,
+        record: Mapping[Any, Any],
+        source: Source | None = None,
+        insert_id: str | None = None,
+    ) -> EncodedEvent:
         """One event.
+
+        Args:
+            record: the record.
+            source: where it lies, for ids from position.
+            insert_id: use this one, whatever the mapping says.
 
         Raises:
             RecordError: with the reason why the record cannot be an event.
@@ -143,9 +153,17 @@ class RecordEncoder:
         if mapping.ip is not None:
             properties["ip"] = self._ip(record, mapping.ip)
         properties["time"] = self._time(record)
-        insert_id = self._insert_id(record, source)
+        if insert_id is None:
+            insert_id = self._insert_id(record, source)
         event = {"event": self._event(record), "properties": properties}
-        return self._finish(event, insert_id)
+        return self.finish(event, insert_id)
+
+    def id_of(self, record: Mapping[Any, Any], source: Source | None = None) -> str | None:
+        """The `$insert_id` of a record that failed; None where only its event would tell."""
+        try:
+            return self._insert_id(record, source)
+        except RecordError:
+            return None
 
     def _properties(self, record: Mapping[Any, Any]) -> dict[str, Any]:
         columns = tuple(record)
@@ -327,7 +345,7 @@ class EventChecker:
         clock: Callable[[], int] = now_ms,
         endpoint: Endpoint = IMPORT,
     ) -> None:
-        self._finish = _Finisher(limits, token)
+        self.finish = _Finisher(limits, token)
         self._max_age = limits.max_age_seconds
         self._endpoint = endpoint
         self._ip = ip
@@ -383,12 +401,16 @@ class EventChecker:
         at = given.get("time")
         if at is not None or self._endpoint is not TRACK:  # /track takes the time of arrival
             properties["time"] = self._time(at)
-        insert_id = given.get("$insert_id")
-        if insert_id is not None:
-            insert_id = id_text(insert_id, "$insert_id")
-            check_text(insert_id, "$insert_id")
-            insert_id = fitting_id(insert_id) if insert_id else None
-        return self._finish({"event": name, "properties": properties}, insert_id)
+        insert_id = _given_id(given)
+        return self.finish({"event": name, "properties": properties}, insert_id)
+
+    def id_of(self, event: Mapping[Any, Any], source: Source | None = None) -> str | None:
+        """The `$insert_id` of an event that failed, if it has one."""
+        given = event.get("properties")
+        try:
+            return _given_id(given) if isinstance(given, Mapping) else None
+        except RecordError:
+            return None
 
     def _time(self, value: Any) -> int:
         if value is None:
@@ -432,6 +454,16 @@ def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> 
             "take it.",
             "event",
         )
+
+
+def _given_id(properties: Mapping[Any, Any]) -> str | None:
+    """A ready-made event's own id, hashed where Mixpanel would not take it."""
+    insert_id = properties.get("$insert_id")
+    if insert_id is None:
+        return None
+    text = id_text(insert_id, "$insert_id")
+    check_text(text, "$insert_id")
+    return fitting_id(text) if text else None
 
 
 class _Finisher:

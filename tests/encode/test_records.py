@@ -655,3 +655,28 @@ def test_unit_hint_for_ready_made_events() -> None:
 def test_a_constant_event_needs_no_column() -> None:
     encoder = RecordEncoder(_mapping(event=Constant("Flight")), Limits(), None, _clock)
     assert orjson.loads(encoder.encode({"u": "a", "t": T}).json)["event"] == "Flight"
+
+
+@pytest.mark.parametrize(
+    ("insert_id", "source", "expected"),
+    [
+        (PositionId(), Source("f", "key", 7), "key-7"),
+        (None, Source("f", "key", 7), "key-7"),
+        (PositionId(), None, None),
+        ("id", None, "a-1"),
+        ("empty", None, None),
+        (ContentId(), Source("f", "key", 7), None),
+    ],
+)
+def test_the_id_of_a_record_that_failed(insert_id, source, expected) -> None:
+    mapping = EventMapping(event="e", distinct_id="user", time="at", insert_id=insert_id)
+    record = {"e": None, "user": "u", "at": None, "id": "a-1", "empty": None}
+    assert RecordEncoder(mapping, Limits()).id_of(record, source) == expected
+
+
+def test_the_id_of_a_ready_made_event_that_failed() -> None:
+    checker = EventChecker(Limits())
+    assert checker.id_of({"event": None, "properties": {"$insert_id": "a-1"}}) == "a-1"
+    assert checker.id_of({"event": "e", "properties": {}}) is None
+    assert checker.id_of({"event": "e", "properties": None}) is None
+    assert checker.id_of({"event": "e", "properties": {"$insert_id": "\ud800"}}) is None

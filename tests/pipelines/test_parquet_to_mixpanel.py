@@ -201,6 +201,7 @@ class TestBadRecords:
         assert failure["field"] == column
         assert failure["file"] == str(source)
         assert failure["row"] == 3
+        assert failure["insert_id"].endswith("-3"), "the id that a second try needs"
         assert failure["record"]["user"] == values[3] if column == "user" else "u3"
         assert f"{reason}" in run.out
 

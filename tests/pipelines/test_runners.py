@@ -67,3 +67,15 @@ def test_wrong_secret_is_one_sentence(send, server, tmp_path, monkeypatch, runne
     assert "does not take the API secret" in said
     assert "not-the-secret" not in run.err + run.out
     assert server.stats()["events_distinct"] == 0
+
+
+def test_the_summary_reaches_the_launcher(send, tmp_path, runner):
+    users = [None if i % 7 == 3 else f"u{i}" for i in range(3000)]
+    source = write(tmp_path / "a.parquet", shop(3000, user=users), row_group_size=500)
+    run = send(source, *runner, own_process=True)
+    assert run.code == 0, run.err
+    _, _, summary = run.out.partition("Failures, and an example of each\n")
+    reason, place, message, *_ = summary.splitlines()
+    assert reason.split() == ["distinct_id_null", "429"]
+    assert place.strip() == f"{source}, row 3"
+    assert message.strip().startswith("distinct_id (user) is null")

@@ -1,0 +1,127 @@
+"""Sends failed records again, after what made them fail was mended.
+
+    python -m pipelines.replay_failed \\
+        --input 'gs://bucket/failed/run1*.jsonl' \\
+        --mapping configs/events.yaml \\
+        --api_secret env:MIXPANEL_API_SECRET \\
+        --failed_output gs://bucket/failed/run2
+
+--input takes what --failed_output wrote. Lines with an event are sent as they are; lines with a
+record go through the mapping. Each keeps its $insert_id, so that nothing is doubled, however
+often this is run. What fails again is in the new failed output.
+
+Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
+line read was accepted or is in the failed output; 1 if the job failed or a line could not be
+read; 2 if a setting is wrong, before anything was sent.
+"""
+
+from __future__ import annotations
+
+import pipelines.startup  # noqa: F401  # isort: skip
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+
+from mixpanel_sink import Checkpoint, DestinationError, InputError, SettingError
+from mixpanel_sink.accounting import CheckAccounting
+from mixpanel_sink.checkpoint import fingerprint
+from mixpanel_sink.parquet import match_sizes
+from mixpanel_sink.replay import ReadFailedRecords, check_files, check_reasons
+from pipelines.options import (
+    MixpanelOptions,
+    mapping_of,
+    patterns_of,
+    pipeline_arguments,
+    require,
+    write_of,
+)
+from pipelines.running import (
+    EXIT_SETTING,
+    before_start,
+    keep_failures,
+    run,
+    run_in_this_process,
+)
+
+_FILES_CHECKED = 20
+"""Files that are looked at before anything is sent."""
+_PROG = "python -m pipelines.replay_failed"
+
+
+class ReplayOptions(PipelineOptions):
+    """The pipeline's own options."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument_group("Replay").add_argument(
+            "--only", help="Reasons to send again, with commas between; others are skipped."
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the pipeline and gives the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
+    try:
+        argv = sys.argv[1:] if argv is None else argv
+        arguments = pipeline_arguments(argv, _PROG, __doc__, MixpanelOptions, ReplayOptions)
+        pipeline = build(PipelineOptions(arguments))
+    except (SettingError, InputError, DestinationError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_SETTING
+    return run(pipeline)
+
+
+def build(options: PipelineOptions) -> beam.Pipeline:
+    """Checks every setting and builds the graph.
+
+    Raises:
+        SettingError, InputError: what is wrong, before anything is sent.
+    """
+    own = options.view_as(MixpanelOptions)
+    options.view_as(SetupOptions).save_main_session = False
+    require(own, "input")
+    given = options.view_as(ReplayOptions).only
+    only = [reason.strip() for reason in given.split(",") if reason.strip()] if given else None
+    check_reasons(only or ())
+    mapping = mapping_of(own.mapping) if own.mapping else None
+    patterns = patterns_of(own)
+    FileSystems.set_options(options)
+    files = [file for pattern in patterns for file in match_sizes(pattern)]
+    paths = [path for path, _ in files]
+    _check_output(paths, own.failed_output)
+    checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
+    write = write_of(own, mapping, checkpoint)
+    check_files(paths[:_FILES_CHECKED], only, mapping is not None)
+    before_start(write, options)
+
+    run_in_this_process(options)
+    pipeline = beam.Pipeline(options=options)
+    failed = pipeline | "Read failed records" >> ReadFailedRecords(patterns, only)
+    result = failed | "Write to Mixpanel" >> write
+    result | "Accounting" >> CheckAccounting()
+    keep_failures(result.failed, own.failed_output)
+    return pipeline
+
+
+def _check_output(inputs: Sequence[str], prefix: str | None) -> None:
+    """Refuses to write over what is being read."""
+    if not prefix:
+        return
+    if "://" not in prefix:
+        prefix = os.path.abspath(os.path.expanduser(prefix))
+    for path in inputs:
+        if path.startswith(prefix):
+            raise SettingError(
+                f"--failed_output {prefix} might write over the input {path}. Give another prefix."
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
