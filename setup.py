@@ -10,7 +10,7 @@ VERSION = re.search(
     r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/__init__.py").read_text(), re.MULTILINE
 )[1]
 
-EMULATOR = ["starlette>=1.0", "uvicorn>=0.54", "httptools>=0.6", "typer>=0.29", "rich>=15"]
+EMULATOR = ["starlette>=1.0", "uvicorn>=0.54", "httptools>=0.6"]
 DEV = [
     *EMULATOR,
     "gcp-storage-emulator>=2026.7",
@@ -46,6 +46,8 @@ setup(
         "pyarrow>=20",
         "PyYAML>=6",
         "requests>=2.32",
+        "rich>=15",
+        "typer>=0.29",
         "tzdata",
     ],
     extras_require={"emulator": EMULATOR, "dev": DEV},

@@ -23,6 +23,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,10 +34,35 @@ from mixpanel_sink.results import FailedRecord, Receipt
 NAMESPACE = "mixpanel_sink"
 
 
+class LiveCounts:
+    """The same counters of this process alone, for whoever watches while a pipeline runs.
+
+    A bundle that fails and is run again counts here twice, unlike in Beam's metrics.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, name: str, amount: int) -> None:
+        """Adds to one."""
+        with self._lock:
+            self._counts[name] += amount
+
+    def counts(self) -> dict[str, int]:
+        """All of them now."""
+        with self._lock:
+            return dict(self._counts)
+
+
+LIVE = LiveCounts()
+
+
 def count(name: str, amount: int = 1) -> None:
     """Adds to a counter. Only on a thread that Beam runs."""
     if amount:
         Metrics.counter(NAMESPACE, name).inc(amount)
+        LIVE.add(name, amount)
 
 
 def count_failed(record: FailedRecord) -> None:

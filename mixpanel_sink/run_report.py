@@ -21,6 +21,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.metrics import NAMESPACE
+from mixpanel_sink.quota import Quota
 from mixpanel_sink.results import Receipt
 from mixpanel_sink.windowing import GLOBAL
 
@@ -170,6 +171,7 @@ class RunReport:
         counters: the sink's Beam counters.
         failures: by reason: reason, count, message, file and row of an example.
         requests: over time, by latency and by how full they were.
+        quota: that held.
     """
 
     title: str
@@ -179,6 +181,7 @@ class RunReport:
     counters: Mapping[str, int]
     failures: Sequence[Mapping[str, Any]]
     requests: RequestsSummary
+    quota: Quota = dataclasses.field(default_factory=Quota.none)
 
     @property
     def balanced(self) -> bool:
@@ -195,6 +198,7 @@ class RunReport:
             "started": self.started,
             "seconds": self.seconds,
             "settings": dict(self.settings),
+            "quota": str(self.quota),
             "accounting": {
                 "read": self._count("records_read"),
                 "accepted": self._count("events_accepted"),
@@ -246,6 +250,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin: 2
 .card b { display: block; font-size: 1.4rem; font-variant-numeric: tabular-nums }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .3rem .6rem;
   border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere }
+td:first-child { overflow-wrap: normal }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 svg { width: 100%; height: auto; background: var(--card); border-radius: .6rem }
 svg rect { fill: var(--bar) } svg text { fill: var(--dim); font-size: 11px }
@@ -281,9 +286,7 @@ def _page(report: RunReport) -> str:
         f'<div class="cards">{shown}</div>',
         "<h2>Failures by reason</h2>",
         _failures(report.failures),
-        f"<h2>Requests over time <span class='dim'>({_span(requests.width)} a bar, "
-        f"quota {_text(report.settings.get('quota', 'unknown'))})</span></h2>",
-        _over_time(requests),
+        *_over_time(requests, report.quota),
         "<h2>Latency <span class='dim'>(from a batch's first request to its last answer)</span>"
         "</h2>",
         _bars(requests.latency, [*(f"{_ms(bound)}" for bound in LATENCIES_MS), "more"]),
@@ -326,21 +329,37 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{cells('th', head)}</tr>{body}</table>"
 
 
-def _over_time(requests: RequestsSummary) -> str:
+def _over_time(requests: RequestsSummary, quota: Quota) -> list[str]:
+    """Bars of requests; each as long as the quota's window, where it has one, with its limit."""
+    rate = next((rate for rate in quota.rates if rate.of == "requests"), None)
+    width: float = requests.width
+    if rate is not None and rate.seconds >= width:
+        width = rate.seconds
+    limit = rate.amount if rate is not None and width == rate.seconds else None
+    head = (
+        f"<h2>Requests over time <span class='dim'>({_span(width)} a bar; quota {_text(quota)})"
+        "</span></h2>"
+    )
     if not requests.points:
-        return "<p>No requests.</p>"
-    first, last = min(requests.points), max(requests.points)
-    counts = [requests.points.get(point, [0, 0])[0] for point in range(first, last + 1)]
-    labels = [_clock(point * requests.width) for point in range(first, last + 1)]
-    return _bars(counts, labels, named=False)
+        return [head, "<p>No requests.</p>"]
+    counts: dict[int, int] = {}
+    for point, (sent, _) in requests.points.items():
+        number = int(point * requests.width // width)
+        counts[number] = counts.get(number, 0) + sent
+    numbers = range(min(counts), max(counts) + 1)
+    labels = [_clock(number * width) for number in numbers]
+    return [head, _bars([counts.get(n, 0) for n in numbers], labels, named=False, limit=limit)]
 
 
-def _bars(counts: Sequence[int], labels: Sequence[str], named: bool = True) -> str:
-    """A bar chart; the numbers are in each bar's title."""
-    most, step = max(counts, default=0) or 1, 1000 / max(1, len(counts))
+def _bars(
+    counts: Sequence[int], labels: Sequence[str], named: bool = True, limit: int | None = None
+) -> str:
+    """A bar chart; the numbers are in each bar's title. A limit is a dashed line."""
+    most = max([*counts, limit or 0]) or 1
+    step = 1000 / max(1, len(counts))
     parts = []
     for number, (count, label) in enumerate(zip(counts, labels, strict=True)):
-        height = 120 * count / most
+        height = 110 * count / most
         x, width = number * step, max(step * 0.86, 0.5)
         if count:
             parts.append(
@@ -352,7 +371,11 @@ def _bars(counts: Sequence[int], labels: Sequence[str], named: bool = True) -> s
     if not named:
         parts.append(f'<text x="0" y="146">{_text(labels[0])}</text>')
         parts.append(f'<text x="1000" y="146" text-anchor="end">{_text(labels[-1])}</text>')
-    parts.append(f'<text x="1000" y="12" text-anchor="end">most: {most:,}</text>')
+    if limit is not None:
+        y = 130 - 110 * limit / most
+        parts.append(f'<line x1="0" x2="1000" y1="{y:.1f}" y2="{y:.1f}"/>')
+    said = f"most: {max(counts, default=0):,}" + (f" of {limit:,}" if limit is not None else "")
+    parts.append(f'<text x="996" y="13" text-anchor="end">{said}</text>')
     return '<svg viewBox="0 0 1000 150" role="img">' + "".join(parts) + "</svg>"
 
 
@@ -365,9 +388,9 @@ def _clock(seconds: float) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _span(seconds: int) -> str:
-    names = {1: "a second", 60: "a minute", 3600: "an hour", 86_400: "a day"}
-    return names.get(seconds, f"{seconds} seconds")
+def _span(seconds: float) -> str:
+    names: dict[float, str] = {1: "a second", 60: "a minute", 3600: "an hour", 86_400: "a day"}
+    return names.get(seconds, f"{seconds:g} seconds")
 
 
 def _ms(bound: int) -> str:

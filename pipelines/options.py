@@ -42,6 +42,7 @@ class MixpanelOptions(PipelineOptions):
         add_destination(group)
         add_sending(group)
         add_safety(group)
+        add_reporting(group)
 
 
 def add_input(parser: Any) -> None:
@@ -114,6 +115,19 @@ def add_safety(parser: Any) -> None:
         "--hash_properties", help="Columns of which only a hash leaves the workers."
     )
     parser.add_argument("--hash_key", help="Reference to a secret that goes into those hashes.")
+
+
+def add_reporting(parser: Any) -> None:
+    """--progress and --report."""
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "bar", "lines", "none"),
+        default="auto",
+        help="While it runs on this machine: a bar, or lines. Default: a bar on a terminal.",
+    )
+    parser.add_argument(
+        "--report", help="File for the run's report, such as run.html; run.json is put beside it."
+    )
 
 
 def privacy_of(own: Any) -> Privacy | None:

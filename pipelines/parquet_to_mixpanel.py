@@ -31,7 +31,6 @@ from mixpanel_sink import (
     ReadParquetTables,
     SettingError,
 )
-from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.checkpoint import fingerprint
 from mixpanel_sink.parquet import match_sizes, read_footer
 from pipelines.options import (
@@ -45,7 +44,7 @@ from pipelines.options import (
 from pipelines.running import (
     EXIT_SETTING,
     before_start,
-    keep_failures,
+    keep_books,
     run,
     run_in_this_process,
 )
@@ -67,7 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingError, InputError, DestinationError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_SETTING
-    return run(pipeline)
+    return run(pipeline, lambda: _rows(options))
+
+
+def _rows(options: PipelineOptions) -> int:
+    """How many rows the input has, by its footers."""
+    patterns = patterns_of(options.view_as(MixpanelOptions))
+    files = [path for pattern in patterns for path, _ in match_sizes(pattern)]
+    return sum(read_footer(path).rows for path in files)
 
 
 def build(options: PipelineOptions) -> beam.Pipeline:
@@ -91,9 +97,8 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     pipeline = beam.Pipeline(options=options)
     source = pipeline | "Read Parquet" >> ReadParquetTables(patterns, mapping.columns())
     result = source.tables | "Write to Mixpanel" >> write
-    result | "Accounting" >> CheckAccounting()
     failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
-    keep_failures(failed, own.failed_output)
+    keep_books(result, failed, options)
     return pipeline
 
 

@@ -29,7 +29,6 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from mixpanel_sink import Checkpoint, DestinationError, InputError, SettingError
-from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.checkpoint import fingerprint
 from mixpanel_sink.parquet import match_sizes
 from mixpanel_sink.replay import ReadFailedRecords, check_files, check_reasons
@@ -44,7 +43,7 @@ from pipelines.options import (
 from pipelines.running import (
     EXIT_SETTING,
     before_start,
-    keep_failures,
+    keep_books,
     run,
     run_in_this_process,
 )
@@ -105,8 +104,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     pipeline = beam.Pipeline(options=options)
     failed = pipeline | "Read failed records" >> ReadFailedRecords(patterns, only)
     result = failed | "Write to Mixpanel" >> write
-    result | "Accounting" >> CheckAccounting()
-    keep_failures(result.failed, own.failed_output)
+    keep_books(result, result.failed, options)
     return pipeline
 
 

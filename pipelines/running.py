@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from mixpanel_sink import WriteToMixpanel, errors
+from mixpanel_sink import Quota, WriteToMixpanel, errors
+from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.metrics import read_counters
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.run_report import RunReport, SummarizeRequests, read_requests
 from mixpanel_sink.summary import FailureSummary, SummarizeFailures, read_summaries
+from mixpanel_sink.write import WriteResult
+from pipelines import progress
 from pipelines.options import MixpanelOptions, runs_remotely
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+_REFERENCES = ("api_secret", "service_account_secret", "project_token", "hash_key")
+"""Options that say where secrets lie: not for a page that goes around."""
 
 EXIT_OK, EXIT_FAILED, EXIT_SETTING = 0, 1, 2
 
@@ -47,13 +57,20 @@ def before_start(write: WriteToMixpanel, options: PipelineOptions) -> None:
             print(f"Preflight: {answer.said}")
 
 
-def keep_failures(failed: Any, prefix: str | None) -> None:
-    """Writes failed records as JSON lines, if they are to be kept, and sums them up.
+def keep_books(result: WriteResult, failed: Any, options: PipelineOptions) -> None:
+    """Checks the accounting, keeps and sums up the failed records, and sums up the requests where
+    a report is wanted.
 
     Args:
-        failed: PCollection of `FailedRecord`.
-        prefix: of the files.
+        result: of the write.
+        failed: PCollection of `FailedRecord`: the write's, and those of the source.
+        options: of the pipeline.
     """
+    own = options.view_as(MixpanelOptions)
+    prefix = own.failed_output
+    result | "Accounting" >> CheckAccounting()
+    if own.report:
+        result.receipts | "Summarize requests" >> SummarizeRequests()
     failed | "Summarize failures" >> SummarizeFailures()
     if prefix:
         (
@@ -77,14 +94,25 @@ def run_in_this_process(options: PipelineOptions) -> None:
         options.view_as(StandardOptions).runner = _IN_PROCESS
 
 
-def run(pipeline: beam.Pipeline) -> int:
-    """Runs the graph and gives the exit code. A remote job is launched and not waited for."""
+def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None) -> int:
+    """Runs the graph and gives the exit code. A remote job is launched and not waited for.
+
+    Args:
+        pipeline: as built.
+        total: counts the records that there are to read, for the progress bar.
+    """
+    own = pipeline.options.view_as(MixpanelOptions)
+    started = time.time()
     try:
-        result = pipeline.run()
         if runs_remotely(pipeline.options):
+            result = pipeline.run()
             print(f"Job launched: {getattr(result, 'job_id', lambda: '')()}")
             return EXIT_OK
-        result.wait_until_finish()
+        # The launcher prints them; elsewhere the log is where people look.
+        logging.getLogger("mixpanel_sink.summary").setLevel(logging.WARNING)
+        with progress.shown(own.progress, Quota.parse(own.quota), total):
+            result = pipeline.run()
+            result.wait_until_finish()
     except KeyboardInterrupt:
         print(
             "Interrupted. Run the same command again: events already sent keep their ids and are "
@@ -98,12 +126,47 @@ def run(pipeline: beam.Pipeline) -> int:
             raise
         print(f"Error: {known}", file=sys.stderr)
         return EXIT_FAILED
-    counters = read_counters(result)
-    failed_output = pipeline.options.view_as(MixpanelOptions).failed_output
-    balanced = print_accounting(counters, failed_output, read_summaries(result))
+    counters, failures = read_counters(result), read_summaries(result)
+    if own.report:
+        write_report(own.report, _report(result, pipeline.options, started, counters, failures))
+    balanced = print_accounting(counters, own.failed_output, failures)
+    if own.report:
+        print(f"  Report: {own.report}")
     if not balanced or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _report(
+    result: Any,
+    options: PipelineOptions,
+    started: float,
+    counters: Mapping[str, int],
+    failures: Sequence[FailureSummary],
+) -> RunReport:
+    given = options.view_as(MixpanelOptions).get_all_options(drop_default=True)
+    return RunReport(
+        title=f"Mixpanel import of {given.get('input', '')}",
+        started=started,
+        seconds=time.time() - started,
+        settings={name: str(value) for name, value in given.items() if name not in _REFERENCES},
+        counters=counters,
+        failures=[each._asdict() for each in failures],
+        requests=read_requests(result),
+        quota=Quota.parse(options.view_as(MixpanelOptions).quota),
+    )
+
+
+def write_report(path: str, report: RunReport) -> None:
+    """Writes run.html and run.json, locally or to any file system that Beam knows."""
+    stem = path.removesuffix(".html").removesuffix(".json")
+    for name, text in ((f"{stem}.html", report.to_html()), (f"{stem}.json", report.to_json())):
+        if "://" not in name:
+            with open(name, "w", encoding="utf-8") as file:
+                file.write(text)
+            continue
+        with FileSystems.create(name) as remote:
+            remote.write(text.encode())
 
 
 def job_error(error: BaseException) -> str | None:
