@@ -10,7 +10,14 @@ VERSION = re.search(
     r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/__init__.py").read_text(), re.MULTILINE
 )[1]
 
-EMULATOR = ["starlette>=1.0", "uvicorn>=0.54", "httptools>=0.6", "typer>=0.29", "rich>=15"]
+EMULATOR = [
+    "cryptography>=43",
+    "httptools>=0.6",
+    "rich>=15",
+    "starlette>=1.0",
+    "typer>=0.29",
+    "uvicorn>=0.54",
+]
 DEV = [
     *EMULATOR,
     "gcp-storage-emulator>=2026.7",
