@@ -10,7 +10,7 @@ VERSION = re.search(
     r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/__init__.py").read_text(), re.MULTILINE
 )[1]
 
-EMULATOR = ["starlette>=1.0", "uvicorn>=0.54", "httptools>=0.6"]
+EMULATOR = ["cryptography>=43", "httptools>=0.6", "starlette>=1.0", "uvicorn>=0.54"]
 DEV = [
     *EMULATOR,
     "gcp-storage-emulator>=2026.7",

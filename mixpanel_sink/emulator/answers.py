@@ -60,16 +60,27 @@ def refused(variant: Variant, refusal: Refused) -> Answer:
 
 
 def partly_failed(
-    settings: Settings, records: Sequence[Any], count: int, error: str = SOME_FAILED
+    settings: Settings,
+    records: Sequence[Any],
+    count: int,
+    error: str = SOME_FAILED,
+    count_name: str = "num_records_imported",
 ) -> Answer:
-    """Some records of a strict /import request failed; `count` were imported."""
+    """Some records of a strict request failed; `count` were taken."""
     if settings.variant == "page":
         content: dict[str, Any] = {"status": 0, "error": error}
     else:
         content = {"code": 400, "error": error, "status": "Bad Request"}
     content["failed_records"] = records
-    content["num_records_imported"] = count
+    content[count_name] = count
     return json_answer(content, 400)
+
+
+def all_good(settings: Settings, count: int) -> Answer:
+    """Every record of a strict /track, /engage or /groups request was taken."""
+    if settings.variant == "page":
+        return json_answer({"status": 1, "error": None})
+    return json_answer({"code": 200, settings.strict_count: count, "status": "OK"})
 
 
 def failed_record(

@@ -8,27 +8,29 @@ from mixpanel_sink.emulator.answers import Refused
 from mixpanel_sink.emulator.settings import Project, Settings
 
 
-def authenticate(settings: Settings, header: str | None, project_id: str | None) -> Project:
+def authenticate(
+    settings: Settings, header: str | None, project_id: str | None, *, by_token: bool = True
+) -> Project:
     """The project that the Authorization header opens.
 
-    The API secret and the project token stand as the user with an empty password; a service
-    account needs `project_id` beside it.
+    The API secret and, with `by_token`, the project token stand as the user with an empty
+    password; a service account needs `project_id` beside it. A project of another region than
+    the emulator's is not known here.
 
     Raises:
         Refused: 401 without valid credentials, 400 for a service account without a project id,
             403 for one that lacks the project.
     """
     user, password = _basic(header)
-    for project in settings.projects:
-        by_secret = _same(user, project.api_secret)
-        by_token = _same(user, project.token)
-        if (by_secret or by_token) and not password:
+    for project in settings.served:
+        opens = _same(user, project.api_secret) or (by_token and _same(user, project.token))
+        if opens and not password:
             return project
     for account in settings.service_accounts:
         if _same(user, account.user) and _same(password, account.secret):
             if not project_id:
                 raise Refused(400, "project_id is required with a service account")
-            for project in settings.projects:
+            for project in settings.served:
                 if str(project.id) == project_id and project.id in account.project_ids:
                     return project
             raise Refused(403, f"the service account has no access to project {project_id}")

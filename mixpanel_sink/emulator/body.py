@@ -11,6 +11,7 @@ import orjson
 
 from mixpanel_sink.emulator.answers import Refused
 
+FORM = "application/x-www-form-urlencoded"
 _GZIP = 16 + zlib.MAX_WBITS
 _SLICE = 64 * 1024
 
@@ -84,7 +85,7 @@ def parse(body: bytes, content_type: str) -> Batch:
             texts = [line for line in body.split(b"\n") if line and not line.isspace()]
             loads = orjson.loads
             return _filled(Batch([loads(text) for text in texts], texts))
-        if kind == "application/x-www-form-urlencoded":
+        if kind == FORM:
             body = _form_data(body)
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -102,28 +103,44 @@ def _text(item: Any) -> bytes:
         return b""
 
 
+def is_form(body: bytes, content_type: str) -> bool:
+    """Whether this is a form, and not JSON under a form's content type.
+
+    curl --data sends the latter when nobody names another.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == FORM and body.lstrip()[:1] not in (b"[", b"{")
+
+
 def form_fields(body: bytes, content_type: str) -> dict[str, str]:
     """The fields of a form body, besides ``data``; nothing for any other content type."""
-    if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+    if not is_form(body, content_type):
         return {}
     fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items() if name != "data"}
 
 
 def _form_data(body: bytes) -> bytes:
-    # curl --data sends JSON under the form content type when nobody names another.
-    if body.lstrip()[:1] in (b"[", b"{"):
+    if not is_form(body, FORM):
         return body
     values = parse_qs(body.decode(errors="replace")).get("data")
     if not values:
         raise Refused(400, "the form has no field 'data'")
-    text = values[0]
+    return from_field(values[0])
+
+
+def from_field(text: str) -> bytes:
+    """The JSON in a field ``data``, which holds it as it is or as base64.
+
+    Raises:
+        Refused: 400; it is neither.
+    """
     if text.lstrip()[:1] in ("[", "{"):
         return text.encode()
     try:
         return base64.b64decode(text.replace(" ", "+"), validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(400, "the form field 'data' is neither JSON nor base64") from None
+        raise Refused(400, "the field 'data' is neither JSON nor base64") from None
 
 
 def _filled(batch: Batch) -> Batch:

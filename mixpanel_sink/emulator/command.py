@@ -75,7 +75,36 @@ def emulator(
         int | None, typer.Option(help="Bytes an event; 2 MiB (page) or 1 MiB (reference).")
     ] = None,
     latency_ms: Annotated[float, typer.Option(help="Wait before each answer.")] = 0.0,
-    region: Annotated[str | None, typer.Option(help="A label: us, eu or in.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="us, eu or in; projects of others are unknown here.")
+    ] = None,
+    projects: Annotated[
+        Path | None, typer.Option(help="JSON or YAML file of several projects and their keys.")
+    ] = None,
+    identity_mode: Annotated[
+        str, typer.Option(help="simplified, original or legacy: what identity events do.")
+    ] = "simplified",
+    refuse_identity: Annotated[
+        bool, typer.Option(help="Refuse identity events that the mode ignores.")
+    ] = False,
+    strict_count: Annotated[
+        str, typer.Option(help="The count's name in strict answers of /engage and /groups.")
+    ] = "num_good_events",
+    export_quotas: Annotated[
+        str, typer.Option(help="Limits of the raw export, or none.")
+    ] = "60/hour, 3/second",
+    export_shape: Annotated[
+        str, typer.Option(help="Export events as mixpanel does, or as they were sent.")
+    ] = "mixpanel",
+    keep_duplicates: Annotated[
+        bool, typer.Option(help="Keep duplicates for the raw export.")
+    ] = True,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Serve https with a certificate made at the start.")
+    ] = False,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Write that certificate here, for clients to trust.")
+    ] = None,
     db: Annotated[
         Path | None, typer.Option(help="Keep events in this SQLite file; else they are temporary.")
     ] = None,
@@ -84,6 +113,9 @@ def emulator(
     fault_rate: Annotated[
         float | None, typer.Option(help="Share of requests that meet a random fault.")
     ] = None,
+    fault_kinds: Annotated[
+        str, typer.Option(help="Random faults: random (a retry gets over), fatal or all.")
+    ] = "random",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
     until_stdin_ends: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
@@ -92,8 +124,9 @@ def emulator(
     Example: mixpanel-sink emulator --port 8080 --api-secret SECRET --requests-per-hour 60
     """
     try:
+        from mixpanel_sink.emulator import certificate, server
+        from mixpanel_sink.emulator import projects as projects_file
         from mixpanel_sink.emulator import quota as quotas
-        from mixpanel_sink.emulator import server
         from mixpanel_sink.emulator import settings as values
     except ImportError as error:
         if missing_package(error):
@@ -106,7 +139,9 @@ def emulator(
     )
     if requests_per_hour is not None and quota is not None:
         _fail("give --quota or --requests-per-hour, not both")
-    if not (api_secret or project_token or service_account):
+    if projects and (api_secret or project_token or service_account):
+        _fail("give --projects or the keys of one project, not both")
+    if not (api_secret or project_token or service_account or projects):
         _fail(
             "no credentials: give --api-secret, --project-token or --service-account, or set "
             "MIXPANEL_API_SECRET"
@@ -128,21 +163,39 @@ def emulator(
             "variant": variant,
             "dedupe": dedupe,
             "failed_records_as": failed_records_as,
+            "region": region,
+            "strict_count": strict_count,
+            "export_shape": export_shape,
         }
+        mode: Any = identity_mode
+        several: tuple[values.Project, ...]
+        several = (values.Project(number, project_token, api_secret, limit, mode),)
+        if projects:
+            several, accounts = projects_file.read(projects, limit)
         settings = values.Settings(
-            projects=(values.Project(number, project_token, api_secret, limit),),
+            projects=several,
             service_accounts=accounts,
             dedupe_window=dedupe_window,
             max_batch=max_batch,
             max_body_bytes=max_body_bytes,
             max_event_bytes=max_event_bytes,
             latency_ms=latency_ms,
-            region=region,
+            refuse_identity=refuse_identity,
+            keep_duplicates=keep_duplicates,
+            export_quotas=values.quotas(export_quotas),
             **given,
         )
-        plan = _plan(fault_plan, fault_seed, fault_rate)
+        plan = _plan(fault_plan, fault_seed, fault_rate, fault_kinds)
+        if tls_certificate and not tls:
+            _fail("--tls-certificate needs --tls beside it")
     except ValueError as error:
         _fail(str(error))
+    try:
+        context = certificate.make_context(host, tls_certificate) if tls else None
+    except ImportError:
+        _fail(EXTRA)
+    except OSError as error:
+        _fail(f"cannot write the certificate {tls_certificate}: {error.strerror}")
     try:
         server.serve(
             settings,
@@ -151,6 +204,7 @@ def emulator(
             db=db,
             faults=plan,
             until_stdin_ends=until_stdin_ends,
+            tls=context,
         )
     except (OSError, OverflowError) as error:
         _fail(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}")
@@ -158,15 +212,15 @@ def emulator(
         _fail(f"cannot open the database {db}: {error}")
 
 
-def _plan(path: Path | None, seed: int | None, rate: float | None) -> Any:
+def _plan(path: Path | None, seed: int | None, rate: float | None, kinds: str) -> Any:
     import orjson
 
-    from mixpanel_sink.emulator.faults import FaultPlan
+    from mixpanel_sink.emulator.faults import FaultPlan, preset
 
     if path is None:
         if seed is not None and rate is None:
             raise ValueError("--fault-seed needs --fault-rate beside it")
-        return FaultPlan(seed=seed, rate=rate or 0.0)
+        return FaultPlan(seed=seed, rate=rate or 0.0, kinds=preset(kinds))
     if seed is not None or rate is not None:
         raise ValueError("give --fault-plan or --fault-seed and --fault-rate, not both")
     try:

@@ -1,15 +1,20 @@
 """What the emulator holds, as JSON under ``/emulator/``, for tests and people."""
 
+import time
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import MISSING, fields
+from typing import Any, get_args
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mixpanel_sink.emulator.faults import FaultPlan
+from mixpanel_sink.emulator import clock, profiles
+from mixpanel_sink.emulator.counts import UNITS
+from mixpanel_sink.emulator.faults import KINDS, Fault, FaultPlan, Indexes, Kind
 from mixpanel_sink.emulator.quota import busiest_window
+from mixpanel_sink.emulator.settings import Project
 from mixpanel_sink.emulator.state import State
 from mixpanel_sink.emulator.store import Store
 
@@ -31,11 +36,15 @@ def _stats(state: State) -> dict[str, Any]:
     store, settings = state.store, state.settings
     statuses = store.statuses()
     counted = attempted = 0
+    by_project = store.by_project()
     for project in settings.projects:
         seconds = project.quota.seconds if project.quota else 3600.0
-        counted = max(counted, busiest_window(store.stamps(project.id, "counted"), seconds))
+        busiest = busiest_window(store.stamps(project.id, "counted"), seconds)
         attempts = store.stamps(project.id, "counted", "refused")
-        attempted = max(attempted, busiest_window(attempts, seconds))
+        tried = busiest_window(attempts, seconds)
+        counted, attempted = max(counted, busiest), max(attempted, tried)
+        sums = by_project.setdefault(project.id, {})
+        sums |= {"max_requests_in_window": busiest, "max_attempts_in_window": tried}
     quota = settings.projects[0].quota
     return {
         **store.totals(),
@@ -44,18 +53,72 @@ def _stats(state: State) -> dict[str, Any]:
         "quota": str(quota) if quota else None,
         "max_requests_in_window": counted,
         "max_attempts_in_window": attempted,
+        "projects": {str(number): sums for number, sums in sorted(by_project.items())},
         "settings": settings.public(),
     }
 
 
 async def events(request: Request) -> Response:
-    """Stored events in the order of arrival: limit, offset, event, distinct_id, insert_id."""
+    """Stored events in the order of arrival: limit, offset, event, distinct_id, insert_id.
+
+    With ``detail=1`` newest first, each with what is known beside it: limit, before (a number:
+    older ones than that event), project, and search, the beginning of a name or id.
+    """
     query = request.query_params
+    state = _state(request)
     names = ("event", "distinct_id", "insert_id")
     filters = {name: query[name] for name in names if name in query}
     limit, offset = _page(request)
-    rows = await _state(request).read(_store(request).events, limit, offset, filters)
-    return Response(b'{"events":[' + b",".join(rows) + b"]}", media_type="application/json")
+    if query.get("detail") in ("1", "true"):
+        _number(request, "project")
+        more = {name: query[name] for name in ("project", "search") if query.get(name)}
+        rows = await state.read(
+            _details, state, {**filters, **more}, limit, _number(request, "before")
+        )
+        return json_response({"events": rows})
+    texts = await state.read(state.store.events, limit, offset, filters)
+    return Response(b'{"events":[' + b",".join(texts) + b"]}", media_type="application/json")
+
+
+def _details(
+    state: State, given: dict[str, str], limit: int, before: int | None
+) -> list[dict[str, Any]]:
+    return state.store.details(state.store.find(given, limit, before))
+
+
+async def counts(request: Request) -> Response:
+    """Events over time, by name: unit (minute, hour, day) of the events' time, project.
+
+    ``by=arrival`` counts requests, stored events and refusals by their arrival instead: the
+    last 120 units, or those since `since`, in epoch seconds.
+    """
+    state, query = _state(request), request.query_params
+    unit, project = query.get("unit", "hour"), _number(request, "project")
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
+    if query.get("by") == "arrival":
+        since = float(_number(request, "since") or time.time() - 120 * UNITS[unit])
+        rows = await state.read(state.store.arrivals, since, UNITS[unit], project)
+        names = ("start", "requests", "stored", "refused")
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return json_response({"unit": unit, "periods": found})
+    while await state.read(state.counts.catch_up, state.store):
+        pass
+    return json_response(await state.read(state.counts.by_name, unit, project))
+
+
+async def names(request: Request) -> Response:
+    """Names of events, or with ``of=distinct_id`` users' ids: search (a beginning), after."""
+    query = request.query_params
+    limit, _ = _page(request)
+    found = await _state(request).read(
+        _store(request).beginning,
+        query.get("of", "event"),
+        query.get("search", ""),
+        limit,
+        query.get("after", ""),
+    )
+    return json_response({"names": found})
 
 
 async def updates(request: Request) -> Response:
@@ -65,9 +128,126 @@ async def updates(request: Request) -> Response:
     return Response(b'{"updates":[' + b",".join(rows) + b"]}", media_type="application/json")
 
 
+async def user_profiles(request: Request) -> Response:
+    """User profiles: limit, offset, search, project; or one user's: distinct_id, project.
+
+    A user's profile is what the updates of all of the user's ids make.
+    """
+    state, query = _state(request), request.query_params
+    if "distinct_id" in query:
+        project = _project(request)
+        return json_response(await state.read(_profile, state, project, query["distinct_id"]))
+    return json_response({"profiles": await _profile_list(request, "engage")})
+
+
+async def group_profiles(request: Request) -> Response:
+    """Group profiles: limit, offset, search, project; or one: group_key, group_id, project."""
+    state, query = _state(request), request.query_params
+    if "group_id" in query:
+        if "group_key" not in query:
+            raise ValueError("group_id needs group_key beside it")
+        name = profiles.group_key(query["group_key"], query["group_id"])
+        project = _project(request)
+        return json_response(await state.read(_one_profile, state, "groups", project, [name]))
+    return json_response({"groups": await _profile_list(request, "groups")})
+
+
+async def _profile_list(request: Request, kind: str) -> list[dict[str, Any]]:
+    limit, offset = _page(request)
+    search = request.query_params.get("search", "")
+    return await _state(request).read(
+        _store(request).profiles, kind, limit, offset, search, _number(request, "project")
+    )
+
+
+def _profile(state: State, project: Project, id: str) -> dict[str, Any]:
+    canonical, ids = state.store.cluster(project.id, id)
+    return {"distinct_id": canonical, **_one_profile(state, "engage", project, ids)}
+
+
+def _one_profile(state: State, kind: str, project: Project, names: list[str]) -> dict[str, Any]:
+    operations = state.store.operations(kind, project.id, names)
+    properties = profiles.replay(operation["update"] for operation in operations)
+    return {"project": project.id, "properties": properties, "operations": operations}
+
+
+async def users(request: Request) -> Response:
+    """Ids that events have, in their order: search (a beginning), after, limit, project."""
+    return json_response({"users": await _state(request).read(_users, request)})
+
+
+def _users(request: Request) -> list[dict[str, Any]]:
+    query, store = request.query_params, _store(request)
+    limit, _ = _page(request)
+    project = _project(request)
+    ids = store.beginning("distinct_id", query.get("search", ""), limit, query.get("after", ""))
+    canonical = store.users_of(project.id, ids)
+    return [{"id": id, "distinct_id": canonical.get(id, id)} for id in ids]
+
+
+async def user(request: Request) -> Response:
+    """One user, by any of its ids: canonical id, all ids, profile, events; limit, offset."""
+    return json_response(await _state(request).read(_user, request))
+
+
+def _user(request: Request) -> dict[str, Any]:
+    state, project = _state(request), _project(request)
+    store = state.store
+    limit, offset = _page(request)
+    canonical, ids = store.cluster(project.id, request.path_params["id"])
+    count, numbers = store.user_events(project.id, ids, limit, offset)
+    return {
+        "project": project.id,
+        "distinct_id": canonical,
+        "ids": ids,
+        "profile": _one_profile(state, "engage", project, ids),
+        "events_count": count,
+        "events": store.details(numbers),
+    }
+
+
+async def identities(request: Request) -> Response:
+    """What identity events did, newest first; `ignored` says why one had no effect."""
+    rows = await _state(request).read(_store(request).links, *_page(request))
+    return json_response({"links": rows})
+
+
+async def quota(request: Request) -> Response:
+    """How much of each project's quotas is used up at this moment."""
+    state, now = _state(request), clock.stamp()
+    rows = []
+    for project in state.settings.projects:
+        row: dict[str, Any] = {"project": project.id, "quota": None, "used": 0, "free_in": 0.0}
+        if project.quota is not None:
+            window = state.windows.get(project.id)
+            used, wait = window.used(now, project.quota) if window else (0, 0.0)
+            row |= {
+                "quota": str(project.quota),
+                "requests": project.quota.requests,
+                "seconds": project.quota.seconds,
+                "used": used,
+                "free_in": round(wait, 3),
+            }
+        limits = state.settings.export_quotas
+        row["exports"] = [
+            {"quota": str(limit), "used": used}
+            for limit, used in zip(limits, state.exports.used(project, now, limits), strict=True)
+        ]
+        rows.append(row)
+    return json_response({"now": now, "projects": rows})
+
+
 async def requests(request: Request) -> Response:
-    """The request log: limit, offset."""
-    rows = await _state(request).read(_store(request).requests, *_page(request))
+    """The request log: limit, offset, order (oldest or newest), path, status, project, fault."""
+    query = request.query_params
+    order = query.get("order", "oldest")
+    if order not in ("oldest", "newest"):
+        raise ValueError(f"order must be oldest or newest, not {order!r}")
+    wanted = ("path", "status", "project", "fault")
+    filters = {name: query[name] for name in wanted if query.get(name)}
+    rows = await _state(request).read(
+        _store(request).requests, *_page(request), newest=order == "newest", filters=filters
+    )
     return json_response({"requests": rows})
 
 
@@ -88,9 +268,7 @@ async def reset(request: Request) -> Response:
     """Forget all events, requests, quotas and faults; the body may change settings."""
     state = _state(request)
     settings = state.settings.changed(await _object(request))
-    await state.write(state.store.clear)
-    state.windows.clear()
-    state.faults = FaultPlan()
+    await state.clear()
     state.settings = settings
     return json_response(settings.public())
 
@@ -113,6 +291,23 @@ async def faults(request: Request) -> Response:
     return json_response(state.faults.as_json())
 
 
+async def fault_kinds(request: Request) -> Response:
+    """What a fault can be made of: kinds, fields with defaults, and the named random sets."""
+    shown = {
+        f.name: f.default if f.default is not MISSING else None
+        for f in fields(Fault)
+        if f.name != "kind"
+    }
+    return json_response(
+        {
+            "kinds": get_args(Kind),
+            "indexes": get_args(Indexes),
+            "fields": shown,
+            "random": {name: [f.as_json() for f in faults] for name, faults in KINDS.items()},
+        }
+    )
+
+
 async def wrong_value(request: Request, error: Exception) -> Response:
     """A wrong value in an inspection request: 400 and the sentence that says so."""
     return json_response({"error": str(error)}, 400)
@@ -121,12 +316,21 @@ async def wrong_value(request: Request, error: Exception) -> Response:
 ROUTES = [
     Route("/emulator/stats", stats),
     Route("/emulator/events", events),
+    Route("/emulator/counts", counts),
+    Route("/emulator/names", names),
     Route("/emulator/updates", updates),
+    Route("/emulator/profiles", user_profiles),
+    Route("/emulator/groups", group_profiles),
+    Route("/emulator/users", users),
+    Route("/emulator/users/{id:path}", user),
+    Route("/emulator/identities", identities),
+    Route("/emulator/quota", quota),
     Route("/emulator/requests", requests),
     Route("/emulator/insert_ids", insert_ids),
     Route("/emulator/reset", reset, methods=["POST"]),
     Route("/emulator/settings", settings, methods=["GET", "POST"]),
     Route("/emulator/faults", faults, methods=["GET", "POST", "DELETE"]),
+    Route("/emulator/faults/kinds", fault_kinds),
 ]
 
 
@@ -148,6 +352,27 @@ def _page(request: Request) -> tuple[int, int]:
     if limit < 0 or offset < 0:
         raise ValueError("limit and offset must not be negative")
     return min(limit, MAX_ROWS), offset
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a whole number, not {text!r}") from None
+
+
+def _project(request: Request) -> Project:
+    """The project that the query names; the first one unless it does."""
+    number, projects = _number(request, "project"), _state(request).settings.projects
+    if number is None:
+        return projects[0]
+    for project in projects:
+        if project.id == number:
+            return project
+    raise ValueError(f"there is no project {number} here")
 
 
 async def _json(request: Request) -> Any:

@@ -66,6 +66,34 @@ class CutShort(Response):
         await _gone(receive)
 
 
+class Dripping(Response):
+    """An answer that comes byte by byte, `pause` seconds apart."""
+
+    def __init__(self, answer: Answer, pause: float) -> None:
+        super().__init__(answer.body, answer.status, media_type=answer.content_type)
+        self.pause = pause
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, or as much of it as the client waits for."""
+        gone = asyncio.create_task(_gone(receive))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        body = bytes(self.body)
+        for number in range(len(body)):
+            if gone.done():
+                return
+            part = body[number : number + 1]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(self.pause)
+        await send({"type": "http.response.body", "body": b""})
+        gone.cancel()
+
+
 def arrival(request: Request) -> float:
     """When the request's head arrived, in epoch seconds."""
     arrived: float = getattr(request.state, "arrived", 0.0) or clock.stamp()

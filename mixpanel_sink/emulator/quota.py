@@ -77,9 +77,12 @@ class RollingWindow:
         # More than one may have to leave: the quota can have been lowered at run time.
         return quota.seconds - (stamp - stamps[len(stamps) - quota.requests])
 
-    def clear(self) -> None:
-        """Forget every request."""
-        self._stamps.clear()
+    def used(self, stamp: float, quota: Quota) -> tuple[int, float]:
+        """How many requests the window holds at `stamp`, and the seconds until a slot is free."""
+        inside = [s for s in self._stamps if stamp - s < quota.seconds]
+        if len(inside) < quota.requests:
+            return len(inside), 0.0
+        return len(inside), quota.seconds - (stamp - inside[len(inside) - quota.requests])
 
 
 def retry_after(seconds: float) -> int:

@@ -8,7 +8,7 @@ directly in a list is one deeper.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 MAX_STRING_BYTES = 255
@@ -47,7 +47,13 @@ class Rules:
     needs_time: bool = True
     needs_distinct_id: bool = True
     needs_insert_id: bool = True
+    device_is_enough: bool = False
+    """Whether ``$user_id`` or ``$device_id`` can stand for a missing ``distinct_id``."""
     oldest: float = EARLIEST
+
+    def for_identity(self) -> "Rules":
+        """The rules for identity events, which need no time and no ids but their own."""
+        return replace(self, needs_time=False, needs_distinct_id=False, needs_insert_id=False)
 
 
 def epoch_ms(time: float) -> int:
@@ -112,6 +118,8 @@ def _check_distinct_id(properties: Mapping[str, Any], rules: Rules) -> Problem |
         message = f"'properties.distinct_id' is invalid: {distinct_id!r} is not allowed as an id"
     elif "distinct_id" not in properties:
         if not rules.needs_distinct_id:
+            return None
+        if rules.device_is_enough and ("$user_id" in properties or "$device_id" in properties):
             return None
         message = "'properties.distinct_id' is required"
     else:

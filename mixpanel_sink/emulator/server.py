@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,8 +29,11 @@ def serve(
     db: Path | None = None,
     faults: FaultPlan | None = None,
     until_stdin_ends: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Run an emulator until SIGINT or SIGTERM; port 0 takes a free one.
+
+    With a `tls` context it speaks https only.
 
     With `until_stdin_ends` it also ends when its standard input does, so that it does not
     outlive the process that started it.
@@ -47,7 +51,8 @@ def serve(
     try:
         address = sock.getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        ready = f"mixpanel emulator on http://{shown}:{address[1]} ({_summary(settings)})"
+        scheme = "https" if tls else "http"
+        ready = f"mixpanel emulator on {scheme}://{shown}:{address[1]} ({_summary(settings)})"
         config = uvicorn.Config(
             make_app(state),
             http=StampingProtocol,
@@ -59,6 +64,7 @@ def serve(
             # Clients wait long for a small quota; a connection must not vanish meanwhile.
             timeout_keep_alive=120,
             timeout_graceful_shutdown=2,
+            ssl_context_factory=(lambda config, default: tls) if tls else None,
         )
         server = _Server(config, sock, ready)
         state.refuse = server.refuse
@@ -110,7 +116,9 @@ class _Server(uvicorn.Server):
     async def _reopen_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         sock = _listen(self._address[0], self._address[1])
-        server = await asyncio.get_running_loop().create_server(self._protocol, sock=sock)
+        server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=sock, ssl=self.config.ssl
+        )
         self.servers = [server]
 
     def _protocol(self) -> asyncio.Protocol:
@@ -144,6 +152,8 @@ def _summary(settings: Settings) -> str:
         number, _, window = str(quota).partition("/")
         limit = f"{number} requests/{window}"
     parts = [f"variant {settings.variant}", limit]
+    if len(settings.projects) > 1:
+        parts = [f"variant {settings.variant}", f"{len(settings.projects)} projects"]
     if settings.region:
         parts.append(f"region {settings.region}")
     return ", ".join(parts)

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from mixpanel_sink.emulator.answers import Refused
+from mixpanel_sink.emulator.counts import Counts
+from mixpanel_sink.emulator.export import Exports
 from mixpanel_sink.emulator.faults import FaultPlan
+from mixpanel_sink.emulator.identity import Identities
+from mixpanel_sink.emulator.ingest import Desk
 from mixpanel_sink.emulator.quota import RollingWindow, retry_after
 from mixpanel_sink.emulator.settings import Project, Settings
 from mixpanel_sink.emulator.store import Entry, Store
@@ -32,9 +36,29 @@ class State:
     store: Store
     faults: FaultPlan
     windows: dict[int, RollingWindow] = field(default_factory=dict)
+    exports: Exports = field(default_factory=Exports)
+    counts: Counts = field(default_factory=Counts)
+    identities: Identities = field(init=False)
     refuse: Callable[[float], Awaitable[None]] | None = None
     _writing: ThreadPoolExecutor = field(default_factory=lambda: _one_thread("write"))
     _reading: ThreadPoolExecutor = field(default_factory=lambda: _one_thread("read"))
+
+    def __post_init__(self) -> None:
+        self.identities = Identities(self.store.canonical_ids())
+
+    @property
+    def desk(self) -> Desk:
+        """What the writing thread needs for one request."""
+        return Desk(self.settings, self.store, self.identities)
+
+    async def clear(self) -> None:
+        """Forget events, profiles, identities, requests, quotas and faults."""
+        await self.write(self.store.clear)
+        self.identities = Identities()
+        self.windows.clear()
+        self.exports = Exports()
+        self.counts = Counts()
+        self.faults = FaultPlan()
 
     async def write(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run in the writing thread, after what was asked of it before."""

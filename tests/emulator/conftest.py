@@ -21,6 +21,13 @@ DEFAULTS: dict[str, Any] = {
     "max_body_bytes": 10 * 1024 * 1024,
     "max_event_bytes": None,
     "latency_ms": 0,
+    "identity_mode": "simplified",
+    "refuse_identity": False,
+    "strict_count": "num_good_events",
+    "export_shape": "mixpanel",
+    "export_quotas": "none",
+    "keep_duplicates": True,
+    "region": None,
 }
 
 

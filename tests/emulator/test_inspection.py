@@ -69,7 +69,8 @@ def test_reset_empties_everything(api) -> None:
     api.emulator.faults([{"kind": "reset"}])
     settings = api.emulator.reset(quota="7/minute", max_batch=5)
     assert settings["max_batch"] == 5
-    assert settings["projects"] == [{"id": 42, "quota": "7/minute"}]
+    (project,) = settings["projects"]
+    assert (project["id"], project["quota"]) == (42, "7/minute")
     stats = api.emulator.stats()
     assert stats["events_distinct"] == stats["requests"] == stats["raw_bytes"] == 0
     assert stats["requests_by_endpoint"] == {}
