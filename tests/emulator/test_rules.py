@@ -53,6 +53,7 @@ def test_properties_refused(api, properties) -> None:
         1_700_000_000_000_000,
         1e300,
     ],
+    ids=lambda value: "" if type(value) is int else None,  # workers collect in different seconds
 )
 def test_time_refused(api, value) -> None:
     assert _failed(api, api.event(time=value))[0] == "properties.time"
@@ -61,6 +62,7 @@ def test_time_refused(api, value) -> None:
 @pytest.mark.parametrize(
     "value",
     [31_536_000, 31_536_000_000, 1_700_000_000.5, NOW, NOW * 1000, NOW + 3500, 1_609_459_200_000],
+    ids=lambda value: "" if type(value) is int else None,
 )
 def test_time_taken(api, value) -> None:
     assert _failed(api, api.event(time=value)) is None
