@@ -52,6 +52,7 @@ _LEAD = "\n,"
 """Stands before every event in the buffer; see chunk.py."""
 _FEW_ROWS = 256
 """Slices with something odd are halved down to this, then go to the record encoder."""
+_RESERVED_LENGTHS = sorted({len(word) for word in RESERVED_DISTINCT_IDS})
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
 """Days since 1970 of the years 1 and 9999, which is what Python's dates hold."""
 
@@ -411,7 +412,7 @@ class _Plan:
         return expr
 
     def _good_id(self, expr: pl.Expr) -> pl.Expr:
-        reserved = expr.str.to_lowercase().is_in(sorted(RESERVED_DISTINCT_IDS))
+        reserved = expr.map_batches(_reserved, pl.Boolean)
         return ~reserved & (expr.str.len_bytes() <= MAX_ID_BYTES)
 
     def _ip(self) -> pl.Expr:
@@ -780,6 +781,18 @@ def _timestamp_text(expr: pl.Expr, kind: pa.TimestampType) -> pl.Expr:
     fraction = expr.dt.epoch(unit) % PER_SECOND[unit]
     text = _with_fraction(text, fraction, unit)
     return text if kind.tz is None else text + "Z"
+
+
+def _reserved(ids: pl.Series) -> pl.Series:
+    """Which ids are words that Mixpanel refuses. Lower case is made only of those that are as
+    long as such a word, since it is most of the work. (No letter becomes two of ASCII.)
+    """
+    suspects = ids.str.len_chars().is_in(_RESERVED_LENGTHS).arg_true()
+    reserved = pl.repeat(False, len(ids), eager=True)
+    if not len(suspects):
+        return reserved
+    words = ids.gather(suspects).str.to_lowercase().is_in(sorted(RESERVED_DISTINCT_IDS))
+    return reserved.scatter(suspects.filter(words.fill_null(False)), True)
 
 
 def _timestamp_texts(moments: pl.Series, kind: pa.TimestampType) -> pl.Series:
