@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -21,6 +21,8 @@ from mixpanel_sink.credentials import ResolvedCredentials
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.endpoint import IMPORT, Endpoint
 
+_CONNECTIONS = 256
+"""Kept open at most; there are only as many as there are requests at a time."""
 MAX_ANSWER_BYTES = 8_000_000
 """2000 failed records with their messages fit; an endless answer does not."""
 
@@ -134,6 +136,22 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
+    def route(self, request: requests.PreparedRequest, settings: dict[str, Any]) -> _Route:
+        """What `send` works out anew for each request, which takes longer than the request."""
+        verify, proxies, cert = (settings[name] for name in ("verify", "proxies", "cert"))
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies, cert)
+        self.cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+        headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
+        return _Route(pool, self.request_url(request, proxies), headers)
+
+
+class _Route(NamedTuple):
+    """The way of requests: connections to the host or its proxy, their target and headers."""
+
+    pool: urllib3.HTTPConnectionPool
+    target: str
+    headers: dict[str, str]
+
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leaves a request alone; without it, requests would look for a password in ~/.netrc."""
@@ -170,8 +188,27 @@ class IngestionClient:
         # A proxy of the environment would be another machine.
         near = {"no_proxy": urlsplit(destination.url).hostname or ""}
         self._proxies = near if destination.is_loopback else None
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        # requests knows proxies, certificates and the environment. It is asked once: urllib3 goes
+        # alone then, for less, and unlike a Session is safe between threads.
+        self._session = requests.Session()
+        self._session.headers.clear()
+        self._session.headers.update(
+            {
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "User-Agent": f"mixpanel-sink/{__version__}",
+            }
+        )
+        if self._gzip:
+            self._session.headers["Content-Encoding"] = "gzip"
+        adapter = _Adapter(pool_connections=1, pool_maxsize=_CONNECTIONS, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        blank = self._session.prepare_request(requests.Request("POST", self._url, auth=self._auth))
+        settings = self._session.merge_environment_settings(
+            self._url, self._proxies or {}, True, None, None
+        )
+        self._route = adapter.route(blank, dict(settings))
 
     def post(self, body: bytes) -> Answer:
         """Sends a gzipped JSON array and reads the answer, within the timeouts and a size.
@@ -179,21 +216,30 @@ class IngestionClient:
         Where the endpoint takes no gzip the array goes as it is.
         """
         deadline = time.monotonic() + sum(self._timeout)
+        connect, read = self._timeout
+        route, response = self._route, None
         if not self._gzip:
             body = isal_zlib.decompress(body, wbits=31)
         try:
-            session, blank, settings = self._prepared()
-            request = blank.copy()
-            request.prepare_body(body, None)
             # Redirects are never followed: they would carry the credentials to another place.
-            with session.send(
-                request, timeout=self._timeout, allow_redirects=False, **settings
-            ) as response:
+            response = route.pool.urlopen(
+                "POST",
+                route.target,
+                body,
+                route.headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(connect=connect, read=read),
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 content = bytearray()
-                # read1 gives what has come; iter_content would wait for a whole block, and so for
-                # ever for an answer that drips.
-                while part := response.raw.read1(65536, decode_content=True):
+                # read1 gives what has come; read would wait for a whole block, and so for ever
+                # for an answer that drips.
+                while part := response.read1(65536, decode_content=True):
                     content += part
                     if len(content) > MAX_ANSWER_BYTES:
                         response.close()
@@ -201,58 +247,25 @@ class IngestionClient:
                     if time.monotonic() > deadline:
                         response.close()
                         return Answer(0, error="an answer that does not end")
-                return Answer(response.status_code, headers, bytes(content))
-        except requests.ConnectTimeout:
+                return Answer(response.status, headers, bytes(content))
+            finally:
+                response.release_conn()
+        except urllib3.exceptions.NameResolutionError:
+            return Answer(0, error="the host's name was not found", reached_server=False)
+        except urllib3.exceptions.NewConnectionError:
+            return Answer(0, error="the connection was refused", reached_server=False)
+        except urllib3.exceptions.ConnectTimeoutError:
             return Answer(0, error="no connection within the timeout", reached_server=False)
-        except requests.exceptions.SSLError:
+        except urllib3.exceptions.SSLError:
             return Answer(0, error="TLS failed: the certificate is not trusted or not the host's")
-        except requests.ConnectionError as error:
-            cause = getattr(error.args[0] if error.args else None, "reason", None)
-            if isinstance(cause, urllib3.exceptions.NameResolutionError):
-                return Answer(0, error="the host's name was not found", reached_server=False)
-            if isinstance(cause, urllib3.exceptions.NewConnectionError):
-                return Answer(0, error="the connection was refused", reached_server=False)
+        except urllib3.exceptions.ReadTimeoutError:
+            some = "answer" if response is None else "whole answer"
+            return Answer(0, error=f"no {some} within the timeout")
+        except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ProxyError):
             return Answer(0, error="the connection broke")
-        except requests.Timeout:
-            return Answer(0, error="no answer within the timeout")
-        except urllib3.exceptions.TimeoutError:
-            return Answer(0, error="no whole answer within the timeout")
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return Answer(0, error=f"the answer broke off ({type(error).__name__})")
 
     def close(self) -> None:
-        """Closes every thread's connections."""
-        for session in self._sessions:
-            session.close()
-
-    def _prepared(self) -> tuple[requests.Session, requests.PreparedRequest, dict[str, Any]]:
-        """This thread's session, its request without a body, and what the environment adds.
-
-        requests works all of that out anew for each call, which takes longer than the call. It
-        does not promise that a Session is safe between threads.
-        """
-        if not hasattr(self._local, "prepared"):
-            session = requests.Session()
-            session.headers.clear()
-            session.headers.update(
-                {
-                    "Content-Type": "application/json",
-                    "Accept": "application/json",
-                    "User-Agent": f"mixpanel-sink/{__version__}",
-                }
-            )
-            if self._gzip:
-                session.headers["Content-Encoding"] = "gzip"
-            adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            blank = session.prepare_request(requests.Request("POST", self._url, auth=self._auth))
-            settings = session.merge_environment_settings(
-                self._url, self._proxies or {}, True, None, None
-            )
-            session.trust_env = False  # its part is in the settings now
-            self._local.prepared = session, blank, settings
-            self._sessions.append(session)
-        prepared: tuple[requests.Session, requests.PreparedRequest, dict[str, Any]]
-        prepared = self._local.prepared
-        return prepared
+        """Closes the connections."""
+        self._session.close()

@@ -15,6 +15,9 @@ from mixpanel_sink.chunk import EventChunk
 from mixpanel_sink.lane import Lane
 from mixpanel_sink.sender import BatchSender, Outcome
 
+IDLE_SECONDS = 1.0
+"""How long the thread that waits for the lane stays when nothing is left to wait with."""
+
 
 class Dispatcher:
     """One lane's queue, and its pool of sending threads.
@@ -49,6 +52,7 @@ class Dispatcher:
             with self._changed:
                 if not self._queue or self._bytes + size <= self._room:
                     self._queue.append(job)
+                    self._changed.notify_all()
                     self._bytes += size
                     lane.expect(sender.weight(chunk))
                     if self._thread is None:
@@ -75,6 +79,8 @@ class Dispatcher:
     def _run(self) -> None:
         while True:
             with self._changed:
+                if not self._queue:
+                    self._changed.wait(IDLE_SECONDS)  # a new thread for each chunk would cost more
                 if not self._queue:
                     self._thread = None  # `put` starts another
                     return

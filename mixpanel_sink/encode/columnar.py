@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ _LEAD = "\n,"
 """Stands before every event in the buffer; see chunk.py."""
 _FEW_ROWS = 256
 """Slices with something odd are halved down to this, then go to the record encoder."""
+_RESERVED_LENGTHS = sorted({len(word) for word in RESERVED_DISTINCT_IDS})
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
 """Days since 1970 of the years 1 and 9999, which is what Python's dates hold."""
 
@@ -143,23 +145,22 @@ class ColumnarEncoder:
     def _encode(
         self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
     ) -> EncodedTable:
-        frame = plan.read(table, self._clock(), self._limits.max_age_seconds)
+        frame, plain = plan.read(table, self._clock(), self._limits.max_age_seconds)
         rows = np.arange(start, start + len(frame), dtype=np.int64)
-        if plan.uses_position(file_key):
+        position = file_key if plan.uses_position(file_key) else None
+        if position is not None:
             if isinstance(first_row, np.ndarray):
                 number: Any = pl.Series(first_row[start : start + len(frame)])
             else:
                 number = pl.int_range(pl.len()) + (first_row + start)
-            frame = frame.with_columns(
-                pl.format("{}-{}", pl.lit(file_key), number).alias("i:insert_id")
-            )
+            frame = frame.with_columns(number.alias("i:insert_id"))
         leftover = rows[:0]
         ok = frame.get_column("ok")
         if not ok.all():
             keep = ok.to_numpy()
             rows, leftover = rows[keep], rows[~keep]
             frame = frame.filter(ok)
-        text = self._text(plan, frame, plan.uses_position(file_key))
+        text = self._text(plan, frame, plain, position)
         sizes = text.str.len_bytes() - len(_LEAD)
         if len(text) and sizes.max() > self._limits.event_bytes:  # type: ignore[operator]
             fits = sizes <= self._limits.event_bytes
@@ -172,26 +173,23 @@ class ColumnarEncoder:
         view = memoryview(b"") if data is None else memoryview(data).cast("B")
         return EncodedTable(view, ends, rows, leftover, plan.count_long(frame))
 
-    def _text(self, plan: _Plan, frame: pl.DataFrame, position: bool) -> pl.Series:
+    def _text(
+        self, plan: _Plan, frame: pl.DataFrame, plain: Set[str], position: str | None
+    ) -> pl.Series:
         """The JSON lines."""
         if not len(frame):
             return pl.Series("line", [], dtype=pl.String)
-        token = [] if self._token is None else [pl.lit(self._token).alias("token")]
-        if plan.content_id and not position:
-            bare = frame.select(plan.event_text(frame, []).alias("text"))
+        end = '"}}' if self._token is None else f'","token":{_quoted(self._token)}}}}}'
+        event = plan.event(frame, plain)
+        if plan.content_id and position is None:
+            bare = frame.select(line([*event, "}}"]).alias("text"))
             digest = plh.col("text").chash.blake3().str.head(CONTENT_HEX)
-            end = '"}}' if self._token is None else f'","token":{_quoted(self._token)}}}}}'
-            line = pl.concat_str(
-                pl.lit(_LEAD),
-                pl.col("text").str.strip_suffix("}}"),
-                pl.lit(',"$insert_id":"'),
-                digest,
-                pl.lit(end),
-            )
-            return bare.select(line.alias("line")).to_series()
-        insert_id = pl.col("i:insert_id").alias("$insert_id")
-        text = plan.event_text(frame, [insert_id, *token])
-        return frame.select(pl.concat_str(pl.lit(_LEAD), text).alias("line")).to_series()
+            start = pl.col("text").str.strip_suffix("}}")
+            return bare.select(line([_LEAD, start, ',"$insert_id":"', digest, end])).to_series()
+        prefix = "" if position is None else f"{position}-"
+        insert_id = pl.col("i:insert_id").cast(pl.String)
+        pieces = [_LEAD, *event, f',"$insert_id":"{prefix}', insert_id, end]
+        return frame.select(line(pieces)).to_series()
 
     def _plan(self, schema: pa.Schema) -> _Plan | None:
         schema = schema.remove_metadata()  # it may tell the row group, and differ each time
@@ -234,6 +232,10 @@ class _Plan:
             raise Unsupported("no columns")  # a frame without columns has no rows
         self._ok: list[pl.Expr] = []
         self._strings: list[str] = []
+        self._sources: dict[str, set[str]] = {}
+        """Frame columns that hold the text of table columns; other texts need no escapes."""
+        self._escaped: set[str] = set()
+        """Frame columns of text that may need escapes whatever the table holds."""
         self._exprs = [self._property(name, column) for name, column in self.properties]
         self._exprs += self._identity()
         fixed = len(self.fixed()) + extra + len(mapping.constants)
@@ -242,14 +244,14 @@ class _Plan:
                 raise Unsupported("too many properties")
             present = [self._column(column).is_not_null() for _, column in self.properties]
             self._ok.append(pl.sum_horizontal(present) <= MAX_PROPERTIES - fixed)
-        self._literals: dict[str, str] = {}
-        self._scalars: dict[str, Any] = {}
-        for name, value in mapping.constants.items():
-            plain = to_json(value, name, mapping.non_finite == "drop")
-            if isinstance(plain, str | int | float | bool):
-                self._scalars[name] = plain
-            else:
-                self._literals[name] = orjson.dumps(plain).decode()
+        self._constants = {
+            name: orjson.dumps(to_json(value, name, mapping.non_finite == "drop")).decode()
+            for name, value in mapping.constants.items()
+        }
+        self._long_constants = sum(
+            isinstance(value, str) and len(value.encode()) > LONG_STRING_BYTES
+            for value in mapping.constants.values()
+        )
 
     def choose(self, table: pa.Table) -> pa.Table:
         """The columns that are needed."""
@@ -262,12 +264,18 @@ class _Plan:
         """Whether the ids come from file and row."""
         return self.needs_position or (self.mapping.insert_id is None and file_key is not None)
 
-    def read(self, table: pa.Table, now: int, max_age: float | None = None) -> pl.DataFrame:
-        """Converts the columns and finds the rows that are surely all right."""
-        plain = table.rename_columns(self._schema.names).cast(self._schema)
-        frame: Any = pl.from_arrow(plain, rechunk=False)
+    def read(
+        self, table: pa.Table, now: int, max_age: float | None = None
+    ) -> tuple[pl.DataFrame, set[str]]:
+        """Converts the columns and finds the rows that are surely all right.
+
+        Returns:
+            The frame, and its columns whose text is JSON's as it is, without escapes.
+        """
+        columns = table.rename_columns(self._schema.names).cast(self._schema)
+        frame: Any = pl.from_arrow(columns, rechunk=False)
         ok = [*self._ok, self._time_ok(now, max_age)]
-        return (
+        frame = (
             frame.lazy()
             .select(
                 *self._exprs,
@@ -275,11 +283,20 @@ class _Plan:
             )
             .collect()
         )
+        sources = set().union(*self._sources.values())
+        special = {n for n in sources if needs_escapes(columns.column(self._numbers[n]))}
+        plain = {
+            name
+            for name, kind in frame.schema.items()
+            if kind == pl.String
+            and name not in self._escaped
+            and special.isdisjoint(self._sources.get(name, ()))
+        }
+        return frame, plain
 
     def count_long(self, frame: pl.DataFrame) -> int:
         """Text values that Mixpanel will cut."""
-        constants = [value for value in self._scalars.values() if isinstance(value, str)]
-        count = sum(len(value.encode()) > LONG_STRING_BYTES for value in constants) * len(frame)
+        count = self._long_constants * len(frame)
         if not self._strings or not len(frame):
             return count
         long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._strings]
@@ -293,54 +310,63 @@ class _Plan:
         names += ["distinct_id"] + ["ip"] * (mapping.ip is not None) + ["time"]
         return names
 
-    def event_text(self, frame: pl.DataFrame, last: Sequence[pl.Expr]) -> pl.Expr:
-        """The JSON of whole events, `last` being the last properties."""
-        names = sorted([*(n for n, _ in self.properties), *self.mapping.constants])
-        nulls = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
-        optional = {"$device_id", "$user_id"}
-        fixed = self.fixed()
-        parts: list[_Part] = [self._part(name, nulls, len(frame)) for name in names]
-        parts += [
-            _Part(name, pl.col(f"i:{name}"), bool(nulls[f"i:{name}"]) and name in optional)
-            for name in fixed
-            if not (name in optional and nulls[f"i:{name}"] == len(frame))
-        ]
-        parts = [part for part in parts if part.expr is not None or part.literal is not None]
-        event = pl.col("i:event").alias("event")
-        if all(part.plain for part in parts):
-            properties = pl.struct([part.named() for part in parts] + list(last))
-            return pl.struct(event, properties.alias("properties")).struct.json_encode()
-        # Nulls are left out: each run of columns without nulls is one object, each column with
-        # nulls one of its own or nothing, and the braces between them go.
-        head = pl.struct(event).struct.json_encode().str.strip_suffix("}")
-        texts = [head, pl.lit(',"properties":{')]
-        run: list[pl.Expr] = []
-        for part in parts:
-            if part.plain:
-                run.append(part.named())
-                continue
-            if run:
-                texts += [_inside(run), pl.lit(",")]
-                run = []
-            if part.literal is not None:
-                texts.append(pl.lit(f"{_quoted(part.name)}:{part.literal},"))
-            else:
-                assert part.expr is not None
-                some = pl.concat_str(_inside([part.named()]), pl.lit(","))
-                texts.append(pl.when(part.expr.is_not_null()).then(some).otherwise(pl.lit("")))
-        run += last
-        # time is always there, so that the last run is never empty
-        return pl.concat_str([*texts, _inside(run), pl.lit("}}")])
+    def event(self, frame: pl.DataFrame, plain: Set[str]) -> list[Piece]:
+        """The pieces of an event's JSON, up to its last property but `$insert_id` and token.
 
-    def _part(self, name: str, nulls: dict[str, int], count: int) -> _Part:
-        if name in self._scalars:
-            return _Part(name, pl.lit(self._scalars[name]))
-        if name in self._literals:
-            return _Part(name, None, literal=self._literals[name])
-        missing = nulls[f"p:{name}"] if self.mapping.drop_nulls else 0
-        if missing == count:
-            return _Part(name, None)
-        return _Part(name, pl.col(f"p:{name}"), bool(missing))
+        Args:
+            frame: what `read` gave.
+            plain: its columns of text that need no escapes.
+        """
+        nulls = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
+        columns = {name: f"p:{name}" for name, _ in self.properties}
+        pieces: list[Piece] = ["{"]
+        run: list[pl.Expr] = []  # neighbours that Polars' JSON writer must write
+
+        def end_run() -> None:
+            if run:
+                pieces.extend([_inside(run), ","])
+                run.clear()
+
+        def add(name: str, column: str) -> None:
+            missing = nulls[column] if column[0] == "i" or self.mapping.drop_nulls else 0
+            if missing == len(frame):
+                return
+            values = pl.col(column)
+            texts = written(column, frame.schema[column], plain)
+            if texts is None and not missing:
+                run.append(values.alias(name))
+                return
+            end_run()
+            if texts is None:
+                member: list[Piece] = [_inside([values.alias(name)]), ","]
+            elif missing or not nulls[column]:
+                member = [f"{_quoted(name)}:", *texts, ","]
+            else:  # nulls are written as such
+                member = [f"{_quoted(name)}:", line(texts).fill_null("null"), ","]
+            if missing:
+                member = [pl.when(values.is_not_null()).then(line(member)).otherwise(pl.lit(""))]
+            pieces.extend(member)
+
+        if isinstance(self.mapping.event, Constant):
+            pieces.append(f'"event":{_quoted(self.mapping.event.value)},')
+        else:
+            add("event", "i:event")
+            end_run()
+        pieces.append('"properties":{')
+        for name in sorted([*columns, *self._constants]):
+            if name in self._constants:
+                end_run()
+                pieces.append(f"{_quoted(name)}:{self._constants[name]},")
+            else:
+                add(name, columns[name])
+        for name in self.fixed()[:-1]:
+            if name == "ip" and isinstance(self.mapping.ip, Constant):
+                end_run()
+                pieces.append(f'"ip":{_quoted(self.mapping.ip.value)},')
+            else:
+                add(name, f"i:{name}")
+        end_run()
+        return [*pieces, '"time":', pl.col("i:time").cast(pl.String)]
 
     def _property(self, name: str, column: str) -> pl.Expr:
         kind = self._types[column]
@@ -353,6 +379,8 @@ class _Plan:
                 expr = pl.when(expr.is_finite()).then(expr)
             else:
                 self._ok.append(expr.is_finite() | expr.is_null())
+        if _is_text(kind):
+            self._sources[f"p:{name}"] = {column}
         if _is_text(kind) or _is_binary(kind):
             self._strings.append(f"p:{name}")
         return expr.alias(f"p:{name}")
@@ -360,6 +388,12 @@ class _Plan:
     def _identity(self) -> list[pl.Expr]:
         mapping = self.mapping
         event = self._event().alias("i:event")
+        self._texts_of("i:event", mapping.event)
+        self._texts_of("i:$device_id", mapping.device_id)
+        self._texts_of("i:$user_id", mapping.user_id)
+        by = [mapping.user_id, mapping.device_id]
+        self._texts_of("i:distinct_id", *([mapping.distinct_id] if mapping.distinct_id else by))
+        self._texts_of("i:ip", mapping.ip)
         exprs = [event, self._time().alias("i:time")]
         device = user = None
         if isinstance(mapping.device_id, Column):
@@ -386,6 +420,16 @@ class _Plan:
             exprs.append(self._insert_id(mapping.insert_id.columns).alias("i:insert_id"))
         return exprs
 
+    def _texts_of(self, target: str, *parts: Any) -> None:
+        """Notes whose texts a frame column holds."""
+        sources = self._sources.setdefault(target, set())
+        for part in parts:
+            if isinstance(part, Column) and _is_text(self._types[part.name]):
+                sources.add(part.name)
+            fixed = getattr(part, "value", None) or getattr(part, "if_null", None)
+            if fixed is not None and _quoted(fixed) != f'"{fixed}"':
+                self._escaped.add(target)
+
     def _event(self) -> pl.Expr:
         part = self.mapping.event
         if isinstance(part, Constant):
@@ -411,7 +455,7 @@ class _Plan:
         return expr
 
     def _good_id(self, expr: pl.Expr) -> pl.Expr:
-        reserved = expr.str.to_lowercase().is_in(sorted(RESERVED_DISTINCT_IDS))
+        reserved = expr.map_batches(_reserved, pl.Boolean)
         return ~reserved & (expr.str.len_bytes() <= MAX_ID_BYTES)
 
     def _ip(self) -> pl.Expr:
@@ -486,22 +530,50 @@ class _Plan:
         return self._time_raw.is_between(low, high)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """One property: an expression, JSON text, or (neither) absent."""
+Piece = str | pl.Expr
+"""Of a line: the same text in every row, or a column of texts."""
 
-    name: str
-    expr: pl.Expr | None
-    has_nulls: bool = False
-    literal: str | None = None
 
-    @property
-    def plain(self) -> bool:
-        return self.expr is not None and not self.has_nulls
+def line(pieces: Sequence[Piece]) -> pl.Expr:
+    """The pieces, one after the other, as one text a row; null where a piece is."""
+    joined = itertools.groupby(pieces, lambda piece: isinstance(piece, str))
+    exprs: list[Any] = []
+    for same, group in joined:
+        exprs += [pl.lit("".join(group))] if same else group  # type: ignore[arg-type]
+    return pl.concat_str(exprs)
 
-    def named(self) -> pl.Expr:
-        assert self.expr is not None
-        return self.expr.alias(self.name)
+
+def written(column: str, kind: pl.DataType, plain: Set[str]) -> list[Piece] | None:
+    """A column's values as pieces of JSON; None if only Polars' JSON writer can write them."""
+    value = pl.col(column)
+    if kind == pl.String:
+        return ['"', value, '"'] if column in plain else None
+    if kind.is_integer() or kind == pl.Float64:
+        return [value.cast(pl.String)]
+    if kind == pl.Boolean:
+        return [pl.when(value).then(pl.lit("true")).when(~value).then(pl.lit("false"))]
+    return None
+
+
+def needs_escapes(texts: pa.ChunkedArray) -> bool:
+    """Whether some text may hold what JSON escapes: a quote, a backslash, a control character.
+
+    Looks at the bytes of all texts at once, which costs next to nothing.
+    """
+    kind = texts.type
+    if not (types.is_string(kind) or types.is_large_string(kind)):
+        return True
+    width = np.int32 if types.is_string(kind) else np.int64
+    for chunk in texts.chunks:
+        _, offsets, data = chunk.buffers()
+        if data is None or not len(chunk):
+            continue
+        ends = np.frombuffer(offsets, dtype=width)
+        first, last = ends[chunk.offset], ends[chunk.offset + len(chunk)]
+        text = np.frombuffer(data, dtype=np.uint8)[first:last]
+        if len(text) and (text.min() < 0x20 or (text == 0x22).any() or (text == 0x5C).any()):
+            return True
+    return False
 
 
 def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
@@ -780,6 +852,18 @@ def _timestamp_text(expr: pl.Expr, kind: pa.TimestampType) -> pl.Expr:
     fraction = expr.dt.epoch(unit) % PER_SECOND[unit]
     text = _with_fraction(text, fraction, unit)
     return text if kind.tz is None else text + "Z"
+
+
+def _reserved(ids: pl.Series) -> pl.Series:
+    """Which ids are words that Mixpanel refuses. Lower case is made only of those that are as
+    long as such a word, since it is most of the work. (No letter becomes two of ASCII.)
+    """
+    suspects = ids.str.len_chars().is_in(_RESERVED_LENGTHS).arg_true()
+    reserved = pl.repeat(False, len(ids), eager=True)
+    if not len(suspects):
+        return reserved
+    words = ids.gather(suspects).str.to_lowercase().is_in(sorted(RESERVED_DISTINCT_IDS))
+    return reserved.scatter(suspects.filter(words.fill_null(False)), True)
 
 
 def _timestamp_texts(moments: pl.Series, kind: pa.TimestampType) -> pl.Series:
