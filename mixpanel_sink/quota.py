@@ -124,6 +124,16 @@ class Quota:
         """The most of `of` that one request may hold; None where nothing limits it."""
         return min((rate.amount for rate in self.rates if rate.of == of), default=None)
 
+    def seconds_for(self, requests: int, events: int, raw_bytes: int) -> float:
+        """How long it takes at least to send so much, from an unused quota on."""
+        amounts = {"requests": requests, "events": events, "bytes": raw_bytes}
+        waits = [
+            (-(-amounts[rate.of] // rate.amount) - 1) * rate.seconds
+            for rate in self.rates
+            if amounts[rate.of]
+        ]
+        return max(waits, default=0.0)
+
     def __str__(self) -> str:
         return ", ".join(map(str, self.rates)) or "none"
 

@@ -81,6 +81,17 @@ def in_order(summaries: Iterable[FailureSummary]) -> list[FailureSummary]:
     return sorted(summaries, key=lambda each: (-each.count, each.reason))
 
 
+def describe(failures: Iterable[FailureSummary]) -> list[str]:
+    """Lines for people, led by an empty one; none if there are no failures."""
+    lines = []
+    for each in failures:
+        lines.append(f"  {each.reason}  {each.count:,}")
+        if each.place:
+            lines.append(f"    {each.place}")
+        lines.append(f"    {each.message}")
+    return ["", "Failures, and an example of each", *lines] if lines else []
+
+
 def summarize(
     summaries: dict[str, FailureSummary], failed: FailedRecord
 ) -> dict[str, FailureSummary]:

@@ -18,15 +18,19 @@ from mixpanel_sink import (
     ApiSecret,
     Checkpoint,
     EventMapping,
+    Limits,
     PositionId,
     Privacy,
+    Project,
     ProjectToken,
     ServiceAccount,
     SettingError,
     WriteToMixpanel,
 )
 from mixpanel_sink.credentials import Credentials
+from mixpanel_sink.endpoint import IMPORT
 from mixpanel_sink.parquet import open_file
+from mixpanel_sink.project import Target
 
 _CLOUD_REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
 
@@ -148,7 +152,7 @@ def privacy_of(own: Any) -> Privacy | None:
 
 
 def pipeline_arguments(
-    argv: Sequence[str], prog: str, about: str | None, *options: type[PipelineOptions]
+    argv: Sequence[str], prog: str, about: str | None, *options: Any
 ) -> list[str]:
     """A command line for Beam: regions told apart, misspelt options refused, help printed.
 
@@ -156,7 +160,7 @@ def pipeline_arguments(
         argv: without the program's name.
         prog: how the command is called, for its help.
         about: the module's docstring.
-        options: the command's own option classes.
+        options: the command's own option classes, or others with `_add_argparse_args`.
 
     Raises:
         SettingError: for an option that nobody knows and that is close to one of ours.
@@ -166,9 +170,7 @@ def pipeline_arguments(
     return arguments
 
 
-def check_names(
-    arguments: Sequence[str], prog: str, about: str | None, *options: type[PipelineOptions]
-) -> None:
+def check_names(arguments: Sequence[str], prog: str, about: str | None, *options: Any) -> None:
     """Prints the help if it is asked for, and refuses misspelt options, which Beam drops.
 
     Raises:
@@ -273,6 +275,21 @@ def write_of(
         checkpoint=checkpoint,
         privacy=privacy_of(own),
     )
+
+
+def target_of(own: Any) -> Target:
+    """Where a dry run would send; without credentials, /import with an API secret.
+
+    Raises:
+        SettingError: what is wrong.
+    """
+    given = own.api_secret or own.service_account or own.project_token
+    credentials = credentials_of(own) if given else ApiSecret("env:NONE")
+    region, endpoint = own.mixpanel_region or None, own.endpoint or None
+    project = Project(credentials, region, endpoint, own.quota, own.allow_http)
+    if own.lanes < 1:
+        raise SettingError("lanes must be at least 1.")
+    return Target.of(None, project, IMPORT, own.lanes, Limits())
 
 
 def runs_remotely(options: PipelineOptions) -> bool:

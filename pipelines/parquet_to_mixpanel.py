@@ -6,6 +6,8 @@
         --api_secret env:MIXPANEL_API_SECRET \\
         --failed_output gs://bucket/failed/run1
 
+--dry_run shows what it would send, and how long it would take.
+
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if
 every record read was accepted or is in the failed output; 1 if the job failed or a file
 could not be read; 2 if a setting is wrong, before anything was sent.
@@ -14,6 +16,7 @@ could not be read; 2 if a setting is wrong, before anything was sent.
 from __future__ import annotations
 
 import pipelines.startup  # noqa: F401  # isort: skip
+import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -32,16 +35,21 @@ from mixpanel_sink import (
     SettingError,
 )
 from mixpanel_sink.checkpoint import fingerprint
-from mixpanel_sink.parquet import match_sizes, read_footer
+from mixpanel_sink.parquet import match_files, match_sizes, read_footer
+from mixpanel_sink.preview import SAMPLE_ROWS, preview, render
 from pipelines.options import (
     MixpanelOptions,
     mapping_of,
     patterns_of,
     pipeline_arguments,
+    privacy_of,
     require,
+    target_of,
     write_of,
 )
 from pipelines.running import (
+    EXIT_FAILED,
+    EXIT_OK,
     EXIT_SETTING,
     before_start,
     keep_books,
@@ -55,13 +63,40 @@ _FOOTERS_CHECKED = 20
 _PROG = "python -m pipelines.parquet_to_mixpanel"
 
 
+class DryRunOption:
+    """--dry_run. No option of Beam's, which has another of that name for its own tests."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument_group("Dry run").add_argument(
+            "--dry_run",
+            nargs="?",
+            const=str(SAMPLE_ROWS),
+            metavar="all|ROWS",
+            help="Send nothing, and need no secret: show some events, what would fail, and how "
+            f"long it would take, from a sample of {SAMPLE_ROWS:,} rows, so many, or all.",
+        )
+
+    @classmethod
+    def take(cls, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+        """Its value, if it is given, and the other arguments."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        cls._add_argparse_args(parser)
+        own, rest = parser.parse_known_args(list(argv))
+        return own.dry_run, rest
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the pipeline and gives the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
     try:
         argv = sys.argv[1:] if argv is None else argv
-        options = PipelineOptions(pipeline_arguments(argv, _PROG, __doc__, MixpanelOptions))
+        rows, argv = DryRunOption.take(argv)
+        arguments = pipeline_arguments(argv, _PROG, __doc__, MixpanelOptions, DryRunOption)
+        options = PipelineOptions(arguments)
+        if rows is not None:
+            return dry_run(options, rows)
         pipeline = build(options)
     except (SettingError, InputError, DestinationError) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -100,6 +135,45 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
     keep_books(result, failed, options)
     return pipeline
+
+
+def dry_run(options: PipelineOptions, rows: str) -> int:
+    """Shows what would be sent, and gives the exit code.
+
+    Args:
+        options: of the job.
+        rows: "all", or how many to look at.
+
+    Raises:
+        SettingError, InputError: what is wrong.
+    """
+    own = options.view_as(MixpanelOptions)
+    require(own, "input", "mapping")
+    mapping = mapping_of(own.mapping)
+    target = target_of(own)
+    sample = _sample_rows(rows)
+    FileSystems.set_options(options)
+    files = [path for pattern in patterns_of(own) for path in match_files(pattern)]
+    _check_files(mapping, files)
+    shown = preview(
+        files,
+        mapping,
+        rows=sample,
+        limits=target.limits,
+        quota=target.quota,
+        token=target.credentials.token is not None,
+        privacy=privacy_of(own),
+    )
+    print(render(shown))
+    return EXIT_FAILED if shown.files_unreadable else EXIT_OK
+
+
+def _sample_rows(given: str) -> int | None:
+    if given == "all":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise SettingError(f"--dry_run is {given!r}; give a number of rows, all, or nothing.")
+    return int(given)
 
 
 def _check_files(mapping: EventMapping, files: Sequence[str]) -> None:

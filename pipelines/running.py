@@ -18,7 +18,7 @@ from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.metrics import read_counters
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.run_report import RunReport, SummarizeRequests, read_requests
-from mixpanel_sink.summary import FailureSummary, SummarizeFailures, read_summaries
+from mixpanel_sink.summary import FailureSummary, SummarizeFailures, describe, read_summaries
 from mixpanel_sink.write import WriteResult
 from pipelines import progress
 from pipelines.options import MixpanelOptions, runs_remotely
@@ -225,7 +225,8 @@ def print_accounting(
         print(f"  {name:<24}{number:>12}  {remark}".rstrip())
     sign = "=" if balanced else "is not"
     print(f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed")
-    print_failures(failures)
+    for line in describe(failures):
+        print(line)
     if failed and failed_output:
         print(f"  Failed records: {failed_output}*.jsonl")
     elif failed:
@@ -233,19 +234,6 @@ def print_accounting(
     if not balanced:
         print("Error: the books do not balance; do not trust this run.", file=sys.stderr)
     return balanced
-
-
-def print_failures(failures: Sequence[FailureSummary]) -> None:
-    """Prints an example of each reason."""
-    if not failures:
-        return
-    print("\nFailures, and an example of each")
-    for each in failures:
-        print(f"  {each.reason}  {_count(each.count)}")
-        if each.place:
-            print(f"    {each.place}")
-        print(f"    {each.message}")
-    print()
 
 
 def _count(number: int) -> str:
