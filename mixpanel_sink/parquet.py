@@ -164,6 +164,24 @@ def read_footer(path: str) -> FooterInfo:
         ) from None
 
 
+def first_rows(path: str, rows: int) -> pa.Table:
+    """The first rows of a file, as one table with all columns.
+
+    Raises:
+        InputError: if it cannot be read as Parquet.
+    """
+    try:
+        with open_file(path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+            batch = next(parquet.iter_batches(rows), None)
+            empty = parquet.schema_arrow.empty_table()
+            return empty if batch is None else pa.Table.from_batches([batch])
+    except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+        raise InputError(
+            f"{path} cannot be read as Parquet ({_short(error)}). Check that it is whole and "
+            "readable."
+        ) from None
+
+
 def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Table]:
     """The tables of a unit, in order, each with its origin. Memory: one batch, not the group."""
     row = unit.first_row

@@ -36,7 +36,7 @@ from mixpanel_sink import (
 )
 from mixpanel_sink.checkpoint import fingerprint
 from mixpanel_sink.parquet import match_files, match_sizes, read_footer
-from mixpanel_sink.preview import SAMPLE_ROWS, preview, render
+from mixpanel_sink.preview import SAMPLE_ROWS, Preview, preview, render
 from pipelines.options import (
     MixpanelOptions,
     mapping_of,
@@ -138,7 +138,14 @@ def build(options: PipelineOptions) -> beam.Pipeline:
 
 
 def dry_run(options: PipelineOptions, rows: str) -> int:
-    """Shows what would be sent, and gives the exit code.
+    """Shows what would be sent, and gives the exit code; raises as `previewed`."""
+    shown = previewed(options, rows)
+    print(render(shown))
+    return EXIT_FAILED if shown.files_unreadable else EXIT_OK
+
+
+def previewed(options: PipelineOptions, rows: str) -> Preview:
+    """What the job would send.
 
     Args:
         options: of the job.
@@ -155,7 +162,7 @@ def dry_run(options: PipelineOptions, rows: str) -> int:
     FileSystems.set_options(options)
     files = [path for pattern in patterns_of(own) for path in match_files(pattern)]
     _check_files(mapping, files)
-    shown = preview(
+    return preview(
         files,
         mapping,
         rows=sample,
@@ -164,8 +171,6 @@ def dry_run(options: PipelineOptions, rows: str) -> int:
         token=target.credentials.token is not None,
         privacy=privacy_of(own),
     )
-    print(render(shown))
-    return EXIT_FAILED if shown.files_unreadable else EXIT_OK
 
 
 def _sample_rows(given: str) -> int | None:

@@ -1,0 +1,17 @@
+"""`mixpanel-sink demo`: 100,000 made-up events into the emulator."""
+
+from __future__ import annotations
+
+from mixpanel_sink.cli import common
+
+
+def run() -> None:
+    """Show an import on made-up data, into a stand-in for Mixpanel on this machine.
+
+    Example: mixpanel-sink demo
+    """
+    try:
+        from pipelines import demo
+    except ImportError as error:
+        common.fail(f"The demo needs {error.name}: pip install 'mixpanel-sink[emulator]'.")
+    common.finish(demo.main())

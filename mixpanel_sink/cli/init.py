@@ -1,0 +1,58 @@
+"""`mixpanel-sink init`: a mapping to begin with."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+
+from mixpanel_sink.cli import common
+from mixpanel_sink.errors import InputError, MixpanelSinkError
+
+SAMPLE_ROWS = 20_000
+
+
+def run(
+    file: Annotated[str, typer.Argument(help="A Parquet file, or a glob of them.")],
+    output: Annotated[
+        pathlib.Path, typer.Option("--output", "-o", help="Where to write the mapping.")
+    ] = pathlib.Path("mapping.yaml"),
+    event: Annotated[
+        str | None, typer.Option(help="What to call the events if no column names them.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Look at a file's columns and propose a mapping, with its guesses marked.
+
+    Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
+    """
+    from mixpanel_sink.parquet import first_rows, match_files
+    from mixpanel_sink.propose import propose
+
+    if output.exists() and not force and not as_json:
+        common.fail(f"{output} is there already. Give another --output, or --force.")
+    try:
+        path = match_files(file)[0]
+        sample = first_rows(path, SAMPLE_ROWS)
+        title = event or pathlib.PurePath(path).stem.replace("_", " ").replace("-", " ").title()
+        proposal = propose(sample, title)
+    except (InputError, MixpanelSinkError) as error:
+        common.fail(str(error))
+    if as_json:
+        said = {"file": path, "mapping": proposal.text, "guesses": proposal.guesses}
+        print(json.dumps(said, indent=2))
+        return
+    try:
+        output.write_text(proposal.text, encoding="utf-8")
+    except OSError as error:
+        common.fail(f"{output} cannot be written ({error.strerror}). Give another --output.")
+    print(proposal.text)
+    print(f"Written to {output}, from the first {len(sample):,} rows of {path}.")
+    if proposal.guesses:
+        print("Please look at:")
+        for guess in proposal.guesses:
+            print(f"  - {guess}")
+    print(f"Next: mixpanel-sink check '{file}' --mapping {output}")

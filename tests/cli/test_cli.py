@@ -1,0 +1,200 @@
+"""The `mixpanel-sink` command, as a person or a machine types it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mixpanel_sink import __version__
+from mixpanel_sink.cli import main
+from mixpanel_sink.emulator.testing import Emulator
+from pipelines.demo import shop_events
+
+Shop = pathlib.Path
+
+
+@dataclasses.dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*arguments: object) -> Done:
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("MIXPANEL_"):
+            monkeypatch.delenv(name)
+    pq.write_table(shop_events(5000), tmp_path / "shop_events.parquet")
+    return tmp_path / "shop_events.parquet"
+
+
+def test_from_a_file_to_an_import(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ten minutes: init, check, import, replay."""
+    made = call("init", shop)
+    assert made.code == 0
+    assert "Please look at:" in made.out
+    assert "Next: mixpanel-sink check" in made.out
+    checked = call("check", shop, "--mapping", "mapping.yaml")
+    assert checked.code == 0
+    assert '"event":' in checked.out
+    assert "distinct_id_null" in checked.out
+    assert mixpanel.stats()["requests"] == 0
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    sent = call(
+        "import", shop, "-m", "mapping.yaml", "--endpoint", mixpanel.url, "--failed-output",
+        "failed", "--report", "run.html", "--checkpoint", "checkpoint",
+    )  # fmt: skip
+    assert sent.code == 0
+    assert "5,000 read = 4,993 accepted + 7 failed" in sent.out
+    assert mixpanel.stats()["events_distinct"] == 4993
+    assert "<html" in pathlib.Path("run.html").read_text()
+    run = json.loads(pathlib.Path("run.json").read_text())
+    assert run["accounting"]["accepted"] == 4993
+    assert mixpanel.api_secret not in pathlib.Path("run.json").read_text()
+    pathlib.Path("mended.yaml").write_text(
+        pathlib.Path("mapping.yaml")
+        .read_text()
+        .replace("distinct_id: user_id", "distinct_id: {column: user_id, if_null: nobody}")
+    )
+    again = call(
+        "replay", "failed*.jsonl", "-m", "mended.yaml", "--only", "distinct_id_null",
+        "--endpoint", mixpanel.url,
+    )  # fmt: skip
+    assert again.code == 0
+    assert "1 accepted" in again.out
+    assert mixpanel.events(distinct_id="nobody")
+
+
+def test_for_machines(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposed = json.loads(call("init", shop, "--json").out)
+    assert proposed["guesses"]
+    pathlib.Path("m.yaml").write_text(proposed["mapping"])
+    checked = json.loads(call("check", shop, "-m", "m.yaml", "--json").out)
+    assert isinstance(checked, dict)
+    monkeypatch.setenv("OTHER", mixpanel.api_secret)
+    sent = call(
+        "import", shop, "-m", "m.yaml", "--endpoint", mixpanel.url, "--api-secret", "env:OTHER",
+        "--json",
+    )  # fmt: skip
+    assert json.loads(sent.out)["accounting"] == {
+        "read": 5000, "accepted": 4993, "failed": 7, "balanced": True,
+    }  # fmt: skip
+    found = json.loads(call("doctor", "--offline", "--json").out)
+    assert {"what": "apache-beam", "state": "ok"}.items() <= found[2].items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["init", "nothing.parquet"], "No file matches"),
+        (["init", "shop_events.parquet", "-o", "there.yaml"], "is there already"),
+        (["init", "shop_events.parquet", "-o", "no/such/folder.yaml"], "cannot be written"),
+        (["init", "there.yaml"], "cannot be read as Parquet"),
+        (["check", "shop_events.parquet", "-m", "none.yaml"], "cannot be read"),
+        (["check", "shop_events.parquet"], "--mapping"),
+        (["check", "shop_events.parquet", "-m", "wrong.yaml"], "user_idd"),
+        (["check", "shop_events.parquet", "-m", "good.yaml", "--rows", "0"], "number of rows"),
+        (["import", "shop_events.parquet", "-m", "good.yaml"], "No credentials"),
+        (
+            ["import", "shop_events.parquet", "-m", "good.yaml", "--api-secret", "literal"],
+            "must be a reference",
+        ),
+        (
+            ["import", "shop_events.parquet", "-m", "good.yaml", "--api-secret", "env:NO_SUCH"],
+            "NO_SUCH is not set",
+        ),
+        (["doctor", "--region", "mars"], "us, eu and in"),
+        (["dance"], "dance"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(
+    call: Call, shop: Shop, arguments: list[str], says: str
+) -> None:
+    good = "event: event_name\ndistinct_id: user_id\ntime: {column: created_at, unit: ms}\n"
+    pathlib.Path("there.yaml").write_text("here")
+    pathlib.Path("good.yaml").write_text(good)
+    pathlib.Path("wrong.yaml").write_text(good.replace("user_id", "user_idd"))
+    done = call(*arguments)
+    assert done.code == 2
+    assert says in done.out + done.err
+    assert pathlib.Path("there.yaml").read_text() == "here"
+
+
+def test_a_wrong_secret_fails_the_job(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_API_SECRET", "wrong")
+    call("init", shop)
+    done = call("import", shop, "-m", "mapping.yaml", "--endpoint", mixpanel.url)
+    assert done.code == 1
+    assert "does not take the API secret" in done.err
+
+
+def test_doctor_finds_what_is_wrong(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_API_SECRET", "s3cr3t-and-long")
+    fine = call("doctor", "--endpoint", mixpanel.url)
+    assert fine.code == 0
+    assert "answers, in" in fine.out
+    assert "s3cr3t" not in fine.out
+    bad = call("doctor", "--endpoint", "http://127.0.0.1:9", "--api-secret", "env:NO_SUCH")
+    assert bad.code == 1
+    assert "cannot be reached" in bad.out
+    assert "NO_SUCH is not set" in bad.out
+
+
+def test_version_and_help(call: Call) -> None:
+    assert __version__ in call("--version").out
+    for command in ("init", "check", "import", "replay", "doctor", "emulator", "demo"):
+        shown = call(command, "--help")
+        assert shown.code == 0
+        assert "Example:" in shown.out
+
+
+def test_as_a_program(shop: Shop) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mixpanel_sink.cli", "init", str(shop)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert pathlib.Path("mapping.yaml").exists()
+
+
+def test_an_empty_file(call: Call, shop: Shop) -> None:
+    pq.write_table(pa.table({"user_id": pa.array([], pa.string())}), "empty.parquet")
+    done = call("init", "empty.parquet", "-o", "empty.yaml")
+    assert done.code == 0
+    assert "GUESS" in done.out
