@@ -102,7 +102,7 @@ def test_missing_packages_are_named() -> None:
         "import sys; sys.modules['{}'] = None\n"
         "from mixpanel_sink.cli import main; sys.exit(main({}))"
     )
-    for package in ("typer", "starlette", "uvicorn"):
+    for package in ("starlette", "uvicorn"):
         script = code.format(package, ["emulator", "--api-secret", "s"])
         done = subprocess.run(
             [sys.executable, "-c", script],
