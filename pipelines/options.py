@@ -46,6 +46,7 @@ class MixpanelOptions(PipelineOptions):
         add_destination(group)
         add_sending(group)
         add_safety(group)
+        add_privacy(group)
         add_reporting(group)
 
 
@@ -100,7 +101,7 @@ def add_sending(parser: Any) -> None:
 
 
 def add_safety(parser: Any) -> None:
-    """--checkpoint, --preflight and what must not leave the workers."""
+    """--checkpoint and --preflight."""
     parser.add_argument(
         "--checkpoint",
         help="Folder, local or gs://, that remembers accepted batches: the same command, run "
@@ -112,6 +113,10 @@ def add_safety(parser: Any) -> None:
         help="Before any data is read, ask the endpoint with one empty request whether it takes "
         "the credentials. It counts against the quota. Without it the first batch goes alone.",
     )
+
+
+def add_privacy(parser: Any) -> None:
+    """What `privacy_of` reads."""
     parser.add_argument(
         "--drop_properties", help="Columns that never leave the workers; with commas between."
     )
