@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: help install demo flights test bench lint format clean
+.PHONY: node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
@@ -50,7 +50,15 @@ format: $(STAMP)
 $(PRISM): $(STAMP)
 	GOBIN=$(abspath $(VENV))/bin go install github.com/apache/beam/sdks/v2/go/cmd/prism@$(BEAM)
 
-test: lint $(PRISM)
+# Mixpanel's library for Node, one of the clients that judge the emulator.
+NODE_CLIENTS = tests/clients/node/node_modules/.package-lock.json
+$(NODE_CLIENTS): tests/clients/node/package-lock.json
+	npm ci --prefix tests/clients/node --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
+
+node-clients: $(NODE_CLIENTS)
+
+test: lint $(PRISM) $(NODE_CLIENTS)
 	$(BIN)/python -m pytest -n 2
 
 bench: $(STAMP) $(PRISM)

@@ -15,6 +15,8 @@ DEV = [
     *EMULATOR,
     "gcp-storage-emulator>=2026.7",
     "hypothesis>=6.170",
+    "mixpanel>=5.4",
+    "mixpanel-utils>=2.2",
     "mypy>=2.4",
     "pytest>=9",
     "pytest-timeout>=2.4",

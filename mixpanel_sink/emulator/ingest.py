@@ -81,6 +81,7 @@ def import_events(
         now=time.time(),
         max_event_bytes=settings.event_limit,
         needs_insert_id=reference and strict,
+        underscores=not reference,
         device_is_enough=project.identity_mode == "simplified",
     )
     rows: list[EventRow] = []
@@ -133,6 +134,7 @@ def track_events(
         needs_time=False,
         needs_distinct_id=settings.variant == "page",
         needs_insert_id=False,
+        underscores=settings.variant == "page",
         device_is_enough=True,
         oldest=now - TRACK_DAYS * 86400,
     )

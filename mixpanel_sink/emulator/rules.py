@@ -29,6 +29,7 @@ RESERVED_DISTINCT_IDS = frozenset(
     )
 )
 _insert_id = re.compile(r"[A-Za-z0-9-]{1,36}\Z").match
+_insert_id_of_page = re.compile(r"[A-Za-z0-9_-]{1,36}\Z").match
 
 
 class Problem(NamedTuple):
@@ -47,6 +48,8 @@ class Rules:
     needs_time: bool = True
     needs_distinct_id: bool = True
     needs_insert_id: bool = True
+    underscores: bool = False
+    """Whether ``$insert_id`` may hold underscores: those in the page's examples do."""
     device_is_enough: bool = False
     """Whether ``$user_id`` or ``$device_id`` can stand for a missing ``distinct_id``."""
     oldest: float = EARLIEST
@@ -129,16 +132,17 @@ def _check_distinct_id(properties: Mapping[str, Any], rules: Rules) -> Problem |
 
 def _check_insert_id(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
     insert_id = properties.get("$insert_id")
-    if type(insert_id) is str and _insert_id(insert_id):
-        return None
+    if type(insert_id) is str:
+        fits = _insert_id_of_page if rules.underscores else _insert_id
+        if fits(insert_id):
+            return None
     if "$insert_id" not in properties:
         if not rules.needs_insert_id:
             return None
         message = "'properties.$insert_id' is required"
     else:
-        message = (
-            "'properties.$insert_id' is invalid: must be 1 to 36 characters of A-Z, a-z, 0-9 and -"
-        )
+        alphabet = "A-Z, a-z, 0-9, _ and -" if rules.underscores else "A-Z, a-z, 0-9 and -"
+        message = f"'properties.$insert_id' is invalid: must be 1 to 36 characters of {alphabet}"
     return Problem("properties.$insert_id", message)
 
 
