@@ -223,7 +223,7 @@ class _Plan:
             raise Unsupported("a name with a NUL")
         self.content_id = mapping.insert_id is None or isinstance(mapping.insert_id, ContentId)
         self.needs_position = not (self.content_id or isinstance(mapping.insert_id, ColumnsId))
-        self._types = {name: schema.field(name).type for name in self.columns}
+        self._types = {name: _decoded(schema.field(name).type) for name in self.columns}
         # Polars takes "*" and "^...$" for patterns: columns go by number.
         self._numbers = {name: f"c{i}" for i, name in enumerate(self.columns)}
         kinds = [plain_type(kind) for kind in self._types.values()]
@@ -236,6 +236,8 @@ class _Plan:
         """Frame columns that hold the text of table columns; other texts need no escapes."""
         self._escaped: set[str] = set()
         """Frame columns of text that may need escapes whatever the table holds."""
+        self._json: set[str] = set()
+        """Frame columns that hold JSON."""
         self._exprs = [self._property(name, column) for name, column in self.properties]
         self._exprs += self._identity()
         fixed = len(self.fixed()) + extra + len(mapping.constants)
@@ -332,7 +334,9 @@ class _Plan:
             if missing == len(frame):
                 return
             values = pl.col(column)
-            texts = written(column, frame.schema[column], plain)
+            texts: list[Piece] | None = [values]
+            if column not in self._json:
+                texts = written(column, frame.schema[column], plain)
             if texts is None and not missing:
                 run.append(values.alias(name))
                 return
@@ -373,6 +377,11 @@ class _Plan:
         if types.is_timestamp(kind):
             text = functools.partial(_timestamp_texts, kind=kind)
             return self._column(column).map_batches(text, pl.String).alias(f"p:{name}")
+        if types.is_map(kind):
+            expr, once = map_texts(self._column(column), kind)
+            self._json.add(f"p:{name}")
+            self._ok.append(once)
+            return expr.alias(f"p:{name}")
         expr = convert(self._column(column), kind)
         if types.is_floating(kind) or types.is_decimal(kind):
             if self.mapping.non_finite == "drop":
@@ -585,8 +594,10 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if types.is_float16(kind) or types.is_float32(kind):
         return expr.cast(pl.Float64)
     if types.is_decimal(kind):
-        if types.is_decimal256(kind) or not 0 <= kind.scale <= kind.precision:
+        if not 0 <= kind.scale <= kind.precision:
             raise Unsupported(str(kind))
+        if types.is_decimal256(kind):
+            return expr.cast(pl.Float64)  # from text, see `plain_type`
         # Up to 15 digits the division is exact; beyond, only reading the text rounds right.
         return (expr if kind.precision <= 15 else expr.cast(pl.String)).cast(pl.Float64)
     if types.is_date(kind):
@@ -605,9 +616,7 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if _is_binary(kind):
         return expr.bin.encode("base64")
     if types.is_dictionary(kind):
-        if not _is_text(kind.value_type):
-            raise Unsupported(str(kind))
-        return expr.cast(pl.String)
+        return convert(expr, kind.value_type)  # see `plain_type`
     if _is_list(kind):
         if _is_native(kind.value_type):
             return expr
@@ -625,6 +634,33 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if _is_native(kind):
         return expr
     raise Unsupported(str(kind))
+
+
+def map_texts(expr: pl.Expr, kind: pa.MapType) -> tuple[pl.Expr, pl.Expr]:
+    """The JSON objects of a column of maps, and whether each has every key once.
+
+    Args:
+        expr: the maps as lists of entries, see `plain_type`.
+
+    Raises:
+        Unsupported: for keys or values that only the record encoder does.
+    """
+    inner = kind.item_type
+    while _is_list(inner):
+        inner = inner.value_type
+    if types.is_struct(inner):
+        _check_struct(inner, depth=2)
+    entry = pl.element().struct
+    key = convert(entry.field("key"), kind.key_type)
+    if types.is_integer(_decoded(kind.key_type)):
+        key = key.cast(pl.String)
+    elif not _yields_text(_decoded(kind.key_type)):
+        raise Unsupported(str(kind))
+    value = convert(entry.field("value"), kind.item_type)
+    pair = line([_json_of(key), ":", _json_of(value)]).sort_by(key)
+    texts = line(["{", expr.list.eval(pair).list.join(","), "}"])
+    once = expr.list.eval(key).list.n_unique() == expr.list.len()
+    return texts, expr.is_null() | once
 
 
 def _check_zone(name: str) -> None:
@@ -726,6 +762,11 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.timestamp(kind.unit, "UTC")
     if types.is_fixed_size_binary(kind):
         return pa.binary()
+    if types.is_map(kind):  # entries, which Polars can compute with
+        entry = [("key", plain_type(kind.key_type)), ("value", plain_type(kind.item_type))]
+        return pa.list_(pa.struct(entry))
+    if types.is_decimal256(kind):  # wider than Polars' decimals
+        return pa.string()
     if types.is_float16(kind):
         return pa.float32()
     if types.is_decimal32(kind) or types.is_decimal64(kind):
@@ -762,6 +803,11 @@ def _array_fits(array: pa.Array, top: bool = False) -> bool:
         return low is None or (-most < low and high < most)
     if not top and types.is_floating(kind):
         return bool(pc.all(pc.is_finite(array), skip_nulls=True).as_py() in (True, None))
+    if types.is_dictionary(kind):
+        return _array_fits(array.dictionary, top)
+    if types.is_map(kind):
+        entries = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
+        return _array_fits(array.cast(pa.list_(entries)))
     if _is_list(kind):
         longest = pc.max(pc.list_value_length(array)).as_py()
         return (longest or 0) <= MAX_LIST_ITEMS and _array_fits(array.flatten())
@@ -909,6 +955,11 @@ def _inside(exprs: Sequence[pl.Expr]) -> pl.Expr:
     """An object's JSON without its braces."""
     text = pl.struct(list(exprs)).struct.json_encode()
     return text.str.strip_prefix("{").str.strip_suffix("}")
+
+
+def _json_of(expr: pl.Expr) -> pl.Expr:
+    """Values as JSON; nulls too."""
+    return _inside([expr.alias("")]).str.strip_prefix('"":')
 
 
 def _blake3(expr: pl.Expr) -> pl.Expr:

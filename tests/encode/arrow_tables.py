@@ -37,6 +37,8 @@ _SCALARS: list[pa.DataType] = [
     pa.decimal128(6, -2),
 ]  # fmt: skip
 
+MAP_KEYS = [pa.string(), pa.int16(), pa.large_string(), pa.date32(), pa.binary()]
+
 
 def scalar_types() -> st.SearchStrategy[pa.DataType]:
     return st.one_of(
@@ -48,13 +50,7 @@ def scalar_types() -> st.SearchStrategy[pa.DataType]:
 
 def fast_types() -> st.SearchStrategy[pa.DataType]:
     """Those that the columnar encoder claims."""
-    scalars = scalar_types().filter(
-        lambda kind: (
-            not types.is_decimal256(kind)
-            and not (types.is_decimal(kind) and kind.scale < 0)
-            and not (types.is_dictionary(kind) and types.is_integer(kind.value_type))
-        )
-    )
+    scalars = scalar_types().filter(lambda kind: not (types.is_decimal(kind) and kind.scale < 0))
     some = scalars.filter(lambda kind: not types.is_null(kind))
     lists = st.one_of(
         scalars,
@@ -70,7 +66,10 @@ def fast_types() -> st.SearchStrategy[pa.DataType]:
         )
     )
     structs = _structs(inside, ["b", "a", 'q"', "$x", ""], 1)
-    return st.one_of(lists, structs, st.builds(pa.list_, structs), _structs(structs, ["z", "y"], 1))
+    maps = st.builds(pa.map_, st.sampled_from(MAP_KEYS), st.one_of(inside, structs))
+    return st.one_of(
+        lists, structs, st.builds(pa.list_, structs), _structs(structs, ["z", "y"], 1), maps, maps
+    )
 
 
 def _structs(
@@ -93,7 +92,7 @@ def data_types() -> st.SearchStrategy[pa.DataType]:
             st.builds(pa.large_list, inner),
             st.builds(pa.list_, inner, st.just(2)),
             _structs(inner),
-            st.builds(pa.map_, st.sampled_from([pa.string(), pa.int16()]), inner),
+            st.builds(pa.map_, st.sampled_from(MAP_KEYS), inner),
         ),
         max_leaves=4,
     )

@@ -95,6 +95,8 @@ def test_types_that_stay_columnar(
     items = data.draw(st.lists(values(kind, wild=False), min_size=1, max_size=8))
     mapping = dataclasses.replace(MAPPING, drop_nulls=drop_nulls, insert_id=insert_id)
     pieces = _check(Case(_table(p=pa.array(items, kind)), mapping))
+    if isinstance(insert_id, list) and pa.types.is_map(kind):
+        return  # a map in an id is left to the record encoder
     assert sum(len(piece.leftover) for piece in pieces) == 0
 
 
