@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import typer
 
 from mixpanel_sink import __version__
-from mixpanel_sink.cli import check, demo, doctor, imports, init, replay
+from mixpanel_sink.cli import check, demo, doctor, imports, init, replay, verify
 from mixpanel_sink.emulator import command
 
 _HELP = """Brings event data to Mixpanel: each event once, within the quota, all accounted for.
@@ -47,6 +47,7 @@ def make_app() -> typer.Typer:
         ("check", check),
         ("import", imports),
         ("replay", replay),
+        ("verify", verify),
     ):
         app.command(name, context_settings=getattr(module, "CONTEXT", None))(module.run)
     app.command("emulator")(command.emulator)

@@ -92,6 +92,18 @@ def test_from_a_file_to_an_import(
     assert mixpanel.events(distinct_id="nobody")
 
 
+def test_verify(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    call("init", shop)
+    where = ("-m", "mapping.yaml", "--endpoint", mixpanel.url)
+    assert call("verify", shop, *where).code == 1
+    assert call("import", shop, *where).code == 0
+    proven = call("verify", shop, *where)
+    assert proven.code == 0, proven.out
+
+
 def test_for_machines(
     call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +187,7 @@ def test_doctor_finds_what_is_wrong(
 
 def test_version_and_help(call: Call) -> None:
     assert __version__ in call("--version").out
-    for command in ("init", "check", "import", "replay", "doctor", "emulator", "demo"):
+    for command in ("init", "check", "import", "replay", "verify", "doctor", "emulator", "demo"):
         shown = call(command, "--help")
         assert shown.code == 0
         assert "Example:" in shown.out
