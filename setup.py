@@ -53,7 +53,10 @@ setup(
         "tzdata",
     ],
     extras_require={"emulator": EMULATOR, "dev": DEV},
-    entry_points={"console_scripts": ["mixpanel-sink = mixpanel_sink.cli:main"]},
+    entry_points={
+        "console_scripts": ["mixpanel-sink = mixpanel_sink.cli:main"],
+        "pytest11": ["mixpanel_sink = mixpanel_sink.pytest_plugin"],
+    },
     classifiers=[
         "Programming Language :: Python :: 3",
         "Typing :: Typed",

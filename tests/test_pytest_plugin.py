@@ -1,0 +1,44 @@
+"""The plugin, in a project of somebody else's: pytest run on files that use it."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+EXAMPLE = """
+import time
+
+import apache_beam as beam
+import pytest
+from mixpanel_sink import ApiSecret, EventMapping, TimeColumn, WriteToMixpanel
+
+
+def my_pipeline(endpoint, count):
+    mapping = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", unit="s"))
+    rows = [{"name": "Visit", "user": f"u{n}", "at": int(time.time()) - 60} for n in range(count)]
+    with beam.Pipeline() as pipeline:
+        pipeline | beam.Create(rows) | WriteToMixpanel(
+            mapping, ApiSecret("env:MIXPANEL_API_SECRET"), endpoint=endpoint
+        )
+
+
+@pytest.mark.parametrize("count", [3, 2])
+def test_events_arrive(mixpanel_emulator, count):
+    my_pipeline(mixpanel_emulator.url, count)
+    assert mixpanel_emulator.stats()["events_distinct"] == count
+
+
+def test_settings_hold_for_one_test(mixpanel_emulator):
+    mixpanel_emulator.reset(quota="60/hour", variant="reference")
+
+
+def test_next(mixpanel_emulator):
+    assert mixpanel_emulator.stats()["quota"] is None
+    assert mixpanel_emulator.stats()["settings"]["variant"] == "page"
+"""
+
+
+def test_the_fixture(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(EXAMPLE)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=4)
