@@ -18,6 +18,7 @@ DEV = [
     "mixpanel>=5.4",
     "mixpanel-utils>=2.2",
     "mypy>=2.4",
+    "playwright>=1.60",
     "pytest>=9",
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",
@@ -35,7 +36,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mixpanel_sink*", "pipelines*"]),
-    package_data={"mixpanel_sink": ["py.typed"]},
+    package_data={"mixpanel_sink": ["py.typed", "emulator/page/*"]},
     install_requires=[
         "apache-beam[gcp]>=2.77",
         "blake3>=1.0",

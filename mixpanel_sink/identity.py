@@ -48,7 +48,9 @@ def identify(user_id: str, anon_id: str, *, seconds: float | None = None) -> Ide
         seconds: when, since 1970; None for the time of arrival.
     """
     _differ(user_id, anon_id)
-    return _event("$identify", {"distinct_id": user_id, "$anon_id": anon_id}, seconds)
+    # The page names the known id distinct_id, the API reference $identified_id.
+    ids = {"distinct_id": user_id, "$identified_id": user_id, "$anon_id": anon_id}
+    return _event("$identify", ids, seconds)
 
 
 def alias(distinct_id: str, alias: str, *, seconds: float | None = None) -> IdentityEvent:

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mixpanel_sink.emulator import answers, body, export, ingest, inspection
+from mixpanel_sink.emulator import answers, body, export, ingest, inspection, pages
 from mixpanel_sink.emulator.answers import Answer, Refused
 from mixpanel_sink.emulator.auth import authenticate
 from mixpanel_sink.emulator.faults import Fault
@@ -39,6 +39,7 @@ def make_app(state: State) -> Starlette:
             Route("/groups", _endpoint(ingest.update_profiles), methods=_METHODS),
             Route(export.PATH, _export),
             *inspection.ROUTES,
+            *pages.ROUTES,
         ],
         exception_handlers={ValueError: inspection.wrong_value},
     )
