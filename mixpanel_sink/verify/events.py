@@ -160,7 +160,9 @@ def _same(expected: Any, actual: Any) -> bool:
     if isinstance(expected, bool) or isinstance(actual, bool):
         return expected is actual
     if isinstance(expected, int | float) and isinstance(actual, int | float):
-        return expected == actual or float(expected) == float(actual)
+        if isinstance(expected, int) and isinstance(actual, int):
+            return expected == actual
+        return float(expected) == float(actual)
     if isinstance(expected, list) and isinstance(actual, list):
         return len(expected) == len(actual) and all(map(_same, expected, actual))
     if isinstance(expected, dict) and isinstance(actual, dict):
@@ -170,7 +172,7 @@ def _same(expected: Any, actual: Any) -> bool:
 
 def _is_cut(expected: str, actual: str) -> bool:
     return (
-        len(actual.encode("utf-8", "surrogatepass")) >= _LAST_CUT
-        and len(actual) <= LONG_STRING_BYTES
+        len(expected.encode()) > LONG_STRING_BYTES >= len(actual)
+        and len(actual.encode()) >= _LAST_CUT
         and expected.startswith(actual)
     )
