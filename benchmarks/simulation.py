@@ -40,7 +40,7 @@ class Scenario:
             lane's state before them.
         elsewhere: the share of those that another worker runs again.
         skew: by how many seconds the clocks of two workers differ, at most.
-        drift: the share by which a worker's clock may run fast or slow.
+        drift: the share by which such a clock runs fast or slow meanwhile.
         server_drift: the share by which the server's clock runs slow.
         latency: seconds from a request to its answer, the median; with a long tail.
         broken: the share of requests that reach the server, but whose answer does not come.
@@ -173,12 +173,15 @@ class _Worker:
         scenario, chance = simulation.scenario, simulation.random
         self._simulation = simulation
         self._name = name
-        self._ahead = chance.uniform(-scenario.skew / 2, scenario.skew / 2)
-        self._rate = 1 + chance.uniform(-scenario.drift, scenario.drift)
+        self._phase = chance.uniform(0, 2 * math.pi)
         self._lanes: dict[int, Lane] = {}
 
     def clock(self) -> float:
-        return _BEGIN + self._ahead + self._simulation.now * self._rate
+        """Ahead or behind by half the skew at most, and between them as fast as the drift."""
+        now, scenario = self._simulation.now, self._simulation.scenario
+        skew = scenario.skew / 2
+        turns = self._phase + now * scenario.drift / skew if skew else 0.0
+        return _BEGIN + now + skew * math.sin(turns)
 
     def lane(self, number: int) -> Lane:
         """As the registry of a process keeps it."""
