@@ -26,6 +26,10 @@ _PROCESS = uuid.uuid4().hex
 _EPOCH = time.time() - time.monotonic()
 
 
+CLOCK_SKEW = 2.0
+"""Seconds by which the clocks of two workers may differ."""
+
+
 def steady_clock() -> float:
     """Seconds since 1970, by a clock that nobody sets back or forward while we run."""
     return _EPOCH + time.monotonic()
@@ -214,7 +218,9 @@ class Lane:
                 for window, expected in zip(self._windows, self._expected, strict=True)
             ]
             state = {
-                "v": 1,
+                "v": 2,
+                "of": self._process,
+                "at": now,
                 "paused": self._paused_until,
                 "by": {self._process: mine, **self._elsewhere},
             }
@@ -225,19 +231,28 @@ class Lane:
 
         Of this process the lane knows more than the state does. A request that another
         worker left open was answered before its state was committed, hence before now.
+
+        Times in the state are of the clock of the worker that wrote it. How old a request was
+        then is certain; how long ago "then" is, the two clocks tell only to `CLOCK_SKEW`. The
+        request counts for so much longer, and a clock that is far ahead stops nobody.
         """
         if not snapshot:
             return
         state: dict[str, Any] = orjson.loads(snapshot)
         with self._changed:
             now = self._clock()
+            later = 0.0
+            if state["of"] != self._process:
+                passed = now - state["at"]
+                later = passed - max(0.0, passed - CLOCK_SKEW)
             for process, windows in state["by"].items():
                 if process != self._process and len(windows) == len(self._windows):
                     self._elsewhere[process] = [
-                        [[e[0], e[1] if e[1] >= 0 else now, e[2]] for e in entries]
+                        [[e[0] + later, e[1] + later if e[1] >= 0 else now, e[2]] for e in entries]
                         for entries in windows
                     ]
-            self._paused_until = max(self._paused_until, min(state["paused"], now + 86_400))
+            paused = min(state["paused"] + later, now + 86_400)
+            self._paused_until = max(self._paused_until, paused)
             self._forget(now)
 
     def _wait(self, weight: Weight) -> float:

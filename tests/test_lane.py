@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mixpanel_sink.lane import Lane, LaneRegistry, steady_clock
+from mixpanel_sink.lane import CLOCK_SKEW, Lane, LaneRegistry, steady_clock
 from mixpanel_sink.quota import Quota, Weight
 from mixpanel_sink.retry import RetryPolicy
 
@@ -272,6 +272,61 @@ def test_another_worker_continues_within_the_quota(clock: Clock) -> None:
     assert starts_at_once(third, clock)
     assert not starts_at_once(third, clock)
     assert clock.now - begin >= 70
+
+
+class Skewed(Clock):
+    """Another worker's clock: the same time, `ahead` seconds ahead."""
+
+    def __init__(self, clock: Clock, ahead: float) -> None:
+        self.clock = clock
+        self.ahead = ahead
+
+    def __call__(self) -> float:
+        return self.clock.now + self.ahead
+
+    def sleep(self, condition: threading.Condition, seconds: float) -> None:
+        self.clock.sleep(condition, seconds)
+
+
+@pytest.mark.parametrize("ahead", [-2.0, -0.5, 0.5, 2.0])
+@pytest.mark.parametrize("between", [0.0, 1.0, 7.0])
+def test_a_worker_whose_clock_differs_frees_no_slot_early(
+    clock: Clock, ahead: float, between: float
+) -> None:
+    first = make(clock, "2/10s", process="a")
+    begin = clock.now
+    send(first)
+    send(first)
+    state = first.snapshot()
+    clock.now += between
+    second = make(Skewed(clock, ahead), "2/10s", process="b")
+    second.merge(state)
+    send(second)
+    assert 10 <= clock.now - begin <= 10.1 + 2 * CLOCK_SKEW
+
+
+def test_the_skew_is_allowed_for_once_on_each_way(clock: Clock) -> None:
+    first, second = (make(clock, "1/60s", process=name) for name in "ab")
+    begin = clock.now
+    send(first)
+    for _ in range(20):  # bundles that send nothing
+        second.merge(first.snapshot())
+        second.merge(second.snapshot())
+        first.merge(second.snapshot())
+    send(second)
+    assert 60 <= clock.now - begin <= 60.1 + CLOCK_SKEW
+
+
+def test_a_clock_that_is_hours_ahead_does_not_stop_the_others(clock: Clock) -> None:
+    first = make(Skewed(clock, 7200.0), "1/60s", process="a")
+    send(first)
+    first.throttled(100.0, sent_at=clock.now + 7200.0)
+    second = make(clock, "1/60s", process="b")
+    second.merge(first.snapshot())
+    assert second.paused_seconds() == pytest.approx(100)
+    begin = clock.now
+    send(second)
+    assert clock.now - begin == pytest.approx(100)
 
 
 def test_a_pause_travels_with_the_state(clock: Clock) -> None:
