@@ -72,12 +72,17 @@ class ConvertToChunks(beam.DoFn):
         for packer in self._packers.values():
             packer.start()
         self._held: list[Any] = []
+        self._windows: Any = None
+        self._texts: tuple[str, ...] = ()
         self._lost = 0
         """Records of no known project."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record or table."""
-        timestamp, windows = windowed.timestamp.micros, self._codec.encode(windowed.windows)
+        if windowed.windows is not self._windows:  # which neighbours mostly share
+            self._windows = windowed.windows
+            self._texts = self._codec.encode(self._windows)
+        timestamp, windows = windowed.timestamp_micros, self._texts
         outputs: Iterable[Any]
         if self._simple and type(element) is dict:
             outputs = self._only.collect(element, timestamp, windows)

@@ -40,8 +40,10 @@ FAILED = "failed"
 """Tag of the output of failed records."""
 FIRST_BATCH = 256
 """Records that are encoded together, before their size is known."""
+BATCH_REQUESTS = 5
+"""Records of so many requests at most are encoded together ..."""
 BATCH_BYTES = 8_000_000
-"""Records of so much JSON at most are encoded together."""
+"""... and of so much JSON. Each batch costs some milliseconds, whatever its size."""
 AHEAD = 2
 """Slices that may wait, encoded, for their turn."""
 
@@ -380,13 +382,17 @@ def slices(ahead: collections.deque[Slice], most: int) -> Iterator[Any]:
 
 
 def batch_size(encoded: EncodedSlice, limits: Limits) -> int:
-    """How many records to take together next: a request's worth, but few if they are large."""
+    """How many records to take together next: some requests' worth, but few if they are large."""
     events = sum(chunk.count for chunk in encoded.chunks) + len(encoded.rest)
     raw_bytes = sum(chunk.raw_bytes for chunk in encoded.chunks)
     raw_bytes += sum(len(event) for event, _ in encoded.rest)
     if not events:
         return min(FIRST_BATCH, limits.batch_events)
-    return max(16, min(limits.batch_events, BATCH_BYTES * events // max(1, raw_bytes)))
+    most = BATCH_REQUESTS * limits.batch_events
+    fitting = min(most, BATCH_BYTES * events // max(1, raw_bytes))
+    if fitting >= limits.batch_events:  # whole requests leave no rest
+        fitting -= fitting % limits.batch_events
+    return max(16, fitting)
 
 
 def lane_key(name: str, endpoint: Endpoint, lane: int) -> str:
