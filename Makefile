@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: node-clients help install demo flights test bench lint format clean
+.PHONY: chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
@@ -58,7 +58,13 @@ $(NODE_CLIENTS): tests/clients/node/package-lock.json
 
 node-clients: $(NODE_CLIENTS)
 
-test: lint $(PRISM) $(NODE_CLIENTS)
+# A real browser for the emulator's page. SUDO= where you are root or it is there already.
+SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  ($(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium)
+
+test: lint $(PRISM) $(NODE_CLIENTS) chromium
 	$(BIN)/python -m pytest -n 2
 
 bench: $(STAMP) $(PRISM)

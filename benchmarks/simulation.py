@@ -170,7 +170,7 @@ class _Worker:
     """A process: its clock, and the lanes that it remembers."""
 
     def __init__(self, simulation: Simulation, name: str) -> None:
-        scenario, chance = simulation.scenario, simulation.random
+        chance = simulation.random
         self._simulation = simulation
         self._name = name
         self._phase = chance.uniform(0, 2 * math.pi)
