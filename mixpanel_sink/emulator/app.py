@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import formatdate
 from time import time
 from typing import Any
@@ -18,7 +18,7 @@ from mixpanel_sink.emulator.answers import Answer, Refused
 from mixpanel_sink.emulator.auth import authenticate
 from mixpanel_sink.emulator.faults import Fault
 from mixpanel_sink.emulator.ingest import Delivery, Desk, Tampering
-from mixpanel_sink.emulator.protocol import Cut, CutShort, Dripping, arrival
+from mixpanel_sink.emulator.protocol import Cut, CutShort, Paced, arrival
 from mixpanel_sink.emulator.settings import Project, Settings
 from mixpanel_sink.emulator.state import State
 from mixpanel_sink.emulator.store import Entry
@@ -110,10 +110,11 @@ async def _spoil(
     elif fault.kind == "truncate":
         response = CutShort(answer)
     elif fault.kind == "drip":
-        response = Dripping(answer, fault.seconds)
+        drops = (answer.body[n : n + 1] for n in range(len(answer.body)))
+        response = Paced(drops, answer.status, answer.content_type, fault.seconds)
     elif fault.kind == "huge":
         answer = Answer(200, b"")
-        response = StreamingResponse(_much(fault.amount), media_type="application/json")
+        response = Paced(_much(fault.amount), 200, "application/json", 0)
     else:
         answer = _disguise(state.settings, entry, fault, answer)
     entry.status = None if isinstance(response, Cut) else answer.status
@@ -126,7 +127,7 @@ async def _spoil(
     return response or _response(answer)
 
 
-async def _much(size: int) -> AsyncIterator[bytes]:
+def _much(size: int) -> Iterator[bytes]:
     """A JSON object of about `size` bytes, or, for 0, one that never ends."""
     yield b'{"code":200,"status":"OK","error":"'
     sent = 0

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -66,15 +67,20 @@ class CutShort(Response):
         await _gone(receive)
 
 
-class Dripping(Response):
-    """An answer that comes byte by byte, `pause` seconds apart."""
+class Paced(Response):
+    """An answer in parts, `pause` seconds apart, as long as the client is there."""
 
-    def __init__(self, answer: Answer, pause: float) -> None:
-        super().__init__(answer.body, answer.status, media_type=answer.content_type)
-        self.pause = pause
+    def __init__(
+        self, parts: Iterable[bytes], status: int, content_type: str, pause: float
+    ) -> None:
+        super().__init__(None, status, media_type=content_type)
+        # Without a length: it is told by the answer's end.
+        del self.headers["content-length"]
+        self._parts = parts
+        self._pause = pause
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, or as much of it as the client waits for."""
+        """Send what the client waits for."""
         gone = asyncio.create_task(_gone(receive))
         await send(
             {
@@ -83,13 +89,12 @@ class Dripping(Response):
                 "headers": self.raw_headers,
             }
         )
-        body = bytes(self.body)
-        for number in range(len(body)):
+        for part in self._parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            # Sending to a client that has gone does not wait, and would keep the loop for itself.
+            await asyncio.sleep(self._pause)
             if gone.done():
                 return
-            part = body[number : number + 1]
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await asyncio.sleep(self.pause)
         await send({"type": "http.response.body", "body": b""})
         gone.cancel()
 

@@ -376,7 +376,7 @@ class Emulator:
     def _context(self) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=self.certificate) if self.tls else None
 
-    def _get(self, path: str, **query: object) -> Any:
+    def _get(self, path: str, /, **query: object) -> Any:
         given = {name: value for name, value in query.items() if value is not None}
         return self._send("GET", f"{path}?{urllib.parse.urlencode(given)}")
 

@@ -79,7 +79,7 @@ class Api:
             given["Content-Encoding"] = "gzip"
         if auth == "secret":
             auth = (self.emulator.api_secret, "")
-        return self.post(path, body, headers=given, auth=auth)
+        return self.post(path, body, headers=given, auth=auth, allow_redirects=False)
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,14 @@ def _run(*args: str, module: str = "mixpanel_sink.cli") -> subprocess.CompletedP
         (["--log-level", "loud"], "log-level"),
         (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
         (["--host", "203.0.113.7"], "203.0.113.7"),
+        (["--projects", "/nowhere.yaml"], "not both"),
+        (["--identity-mode", "other"], "simplified, original, legacy"),
+        (["--export-quotas", "many"], "60/hour"),
+        (["--export-shape", "odd"], "mixpanel, sent"),
+        (["--strict-count", "odd"], "num_good_events"),
+        (["--fault-rate", "0.1", "--fault-kinds", "odd"], "random, fatal, all"),
+        (["--tls-certificate", "x.pem"], "--tls"),
+        (["--tls", "--tls-certificate", "/nowhere/at/all.pem"], "/nowhere/at/all.pem"),
     ],
 )
 def test_mistakes(args: list[str], says: str) -> None:
@@ -64,6 +72,13 @@ def test_mistakes(args: list[str], says: str) -> None:
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert SECRET not in done.stderr
+
+
+def test_projects_file_that_is_missing() -> None:
+    done = _run("emulator", "--projects", "/nowhere.yaml")
+    assert done.returncode == 2
+    assert "/nowhere.yaml" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_port_in_use() -> None:

@@ -3,11 +3,12 @@
 import json
 import time
 from email.utils import parsedate_to_datetime
+from typing import get_args
 
 import pytest
 import requests
 
-from mixpanel_sink.emulator.faults import Fault, FaultPlan
+from mixpanel_sink.emulator.faults import KINDS, Fault, FaultPlan, Kind
 
 
 def _distinct(api) -> int:
@@ -251,3 +252,131 @@ def test_nothing_is_lost_or_doubled_under_random_faults(api) -> None:
         else:
             raise AssertionError("50 tries were not enough")
     assert sorted(api.emulator.insert_ids()) == sorted(sent)
+
+
+# Answers that no client should trust
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect(api, status: int) -> None:
+    fault = {"kind": "redirect", "status": status, "location": "http://127.0.0.1:9/import"}
+    api.emulator.faults([fault])
+    event = api.event()
+    answer = api.send([event], path="/import")
+    assert answer.history == []
+    assert (answer.status_code, answer.headers["Location"]) == (status, fault["location"])
+    assert _distinct(api) == 0
+    _retry(api, event)
+
+
+def test_huge(api) -> None:
+    api.emulator.faults([{"kind": "huge", "size": 3_000_000}])
+    event = api.event()
+    answer = api.send([event])
+    assert answer.status_code == 200
+    assert len(answer.json()["error"]) == 3_000_000
+    _retry(api, event)
+
+
+def test_endless(api) -> None:
+    api.emulator.faults([{"kind": "huge", "size": 0}])
+    url = api.emulator.url + "/import"
+    auth = (api.emulator.api_secret, "")
+    read = 0
+    with requests.post(url, json=[api.event()], auth=auth, stream=True, timeout=10) as answer:
+        for part in answer.iter_content(1_000_000):
+            read += len(part)
+            if read > 50_000_000:
+                break
+    assert read > 50_000_000
+    assert _distinct(api) == 1
+
+
+def test_deep(api) -> None:
+    api.emulator.faults([{"kind": "deep", "size": 50_000}])
+    event = api.event()
+    assert api.send([event]).text == "[" * 50_000 + "]" * 50_000
+    _retry(api, event)
+
+
+def test_drip(api) -> None:
+    api.emulator.faults([{"kind": "drip", "seconds": 0.01}, {"kind": "drip", "seconds": 30}])
+    event = api.event()
+    assert api.send([event]).status_code == 200
+    with pytest.raises(requests.RequestException):
+        api.post("/import", json.dumps([event]), auth=("emulator-secret", ""), timeout=0.5)
+    _retry(api, event)
+
+
+def test_too_large(api) -> None:
+    api.emulator.faults([{"kind": "too_large", "size": 2000, "times": 3}])
+    events = [api.event() for _ in range(20)]
+    answer = api.send(events)
+    assert answer.status_code == 413
+    assert "2000" not in answer.text
+    assert _distinct(api) == 0
+    assert api.send(events[:5]).status_code == 200
+    assert api.send(events, zipped=True).status_code == 413
+    assert api.send(events).status_code == 200
+    assert _distinct(api) == 20
+
+
+@pytest.mark.parametrize(
+    ("indexes", "named", "stored"),
+    [
+        ("wrong", [10, -1, "0", None], 3),
+        ("repeated", [0, 0], 2),
+        ("none", [], 3),
+        ("absent", None, 3),
+    ],
+)
+def test_odd_indexes(api, indexes: str, named: list | None, stored: int) -> None:
+    api.emulator.faults([{"kind": "failed_records", "indexes": indexes}])
+    answer = api.send([api.event() for _ in range(3)])
+    assert answer.status_code == 400
+    records = answer.json().get("failed_records")
+    assert (records if records is None else [r["index"] for r in records]) == named
+    assert answer.json()["num_records_imported"] == stored
+    assert _distinct(api) == stored
+
+
+def test_kinds_by_name(page) -> None:
+    for name, count in (("random", 25), ("fatal", 5), ("all", 30)):
+        page.emulator.faults({"seed": 1, "rate": 0.5, "kinds": name})
+        shown = requests.get(page.emulator.url + "/emulator/faults", timeout=10).json()
+        assert len(shown["kinds"]) == count
+    answer = page.post("/emulator/faults", json={"rate": 0.5, "kinds": "some"})
+    assert "random, fatal, all" in answer.json()["error"]
+
+
+def test_every_kind_has_a_place_in_the_named_sets() -> None:
+    """But `quota`, which only a plan that knows the quota can draw."""
+    assert {fault.kind for fault in KINDS["all"]} == set(get_args(Kind)) - {"quota"}
+
+
+def test_fault_kinds_are_told_to_a_page(page) -> None:
+    shown = requests.get(page.emulator.url + "/emulator/faults/kinds", timeout=10).json()
+    assert set(shown["kinds"]) == set(get_args(Kind))
+    assert shown["fields"]["times"] == 1
+    for fault in shown["random"]["all"]:
+        assert Fault.parse(fault) in KINDS["all"]
+
+
+def test_the_random_faults_end_well(api) -> None:
+    """A client that retries the same request gets over each of `random`."""
+    for fault in KINDS["random"]:
+        api.emulator.reset()
+        api.emulator.faults([fault.as_json()])
+        events = [api.event() for _ in range(3)]
+        for _ in range(20):
+            try:
+                answer = api.send(events)
+                if answer.status_code == 200 and len(answer.content) < 1000:
+                    said = answer.json()
+                    if isinstance(said, dict) and said.get("num_records_imported", 3) == 3:
+                        break
+            except (requests.RequestException, ValueError):
+                time.sleep(0.05)
+        else:
+            raise AssertionError(f"no end of {fault}")
+        assert _distinct(api) == 3, fault
