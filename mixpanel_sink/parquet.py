@@ -16,6 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 
 from mixpanel_sink import coders, metrics
 from mixpanel_sink.encode.ids import file_key
@@ -100,11 +101,13 @@ class ReadParquetTables(beam.PTransform):
         )
         units = listed.units
         units.element_type = ReadUnit
-        read = (
-            units
-            | "Spread row groups" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_ReadTables(self._columns)).with_outputs(FAILED, main="tables")
-        )
+        if type(pbegin.pipeline.runner).__name__ == "PrismRunner":
+            units = units | "Gather row groups" >> beam.combiners.ToList()
+            fn: beam.DoFn = _ReadInTurns(self._columns)
+        else:
+            units = units | "Spread row groups" >> beam.Reshuffle()
+            fn = _ReadTables(self._columns)
+        read = units | "Read" >> beam.ParDo(fn).with_outputs(FAILED, main="tables")
         for failed in (listed[FAILED], read[FAILED]):
             failed.element_type = FailedRecord
         read.tables.element_type = pa.Table
@@ -228,23 +231,62 @@ class _ReadTables(beam.DoFn):
         self._columns = columns
 
     def process(self, unit: ReadUnit) -> Iterator[Any]:
-        tables = read_tables(unit, self._columns)
-        while True:
-            try:
-                table = next(tables, None)
-            except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-                if _passing(error):
-                    raise
-                message = (
-                    f"{unit.path} breaks off in row groups {unit.first_group} to "
-                    f"{unit.first_group + unit.groups - 1} ({_short(error)}). Their remaining rows "
-                    "were not read."
-                )
-                yield _unreadable(unit.path, message)
-                return
-            if table is None:
-                return
-            yield table
+        yield from _tables_or_failure(unit, self._columns)
+
+
+class _AllOfThem(beam.RestrictionProvider):
+    """A list's range, which the runner need not split at the beginning."""
+
+    def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
+        return OffsetRange(0, len(element))
+
+    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
+        return OffsetRestrictionTracker(restriction)
+
+    def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:
+        return restriction.size()
+
+
+class _ReadInTurns(beam.DoFn):
+    """Reads a list of units, one a bundle.
+
+    Prism hands a stage all that there is as one bundle, and its output on when the bundle ends:
+    the whole input at once. After each unit this one asks for the others to come again, so that
+    one unit is read while the one before is sent, and memory holds two.
+    """
+
+    def __init__(self, columns: Sequence[str] | None) -> None:
+        self._columns = columns
+
+    def process(
+        self,
+        units: Sequence[ReadUnit],
+        tracker: Any = beam.DoFn.RestrictionParam(_AllOfThem()),  # noqa: B008
+    ) -> Iterator[Any]:
+        number = tracker.current_restriction().start
+        if number < len(units) and tracker.try_claim(number):
+            yield from _tables_or_failure(units[number], self._columns)
+            tracker.defer_remainder()
+
+
+def _tables_or_failure(unit: ReadUnit, columns: Sequence[str] | None) -> Iterator[Any]:
+    tables = read_tables(unit, columns)
+    while True:
+        try:
+            table = next(tables, None)
+        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+            if _passing(error):
+                raise
+            message = (
+                f"{unit.path} breaks off in row groups {unit.first_group} to "
+                f"{unit.first_group + unit.groups - 1} ({_short(error)}). Their remaining rows "
+                "were not read."
+            )
+            yield _unreadable(unit.path, message)
+            return
+        if table is None:
+            return
+        yield table
 
 
 def _unreadable(path: str, message: str) -> beam.pvalue.TaggedOutput:
