@@ -27,9 +27,15 @@ from mixpanel_sink.results import FailedRecord
 coders.register()
 
 BATCH_ROWS = 50_000
-"""Rows of one table."""
+"""Rows of one table ..."""
+TABLE_BYTES = 32_000_000
+"""... if its groups' data is no larger than this for so many rows, uncompressed."""
 UNIT_ROWS = 200_000
 """Small row groups are read together up to this many rows."""
+GROUP_BYTES = 128_000_000
+"""Compressed row groups of up to so many bytes are read column by column ..."""
+COLUMN_BYTES = 8_000_000
+"""... larger ones in parts of so many bytes a column."""
 FAILED = "failed"
 _MAX_FOOTER = 512 << 20
 
@@ -188,19 +194,49 @@ def first_rows(path: str, rows: int) -> pa.Table:
 def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Table]:
     """The tables of a unit, in order, each with its origin. Memory: one batch, not the group."""
     row = unit.first_row
-    with open_file(unit.path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+    groups = range(unit.first_group, unit.first_group + unit.groups)
+    with (
+        open_file(unit.path) as file,
+        pq.ParquetFile(file) as whole,
+        pq.ParquetFile(
+            file,
+            metadata=whole.metadata,
+            pre_buffer=False,
+            buffer_size=_buffer_bytes(whole.metadata, groups),
+        ) as parquet,
+    ):
         if columns is not None:
             have = set(parquet.schema_arrow.names)
             columns = [name for name in columns if name in have]
         batches = parquet.iter_batches(
-            BATCH_ROWS,
-            row_groups=range(unit.first_group, unit.first_group + unit.groups),
+            _batch_rows(whole.metadata, groups),
+            row_groups=groups,
             columns=columns,
         )
         for batch in batches:
             table = pa.Table.from_batches([batch])
             yield TableOrigin(unit.path, unit.key, row).attach(table)
             row += len(table)
+
+
+def _buffer_bytes(metadata: pq.FileMetaData, groups: range) -> int:
+    """How much of each column to read at once: 0 for all of it in a row group.
+
+    Less takes more requests to cloud storage, so only where all of it would not fit well.
+    """
+    largest = max((_compressed_bytes(metadata.row_group(group)) for group in groups), default=0)
+    return COLUMN_BYTES if largest > GROUP_BYTES else 0
+
+
+def _batch_rows(metadata: pq.FileMetaData, groups: range) -> int:
+    """How many rows to read together: few where they are large."""
+    rows = sum(metadata.row_group(group).num_rows for group in groups)
+    size = sum(metadata.row_group(group).total_byte_size for group in groups)
+    return max(8, min(BATCH_ROWS, TABLE_BYTES * rows // max(1, size)))
+
+
+def _compressed_bytes(group: pq.RowGroupMetaData) -> int:
+    return sum(group.column(i).total_compressed_size for i in range(group.num_columns))
 
 
 def units_of(footer: FooterInfo) -> Iterator[ReadUnit]:
