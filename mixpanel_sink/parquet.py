@@ -16,6 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 
 from mixpanel_sink import coders, metrics
 from mixpanel_sink.encode.ids import file_key
@@ -26,9 +27,15 @@ from mixpanel_sink.results import FailedRecord
 coders.register()
 
 BATCH_ROWS = 50_000
-"""Rows of one table."""
+"""Rows of one table ..."""
+TABLE_BYTES = 32_000_000
+"""... if its groups' data is no larger than this for so many rows, uncompressed."""
 UNIT_ROWS = 200_000
 """Small row groups are read together up to this many rows."""
+GROUP_BYTES = 128_000_000
+"""Compressed row groups of up to so many bytes are read column by column ..."""
+COLUMN_BYTES = 8_000_000
+"""... larger ones in parts of so many bytes a column."""
 FAILED = "failed"
 _MAX_FOOTER = 512 << 20
 
@@ -100,11 +107,13 @@ class ReadParquetTables(beam.PTransform):
         )
         units = listed.units
         units.element_type = ReadUnit
-        read = (
-            units
-            | "Spread row groups" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_ReadTables(self._columns)).with_outputs(FAILED, main="tables")
-        )
+        if type(pbegin.pipeline.runner).__name__ == "PrismRunner":
+            units = units | "Gather row groups" >> beam.combiners.ToList()
+            fn: beam.DoFn = _ReadInTurns(self._columns)
+        else:
+            units = units | "Spread row groups" >> beam.Reshuffle()
+            fn = _ReadTables(self._columns)
+        read = units | "Read" >> beam.ParDo(fn).with_outputs(FAILED, main="tables")
         for failed in (listed[FAILED], read[FAILED]):
             failed.element_type = FailedRecord
         read.tables.element_type = pa.Table
@@ -185,19 +194,49 @@ def first_rows(path: str, rows: int) -> pa.Table:
 def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Table]:
     """The tables of a unit, in order, each with its origin. Memory: one batch, not the group."""
     row = unit.first_row
-    with open_file(unit.path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+    groups = range(unit.first_group, unit.first_group + unit.groups)
+    with (
+        open_file(unit.path) as file,
+        pq.ParquetFile(file) as whole,
+        pq.ParquetFile(
+            file,
+            metadata=whole.metadata,
+            pre_buffer=False,
+            buffer_size=_buffer_bytes(whole.metadata, groups),
+        ) as parquet,
+    ):
         if columns is not None:
             have = set(parquet.schema_arrow.names)
             columns = [name for name in columns if name in have]
         batches = parquet.iter_batches(
-            BATCH_ROWS,
-            row_groups=range(unit.first_group, unit.first_group + unit.groups),
+            _batch_rows(whole.metadata, groups),
+            row_groups=groups,
             columns=columns,
         )
         for batch in batches:
             table = pa.Table.from_batches([batch])
             yield TableOrigin(unit.path, unit.key, row).attach(table)
             row += len(table)
+
+
+def _buffer_bytes(metadata: pq.FileMetaData, groups: range) -> int:
+    """How much of each column to read at once: 0 for all of it in a row group.
+
+    Less takes more requests to cloud storage, so only where all of it would not fit well.
+    """
+    largest = max((_compressed_bytes(metadata.row_group(group)) for group in groups), default=0)
+    return COLUMN_BYTES if largest > GROUP_BYTES else 0
+
+
+def _batch_rows(metadata: pq.FileMetaData, groups: range) -> int:
+    """How many rows to read together: few where they are large."""
+    rows = sum(metadata.row_group(group).num_rows for group in groups)
+    size = sum(metadata.row_group(group).total_byte_size for group in groups)
+    return max(8, min(BATCH_ROWS, TABLE_BYTES * rows // max(1, size)))
+
+
+def _compressed_bytes(group: pq.RowGroupMetaData) -> int:
+    return sum(group.column(i).total_compressed_size for i in range(group.num_columns))
 
 
 def units_of(footer: FooterInfo) -> Iterator[ReadUnit]:
@@ -228,23 +267,62 @@ class _ReadTables(beam.DoFn):
         self._columns = columns
 
     def process(self, unit: ReadUnit) -> Iterator[Any]:
-        tables = read_tables(unit, self._columns)
-        while True:
-            try:
-                table = next(tables, None)
-            except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-                if _passing(error):
-                    raise
-                message = (
-                    f"{unit.path} breaks off in row groups {unit.first_group} to "
-                    f"{unit.first_group + unit.groups - 1} ({_short(error)}). Their remaining rows "
-                    "were not read."
-                )
-                yield _unreadable(unit.path, message)
-                return
-            if table is None:
-                return
-            yield table
+        yield from _tables_or_failure(unit, self._columns)
+
+
+class _AllOfThem(beam.RestrictionProvider):
+    """A list's range, which the runner need not split at the beginning."""
+
+    def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
+        return OffsetRange(0, len(element))
+
+    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
+        return OffsetRestrictionTracker(restriction)
+
+    def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:
+        return restriction.size()
+
+
+class _ReadInTurns(beam.DoFn):
+    """Reads a list of units, one a bundle.
+
+    Prism hands a stage all that there is as one bundle, and its output on when the bundle ends:
+    the whole input at once. After each unit this one asks for the others to come again, so that
+    one unit is read while the one before is sent, and memory holds two.
+    """
+
+    def __init__(self, columns: Sequence[str] | None) -> None:
+        self._columns = columns
+
+    def process(
+        self,
+        units: Sequence[ReadUnit],
+        tracker: Any = beam.DoFn.RestrictionParam(_AllOfThem()),  # noqa: B008
+    ) -> Iterator[Any]:
+        number = tracker.current_restriction().start
+        if number < len(units) and tracker.try_claim(number):
+            yield from _tables_or_failure(units[number], self._columns)
+            tracker.defer_remainder()
+
+
+def _tables_or_failure(unit: ReadUnit, columns: Sequence[str] | None) -> Iterator[Any]:
+    tables = read_tables(unit, columns)
+    while True:
+        try:
+            table = next(tables, None)
+        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+            if _passing(error):
+                raise
+            message = (
+                f"{unit.path} breaks off in row groups {unit.first_group} to "
+                f"{unit.first_group + unit.groups - 1} ({_short(error)}). Their remaining rows "
+                "were not read."
+            )
+            yield _unreadable(unit.path, message)
+            return
+        if table is None:
+            return
+        yield table
 
 
 def _unreadable(path: str, message: str) -> beam.pvalue.TaggedOutput:

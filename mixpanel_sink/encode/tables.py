@@ -46,7 +46,7 @@ def slice_rows(table: pa.Table, batch_events: int) -> int:
     """How many rows to encode at once, so that memory stays small for wide tables too."""
     rows = SLICE_ROWS
     if (size := table.nbytes) > SLICE_BYTES and len(table):
-        rows = max(64, min(rows, SLICE_BYTES * len(table) // size))
+        rows = max(8, min(rows, SLICE_BYTES * len(table) // size))
     return rows - rows % batch_events if rows >= batch_events else rows
 
 

@@ -17,7 +17,7 @@ from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import Constant, ContentId, EventMapping
+from mixpanel_sink.mapping import Constant, ContentId, EventMapping, TimeColumn
 
 NOW = 1_800_000_000_000
 MAPPING = EventMapping(
@@ -131,3 +131,37 @@ def test_slices_are_whole_batches_and_small_for_wide_tables() -> None:
     assert slice_rows(narrow, 2000) == 20_000
     wide = pa.table({"x": ["y" * 100_000] * 1000})
     assert slice_rows(wide, 2000) < 100
+
+
+@pytest.mark.parametrize(("size", "rows"), [(100_000, 300), (1_500_000, 30)])
+def test_long_strings_stay_within_the_byte_limits(size: int, rows: int) -> None:
+    texts = [chr(97 + i % 26) * size for i in range(rows)]
+    table = pa.table({"user": ["u"] * rows, "at": [NOW] * rows, "text": texts})
+    _check_limits(table, Limits(), rows)
+
+
+def test_wide_tables_stay_within_the_byte_limits() -> None:
+    columns = {f"p{i}": [i / 7] * 5000 for i in range(240)}
+    table = pa.table({"user": ["u"] * 5000, "at": [NOW] * 5000, **columns})
+    _check_limits(table, Limits(event_bytes=20_000, batch_bytes=1_000_000), rows=5000)
+
+
+def _check_limits(table: pa.Table, limits: Limits, rows: int) -> None:
+    """Slices are small, chunks within the limit and not much smaller, and nothing is lost."""
+    mapping = EventMapping(
+        event=Constant("E"), distinct_id="user", time=TimeColumn("at", "ms"), insert_id=ContentId()
+    )
+    encoder = ColumnarEncoder(mapping, limits, None, lambda: NOW)
+    step = slice_rows(table, limits.batch_events)
+    assert table.slice(0, step).nbytes <= max(10_000_000, 8 * table.nbytes / len(table))
+    sent = 0
+    for start in range(0, rows, step):
+        part = table.slice(start, step)
+        done = encode_slice(encoder, part, None, [Run(len(part), 0, ("",))], limits)
+        assert not done.odd
+        largest = max([len(e) for chunk in done.chunks for e in chunk.events()], default=0)
+        for chunk in done.chunks:
+            assert limits.batch_bytes - largest < chunk.raw_bytes + 3 <= limits.batch_bytes + 3
+            assert len(b"".join(chunk.events())) + 2 * chunk.count + 1 == chunk.raw_bytes
+        sent += sum(chunk.count for chunk in done.chunks) + len(done.rest)
+    assert sent == rows

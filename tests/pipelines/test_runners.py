@@ -79,3 +79,21 @@ def test_the_summary_reaches_the_launcher(send, tmp_path, runner):
     assert reason.split() == ["distinct_id_null", "429"]
     assert place.strip() == f"{source}, row 3"
     assert message.strip().startswith("distinct_id (user) is null")
+
+
+def test_many_files_and_one_that_is_none(send, server, tmp_path, runner):
+    for number in range(4):
+        write(tmp_path / f"{number}.parquet", shop(1200, first=1200 * number))
+    write(tmp_path / "empty.parquet", shop(0))
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1" + bytes(100))
+    run = send(tmp_path / "*.parquet", *runner, own_process=True)
+    assert run.code == 1, run.err
+    assert "4,800 read = 4,800 accepted + 0 failed" in run.out
+    assert server.stats()["events_distinct"] == 4800
+    assert server.stats()["requests_by_endpoint"] == {"/import": {"200": 3}}
+
+
+def test_a_file_without_rows(send, server, tmp_path, runner):
+    run = send(write(tmp_path / "a.parquet", shop(0)), *runner, own_process=True)
+    assert run.code == 0, run.err
+    assert "0 read = 0 accepted + 0 failed" in run.out
