@@ -19,6 +19,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from mixpanel_sink.parquet import match_files
+from pipelines import parquet_to_mixpanel, replay_failed, verify_import
+from tests.pipelines.conftest import MAPPING
 
 
 class _Tokens(http.server.BaseHTTPRequestHandler):
@@ -115,6 +117,32 @@ def test_reads_from_and_writes_failures_to_cloud_storage(send, server, bucket) -
         f"gs://events/shop/day={day}/part.parquet" for day in range(2)
     ]
     assert [f["row"] for f in failed] == [7, 7]
+
+
+def test_sends_failures_again_and_proves_it(send, server, bucket, tmp_path, capsys) -> None:
+    users = [None if i == 7 else f"u{i}" for i in range(50)]
+    at = [1_704_067_200_000 + i for i in range(50)]
+    table = pa.table({"name": ["Order"] * 50, "user": users, "at": at})
+    _upload(bucket, "again/a.parquet", table)
+    source = "gs://events/again/*.parquet"
+    send(source, "--failed_output=gs://events/lost/run")
+    mended = MAPPING.replace("distinct_id: user", "distinct_id: {column: user, if_null: guest}")
+    (tmp_path / "mended.yaml").write_text(mended)
+    common = [
+        f"--mapping={tmp_path}/mended.yaml",
+        "--api_secret=env:TEST_API_SECRET",
+        f"--endpoint={server.url}",
+    ]
+    verify = [f"--input={source}", *common, "--report_dir=gs://events/report"]
+    assert verify_import.main(verify) == 1
+    assert b'"day":"2024-01-01"' in bucket.blob("report/missing.jsonl").download_as_bytes()
+    lost = "--input=gs://events/lost/run*.jsonl"
+    replayed = replay_failed.main([lost, *common, "--quota=none"])
+    assert replayed == 0, capsys.readouterr().err
+    assert verify_import.main(verify) == 0, capsys.readouterr().out
+    dry = parquet_to_mixpanel.main([f"--input={source}", f"{common[0]}", "--dry_run"])
+    assert dry == 0
+    assert server.stats()["events_distinct"] == 50
 
 
 def test_nothing_there(send, bucket) -> None:

@@ -324,3 +324,12 @@ def test_dropped_properties_are_dropped(send, replay, server, tmp_path):
         more.write(json.dumps({"reason": "refused", "event": event}))
     assert replay("--drop_properties=note", mapping=GUESTS)[0] == 0
     assert [p.get("note") for p in properties(server)] == ["x", None, None]
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        replay_failed.main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--input", "--only", "--mapping", "--failed_output"):
+        assert option in out

@@ -391,3 +391,12 @@ def test_200_000_events_in_bounded_memory(send, server, tmp_path):
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        verify_import.main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--input", "--from", "--project_timezone", "--report_dir"):
+        assert option in out
