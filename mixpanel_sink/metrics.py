@@ -28,7 +28,7 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
@@ -125,12 +125,31 @@ def read_counters(result: Any) -> dict[str, int]:
     return dict(counters)
 
 
-def read_distributions(result: Any) -> dict[str, Any]:
-    """The sink's distributions of a finished pipeline, each with count, sum, min, max and mean."""
-    found: dict[str, Any] = {}
+class Spread(NamedTuple):
+    """What a distribution tells of its values."""
+
+    count: int  # type: ignore[assignment]  # hides tuple.count
+    sum: int
+    min: int
+    max: int
+
+    def __add__(self, other: Spread) -> Spread:  # type: ignore[override]
+        return Spread(
+            self.count + other.count,
+            self.sum + other.sum,
+            min(self.min, other.min),
+            max(self.max, other.max),
+        )
+
+
+def read_distributions(result: Any) -> dict[str, Spread]:
+    """All of the sink's distributions of a finished pipeline, over all its transforms."""
+    found: dict[str, Spread] = {}
     for metric in result.metrics().query()["distributions"]:
         if metric.key.metric.namespace == NAMESPACE:
             value = metric.committed if metric.committed is not None else metric.attempted
             name = metric.key.metric.name
-            found[name] = found[name] + value if name in found else value
+            if value is not None and value.count:
+                spread = Spread(value.count, value.sum, value.min, value.max)
+                found[name] = found[name] + spread if name in found else spread
     return found
