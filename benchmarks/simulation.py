@@ -170,17 +170,16 @@ class _Worker:
     """A process: its clock, and the lanes that it remembers."""
 
     def __init__(self, simulation: Simulation, name: str) -> None:
-        chance = simulation.random
         self._simulation = simulation
         self._name = name
-        self._phase = chance.uniform(0, 2 * math.pi)
+        self._phase = simulation.random.uniform(0, 2 * math.pi)
         self._lanes: dict[int, Lane] = {}
 
     def clock(self) -> float:
         """Ahead or behind by half the skew at most, and between them as fast as the drift."""
         now, scenario = self._simulation.now, self._simulation.scenario
         skew = scenario.skew / 2
-        turns = self._phase + now * scenario.drift / skew if skew else 0.0
+        turns = self._phase + now * scenario.drift / skew if skew > 0.001 else 0.0
         return _BEGIN + now + skew * math.sin(turns)
 
     def lane(self, number: int) -> Lane:
@@ -233,7 +232,7 @@ class _Key:
 
 
 class _Bundle:
-    """One try of a bundle: what `SendChunks` does, without threads."""
+    """One try of a bundle: what `SendChunks` and its dispatcher do, without threads."""
 
     def __init__(self, key: _Key, size: int, fails_after: int | None) -> None:
         self.simulation = key.simulation
@@ -246,6 +245,7 @@ class _Bundle:
         self._left = size
         self._fails_after = fails_after
         self._open = self._sent = 0
+        self._queued = False
 
     def go_on(self) -> None:
         """Starts requests for as long as something may start."""
@@ -253,8 +253,15 @@ class _Bundle:
         while not self.over:
             if self._fails_after is not None and self._sent >= self._fails_after:
                 self.over = True
+                self._dequeue()
                 self._key.rolled_back(self._sent)
-            elif not self._left:
+            elif not self._queued and self._left:
+                # The state is written when a request is planned: there is no later moment.
+                self._queued = True
+                self._left -= 1
+                self.lane.expect(self.simulation.weight)
+                self._state = self.lane.snapshot()
+            elif not self._queued:
                 if not self._open:
                     self.over = True
                     self._key.committed(self._state)
@@ -264,11 +271,15 @@ class _Bundle:
             elif not self.simulation.start(self.lane, self.go_on):
                 return  # called again when the time has come
             else:
-                self._left -= 1
+                self._dequeue()
                 self._open += 1
                 self._sent += 1
                 _Request(self).post()
-                self._state = self.lane.snapshot()
+
+    def _dequeue(self) -> None:
+        if self._queued:
+            self._queued = False
+            self.lane.expect(self.simulation.weight, -1)
 
     def ended(self) -> None:
         self._open -= 1

@@ -7,20 +7,18 @@ remembers the requests of this process even when a bundle fails and its state is
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from mixpanel_sink.quota import Quota, RollingWindow, Weight
 from mixpanel_sink.retry import RetryPolicy
 
-_LOGGER = logging.getLogger(__name__)
 _PROCESS = uuid.uuid4().hex
 """Tells this process's requests in a lane's state from those of other workers."""
 _EPOCH = time.time() - time.monotonic()
@@ -33,6 +31,22 @@ CLOCK_SKEW = 2.0
 def steady_clock() -> float:
     """Seconds since 1970, by a clock that nobody sets back or forward while we run."""
     return _EPOCH + time.monotonic()
+
+
+class Held(NamedTuple):
+    """A request that a lane holds back.
+
+    Attributes:
+        lane: its name.
+        cause: the quota, or a pause that Mixpanel asked for.
+        until: when it may go, in seconds since 1970.
+        seconds: until then.
+    """
+
+    lane: str
+    cause: str
+    until: float
+    seconds: float
 
 
 class Lane:
@@ -82,7 +96,7 @@ class Lane:
         self._waiting = 0
         self._throttled = 0.0
         self._given_up = 0
-        self._last_word = 0.0
+        self._held_until = 0.0
         self._held_since = 0.0
 
     def expect(self, weight: Weight, sign: int = 1) -> None:
@@ -117,7 +131,6 @@ class Lane:
                     for window in self._windows:
                         window.begin(weight.of(window.rate.of))
                     return
-                self._say(seconds)
                 self._hold(seconds)
 
     def end(self, weight: Weight, reached_server: bool = True) -> None:
@@ -208,6 +221,15 @@ class Lane:
             seconds, self._throttled = self._throttled, 0.0
             return seconds
 
+    def held(self) -> Held | None:
+        """Who holds the next request back and until when, if somebody waits for that now."""
+        with self._changed:
+            now = self._clock()
+            if not self._waiting or self._held_until <= now:
+                return None
+            cause = "Mixpanel asked to wait" if self._paused_until > now else f"quota {self._quota}"
+            return Held(self._name, cause, self._held_until, self._held_until - now)
+
     def snapshot(self) -> bytes:
         """What another worker must know, for the lane's state."""
         with self._changed:
@@ -269,6 +291,8 @@ class Lane:
         # Wall-clock time in which at least one request is held back, counted once.
         if self._waiting == 0:
             self._held_since = self._clock()
+        if seconds < float("inf"):
+            self._held_until = self._clock() + seconds
         self._waiting += 1
         try:
             self._sleep(self._changed, min(seconds, 5.0))
@@ -277,13 +301,6 @@ class Lane:
             now = self._clock()
             self._throttled += max(0.0, now - self._held_since)
             self._held_since = now
-
-    def _say(self, seconds: float) -> None:
-        now = self._clock()
-        if 5.0 < seconds < float("inf") and now - self._last_word > 60:
-            self._last_word = now
-            cause = "Mixpanel asked to wait" if self._paused_until > now else f"quota {self._quota}"
-            _LOGGER.info("%s: next request in %.0f s (%s).", self._name, seconds, cause)
 
     def _forget(self, now: float) -> None:
         life = max((rate.seconds for rate in self._quota.rates), default=0.0) * 1.001 + 1

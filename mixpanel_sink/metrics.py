@@ -1,4 +1,4 @@
-"""The sink's Beam metrics. Names are part of its interface.
+"""The sink's Beam metrics. Names are part of its interface; docs/metrics.md says more.
 
 | name                         | counts                                                  |
 |------------------------------|---------------------------------------------------------|
@@ -8,14 +8,17 @@
 | records_failed               | failed records; and one counter each, failed_REASON     |
 | requests                     | requests made, retries included; and requests_STATUS    |
 | retries                      | requests beyond the first of a batch                    |
-| sent_bytes                   | bodies as sent                                          |
+| sent_bytes                   | bodies of settled requests, as sent                     |
+| raw_bytes                    | the same as JSON, before compression                    |
 | files_read, files_unreadable | Parquet files, by ReadParquetTables                     |
 | lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
 | lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
 | batch_events                 | distribution: events a request                          |
-| request_milliseconds         | distribution: from a batch's first request to its end   |
+| request_milliseconds         | distribution: one request, from its start to its answer |
+| batch_milliseconds           | distribution: from a batch's first request to its end,  |
+|                              | retries and waits for the quota between them included   |
 | failures (a set of texts)    | a summary and an example of each reason, as JSON; see   |
 |                              | summary.py                                              |
 """
@@ -24,8 +27,8 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
@@ -74,19 +77,27 @@ def count_failed(record: FailedRecord) -> None:
 def count_receipt(receipt: Receipt) -> None:
     """Enters a settled request."""
     count("events_accepted", receipt.accepted)
-    count("retries", max(0, receipt.attempts - 1))
-    if not receipt.attempts:
+    if not receipt.attempts:  # known to a checkpoint, and not sent
         count("events_known", receipt.accepted)
+        return
+    count("retries", receipt.attempts - 1)
     count("sent_bytes", receipt.sent_bytes)
-    Metrics.distribution(NAMESPACE, "batch_events").update(receipt.accepted + receipt.failed)
-    Metrics.distribution(NAMESPACE, "request_milliseconds").update(int(receipt.seconds * 1000))
+    count("raw_bytes", receipt.raw_bytes)
+    _distribute("batch_events", receipt.accepted + receipt.failed)
+    _distribute("batch_milliseconds", receipt.seconds * 1000)
 
 
-def count_requests(statuses: Mapping[str, int]) -> None:
-    """Enters requests by status."""
+def count_requests(statuses: Mapping[str, int], seconds: Iterable[float] = ()) -> None:
+    """Enters requests by status, and how long each took."""
     for status, number in statuses.items():
         count("requests", number)
         count(f"requests_{status}", number)
+    for one in seconds:
+        _distribute("request_milliseconds", one * 1000)
+
+
+def _distribute(name: str, value: float) -> None:
+    Metrics.distribution(NAMESPACE, name).update(int(value))
 
 
 class ThrottleCounter:
@@ -112,3 +123,33 @@ def read_counters(result: Any) -> dict[str, int]:
             value = counter.committed if counter.committed is not None else counter.attempted
             counters[counter.key.metric.name] += value or 0
     return dict(counters)
+
+
+class Spread(NamedTuple):
+    """What a distribution tells of its values."""
+
+    count: int  # type: ignore[assignment]  # hides tuple.count
+    sum: int
+    min: int
+    max: int
+
+    def __add__(self, other: Spread) -> Spread:  # type: ignore[override]
+        return Spread(
+            self.count + other.count,
+            self.sum + other.sum,
+            min(self.min, other.min),
+            max(self.max, other.max),
+        )
+
+
+def read_distributions(result: Any) -> dict[str, Spread]:
+    """All of the sink's distributions of a finished pipeline, over all its transforms."""
+    found: dict[str, Spread] = {}
+    for metric in result.metrics().query()["distributions"]:
+        if metric.key.metric.namespace == NAMESPACE:
+            value = metric.committed if metric.committed is not None else metric.attempted
+            name = metric.key.metric.name
+            if value is not None and value.count:
+                spread = Spread(value.count, value.sum, value.min, value.max)
+                found[name] = found[name] + spread if name in found else spread
+    return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -25,7 +24,7 @@ from apache_beam.transforms.userstate import (
     on_timer,
 )
 
-from mixpanel_sink import metrics
+from mixpanel_sink import metrics, progress
 from mixpanel_sink.checkpoint import AcceptedLog, Checkpoint, open_log
 from mixpanel_sink.chunk import EventChunk, merge
 from mixpanel_sink.client import IngestionClient
@@ -44,9 +43,7 @@ from mixpanel_sink.sender import BatchSender, OnAmbiguous, Outcome, Terms
 from mixpanel_sink.verdict import Asked
 from mixpanel_sink.windowing import WindowCodec
 
-_LOGGER = logging.getLogger(__name__)
 FAILED = "failed"
-_LOG_SECONDS = 60.0
 
 
 WAITING_BYTES = 256_000_000
@@ -100,8 +97,6 @@ class SendChunks(beam.DoFn):
             known = [(each.target, each.credentials) for each in self._projects.values()]
             self._log = open_log(settings.checkpoint, settings.mapping, settings.endpoint, known)
         self._throttle = metrics.ThrottleCounter()
-        self._accepted = self._refused = 0
-        self._logged = time.monotonic()
         self._pending: list[concurrent.futures.Future[Outcome]] = []
         self._senders: dict[str, tuple[Lane, BatchSender]] = {}
 
@@ -266,28 +261,23 @@ class SendChunks(beam.DoFn):
         self._pending = [future for future in self._pending if future not in done]
         for future in done:
             outcome = future.result()
-            metrics.count_requests(outcome.statuses)
+            metrics.count_requests(outcome.statuses, outcome.seconds)
             for receipt, origin in outcome.receipts:
                 metrics.count_receipt(receipt)
-                self._accepted += receipt.accepted
-                self._refused += receipt.failed
                 yield self._codec.restore(receipt, origin)
             for failure, origin in outcome.failed:
                 metrics.count_failed(failure)
                 yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
-        if time.monotonic() - self._logged > _LOG_SECONDS:
-            self._logged = time.monotonic()
-            _LOGGER.info(
-                "%s: %d %s accepted, %d failed on this worker so far.",
-                ", ".join(self._projects),
-                self._accepted,
-                self._settings.endpoint.unit,
-                self._refused,
-            )
+        self._report_progress()
 
     def _report_throttling(self) -> None:
         for lane, _ in self._senders.values():
             self._throttle.add(lane.take_throttled_seconds())
+        self._report_progress()
+
+    def _report_progress(self) -> None:
+        lanes = [lane for lane, _ in self._senders.values()]
+        progress.PROGRESS.say(lambda: [held for lane in lanes if (held := lane.held())])
 
 
 @dataclasses.dataclass(frozen=True)

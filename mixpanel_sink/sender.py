@@ -45,6 +45,8 @@ class Outcome:
     receipts: list[tuple[Receipt, Run]] = dataclasses.field(default_factory=list)
     failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
     statuses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    """How long each single request took."""
 
 
 @dataclasses.dataclass
@@ -307,6 +309,7 @@ class BatchSender:
             # it must not start against a Retry-After, or after a 401.
             try:
                 answer = self._client.post(part.chunk.payload)
+                outcome.seconds.append(self._clock() - sent_at)
                 reached = answer.reached_server
                 part.attempts += 1
                 part.unreceipted += 1

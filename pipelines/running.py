@@ -216,6 +216,11 @@ def print_accounting(
         if name.startswith("requests_") and value
     )
     lines.append(("requests", _count(requests) + (f"  ({statuses})" if statuses else "")))
+    if retries := counters.get("retries", 0):
+        lines.append(("  retries", _count(retries)))
+    if sent := counters.get("sent_bytes", 0):
+        raw = counters.get("raw_bytes", 0)
+        lines.append(("bytes sent", f"{_count(sent)}  ({_count(raw)} as JSON)"))
     lines.append(("seconds throttled", _count(counters.get("cumulativeThrottlingSeconds", 0))))
     if long := counters.get("long_strings", 0):
         lines.append(("strings over 255 bytes", f"{_count(long)}  (Mixpanel cuts them)"))
