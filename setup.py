@@ -36,7 +36,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mixpanel_sink*", "pipelines*"]),
-    package_data={"mixpanel_sink": ["py.typed", "emulator/page/*"]},
+    package_data={"mixpanel_sink": ["py.typed", "emulator/page/*", "yaml/*.yaml"]},
     install_requires=[
         "apache-beam[gcp]>=2.77",
         "blake3>=1.0",

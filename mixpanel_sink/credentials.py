@@ -238,5 +238,46 @@ class ProjectToken:
 Credentials = ApiSecret | ServiceAccount | ProjectToken
 
 
+def credentials_named(
+    prefix: str,
+    api_secret: SecretReference | None,
+    service_account: str | None,
+    service_account_secret: SecretReference | None,
+    project_id: int | str | None,
+    project_token: SecretReference | None,
+) -> Credentials:
+    """The credentials that a command's options, or another language's settings, name.
+
+    Args:
+        prefix: of the settings' names in errors, such as "--".
+
+    Raises:
+        CredentialsError: for none, two, or half of one.
+    """
+    if api_secret and service_account:
+        raise CredentialsError(f"Give {prefix}api_secret or {prefix}service_account, not both.")
+    if api_secret:
+        return ApiSecret(api_secret, project_token or None)
+    if service_account:
+        for name, value in (
+            ("service_account_secret", service_account_secret),
+            ("project_id", project_id),
+        ):
+            if not value:
+                raise CredentialsError(f"{prefix}service_account needs {prefix}{name} as well.")
+        assert service_account_secret
+        assert project_id
+        return ServiceAccount(
+            service_account, service_account_secret, project_id, project_token or None
+        )
+    if project_token:
+        return ProjectToken(project_token)
+    example = f"{prefix}api_secret{' ' if prefix else ': '}env:MIXPANEL_API_SECRET"
+    raise CredentialsError(
+        f"No credentials: give {prefix}api_secret, {prefix}service_account or "
+        f"{prefix}project_token, such as {example}."
+    )
+
+
 def _token(reference: SecretReference | None) -> str | None:
     return None if reference is None else resolve(reference, "The project token")

@@ -6,6 +6,7 @@
     │   ├── CredentialsError    ... in the credentials or a secret reference
     │   └── CheckpointError     ... the checkpoint is another job's, or cannot be used
     ├── InputError              the input cannot be read; says which file
+    ├── FailedRecordError       a record failed, and nobody asked for failed records
     ├── AccountingError         read is not accepted + failed; the run must not be trusted
     └── DestinationError        Mixpanel refuses the job, not a record; the job stops
         └── AuthenticationError ... because of the credentials or the region
@@ -42,6 +43,10 @@ class CheckpointError(SettingError):
 
 class InputError(MixpanelSinkError):
     """An input file is missing, unreadable or no Parquet."""
+
+
+class FailedRecordError(MixpanelSinkError):
+    """A record failed where failed records have nowhere to go."""
 
 
 class AccountingError(MixpanelSinkError):

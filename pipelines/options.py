@@ -22,12 +22,10 @@ from mixpanel_sink import (
     PositionId,
     Privacy,
     Project,
-    ProjectToken,
-    ServiceAccount,
     SettingError,
     WriteToMixpanel,
 )
-from mixpanel_sink.credentials import Credentials
+from mixpanel_sink.credentials import Credentials, credentials_named
 from mixpanel_sink.endpoint import IMPORT
 from mixpanel_sink.parquet import open_file
 from mixpanel_sink.project import Target
@@ -238,23 +236,13 @@ def credentials_of(own: Any) -> Credentials:
     Raises:
         SettingError: for none, two, or half of one.
     """
-    given = [name for name in ("api_secret", "service_account") if getattr(own, name)]
-    if len(given) > 1:
-        raise SettingError("Give --api_secret or --service_account, not both.")
-    if own.api_secret:
-        return ApiSecret(own.api_secret, own.project_token)
-    if own.service_account:
-        for name in ("service_account_secret", "project_id"):
-            if not getattr(own, name):
-                raise SettingError(f"--service_account needs --{name} as well.")
-        return ServiceAccount(
-            own.service_account, own.service_account_secret, own.project_id, own.project_token
-        )
-    if own.project_token:
-        return ProjectToken(own.project_token)
-    raise SettingError(
-        "No credentials: give --api_secret, --service_account or --project_token, such as "
-        "--api_secret env:MIXPANEL_API_SECRET."
+    return credentials_named(
+        "--",
+        own.api_secret,
+        own.service_account,
+        own.service_account_secret,
+        own.project_id,
+        own.project_token,
     )
 
 

@@ -1,0 +1,5 @@
+"""Prints where the provider file lies."""
+
+from mixpanel_sink.yaml import PROVIDER
+
+print(PROVIDER)
