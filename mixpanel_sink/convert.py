@@ -61,6 +61,8 @@ class ConvertToChunks(beam.DoFn):
         self._masker = (
             None if settings.privacy is None else Masker(settings.privacy, settings.mapping is None)
         )
+        # A ready-made event or update may say beside its parts where it goes.
+        self._label = settings.route.column if settings.route and not settings.mapping else None
         one_way = not more and settings.route is None and self._masker is None
         self._simple = one_way and self._only.collects
         self.start_bundle()
@@ -138,6 +140,8 @@ class ConvertToChunks(beam.DoFn):
             if self._masker is not None:
                 record = element = self._masker.record(record)
             packer = self._only if route is None else self._packer(route.name_of(record))
+            if self._label is not None and self._label in record:
+                record = {name: value for name, value in record.items() if name != self._label}
         except RecordError as error:
             if route is None:
                 self._only.read += 1
@@ -182,7 +186,10 @@ class ConvertToChunks(beam.DoFn):
                     run = where.slice(row, 1)
                     yield failure(error, record, run, source_of(run, key), None, self._codec)
                 continue
-            yield from packer.table(table.take(pa.array(rows)), key, runs)
+            part = table.take(pa.array(rows))
+            if self._label in part.schema.names:
+                part = part.drop_columns([self._label])
+            yield from packer.table(part, key, runs)
 
 
 def rows_by_project(
@@ -193,29 +200,44 @@ def rows_by_project(
     A column is split in one go; a function, or a property of ready-made events, is asked row
     by row, which takes many times longer.
     """
-    if route.column is not None and route.column in table.schema.names:
-        column = table.column(route.column)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        names: list[Any] = coded.dictionary.to_pylist()
-        codes = coded.indices.to_numpy()
-    else:
-        numbers: dict[Any, int] = {}
-        names = []
-        codes = np.empty(len(table), dtype=np.int64)
-        for row, record in enumerate(rows_as_records(table, range(len(table)))):
-            try:
-                name = route.name_of(record)
-                key = name if isinstance(name, str) else repr(name)
-            except RecordError as error:
-                name, key = error, str(error)
-            if key not in numbers:
-                numbers[key] = len(names)
-                names.append(name)
-            codes[row] = numbers[key]
+    if not len(table):
+        return
+    names, codes = _names_of_column(table, route.column) or _names_of_rows(table, route)
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
     for name, rows in zip(names, np.split(order, ends[:-1]), strict=True):
         if len(rows):
             yield name, rows
+
+
+def _names_of_column(table: pa.Table, column: str | None) -> tuple[list[Any], Any] | None:
+    """The different values of a column, and the number of each row's; None if it is not plain."""
+    place = -1 if column is None else table.schema.get_field_index(column)
+    if place < 0:  # no such column, or two
+        return None
+    values = table.column(place)
+    try:
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy()
+    except (pa.ArrowException, ValueError):  # an odd type, or text that is not UTF-8
+        return None
+
+
+def _names_of_rows(table: pa.Table, route: Route) -> tuple[list[Any], Any]:
+    """The same, asked row by row; in place of a name there may be the error of its rows."""
+    names: list[Any] = []
+    numbers: dict[Any, int] = {}
+    codes = np.empty(len(table), dtype=np.int64)
+    for row, record in enumerate(rows_as_records(table, range(len(table)))):
+        try:
+            name: Any = route.name_of(record)
+        except RecordError as error:
+            name = error
+        key = (type(name), name if isinstance(name, str) else repr(name))
+        if key not in numbers:
+            numbers[key] = len(names)
+            names.append(name)
+        codes[row] = numbers[key]
+    return names, codes

@@ -87,7 +87,9 @@ def _check_url(endpoint: str, allow_http: bool) -> str:
             f"The endpoint http://{parts.netloc} would send the credentials unencrypted to another "
             "machine. Use https, or allow_http=True (--allow_http) if you must."
         )
-    path = parts.path.rstrip("/").removesuffix("/import")
+    path = parts.path.rstrip("/")
+    for name in ("import", "track", "engage", "groups"):
+        path = path.removesuffix(f"/{name}")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

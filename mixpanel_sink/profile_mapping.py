@@ -102,6 +102,8 @@ class UpdateMapping:
             others = any(getattr(self, name) for name in self._operations if name != "set")
             rest = () if others or self.delete or self.constants else "all"
             object.__setattr__(self, "set", rest)
+        if not isinstance(self.exclude, list | tuple):
+            raise MappingError("exclude is a list of columns, such as [password, email].")
         object.__setattr__(self, "exclude", tuple(self.exclude))
         self._check()
 
@@ -149,6 +151,28 @@ class UpdateMapping:
                         "Mixpanel does not say which comes first: choose one."
                     )
                 properties[name] = operation
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses names that lead nowhere, or that Mixpanel would not take."""
+        named = self.named_columns()
+        for name in self.exclude:
+            if name in named:
+                raise MappingError(f"The column {name!r} is in both {named[name]} and exclude.")
+        properties = [c for o in self._operations if o != "unset" for c in self.columns_of(o)]
+        for column in self.rename:
+            whole = self.set == "all" and column not in self.exclude and column not in named
+            if column not in properties and not whole:
+                raise MappingError(
+                    f"rename names the column {column!r}, which is no property. List it under set "
+                    "or another operation."
+                )
+        for part in (*self._identity, "ip"):
+            value = getattr(self, part)
+            if isinstance(value, Constant) and not (isinstance(value.value, str) and value.value):
+                raise MappingError(
+                    f"{part}'s constant is {value.value!r}; it must be text: quote it."
+                )
 
     @classmethod
     def from_yaml(cls: type[_M], text: str) -> _M:
@@ -187,7 +211,11 @@ class UpdateMapping:
         return None if self.set == "all" else list(self.named_columns())
 
     def plan(self, columns: Iterable[str]) -> tuple[tuple[str, str, str], ...]:
-        """(operation, property, column) for a record with these columns."""
+        """(operation, property, column) for a record with these columns.
+
+        Raises:
+            MappingError: if two columns would become one property.
+        """
         pairs = [
             (operation, column)
             for operation in self._operations
@@ -196,16 +224,25 @@ class UpdateMapping:
         if self.set == "all":
             taken = self.named_columns().keys() | set(self.exclude)
             pairs += [("set", column) for column in columns if column not in taken]
-        return tuple(
+        plan = [
             (COLUMN_OPERATIONS[operation], self.rename.get(column, column), column)
             for operation, column in sorted(pairs)
-        )
+        ]
+        sources: dict[str, str] = dict.fromkeys(self.constants, "constants")
+        for operation, name, column in plan:
+            if operation != "$unset" and sources.setdefault(name, column) != column:
+                raise MappingError(
+                    f"The column {column!r} and {sources[name]!r} would both become the property "
+                    f"{name!r}. Rename or exclude one of them."
+                )
+        return tuple(plan)
 
     def check_columns(self, columns: Iterable[str]) -> None:
         """Refuses a mapping that names columns which the input does not have.
 
         Raises:
-            MappingError: names the column, the nearest one, and lists them all.
+            MappingError: names the column, the nearest one, and lists them all; or two that would
+                become one property.
         """
         have = list(columns)
         wanted = self.named_columns() | dict.fromkeys(self.exclude, "exclude")
@@ -215,6 +252,7 @@ class UpdateMapping:
                     f"The mapping's {part} names the column {name!r}, which the input does not "
                     f"have.{near(name, have)} Its columns are: {', '.join(map(repr, have))}."
                 )
+        self.plan(have)
 
     def check_schema(self, schema: Any) -> None:
         """`check_columns` for an Arrow schema."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mixpanel_sink.credentials import ApiSecret, Credentials, ProjectToken, ServiceAccount
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.endpoint import Endpoint
-from mixpanel_sink.errors import CredentialsError, RecordError, SettingError
+from mixpanel_sink.errors import CredentialsError, MappingError, RecordError, SettingError
 from mixpanel_sink.limits import Limits
+from mixpanel_sink.mapping import near
 from mixpanel_sink.quota import Quota
 
 
@@ -123,8 +124,20 @@ class Route:
         """The column, if it is one."""
         return self.by if isinstance(self.by, str) else None
 
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Refuses a column that the input does not have.
+
+        Raises:
+            MappingError: names it, the nearest one, and lists them all.
+        """
+        if self.column is not None and self.column not in columns:
+            raise MappingError(
+                f"destination names the column {self.column!r}, which the input does not have."
+                f"{near(self.column, columns)} Its columns are: {', '.join(map(repr, columns))}."
+            )
+
     def name_of(self, record: Mapping[Any, Any]) -> Any:
-        """What the record says; a ready-made event may say it among its properties.
+        """What the record says; a ready-made event may say it among its properties, or beside them.
 
         Raises:
             RecordError: if there is no such column, or the function fails.

@@ -22,7 +22,7 @@ from mixpanel_sink.lane import Lane, steady_clock
 from mixpanel_sink.quota import Weight
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.retry import RetryPolicy
-from mixpanel_sink.verdict import Asked, Refusal, Retry, Settled, TooLarge, Unclear, Verdict, judge
+from mixpanel_sink.verdict import Asked, Refusal, Retry, Settled, TooLarge, Unclear, judge
 
 _LOGGER = logging.getLogger(__name__)
 _SPLITS = 48
@@ -172,15 +172,15 @@ class BatchSender:
                 if isinstance(verdict, Settled):
                     self._settle(part, outcome, verdict.refused, "refused")
                 elif doubtful := self._doubtful(part, verdict):
-                    # Never sent again; the others go on without them.
-                    self._settle(
-                        part, outcome, self._ambiguous(doubtful, verdict), "ambiguous", True
-                    )
-                    rest = [i for i in range(part.chunk.count) if i not in doubtful]
+                    # Never sent again, as little as those that Mixpanel named; the others go on.
+                    over = {**_named(verdict), **self._ambiguous(doubtful, verdict)}
+                    self._settle(part, outcome, over, "refused", True)
+                    rest = [i for i in range(part.chunk.count) if i not in over]
                     if rest:
                         parts.appendleft(self._part(part, part.chunk.select(rest), 0))
                 elif isinstance(verdict, Retry):
-                    self._give_up(part, outcome, verdict)
+                    given_up, part = part, None  # settled, also if the job or project stops here
+                    self._give_up(given_up, outcome, verdict)
                 elif part.chunk.count == 1:
                     self._refuse_nonsense(part, verdict)
                     reason = "event_too_large" if isinstance(verdict, TooLarge) else "refused"
@@ -249,21 +249,20 @@ class BatchSender:
             unsure = verdict.unsure
         else:  # a single refused update was not applied; of many, who knows which
             unsure = isinstance(verdict, Unclear) and part.chunk.count > 1
-        named = verdict.refused if isinstance(verdict, Unclear) else {}
         return {
             index: record
             for index, record in enumerate(part.chunk.events() if unsure else ())
-            if index not in named and not self._endpoint.repeatable(record)
+            if index not in _named(verdict) and not self._endpoint.repeatable(record)
         }
 
-    def _ambiguous(self, doubtful: Iterable[int], verdict: Verdict) -> dict[int, Refusal]:
+    def _ambiguous(self, doubtful: Iterable[int], verdict: object) -> dict[int, Refusal]:
         message = (
             "Mixpanel may or may not have applied this update "
             f"({getattr(verdict, 'why', 'no clear answer')}), and applying it twice would change "
             "the profile twice, so that it was not sent again. Look at the profile; replay the "
             'update if it is missing, or set on_ambiguous="retry".'
         )
-        return dict.fromkeys(doubtful, Refusal(None, message))
+        return dict.fromkeys(doubtful, Refusal(None, message, "ambiguous"))
 
     def _again(self) -> str:
         """Why running the job once more is safe, or how far."""
@@ -402,7 +401,7 @@ class BatchSender:
         for index, refusal in sorted(refused.items()):
             origin = part.chunk.origin(index)
             failure = FailedRecord(
-                reason=reason,
+                reason=refusal.reason or reason,
                 message=refusal.message + identity.explain(events[index], self._endpoint),
                 field=refusal.field,
                 destination=self._terms.name,
@@ -444,6 +443,10 @@ def _origin_of(chunk: EventChunk, failure: FailedRecord) -> Run:
         ):
             return run
     return chunk.runs[0]
+
+
+def _named(verdict: object) -> Mapping[int, Refusal]:
+    return verdict.refused if isinstance(verdict, Unclear) else {}
 
 
 def _every(part: _Delivery, message: str) -> dict[int, Refusal]:

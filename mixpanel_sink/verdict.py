@@ -24,10 +24,11 @@ from mixpanel_sink.retry import retry_after
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Why Mixpanel refused one event."""
+    """Why an event or update is not in. `reason`: of its failed record, if it is a special one."""
 
     field: str | None
     message: str
+    reason: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,10 @@ _AUTH_WORDS = re.compile(
     r"|wrong.{0,12}(region|cluster)|data residency",
     re.IGNORECASE,
 )
+
+
+_TOKEN_FIELDS = ("$token", "token", "properties.token")
+_TOKEN_WORDS = re.compile(r"(invalid|unknown|wrong|bad) (project )?token", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +196,9 @@ def _judge_400(body: Any, said: str, insert_ids: Sequence[str], asked: Asked) ->
             raise _auth_error(400, said, asked)
         return Unclear(f"400: {said}")
     refused, contradicts = _refusals(named, insert_ids)
+    if insert_ids and len(refused) == len(insert_ids) and all(map(_of_token, refused.values())):
+        # Every record carries the same token: it is the project that is refused.
+        raise _auth_error(400, refused[0].message, asked)
     imported = _count(body)
     rest = len(insert_ids) - len(refused)
     # Without a count, each record must name an event of its own: two that name the same one
@@ -203,6 +211,13 @@ def _judge_400(body: Any, said: str, insert_ids: Sequence[str], asked: Asked) ->
         refused,
         again=contradicts or not refused,
     )
+
+
+def _of_token(refusal: Refusal) -> bool:
+    """Whether Mixpanel refuses the project's token, and not the record."""
+    if refusal.field is not None:
+        return refusal.field in _TOKEN_FIELDS
+    return bool(_TOKEN_WORDS.search(refusal.message))
 
 
 def _named(body: Any) -> list[Any]:

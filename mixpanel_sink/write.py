@@ -95,8 +95,9 @@ class _Write(beam.PTransform):
             checkpoint = Checkpoint(checkpoint)
         if not isinstance(checkpoint, Checkpoint | None):
             raise SettingError("checkpoint is a folder, local or gs://, or a Checkpoint.")
+        route = None if project is not None or destination is None else Route(destination)
         if privacy is not None:
-            _check_privacy(privacy, mapping)
+            _check_privacy(privacy, mapping, route)
         limits = limits or Limits()
         if endpoint.max_age_seconds is not None and limits.max_age_seconds is None:
             limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
@@ -111,7 +112,7 @@ class _Write(beam.PTransform):
         self._endpoint = endpoint
         self._mapping = mapping
         self._targets = tuple(targets.values())
-        self._route = None if project is not None or destination is None else Route(destination)
+        self._route = route
         self._lanes = lanes
         self._max_in_flight = max_in_flight
         self._max_latency = max_latency
@@ -216,7 +217,10 @@ class _Write(beam.PTransform):
             fields = named_fields_from_element_type(records.element_type)
         except (TypeError, ValueError, AttributeError):
             return
-        self._mapping.check_columns(name for name, _ in fields)
+        names = [name for name, _ in fields]
+        self._mapping.check_columns(names)
+        if self._route is not None:
+            self._route.check_columns(names)
 
     def _convert_settings(self, window_coder: Any) -> ConvertSettings:
         return ConvertSettings(
@@ -412,7 +416,7 @@ class WriteGroupsToMixpanel(_WriteUpdates):
     _mapping_of = GroupMapping
 
 
-def _check_privacy(privacy: Any, mapping: Any) -> None:
+def _check_privacy(privacy: Any, mapping: Any, route: Route | None) -> None:
     if not isinstance(privacy, Privacy):
         raise SettingError(f"privacy is a {type(privacy).__name__}; give a Privacy.")
     needed = {} if mapping is None else mapping.named_columns()
@@ -422,6 +426,12 @@ def _check_privacy(privacy: Any, mapping: Any) -> None:
                 f"Privacy drops the column {name!r}, which the mapping needs for {needed[name]}. "
                 "Hash it instead, or map another column."
             )
+    column = None if route is None else route.column
+    if column in (*privacy.drop, *privacy.hash):
+        raise SettingError(
+            f"Privacy drops or hashes the column {column!r}, which destination needs as it is. To "
+            "keep it out of the events, exclude it in the mapping."
+        )
 
 
 def _check_mapping(mapping: Any, kind: type[Any]) -> None:

@@ -7,6 +7,7 @@ Each operation's rule is spelled out once, in `check_operation`. Source: the HTT
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from mixpanel_sink.encode.records import (
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.encode.values import to_json
 from mixpanel_sink.endpoint import Endpoint
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import Column, Constant
 from mixpanel_sink.profile_mapping import UpdateMapping
@@ -45,7 +46,9 @@ def check_operation(operation: str, value: Any, drop_non_finite: bool = False) -
         RecordError: `operation_wrong_value`, or why a value in it has no form in JSON.
     """
     if operation == "$delete":
-        return ""
+        if value is True or (isinstance(value, str) and value in ("", "null", "true")):
+            return ""
+        raise _wrong(operation, 'true or "", nothing else', value)
     if operation == "$unset":
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise _wrong(operation, "a list of property names, such as [plan, city]", value)
@@ -113,7 +116,7 @@ class UpdateEncoder:
             for key, part in zip(self._identity, mapping.identity, strict=True)
         }
         if mapping.ip is not None:
-            update["$ip"] = self._given(record, mapping.ip, "$ip", "0")
+            update["$ip"] = self._given(record, mapping.ip, "$ip", "0") or "0"
         if mapping.time is not None:
             column: Any = mapping.time
             at = to_ms(self._given(record, column, "$time"), column)
@@ -127,39 +130,48 @@ class UpdateEncoder:
         mapping = self._mapping
         if mapping.delete is not None and self._deletes(record, mapping.delete):
             return {"$delete": ""}
-        columns = tuple(record)
-        if (plan := self._plans.get(columns)) is None:
-            plan = mapping.plan(columns)
-            if len(self._plans) < 10_000:  # ever new shapes must not fill the memory
-                self._plans[columns] = plan
+        plan = self._plan(tuple(record))
         operations: dict[str, Any] = {"$set": dict(mapping.constants)} if mapping.constants else {}
         for operation, name, column in plan:
             value = record.get(column, ...)
             if value is ...:
                 raise _missing(column, operation)
-            if isinstance(value, float) and value != value and self._drop:
-                value = None
+            value = to_json(value, column, self._drop)
             if value is None and (mapping.drop_nulls or operation not in ("$set", "$set_once")):
                 continue
             if operation == "$unset":
-                names = [value] if isinstance(value, str) else value
-                operations.setdefault("$unset", []).extend(names)
+                names = [value] if isinstance(value, str) else check_operation("$unset", value)
+                if names:
+                    operations.setdefault("$unset", []).extend(names)
                 continue
-            if operation == "$union" and not isinstance(value, list | tuple | set | frozenset):
+            if operation == "$union" and not isinstance(value, list):
                 value = [value]
             operations.setdefault(operation, {})[name] = value
         if not operations:
             raise RecordError(
                 "update_empty",
-                "Every column of the update is null, so that it would change nothing. Leave the "
-                "record out, or set drop_nulls: false.",
+                "Every column that the update would use is null, so that it would change nothing. "
+                "Leave the record out, or set drop_nulls: false.",
             )
         return operations
+
+    def _plan(self, columns: tuple[Any, ...]) -> tuple[tuple[str, str, str], ...]:
+        if (plan := self._plans.get(columns)) is None:
+            for name in columns:
+                _name(name)
+            try:
+                plan = self._mapping.plan(columns)
+            except MappingError as error:
+                raise RecordError("duplicate_property", str(error)) from None
+            if len(self._plans) < 10_000:  # ever new shapes must not fill the memory
+                self._plans[columns] = plan
+        return plan
 
     def _deletes(self, record: Mapping[Any, Any], part: Any) -> bool:
         value = record.get(part.name, ...)
         if value is ...:
             raise _missing(part.name, "$delete")
+        value = to_json(value, part.name, self._drop)
         if value is not None and not isinstance(value, bool):
             raise _wrong("$delete", "a column of booleans", value, part.name)
         return bool(value)
@@ -206,6 +218,8 @@ class UpdateChecker:
         operations: dict[str, Any] = {}
         known = (*OPERATIONS[self._endpoint.name], *_ABOUT, *self._endpoint.identity, "$token")
         for key, value in update.items():
+            if value is None and isinstance(key, str) and key in known:
+                continue  # a row of a table has every column
             if key in OPERATIONS[self._endpoint.name]:
                 operations[key] = value
             elif key not in known:
@@ -278,9 +292,15 @@ class UpdateChecker:
                 )
             check_text(text, key)
             return plain_name(text)
-        if key == "$ip" and not isinstance(value, str):
-            raise RecordError("ip_wrong_type", "$ip must be text.", "$ip")
-        if key == "$time" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if key == "$ip":
+            if not isinstance(value, str) and (value != 0 or isinstance(value, bool)):
+                raise RecordError("ip_wrong_type", "$ip must be text.", "$ip")
+            return value or "0"
+        if key == "$time" and (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             raise RecordError(
                 "time_wrong_type", "$time must be a number: seconds or milliseconds.", "$time"
             )
