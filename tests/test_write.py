@@ -313,7 +313,7 @@ def quiet(seconds: float = 15.0) -> bool:
     """Whether the sink's threads end."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if not any(t.name.startswith("mixpanel-sink") for t in threading.enumerate()):
+        if not any("/import#" in t.name for t in threading.enumerate()):
             return True
         time.sleep(0.05)
     return False
@@ -321,7 +321,7 @@ def quiet(seconds: float = 15.0) -> bool:
 
 def poison(element: dict[str, Any]) -> dict[str, Any]:
     if element["id"] == "id-60":
-        time.sleep(0.3)
+        time.sleep(1.0)  # until some requests are under way
         raise RuntimeError("poison")
     return element
 
@@ -332,7 +332,7 @@ def test_a_bundle_that_fails_elsewhere_leaves_nobody_retrying(mixpanel: Emulator
     slow = RetryPolicy(first_wait=300, longest_wait=300)
     sink = write(mixpanel, retry=slow, limits=Limits(batch_events=10))
     with pytest.raises(Exception, match="poison"):
-        run([record(n) for n in range(80)], sink, beam.Map(poison))
+        run([record(n) for n in [*range(200, 1000), 60]], sink, beam.Map(poison))
     assert quiet()
     assert mixpanel.stats()["requests"] >= 2
 

@@ -739,6 +739,9 @@ def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> pa.ChunkedArray:
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
+    if _holds_nanoseconds(column.type):
+        # What as_py makes of them depends on whether pandas is there, and may drop digits.
+        return [value if value.is_valid else None for value in column]
     try:
         column.validate(full=True)  # among others, times of day that Python would wrap
         return column.to_pylist(maps_as_pydicts="strict")
@@ -752,6 +755,15 @@ def _value(column: pa.ChunkedArray, row: int) -> Any:
         return column[row].as_py(maps_as_pydicts="strict")
     except (ValueError, OverflowError, LookupError, pa.ArrowException):
         return column[row]
+
+
+def _holds_nanoseconds(kind: pa.DataType) -> bool:
+    if types.is_dictionary(kind):
+        return _holds_nanoseconds(kind.value_type)
+    if types.is_nested(kind):
+        return any(_holds_nanoseconds(kind.field(i).type) for i in range(kind.num_fields))
+    timed = types.is_timestamp(kind) or types.is_time64(kind) or types.is_duration(kind)
+    return timed and kind.unit == "ns"
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
