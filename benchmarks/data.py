@@ -66,7 +66,7 @@ def parquet_file(events: int) -> Path:
             _whole(path) as unfinished,
             pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer,
         ):
-            for table in _tables(events):
+            for table in tables(events):
                 writer.write_table(table, row_group_size=GROUP_ROWS)
     return path
 
@@ -121,7 +121,8 @@ def _whole(path: Path) -> Iterator[Path]:
     unfinished.rename(path)
 
 
-def _tables(events: int) -> Iterator[pa.Table]:
+def tables(events: int) -> Iterator[pa.Table]:
+    """The rows of the file, a row group at a time."""
     for start in range(0, events, GROUP_ROWS):
         yield _table(start, min(start + GROUP_ROWS, events))
 

@@ -1,6 +1,6 @@
 """How well the sink keeps to a quota, and how much of it it uses, seen by the server.
 
-python -m benchmarks.quota --quotas 100/10,60/6 --windows 4
+python -m benchmarks.quota --quotas 100/10,60/6 --windows 3
 
 600 a minute and 60 an hour are scaled down. The server refuses (429) what is above.
 """
@@ -67,7 +67,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quota", description=__doc__)
     parser.add_argument("--quotas", default="100/10,60/6", help="requests/seconds, ...")
-    parser.add_argument("--windows", type=int, default=4, help="times the quota to send")
+    parser.add_argument("--windows", type=int, default=3, help="times the quota to send")
     parser.add_argument("--processes", default="1,2", help="of 1 and 2")
     parser.add_argument("--lanes", default="1,4")
     parser.add_argument("--out", type=Path, default=paths.RESULTS)

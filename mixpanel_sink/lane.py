@@ -65,7 +65,7 @@ class Lane:
     def __init__(
         self,
         quota: Quota,
-        max_in_flight: int = 64,
+        max_in_flight: int = 128,
         name: str = "lane",
         retry: RetryPolicy | None = None,
         clock: Callable[[], float] = steady_clock,

@@ -273,7 +273,7 @@ class WriteToMixpanel(_Write):
         lanes: how many keys share the work and a project's quota. One carries more than
             Mixpanel lets a project send; more cost up to a request each.
         max_in_flight: requests at the same time, at most, on each worker and lane. The quota
-            decides how many there are; 64 keep a server busy that takes 200 ms for each.
+            decides how many there are; 128 keep a server busy that takes 200 ms for each.
         max_latency: seconds that an event may wait for others; needed for unbounded
             input, where otherwise a partial batch would wait for ever. Bounded input
             does not use it.
@@ -305,7 +305,7 @@ class WriteToMixpanel(_Write):
         projects: Mapping[str, Project] | None = None,
         destination: str | Callable[[Any], str] | None = None,
         lanes: int = 1,
-        max_in_flight: int = 64,
+        max_in_flight: int = 128,
         max_latency: float | None = None,
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,

@@ -10,9 +10,11 @@ from pathlib import Path
 
 
 def find() -> str | None:
-    """Prism's binary: what PRISM names, or where `go install` puts it, or on the path."""
+    """Prism's binary: what PRISM names, or where make or `go install` puts it, or on the path."""
     if named := os.environ.get("PRISM"):
         return named if Path(named).is_file() else None
+    if (beside := Path(sys.executable).with_name("prism")).is_file():
+        return str(beside)
     if go := shutil.which("go"):
         places = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True).stdout
         for place in places.strip().split(os.pathsep):

@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from benchmarks import data, paths, quota, registry, report, runs
+from benchmarks import data, paths, quota, registry, report, runs, types
 from benchmarks.counting import count_events
 from benchmarks.serving import Server
 
@@ -140,3 +140,19 @@ def test_costs_hold_descendants_that_nobody_waited_for() -> None:
         run = runs.run(["sh", "-c", burn], 0, server)
     assert run.failure == ""
     assert run.cost.cpu > 0.1
+
+
+def test_types_that_are_encoded_row_by_row_are_documented() -> None:
+    ways = {name: stays for name, _, stays in types.costs(50)}
+    by_row = [name for name, stays in ways.items() if not stays]
+    assert by_row == [
+        "list of map",
+        "list view",
+        "decimal of negative scale",
+        "extension type",
+        types.TIME_AS_TEXT,
+    ]
+    text = (paths.REPOSITORY / "docs" / "mapping.md").read_text()
+    _, _, table = text.partition("**row by row:**")
+    for name in ("map inside a list", "list view", "negative scale", "extension type", "iso8601"):
+        assert name in table

@@ -1,0 +1,99 @@
+"""What a column of each type costs to encode, in microseconds of CPU an event.
+
+    python -m benchmarks.types --rows 20000
+
+The orders of the other benchmarks with one more column. Types that the columnar encoder leaves
+to the record encoder take their whole table that way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import decimal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks import data, report
+from mixpanel_sink import EventMapping
+from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
+from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.limits import Limits
+
+MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 15, 250_000)
+_MAP = pa.map_(pa.string(), pa.int32())
+COLUMNS: dict[str, Callable[[int], pa.Array]] = {
+    "none more": lambda rows: pa.nulls(rows),
+    "text": lambda rows: pa.array([f"text {i}" for i in range(rows)]),
+    "text with quotes": lambda rows: pa.array([f'"text" {i}' for i in range(rows)]),
+    "timestamp with fractions": lambda rows: pa.array([MOMENT] * rows),
+    "decimal, 38 digits": lambda rows: _decimals(rows, pa.decimal128(38, 2)),
+    "decimal, 256 bits": lambda rows: _decimals(rows, pa.decimal256(50, 2)),
+    "binary": lambda rows: pa.array([b"binary"] * rows),
+    "dictionary of integers": lambda rows: pa.array(
+        [i % 9 for i in range(rows)]
+    ).dictionary_encode(),
+    "list of text": lambda rows: pa.array([["a", "b"]] * rows),
+    "struct": lambda rows: pa.array([{"a": 1, "b": "x"}] * rows),
+    "list of struct": lambda rows: pa.array([[{"a": 1, "b": "x"}]] * rows),
+    "map": lambda rows: pa.array([[("b", 1), ("a", 2)]] * rows, _MAP),
+    "list of map": lambda rows: pa.array([[[("a", 1)]]] * rows, pa.list_(_MAP)),
+    "list view": lambda rows: pa.array([["a", "b"]] * rows, pa.list_view(pa.string())),
+    "decimal of negative scale": lambda rows: _decimals(rows, pa.decimal128(6, -2), "1.2E+4"),
+    "extension type": lambda rows: pa.array([b"0123456789abcdef"] * rows, pa.uuid()),
+}
+TIME_AS_TEXT = "time as text (iso8601)"
+
+
+def cost(column: pa.Array | None, table: pa.Table, mapping: EventMapping) -> tuple[float, bool]:
+    """Microseconds of CPU an event, and whether the table stays columnar."""
+    if column is not None:
+        table = table.append_column("more", column)
+    columnar = ColumnarEncoder(mapping, Limits())
+    records = RecordEncoder(mapping, Limits())
+    found, odd = [], 0
+    for _ in range(3):
+        start, odd = time.process_time(), 0
+        for piece in columnar.encode(table):
+            rows = piece.leftover.tolist()
+            odd += len(rows)
+            for record in rows_as_records(table, rows):
+                records.encode(record)
+        found.append((time.process_time() - start) / len(table) * 1e6)
+    return statistics.median(found), not odd
+
+
+def costs(rows: int) -> Iterator[tuple[str, float, bool]]:
+    """Each type, its cost, and whether it stays columnar."""
+    table = next(data.tables(rows))
+    mapping = EventMapping.from_yaml(data.MAPPING_BY_COLUMN)
+    for name, make in COLUMNS.items():
+        yield name, *cost(make(rows), table, mapping)
+    texts = pa.array([MOMENT.isoformat()] * rows)
+    table = table.set_column(table.schema.get_field_index("occurred_at"), "occurred_at", texts)
+    by_text = data.MAPPING_BY_COLUMN.replace("unit: ms", "unit: iso8601")
+    yield TIME_AS_TEXT, *cost(None, table, EventMapping.from_yaml(by_text))
+
+
+def _decimals(rows: int, kind: pa.DataType, value: str = "1234.56") -> pa.Array:
+    return pa.array([decimal.Decimal(value)] * rows, kind)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.types", description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    options = parser.parse_args()
+    found: list[Any] = [
+        [name, f"{microseconds:.1f}", "columnar" if stays else "row by row"]
+        for name, microseconds, stays in costs(options.rows)
+    ]
+    print(report.table(("one more column", "us an event", "way"), found))
+
+
+if __name__ == "__main__":
+    main()
