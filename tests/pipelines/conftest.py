@@ -32,7 +32,7 @@ def _server() -> Iterator[Emulator]:
 
 @pytest.fixture
 def server(_server: Emulator) -> Emulator:
-    _server.reset()
+    _server.reset(quota="none")  # settings outlive a reset
     return _server
 
 

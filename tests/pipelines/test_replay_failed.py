@@ -268,7 +268,7 @@ class TestLines:
         code, _, err, _ = replay()
         assert code == 0, err
         assert server.stats()["events_distinct"] == 20_001
-        assert server.stats()["requests"] == 11
+        assert server.stats()["requests_by_endpoint"] == {"/import": {"200": 11}}
 
 
 class TestBadSettings:
