@@ -33,7 +33,7 @@ def record(number):
     return {"name": "Visit", "user": user, "at": int(time.time()) - 60, "text": "x" * 300}
 
 mapping = EventMapping(
-    event="name", distinct_id="user", time=TimeColumn("at", unit="s"), insert_id=["user", "text"]
+    event="name", distinct_id="user", time=TimeColumn("at", unit="s"), properties="all"
 )
 pipeline = beam.Pipeline(options=PipelineOptions(sys.argv[2:]))
 (
