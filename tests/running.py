@@ -6,9 +6,12 @@ import time
 from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
+import pytest
 
 from mixpanel_sink import metrics
 from mixpanel_sink.accounting import CheckAccounting
+from mixpanel_sink.errors import MixpanelSinkError
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.write import WriteResult
 
@@ -60,3 +63,20 @@ def run(source: Any, sink: Any, *before: Any) -> Ran:
         Kept.rows.pop(receipts.key), Kept.rows.pop(failed.key), Kept.rows.pop(totals.key),
         metrics.read_counters(done),
     )  # fmt: skip
+
+
+def failing(source: Any, sink: Any) -> str:
+    """What the error of a run that must fail says, led by its class."""
+    with pytest.raises(MixpanelSinkError) as caught:
+        run(source, sink)
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def failures(ran: Ran) -> list[FailedRecord]:
+    """The failed records, by reason and record."""
+    return sorted((value for value, _, _ in ran.failed), key=lambda f: (f.reason, f.to_json()))
+
+
+def reasons(ran: Ran) -> list[str]:
+    """Why records failed, in alphabetical order."""
+    return [failure.reason for failure in failures(ran)]

@@ -29,7 +29,7 @@ from apache_beam.transforms.window import (
 from mixpanel_sink.accounting import CheckAccounting, Totals
 from mixpanel_sink.credentials import ApiSecret, ProjectToken, ServiceAccount
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.errors import MappingError, MixpanelSinkError, SettingError
+from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping, TimeColumn
 from mixpanel_sink.quota import Quota
@@ -37,7 +37,7 @@ from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.write import WriteToMixpanel
 
-from .running import FAST, Kept, run
+from .running import FAST, Kept, failing, run
 
 SECRET = "s3cr3t-0123456789abcdef"
 NOW_MS = int(time.time() * 1000) - 3_600_000
@@ -241,12 +241,6 @@ def test_the_first_request_goes_alone(mixpanel: Emulator) -> None:
     first, second, *others = (entry["arrived"] for entry in mixpanel.requests())
     assert second - first >= 0.3
     assert max(others) - second < 0.3  # these go side by side
-
-
-def failing(source: list[Any], sink: WriteToMixpanel) -> str:
-    with pytest.raises(MixpanelSinkError) as caught:
-        run(source, sink)
-    return f"{type(caught.value).__name__}: {caught.value}"
 
 
 def test_401_stops_the_job_after_one_request(
