@@ -7,7 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -26,24 +26,24 @@ from apache_beam.transforms.window import (
     TimestampedValue,
 )
 
-from mixpanel_sink import metrics
 from mixpanel_sink.accounting import CheckAccounting, Totals
 from mixpanel_sink.credentials import ApiSecret, ProjectToken, ServiceAccount
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.errors import MappingError, MixpanelSinkError, SettingError
+from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping, TimeColumn
 from mixpanel_sink.quota import Quota
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.retry import RetryPolicy
-from mixpanel_sink.write import WriteResult, WriteToMixpanel
+from mixpanel_sink.write import WriteToMixpanel
+
+from .running import FAST, Kept, failing, run
 
 SECRET = "s3cr3t-0123456789abcdef"
 NOW_MS = int(time.time() * 1000) - 3_600_000
 MAPPING = EventMapping(
     event="name", distinct_id="user", time=TimeColumn("at", unit="ms"), insert_id="id"
 )
-FAST = RetryPolicy(transient_seconds=5, first_wait=0.01, longest_wait=0.02)
 
 
 class Visit(NamedTuple):
@@ -68,53 +68,6 @@ def write(
     given: dict[str, Any] = {"endpoint": mixpanel.url, "quota": "none", "retry": FAST, **options}
     given.setdefault("credentials", ApiSecret("env:TEST_API_SECRET"))
     return WriteToMixpanel(mapping, **given)
-
-
-class Kept:
-    """What a pipeline gave, kept in this process: the DirectRunner runs in it."""
-
-    rows: ClassVar[dict[str, list[Any]]] = {}
-
-    def __init__(self) -> None:
-        self.key = f"{id(self)}-{time.monotonic_ns()}"
-        self.rows[self.key] = []
-
-    def __call__(
-        self, value: Any, at: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
-    ) -> None:
-        self.rows[self.key].append((value, float(at), window))
-
-    @property
-    def values(self) -> list[Any]:
-        return [value for value, _, _ in self.rows[self.key]]
-
-
-class Ran(NamedTuple):
-    receipts: list[Any]
-    failed: list[Any]
-    totals: list[Any]
-    counters: dict[str, int]
-
-
-def run(source: Any, sink: WriteToMixpanel, *before: Any) -> Ran:
-    """Runs records (a list or a transform) through the sink, with the books checked."""
-    receipts, failed, totals = Kept(), Kept(), Kept()
-    pipeline = beam.Pipeline("DirectRunner")
-    records = pipeline | (beam.Create(source) if isinstance(source, list) else source)
-    for number, transform in enumerate(before):
-        records |= f"Before {number}" >> transform
-    result = records | sink
-    assert isinstance(result, WriteResult)
-    _ = result.receipts | "Keep receipts" >> beam.Map(receipts)
-    _ = result.failed | "Keep failed" >> beam.Map(failed)
-    _ = result | CheckAccounting() | "Keep totals" >> beam.Map(totals)
-    done = pipeline.run()
-    done.wait_until_finish()
-    assert len(totals.values) == 1
-    return Ran(
-        Kept.rows.pop(receipts.key), Kept.rows.pop(failed.key), Kept.rows.pop(totals.key),
-        metrics.read_counters(done),
-    )  # fmt: skip
 
 
 TABLE = pa.table(
@@ -290,12 +243,6 @@ def test_the_first_request_goes_alone(mixpanel: Emulator) -> None:
     assert max(others) - second < 0.3  # these go side by side
 
 
-def failing(source: list[Any], sink: WriteToMixpanel) -> str:
-    with pytest.raises(MixpanelSinkError) as caught:
-        run(source, sink)
-    return f"{type(caught.value).__name__}: {caught.value}"
-
-
 def test_401_stops_the_job_after_one_request(
     mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,13 +285,13 @@ def test_a_bundle_that_fails_elsewhere_leaves_nobody_retrying(mixpanel: Emulator
 
 
 def test_a_failed_run_and_its_repetition_double_nothing(mixpanel: Emulator) -> None:
-    records = [record(n) for n in range(80)]
+    records = [record(n) for n in range(200)]
     sink = write(mixpanel, limits=Limits(batch_events=10))
     with pytest.raises(Exception, match="poison"):
         run(records, sink, beam.Map(poison))
-    assert 0 < mixpanel.stats()["events_distinct"] < 80
+    assert 0 < mixpanel.stats()["events_distinct"] < 200
     run(records, sink)
-    assert sorted(mixpanel.insert_ids()) == sorted(f"id-{n}" for n in range(80))
+    assert sorted(mixpanel.insert_ids()) == sorted(f"id-{n}" for n in range(200))
 
 
 def test_a_secret_that_does_not_resolve(

@@ -399,7 +399,7 @@ class EventChecker:
                 raise RecordError("ip_wrong_type", "ip must be text.", "ip")
             properties["ip"] = ip
         at = given.get("time")
-        if at is not None or self._endpoint is not TRACK:  # /track takes the time of arrival
+        if at is not None or self._endpoint != TRACK:  # /track takes the time of arrival
             properties["time"] = self._time(at)
         insert_id = _given_id(given)
         return self.finish({"event": name, "properties": properties}, insert_id)
@@ -447,7 +447,7 @@ def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> 
             f"The event {name} needs {missing}. mixpanel_sink.identity makes such events.",
             missing,
         )
-    if name == "$merge" and endpoint is TRACK:
+    if name == "$merge" and endpoint == TRACK:
         raise RecordError(
             "wrong_endpoint",
             "$merge goes to /import, with the API secret or a service account; /track does not "

@@ -13,6 +13,8 @@ from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId,
 from mixpanel_sink.limits import Limits
 
 NOW = 1_750_000_000_000
+MAX_AGE = 5 * 86_400
+"""Seconds that /track looks back."""
 """The clock of both encoders, in milliseconds: June 2025."""
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -241,6 +243,9 @@ def times(draw: st.DrawFn) -> tuple[pa.DataType, st.SearchStrategy[Any], TimeCol
         # around the changes of clocks in Berlin, in wall time
         st.integers(1_711_846_800 - 7200, 1_711_846_800 + 14_400),
         st.integers(1_729_990_800 - 7200, 1_729_990_800 + 14_400),
+        # around what is too old for /track
+        st.integers(NOW // 1000 - MAX_AGE - 15 * 3600, NOW // 1000 - MAX_AGE + 15 * 3600),
+        st.sampled_from([NOW // 1000 - MAX_AGE + n for n in (-1, 0, 1)]),
     )
     seconds = _mostly(
         good,
@@ -344,6 +349,8 @@ def cases(draw: st.DrawFn) -> Case:
     if rows and draw(st.booleans()):
         cut = draw(st.integers(0, len(table)))
         table = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
+    max_age = draw(st.sampled_from([None, None, MAX_AGE, MAX_AGE + 0.0005]))
+    event_bytes = draw(st.sampled_from([2_000_000] * 3 + [200, 400]))
     position = isinstance(settings["insert_id"], PositionId) or draw(st.integers(0, 3)) == 3
     return Case(
         table,
@@ -351,9 +358,5 @@ def cases(draw: st.DrawFn) -> Case:
         draw(st.sampled_from([None, 'tok"en'])),
         "0123456789abcdef0123" if position else None,
         draw(st.sampled_from([0, 7])),
-        draw(
-            st.sampled_from(
-                [Limits(), Limits(), Limits(), Limits(event_bytes=200), Limits(event_bytes=400)]
-            )
-        ),
+        Limits(event_bytes=event_bytes, max_age_seconds=max_age),
     )

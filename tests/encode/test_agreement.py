@@ -19,9 +19,10 @@ from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId,
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, rows_as_records
 from mixpanel_sink.encode.records import RecordEncoder, Source
 from mixpanel_sink.errors import RecordError
+from mixpanel_sink.limits import Limits
 from mixpanel_sink.limits import RESERVED_DISTINCT_IDS
 
-from .arrow_tables import NOW, PER_SECOND, Case, cases, fast_types, values
+from .arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
 
 EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 1000
 KEY = "0123456789abcdef0123"
@@ -236,6 +237,22 @@ def test_two_columns_of_one_name_are_not_merged() -> None:
 @pytest.mark.parametrize("table", [_table(p=[]), pa.table({"t": [], "u": [], "e": []})])
 def test_empty_tables(table: pa.Table) -> None:
     assert sum(len(piece.rows) for piece in _check(Case(table, MAPPING))) == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int64(), pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("s", "Asia/Tokyo")]
+)
+def test_too_old_for_track(kind: pa.DataType) -> None:
+    at = NOW // 1000 - MAX_AGE
+    table = _table(t=pa.array([at - 1, at, at + 1]).cast(pa.timestamp("s")).cast(kind))
+    time = TimeColumn("t", "s" if kind == pa.int64() else None)
+    mapping = dataclasses.replace(MAPPING, time=time)
+    case = Case(table, mapping, limits=Limits(max_age_seconds=MAX_AGE))
+    assert _reasons(case) == ["too_old_for_track"]
+    zoned = dataclasses.replace(mapping, time=TimeColumn("t", time.unit, "Europe/Berlin"))
+    naive = kind in (pa.timestamp("s"), pa.timestamp("ns"))  # two hours older as Berlin's
+    expected = ["too_old_for_track"] * (3 if naive else 1)
+    assert _reasons(dataclasses.replace(case, mapping=zoned)) == expected
 
 
 def test_300_columns() -> None:
