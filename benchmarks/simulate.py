@@ -68,6 +68,31 @@ def scenarios() -> list[tuple[str, Scenario]]:
     ]
 
 
+def durations() -> str:
+    """How long so many events take at least, from an unused quota on."""
+    columns = {
+        "60 an hour (default)": (PAGE, 314),
+        "reference, 314 bytes an event": (REFERENCE, 314),
+        "reference, 1 kB": (REFERENCE, 1000),
+        "reference, 5 kB": (REFERENCE, 5000),
+    }
+    rows = []
+    for events in (100_000, 1_000_000, 10_000_000, 1_000_000_000):
+        row = [f"{events:,}", f"{-(-events // 2000):,}"]
+        for quota, size in columns.values():
+            requests = -(-events // min(2000, 10_000_000 // size))
+            row.append(_words(quota.seconds_for(requests, events, events * size)))
+        rows.append(row)
+    return report.table(["events", "requests, at least", *columns], rows)
+
+
+def _words(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
 HEAD = (
     "what happens",
     "quota",
@@ -104,9 +129,13 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each; the worst is shown")
+    parser.add_argument("--only_durations", action="store_true", help="without the simulation")
     parser.add_argument("--out", type=Path, default=paths.REPOSITORY / "docs" / "scaling.md")
     options = parser.parse_args()
 
+    report.put(options.out, "durations", durations())
+    if options.only_durations:
+        return 0
     rows = []
     for title, scenario in scenarios():
         outcomes = [Simulation(scenario, seed).run() for seed in range(options.seeds)]

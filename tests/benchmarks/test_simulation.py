@@ -120,6 +120,7 @@ def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out.write_text("# Scaling\n")
     monkeypatch.setattr("sys.argv", ["simulate", "--seeds=2", f"--out={out}"])
     assert simulate.main() == 0
+    assert "| 1,000,000,000 | 500,000 | 347.2 days | 9.3 h |" in out.read_text()
     assert "| quiet | 60/hour | 1 | 1 | 120 | 0 | 100.0% | 100.0% | 0 | 0% |" in out.read_text()
 
 
