@@ -418,7 +418,7 @@ LYING: list[dict[str, Any]] = [
 """Events are called refused that may be in: no client can know. But none may be lost."""
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("MIXPANEL_SINK_SCHEDULES", "40"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("MIXPANEL_SINK_SCHEDULES", "200"))))
 def test_any_schedule_of_faults_loses_and_doubles_nothing(mixpanel: Emulator, seed: int) -> None:
     rng = random.Random(seed)
     print("seed", seed)
