@@ -98,6 +98,17 @@ def fail(message: str, code: int = 2) -> NoReturn:
     raise typer.Exit(code)
 
 
-def extra(context: typer.Context) -> Sequence[str]:
-    """What the command does not know: Beam's."""
-    return list(context.args)
+def split(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files, and options that the command does not know, which typer lists among them: Beam's.
+
+    An option without "=" has the word after it as its value, unless that is an option too.
+    """
+    files: list[str] = []
+    options: list[str] = []
+    for word in given:
+        value_of_last = bool(options) and "=" not in options[-1] and options[-1][:2] == "--"
+        if word.startswith("--") or (value_of_last and given[given.index(word) - 1] == options[-1]):
+            options.append(word)
+        else:
+            files.append(word)
+    return files, options

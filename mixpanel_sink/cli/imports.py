@@ -49,6 +49,7 @@ def run(
     """
     from pipelines import parquet_to_mixpanel
 
+    files, extra = common.split([*files, *context.args])
     given = {
         "input": common.files_option(files),
         "mapping": mapping,
@@ -64,7 +65,6 @@ def run(
         "report": report,
         "progress": progress,
     }
-    extra = common.extra(context)
     if not as_json:
         common.finish(parquet_to_mixpanel.main([*common.arguments(given), *extra]))
         return

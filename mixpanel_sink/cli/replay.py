@@ -36,6 +36,7 @@ def run(
     """
     from pipelines import replay_failed
 
+    files, extra = common.split([*files, *context.args])
     given = {
         "input": common.files_option(files),
         "mapping": mapping,
@@ -48,4 +49,4 @@ def run(
         "quota": quota,
         "failed_output": failed_output,
     }
-    common.finish(replay_failed.main([*common.arguments(given), *common.extra(context)]))
+    common.finish(replay_failed.main([*common.arguments(given), *extra]))

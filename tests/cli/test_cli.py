@@ -16,6 +16,7 @@ import pytest
 
 from mixpanel_sink import __version__
 from mixpanel_sink.cli import main
+from mixpanel_sink.cli.common import split
 from mixpanel_sink.emulator.testing import Emulator
 from pipelines.demo import shop_events
 
@@ -70,6 +71,7 @@ def test_from_a_file_to_an_import(
     sent = call(
         "import", shop, "-m", "mapping.yaml", "--endpoint", mixpanel.url, "--failed-output",
         "failed", "--report", "run.html", "--checkpoint", "checkpoint",
+        "--runner=DirectRunner", "--hash_properties=internal_note",
     )  # fmt: skip
     assert sent.code == 0
     assert "5,000 read = 4,993 accepted + 7 failed" in sent.out
@@ -183,6 +185,14 @@ def test_doctor_finds_what_is_wrong(
     assert bad.code == 1
     assert "cannot be reached" in bad.out
     assert "NO_SUCH is not set" in bad.out
+
+
+def test_options_of_beam_go_on_to_beam() -> None:
+    words = ["a.parquet", "--runner=PrismRunner", "b.parquet", "--temp_location", "gs://t", "c"]
+    assert split([*words, "--save_main_session", "--x=y"]) == (
+        ["a.parquet", "b.parquet", "c"],
+        ["--runner=PrismRunner", "--temp_location", "gs://t", "--save_main_session", "--x=y"],
+    )
 
 
 def test_version_and_help(call: Call) -> None:

@@ -1,0 +1,12 @@
+"""kill -9 at random moments, then the same command again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pipelines.kills import kill_once
+
+
+@pytest.mark.parametrize(("seed", "checkpoint"), [(1, False), (2, True), (3, True)])
+def test_after_a_kill_the_same_command_ends_the_import(seed: int, checkpoint: bool) -> None:
+    print(kill_once(seed, checkpoint))
