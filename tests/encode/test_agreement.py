@@ -19,8 +19,7 @@ from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId,
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, rows_as_records
 from mixpanel_sink.encode.records import RecordEncoder, Source
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.limits import RESERVED_DISTINCT_IDS
+from mixpanel_sink.limits import RESERVED_DISTINCT_IDS, Limits
 
 from .arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
 
