@@ -26,8 +26,8 @@ from mixpanel_sink.results import FailedRecord
 
 coders.register()
 
-BATCH_ROWS = 50_000
-"""Rows of one table ..."""
+BATCH_ROWS = 40_000
+"""Rows of one table, two slices of `encode.tables`, ..."""
 TABLE_BYTES = 32_000_000
 """... if its groups' data is no larger than this for so many rows, uncompressed."""
 UNIT_ROWS = 200_000
@@ -80,7 +80,7 @@ class TablesResult(NamedTuple):
 
 
 class ReadParquetTables(beam.PTransform):
-    """Reads Parquet files as `pyarrow.Table`s of up to 50,000 rows, with their origin.
+    """Reads Parquet files as `pyarrow.Table`s of up to 40,000 rows, with their origin.
 
     Args:
         patterns: paths or globs, local or of any file system that Beam knows (gs://).
