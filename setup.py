@@ -11,8 +11,10 @@ VERSION = re.search(
 )[1]
 
 EMULATOR = ["cryptography>=43", "httptools>=0.6", "starlette>=1.0", "uvicorn>=0.54"]
+YAML = ["apache-beam[yaml]>=2.77"]
 DEV = [
     *EMULATOR,
+    *YAML,
     "gcp-storage-emulator>=2026.7",
     "hypothesis>=6.170",
     "mixpanel>=5.4",
@@ -53,7 +55,7 @@ setup(
         "typer>=0.29",
         "tzdata",
     ],
-    extras_require={"emulator": EMULATOR, "dev": DEV},
+    extras_require={"emulator": EMULATOR, "yaml": YAML, "dev": DEV},
     entry_points={
         "console_scripts": ["mixpanel-sink = mixpanel_sink.cli:main"],
         "pytest11": ["mixpanel_sink = mixpanel_sink.pytest_plugin"],

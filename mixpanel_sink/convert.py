@@ -20,9 +20,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 from mixpanel_sink import metrics
 from mixpanel_sink.chunk import Run, cut_runs, join_runs
 from mixpanel_sink.encode.columnar import rows_as_records
-from mixpanel_sink.encode.records import as_mapping
+from mixpanel_sink.encode.records import Source, as_mapping
+from mixpanel_sink.encode.tables import table_of
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.origin import TableOrigin
+from mixpanel_sink.origin import RecordBlock, TableOrigin
 from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
 from mixpanel_sink.privacy import Masker
 from mixpanel_sink.project import Route, unknown_project
@@ -38,8 +39,8 @@ ENCODERS = 2
 class ConvertToChunks(beam.DoFn):
     """Emits (lane key, chunk as bytes); FAILED and READ on the side.
 
-    Elements are dicts, rows, named tuples, `pyarrow.Table`s and record batches, and records that
-    failed before, as `FailedRecord`s. Chunks are
+    Elements are dicts, rows, named tuples, `pyarrow.Table`s and record batches, `RecordBlock`s, and
+    records that failed before, as `FailedRecord`s. Chunks are
     in the global window; failed records in that of their record.
     """
 
@@ -94,6 +95,8 @@ class ConvertToChunks(beam.DoFn):
             if self._masker is not None:
                 element = self._masker.table(element)
             outputs = self._table(element, Run(1, timestamp, windows))
+        elif isinstance(element, RecordBlock):
+            outputs = self._block(element, Run(1, timestamp, windows))
         else:
             outputs = self._one(element, Run(1, timestamp, windows))
         if len(windowed.windows) == 1:
@@ -126,7 +129,7 @@ class ConvertToChunks(beam.DoFn):
         """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _one(self, element: Any, origin: Run) -> Iterator[Any]:
+    def _one(self, element: Any, origin: Run, source: Source | None = None) -> Iterator[Any]:
         """One record that is no dict, or needs no mapping, or may be any project's."""
         route = self._settings.route
         try:
@@ -148,13 +151,27 @@ class ConvertToChunks(beam.DoFn):
             else:
                 self._lost += 1
             name = self._only.name if route is None else None
-            yield failure(error, element, origin, None, name, self._codec)
+            yield failure(error, element, origin, source, name, self._codec)
             return
-        if packer.collects:
+        if packer.collects and source is None:
             yield from packer.collect(dict(record), origin.timestamp, origin.windows)
         else:
             packer.read += 1
-            yield from packer.encode(record, origin, None)
+            yield from packer.encode(record, origin, source)
+
+    def _block(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
+        """Records that know their place: as a table where that is the same, else one by one."""
+        table = table_of(block.records)
+        if table is not None:
+            table = block.origin.attach(table)
+            if self._masker is not None:
+                table = self._masker.table(table)
+            yield from self._table(table, origin)
+            return
+        for row, record in enumerate(block.records):
+            source = block.origin.source(row)
+            where = origin._replace(file=source.file, row=source.row)
+            yield from self._one(record, where, source)
 
     def _packer(self, name: Any) -> Packer:
         packer = self._packers.get(name) if isinstance(name, str) else None

@@ -1,12 +1,14 @@
-"""Where a table's rows come from, carried in the table's own schema metadata.
+"""Where rows come from, for position ids and failed records.
 
-So a reader's output stays a plain `pyarrow.Table`, and any transform between that keeps
-the metadata (and the rows' order) keeps the origin.
+A table carries it in its own schema metadata. So a reader's output stays a plain `pyarrow.Table`,
+and any transform between that keeps the metadata (and the rows' order) keeps the origin.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -48,3 +50,16 @@ class TableOrigin:
     def source(self, row: int) -> Source:
         """Of one row of the table."""
         return Source(self.file, self.key, self.first_row + row)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordBlock:
+    """Neighbouring records of a file, for those that make no table.
+
+    Attributes:
+        records: one for each row, without a gap.
+        origin: of the first.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    origin: TableOrigin

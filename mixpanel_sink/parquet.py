@@ -140,7 +140,7 @@ def match_sizes(pattern: str) -> list[tuple[str, int]]:
         found = FileSystems.match([pattern])[0].metadata_list
     except Exception as error:  # each file system has errors of its own
         raise InputError(
-            f"{pattern} cannot be listed ({_short(error)}). Check the path, its permissions and, "
+            f"{pattern} cannot be listed ({short(error)}). Check the path, its permissions and, "
             "for cloud storage, the credentials."
         ) from None
     if not found:
@@ -168,7 +168,7 @@ def read_footer(path: str) -> FooterInfo:
         raise
     except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
         raise InputError(
-            f"{path} cannot be read as Parquet ({_short(error)}). Check that it is whole and "
+            f"{path} cannot be read as Parquet ({short(error)}). Check that it is whole and "
             "readable."
         ) from None
 
@@ -186,7 +186,7 @@ def first_rows(path: str, rows: int) -> pa.Table:
             return empty if batch is None else pa.Table.from_batches([batch])
     except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
         raise InputError(
-            f"{path} cannot be read as Parquet ({_short(error)}). Check that it is whole and "
+            f"{path} cannot be read as Parquet ({short(error)}). Check that it is whole and "
             "readable."
         ) from None
 
@@ -256,7 +256,7 @@ class _ListUnits(beam.DoFn):
         try:
             footer = read_footer(path)
         except InputError as error:
-            yield _unreadable(path, str(error))
+            yield unreadable_file(path, str(error))
             return
         metrics.count("files_read")
         yield from units_of(footer)
@@ -311,21 +311,22 @@ def _tables_or_failure(unit: ReadUnit, columns: Sequence[str] | None) -> Iterato
         try:
             table = next(tables, None)
         except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-            if _passing(error):
+            if is_passing(error):
                 raise
             message = (
                 f"{unit.path} breaks off in row groups {unit.first_group} to "
-                f"{unit.first_group + unit.groups - 1} ({_short(error)}). Their remaining rows "
+                f"{unit.first_group + unit.groups - 1} ({short(error)}). Their remaining rows "
                 "were not read."
             )
-            yield _unreadable(unit.path, message)
+            yield unreadable_file(unit.path, message)
             return
         if table is None:
             return
         yield table
 
 
-def _unreadable(path: str, message: str) -> beam.pvalue.TaggedOutput:
+def unreadable_file(path: str, message: str) -> beam.pvalue.TaggedOutput:
+    """A file that cannot be read, or not to its end, for the output of failed records."""
     metrics.count("files_unreadable")
     failure = FailedRecord(reason="file_unreadable", message=message, file=path)
     return beam.pvalue.TaggedOutput(FAILED, failure)
@@ -353,11 +354,12 @@ def _footer_bytes(path: str, file: Any, size: int) -> bytes:
     return size.to_bytes(8, "big") + bytes(file.read(length))
 
 
-def _passing(error: Exception) -> bool:
+def is_passing(error: Exception) -> bool:
     """Whether a retry of the bundle may help: the network's fault, not the file's."""
     return isinstance(error, ConnectionError | TimeoutError)
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """What an error says, on one line."""
     text = " ".join(str(error).split())
     return text[:160] or type(error).__name__

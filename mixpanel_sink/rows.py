@@ -8,7 +8,7 @@ come out, with the coders that every SDK knows.
 # Optional is the form that it knows.
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, get_type_hints
 
 import apache_beam as beam
 from apache_beam.typehints.row_type import RowTypeConstraint
@@ -128,8 +128,8 @@ class WriteRowsToMixpanel(beam.PTransform):
         )
         self._failed = _output(error_handling)
 
-    def expand(self, rows: Any) -> dict[str, Any]:
-        """Builds the flow; gives the outputs by name."""
+    def expand(self, rows: Any) -> Any:
+        """Builds the flow; gives a dict of the outputs by name."""
         result = rows | "Write" >> self._write
         if rows.is_bounded:
             result | "Accounting" >> CheckAccounting()
@@ -183,7 +183,7 @@ def _number(name: str, value: Any, *kinds: type) -> Any:
 def _as_rows(make: Any, fields: Any) -> Any:
     # A plain row type: its coder is the one that every SDK has.
     return beam.Map(make).with_output_types(
-        RowTypeConstraint.from_fields(list(fields.__annotations__.items()))
+        RowTypeConstraint.from_fields(list(get_type_hints(fields).items()))
     )
 
 

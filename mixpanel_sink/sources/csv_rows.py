@@ -1,0 +1,174 @@
+"""CSV with a header. All cells are text unless their column is given a type."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.mapping import near
+from mixpanel_sink.sources.records import BadRecord, lines_of, opened, without_mark
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)", re.I)
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError
+    return float(text)
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+TYPES: Mapping[str, Callable[[str], Any]] = {
+    "text": str,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+}
+"""What a column's cells may be read as."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CsvRows:
+    """Reads CSV (RFC 4180) in UTF-8: a header, then a record a row, counted from 0.
+
+    Empty cells are null. A row with other than the header's number of cells, or a cell that is
+    not of its column's type, is bad.
+
+    Args:
+        types: column to "text" (default), "integer", "number" or "boolean".
+        delimiter: between cells.
+
+    Raises:
+        SettingError: for a type or delimiter that is none.
+    """
+
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    delimiter: str = ","
+
+    def __post_init__(self) -> None:
+        for column, name in self.types.items():
+            if name not in TYPES:
+                raise SettingError(
+                    f"The column {column!r} has the type {name!r}; types are {', '.join(TYPES)}."
+                    f"{near(name, list(TYPES))}"
+                )
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise SettingError(f"The delimiter is {self.delimiter!r}; it must be one character.")
+
+    def columns(self, path: str) -> list[str]:
+        """The header.
+
+        Raises:
+            InputError: if there is none, or types name a column that is not in it.
+        """
+        with opened(path) as file:
+            header = self._header(path, _Lines(file), self.delimiter)
+        for column in self.types:
+            if column not in header:
+                raise InputError(
+                    f"{path} has no column {column!r}, which has a type.{near(column, header)}"
+                )
+        return header
+
+    def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
+        """Each row after the header."""
+        with opened(path) as file:
+            lines = _Lines(file)
+            header = self._header(path, lines, self.delimiter)
+            convert = [
+                (place, name, TYPES[self.types[name]], self.types[name])
+                for place, name in enumerate(header)
+                if self.types.get(name, "text") != "text"
+            ]
+            cells = csv.reader(lines, delimiter=self.delimiter, strict=True)
+            row = 0
+            while True:
+                first = lines.begin()
+                try:
+                    values: list[Any] = next(cells)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    yield row, _bad(lines, first, f"cannot be read ({error})")
+                    row += 1
+                    continue
+                if not values:  # an empty line
+                    continue
+                yield row, _record(header, values, convert, lines, first)
+                row += 1
+
+    @staticmethod
+    def _header(path: str, lines: _Lines, delimiter: str) -> list[str]:
+        header = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+        if not header:
+            raise InputError(f"{path} is empty: it has no header.")
+        twice = {name for name in header if header.count(name) > 1}
+        if twice:
+            raise InputError(
+                f"{path} has two columns named {min(twice)!r}. Rename one of them at its source."
+            )
+        return header
+
+
+class _Lines:
+    """A file's lines as text, which remembers those of the row at hand."""
+
+    def __init__(self, file: Any) -> None:
+        self._lines = without_mark(lines_of(file))
+        self._number = 0
+        self.taken: list[str] = []
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        # Bytes that are no UTF-8 become half surrogates, which the sink refuses by their column.
+        line = next(self._lines).decode("utf-8", "surrogateescape") + "\n"
+        self._number += 1
+        self.taken.append(line)
+        return line
+
+    def begin(self) -> int:
+        """A row begins: the number of its first line, counted from 1."""
+        self.taken.clear()
+        return self._number + 1
+
+
+def _record(
+    header: list[str], values: list[Any], convert: Any, lines: _Lines, first: int
+) -> dict[str, Any] | BadRecord:
+    if len(values) != len(header):
+        return _bad(lines, first, f"has {len(values)} cells and the header {len(header)}")
+    for place, name, make, kind in convert:
+        if values[place]:
+            try:
+                values[place] = make(values[place])
+            except ValueError:
+                return _bad(lines, first, f"has something in {name} that is no {kind}")
+    return {name: None if value == "" else value for name, value in zip(header, values)}  # noqa: B905
+
+
+def _bad(lines: _Lines, first: int, why: str) -> BadRecord:
+    last = first + max(1, len(lines.taken)) - 1
+    where = f"Line {first}" if last == first else f"The row in lines {first} to {last}"
+    text = "".join(lines.taken)[:100_000].rstrip("\r\n")
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return BadRecord(f"{where} {why}. Mend or remove it.", shown)
