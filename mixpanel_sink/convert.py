@@ -19,14 +19,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink import metrics
 from mixpanel_sink.chunk import Run, cut_runs, join_runs
-from mixpanel_sink.encode.columnar import rows_as_records
+from mixpanel_sink.encode.columnar import rows_as_records, take_rows
 from mixpanel_sink.encode.records import Source, as_mapping
 from mixpanel_sink.encode.tables import table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.origin import RecordBlock, TableOrigin
 from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
 from mixpanel_sink.privacy import Masker
-from mixpanel_sink.project import Route, unknown_project
+from mixpanel_sink.project import Route, shown, unknown_project
 from mixpanel_sink.results import FailedRecord, ReadCount
 from mixpanel_sink.windowing import WindowCodec
 
@@ -191,19 +191,19 @@ class ConvertToChunks(beam.DoFn):
             yield from self._only.table(table, key, [where])
             return
         for name, rows in rows_by_project(table, self._settings.route):
-            runs = list(join_runs(next(cut_runs([where], row, row + 1)) for row in rows.tolist()))
+            numbers = rows.tolist()
+            runs = list(join_runs(next(cut_runs([where], row, row + 1)) for row in numbers))
             try:
                 if isinstance(name, RecordError):
                     raise name
                 packer = self._packer(name)
             except RecordError as error:
-                self._lost += len(rows)
-                numbers = rows.tolist()
+                self._lost += len(numbers)
                 for row, record in zip(numbers, rows_as_records(table, numbers), strict=True):
                     run = where.slice(row, 1)
                     yield failure(error, record, run, source_of(run, key), None, self._codec)
                 continue
-            part = table.take(pa.array(rows))
+            part = take_rows(table, numbers)
             if self._label in part.schema.names:
                 part = part.drop_columns([self._label])
             yield from packer.table(part, key, runs)
@@ -252,7 +252,7 @@ def _names_of_rows(table: pa.Table, route: Route) -> tuple[list[Any], Any]:
             name: Any = route.name_of(record)
         except RecordError as error:
             name = error
-        key = (type(name), name if isinstance(name, str) else repr(name))
+        key = (type(name), name if isinstance(name, str) else shown(name))
         if key not in numbers:
             numbers[key] = len(names)
             names.append(name)

@@ -167,10 +167,18 @@ def unknown_project(name: Any, known: Mapping[str, Any], field: str | None) -> R
     """What to say of a record whose project nobody has heard of."""
     return RecordError(
         "destination_unknown",
-        f"The record is for the project {name!r}, and projects has none of that name: it has "
+        f"The record is for the project {shown(name)}, and projects has none of that name: it has "
         f"{', '.join(map(repr, known))}. Add it, or mend the record.",
         field,
     )
+
+
+def shown(name: Any) -> str:
+    """What stands in place of a project's name, for a message; never raises."""
+    try:
+        return repr(name)[:100]
+    except Exception:  # an Arrow scalar whose text is not UTF-8, a user's class
+        return f"({type(name).__name__})"
 
 
 def _within(limits: Limits, share: Quota) -> Limits:

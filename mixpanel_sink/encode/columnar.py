@@ -730,6 +730,12 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> Iterator[dict[str, 
         yield {name: values[i] for name, values in columns.items()}
 
 
+def take_rows(table: pa.Table, rows: Sequence[int]) -> pa.Table:
+    """Some rows as a table, whatever the types of its columns."""
+    columns = [_take(column, rows) for column in table.columns]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
 def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> pa.ChunkedArray:
     try:
         return column.take(pa.array(rows, pa.int64()))
