@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: chromium node-clients help install demo flights test bench lint format clean
+.PHONY: faults kills soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
@@ -73,6 +73,17 @@ bench: $(STAMP) $(PRISM)
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.quota
+
+# More of what the tests do in small: thousands of schedules of faults, kills, a long run.
+faults: $(STAMP)
+	MIXPANEL_SINK_SCHEDULES=2000 $(BIN)/python -m pytest -q tests/test_sender.py -k any_schedule
+	MIXPANEL_SINK_PIPELINE_SCHEDULES=200 $(BIN)/python -m pytest -q tests/test_faults.py -k whole_pipeline
+
+kills: $(STAMP)
+	$(BIN)/python -m tests.pipelines.kills --kills 20
+
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak --events 10000000 --fault-rate 0.05
 
 clean:
 	rm -rf $(VENV) data demo-output build dist *.egg-info

@@ -128,6 +128,11 @@ class _Sampler(threading.Thread):
         self.join()
 
 
+def resident_of_tree(pid: int) -> int:
+    """Memory of a process and all its descendants now, in bytes."""
+    return _memory([pid, *_descendants(pid)])
+
+
 def _memory(pids: Sequence[int]) -> int:
     return sum(_resident(pid) for pid in pids) if len(pids) < 2 else sum(map(_shared_out, pids))
 
