@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from mixpanel_sink import Quota, WriteToMixpanel, errors
 from mixpanel_sink.accounting import CheckAccounting
-from mixpanel_sink.metrics import read_counters
+from mixpanel_sink.metrics import LIVE, read_counters
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.run_report import RunReport, SummarizeRequests, read_requests
 from mixpanel_sink.summary import FailureSummary, SummarizeFailures, describe, read_summaries
@@ -125,6 +125,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         if known is None:
             raise
         print(f"Error: {known}", file=sys.stderr)
+        print(_so_far(own.checkpoint), file=sys.stderr)
         return EXIT_FAILED
     counters, failures = read_counters(result), read_summaries(result)
     if own.report:
@@ -135,6 +136,23 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
     if not balanced or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _so_far(checkpoint: str | None) -> str:
+    """What a job that failed has done, as far as this process knows, and how to go on."""
+    counts = LIVE.counts()
+    accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
+    if not requests:
+        return "Nothing was sent from this process."
+    cost = (
+        "batches that were accepted are not sent again."
+        if checkpoint
+        else "what was accepted is not doubled. (--checkpoint saves sending it again.)"
+    )
+    return (
+        f"Sent so far from this process: {accepted:,} accepted in {requests:,} requests. To go on, "
+        f"run the same command again; {cost}"
+    )
 
 
 def _report(
