@@ -130,7 +130,7 @@ def test_wrong_settings_are_told_in_a_sentence(
 def test_an_unknown_setting(service: str) -> None:
     pipeline = beam.Pipeline(options=PipelineOptions(IN_PROCESS))
     unknown = SchemaAwareExternalTransform(IDENTIFIER, service, qutoa="none")
-    with pytest.raises(RuntimeError, match="'qutoa' is unknown. Did you mean 'quota'"):
+    with pytest.raises(RuntimeError, match=r"'qutoa' is unknown\. Did you mean 'quota'"):
         _ = pipeline | beam.Create(rows(3)) | unknown
 
 
