@@ -10,7 +10,7 @@
 | retries                      | requests beyond the first of a batch                    |
 | sent_bytes                   | bodies of settled requests, as sent                     |
 | raw_bytes                    | the same as JSON, before compression                    |
-| files_read, files_unreadable | Parquet files, by ReadParquetTables                     |
+| files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |
 | lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
 | lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |

@@ -247,7 +247,10 @@ def credentials_of(own: Any) -> Credentials:
 
 
 def write_of(
-    own: Any, mapping: EventMapping | None, checkpoint: Checkpoint | None
+    own: Any,
+    mapping: EventMapping | None,
+    checkpoint: Checkpoint | None,
+    max_latency: float | None = None,
 ) -> WriteToMixpanel:
     """The transform that the options describe; their secrets resolve if the workers are here.
 
@@ -267,6 +270,7 @@ def write_of(
         allow_http=own.allow_http,
         checkpoint=checkpoint,
         privacy=privacy_of(own),
+        max_latency=max_latency,
     )
 
 

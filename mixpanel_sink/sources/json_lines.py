@@ -50,17 +50,19 @@ class JsonLines:
 
 def parse(line: bytes, row: int) -> dict[str, Any] | BadRecord:
     """The object of a line."""
-    try:
-        value = orjson.loads(line)
-        if _LONG_NUMBER.search(line):  # orjson rounds integers beyond 64 bits; the sink names them
-            value = json.loads(line)
-    except ValueError as error:
-        return _bad(line, row, f"is no JSON ({str(error).partition(':')[0]})")
-    if not isinstance(value, dict):
-        return _bad(line, row, f"holds a {type(value).__name__} and no object")
-    return value
-
-
-def _bad(line: bytes, row: int, why: str) -> BadRecord:
+    value = read_object(line)
+    if not isinstance(value, str):
+        return value
     text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-    return BadRecord(f"Line {row + 1} {why}. Mend or remove it.", text)
+    return BadRecord(f"Line {row + 1} {value}. Mend or remove it.", text)
+
+
+def read_object(text: bytes) -> dict[str, Any] | str:
+    """The JSON object of a text, or why there is none."""
+    try:
+        value = orjson.loads(text)
+        if _LONG_NUMBER.search(text):  # orjson rounds integers beyond 64 bits; the sink names them
+            value = json.loads(text)
+    except ValueError as error:
+        return f"is no JSON ({str(error).partition(':')[0]})"
+    return value if isinstance(value, dict) else f"holds a {type(value).__name__} and no object"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from pipelines.parquet_to_mixpanel import main
+from pipelines import parquet_to_mixpanel
 
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"
 
@@ -46,7 +46,13 @@ def send(
     """Runs the pipeline as the command line does, against the emulator."""
     monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
 
-    def run(source: object, *more: str, mapping: str = MAPPING, own_process: bool = False) -> Run:
+    def run(
+        source: object,
+        *more: str,
+        mapping: str = MAPPING,
+        own_process: bool = False,
+        module: Any = parquet_to_mixpanel,
+    ) -> Run:
         (tmp_path / "mapping.yaml").write_text(mapping)
         given = [argument.partition("=")[0] for argument in more]
         arguments = [f"--input={source}", *more]
@@ -59,11 +65,11 @@ def send(
         )
         arguments += [d for d in defaults if d.partition("=")[0] not in given]
         if own_process:
-            command = [sys.executable, "-m", "pipelines.parquet_to_mixpanel", *arguments]
+            command = [sys.executable, "-m", module.__name__, *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             code, out, err = done.returncode, done.stdout, done.stderr
         else:
-            code = main(arguments)
+            code = module.main(arguments)
             out, err = capsys.readouterr()
         lines = [
             json.loads(line)

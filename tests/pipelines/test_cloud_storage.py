@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import socket
@@ -19,7 +20,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from mixpanel_sink.parquet import match_files
-from pipelines import parquet_to_mixpanel, replay_failed, verify_import
+from pipelines import json_lines_to_mixpanel, parquet_to_mixpanel, replay_failed, verify_import
 from tests.pipelines.conftest import MAPPING
 
 
@@ -143,6 +144,25 @@ def test_sends_failures_again_and_proves_it(send, server, bucket, tmp_path, caps
     dry = parquet_to_mixpanel.main([f"--input={source}", f"{common[0]}", "--dry_run"])
     assert dry == 0
     assert server.stats()["events_distinct"] == 50
+
+
+def test_packed_json_lines_from_cloud_storage(send, server, bucket) -> None:
+    at = 1_704_067_200_000
+    lines = [json.dumps({"name": "Order", "user": f"u{i}", "at": at + i}) for i in range(2500)]
+    lines[7] = lines[7][:-5]
+    packed = gzip.compress("\n".join(lines).encode())
+    bucket.blob("lines/a.jsonl.gz").upload_from_string(packed)
+    bucket.blob("lines/b.jsonl").upload_from_string(lines[0] + "\n")
+    failed = "--failed_output=gs://events/failed-lines/run"
+    for _ in range(2):
+        run = send("gs://events/lines/*", failed, module=json_lines_to_mixpanel)
+        assert run.code == 0, run.err
+        assert "2,501 read = 2,500 accepted + 1 failed" in run.out
+    assert server.stats()["events_distinct"] == 2500
+    (written,) = bucket.client.list_blobs("events", prefix="failed-lines/")
+    (line,) = written.download_as_bytes().splitlines()
+    assert json.loads(line)["file"] == "gs://events/lines/a.jsonl.gz"
+    assert json.loads(line)["row"] == 7
 
 
 def test_nothing_there(send, bucket) -> None:
