@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.errors import AccountingError
+from mixpanel_sink.metrics import NAMESPACE, read_texts
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.windowing import GLOBAL
 from mixpanel_sink.write import WriteResult
 
+_METRIC = "books"
 Books = tuple[tuple[str, int, int, int, int], ...]
 """For each destination: its name, records read, accepted, failed, and requests."""
 
@@ -116,10 +120,19 @@ def _sum(parts: Iterable[Books]) -> Books:
     return _closed(books)
 
 
+def read_books(result: Any) -> list[tuple[str, Totals]]:
+    """Each project's books in a finished pipeline with `CheckAccounting`, by name; "" for records
+    of no known project."""
+    books = (json.loads(text) for text in read_texts(result, _METRIC))
+    return sorted((name, Totals(*counts)) for name, *counts in books)
+
+
 def _check(books: Books) -> Totals:
     """The sum of all books, each of which must balance."""
+    metric = Metrics.string_set(NAMESPACE, _METRIC)
     for name, *counts in books:
         totals = Totals(*counts)
+        metric.add(json.dumps([name, *counts]))
         if not totals.balanced:
             raise AccountingError(
                 f"The books do not balance for {name or 'records without a project'}: "

@@ -85,6 +85,9 @@ GROUPS = Endpoint(
 )
 
 
+ENDPOINTS = {endpoint.name: endpoint for endpoint in (IMPORT, TRACK, ENGAGE, GROUPS)}
+
+
 def event_endpoint(kind: str) -> Endpoint:
     """The endpoint for events by its name.
 
@@ -92,7 +95,7 @@ def event_endpoint(kind: str) -> Endpoint:
         SettingError: if events do not go there.
     """
     if kind in ("import", "track"):
-        return IMPORT if kind == "import" else TRACK
+        return ENDPOINTS[kind]
     other = {"engage": "WriteProfilesToMixpanel", "groups": "WriteGroupsToMixpanel"}.get(str(kind))
     raise SettingError(
         f"endpoint_kind is {kind!r}; events go to 'import' or 'track'."

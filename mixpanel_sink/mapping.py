@@ -288,8 +288,8 @@ class EventMapping:
         check_types(self, schema)
 
 
-def load_yaml(text: str) -> Any:
-    """What YAML text says; keys given twice are refused.
+def load_yaml(text: str, what: str = "mapping") -> Any:
+    """What YAML text says; keys given twice are refused. `what` it is, for messages.
 
     Raises:
         MappingError: if it is no YAML, with the line.
@@ -297,11 +297,11 @@ def load_yaml(text: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _yaml_loader())  # a SafeLoader: it runs no code
+        return yaml.load(text, _yaml_loader(what))  # a SafeLoader: it runs no code
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise MappingError(f"The mapping is no valid YAML{where}. Mend that line.") from None
+        raise MappingError(f"The {what} is no valid YAML{where}. Mend that line.") from None
 
 
 def check_keys(settings: Any, known: Sequence[str]) -> None:
@@ -487,7 +487,7 @@ def _check_renaming(mapping: EventMapping) -> None:
 
 
 @functools.cache
-def _yaml_loader() -> Any:
+def _yaml_loader(what: str) -> Any:
     """A safe loader that refuses a key given twice, of which YAML would take the last."""
     import yaml
 
@@ -500,7 +500,7 @@ def _yaml_loader() -> Any:
             if key.value.__hash__ and key.value in seen:
                 mark = key.start_mark
                 raise MappingError(
-                    f"The mapping has the key {key.value!r} twice (line {mark.line + 1}). Drop one."
+                    f"The {what} has the key {key.value!r} twice (line {mark.line + 1}). Drop one."
                 )
             if key.value.__hash__:
                 seen.add(key.value)

@@ -19,6 +19,10 @@
 | request_milliseconds         | distribution: one request, from its start to its answer |
 | batch_milliseconds           | distribution: from a batch's first request to its end,  |
 |                              | retries and waits for the quota between them included   |
+| projects_refused (a set)     | names of projects that took nothing more, while others  |
+|                              | went on                                                 |
+| books (a set of texts)       | records read, accepted and failed, and requests, of     |
+|                              | each project, as JSON; see accounting.py                |
 | failures (a set of texts)    | a summary and an example of each reason, as JSON; see   |
 |                              | summary.py                                              |
 """
@@ -72,6 +76,8 @@ def count_failed(record: FailedRecord) -> None:
     """Enters a failed record."""
     count("records_failed")
     count(f"failed_{record.reason}")
+    if record.reason == "project_refused" and record.destination:
+        Metrics.string_set(NAMESPACE, "projects_refused").add(record.destination)
 
 
 def count_receipt(receipt: Receipt) -> None:
@@ -153,3 +159,13 @@ def read_distributions(result: Any) -> dict[str, Spread]:
                 spread = Spread(value.count, value.sum, value.min, value.max)
                 found[name] = found[name] + spread if name in found else spread
     return found
+
+
+def read_texts(result: Any, name: str) -> set[str]:
+    """One of the sink's metrics that is a set of texts, of a finished pipeline."""
+    texts: set[str] = set()
+    for metric in result.metrics().query().get("string_sets", ()):
+        if metric.key.metric.namespace == NAMESPACE and metric.key.metric.name == name:
+            value = metric.committed if metric.committed is not None else metric.attempted
+            texts |= set(value or ())
+    return texts

@@ -6,12 +6,18 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mixpanel_sink.credentials import ApiSecret, Credentials, ProjectToken, ServiceAccount
+from mixpanel_sink.credentials import (
+    ApiSecret,
+    Credentials,
+    ProjectToken,
+    ServiceAccount,
+    credentials_named,
+)
 from mixpanel_sink.destination import Destination
 from mixpanel_sink.endpoint import Endpoint
 from mixpanel_sink.errors import CredentialsError, MappingError, RecordError, SettingError
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import near
+from mixpanel_sink.mapping import load_yaml, near
 from mixpanel_sink.quota import Quota
 
 
@@ -53,10 +59,54 @@ class Project:
             )
         _ = self.destination
 
+    @classmethod
+    def from_dict(cls, settings: Any) -> Project:
+        """From what a projects file says of one; see `projects_from_yaml`.
+
+        Raises:
+            SettingError: names the setting that is unknown or wrong.
+        """
+        if not isinstance(settings, dict):
+            raise SettingError("it needs settings, such as api_secret: env:NAME.")
+        for key, value in settings.items():
+            if key not in (*_CREDENTIALS, *_PLACE):
+                raise SettingError(f"{key!r} is unknown.{near(str(key), (*_CREDENTIALS, *_PLACE))}")
+            plain = str | int if key == "project_id" else str
+            if not isinstance(value, bool if key == "allow_http" else plain):
+                raise SettingError(f"{key} is a {type(value).__name__}; write it as text.")
+        place = {key: value for key, value in settings.items() if key in _PLACE}
+        return cls(credentials_named("", *map(settings.get, _CREDENTIALS)), **place)
+
     @property
     def destination(self) -> Destination:
         """Its host."""
         return Destination.of(self.region, self.endpoint, self.allow_http)
+
+
+_CREDENTIALS = (
+    "api_secret", "service_account", "service_account_secret", "project_id", "project_token"
+)  # fmt: skip
+_PLACE = ("region", "endpoint", "quota", "allow_http")
+
+
+def projects_from_yaml(text: str) -> dict[str, Project]:
+    """Several projects by name, from YAML text; see configs/projects.yaml.
+
+    Raises:
+        SettingError: names the project and the setting that is wrong. No secret is repeated.
+    """
+    settings = load_yaml(text, "projects file")
+    if not isinstance(settings, dict) or not settings:
+        raise SettingError(
+            "The projects file is a list of names, each with the project's settings below it."
+        )
+    projects = {}
+    for name, given in settings.items():
+        try:
+            projects[name] = Project.from_dict(given)
+        except SettingError as error:
+            raise SettingError(f"The projects file, project {name!r}: {error}") from None
+    return projects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +142,8 @@ class Target:
         quota = endpoint.default_quota if project.quota is None else project.quota
         assert isinstance(quota, Quota)
         share = quota.share(lanes - 1, lanes)
+        if limits.max_age_seconds is None:
+            limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
         destination = project.destination
         return cls(
             name or destination.host,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from mixpanel_sink.metrics import NAMESPACE
+from mixpanel_sink.metrics import NAMESPACE, read_texts
 from mixpanel_sink.results import FailedRecord
 
 _LOGGER = logging.getLogger(__name__)
@@ -68,12 +68,7 @@ class SummarizeFailures(beam.PTransform):
 
 def read_summaries(result: Any) -> list[FailureSummary]:
     """The summaries of a finished pipeline, most frequent first."""
-    texts: set[str] = set()
-    for metric in result.metrics().query().get("string_sets", ()):
-        if metric.key.metric.namespace == NAMESPACE and metric.key.metric.name == _METRIC:
-            value = metric.committed if metric.committed is not None else metric.attempted
-            texts |= set(value or ())
-    return in_order(FailureSummary(*json.loads(text)) for text in texts)
+    return in_order(FailureSummary(*json.loads(text)) for text in read_texts(result, _METRIC))
 
 
 def in_order(summaries: Iterable[FailureSummary]) -> list[FailureSummary]:

@@ -10,7 +10,6 @@ byte in memory on some runners.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -99,8 +98,6 @@ class _Write(beam.PTransform):
         if privacy is not None:
             _check_privacy(privacy, mapping, route)
         limits = limits or Limits()
-        if endpoint.max_age_seconds is not None and limits.max_age_seconds is None:
-            limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
         if project is None:
             targets = {
                 name: Target.of(name, each, endpoint, lanes, limits)

@@ -18,18 +18,39 @@ from mixpanel_sink import (
     ApiSecret,
     Checkpoint,
     EventMapping,
+    GroupMapping,
     Limits,
     PositionId,
     Privacy,
+    ProfileMapping,
     Project,
+    ProjectToken,
+    Quota,
     SettingError,
+    WriteGroupsToMixpanel,
+    WriteProfilesToMixpanel,
     WriteToMixpanel,
 )
 from mixpanel_sink.credentials import Credentials, credentials_named
-from mixpanel_sink.endpoint import IMPORT
+from mixpanel_sink.endpoint import ENDPOINTS, Endpoint
 from mixpanel_sink.parquet import open_file
-from mixpanel_sink.project import Target
+from mixpanel_sink.project import Target, projects_from_yaml
 
+AnyMapping = EventMapping | ProfileMapping | GroupMapping
+Write = WriteToMixpanel | WriteProfilesToMixpanel | WriteGroupsToMixpanel
+_MAPPINGS: dict[str, type[EventMapping | ProfileMapping | GroupMapping]] = {
+    "import": EventMapping,
+    "track": EventMapping,
+    "engage": ProfileMapping,
+    "groups": GroupMapping,
+}
+_CREDENTIALS = (
+    "api_secret",
+    "service_account",
+    "service_account_secret",
+    "project_id",
+    "project_token",
+)
 _CLOUD_REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
 
 
@@ -42,6 +63,8 @@ class MixpanelOptions(PipelineOptions):
         add_input(group)
         add_credentials(group)
         add_destination(group)
+        add_endpoint(group)
+        add_projects(group)
         add_sending(group)
         add_safety(group)
         add_privacy(group)
@@ -87,14 +110,44 @@ def add_destination(parser: Any) -> None:
     parser.add_argument("--allow_http", action="store_true", help="Permit http to another machine.")
 
 
+def add_endpoint(parser: Any) -> None:
+    """--endpoint_kind and --on_ambiguous."""
+    parser.add_argument(
+        "--endpoint_kind",
+        choices=tuple(_MAPPINGS),
+        default="import",
+        help="Where to: import (default) and track take events, engage profiles of users, groups "
+        "profiles of groups. The mapping is one for that.",
+    )
+    parser.add_argument(
+        "--on_ambiguous",
+        choices=("fail", "retry"),
+        default="fail",
+        help="For updates that would count twice when sent twice, after a request without a clear "
+        "answer: make failed records of them (default), or send them again.",
+    )
+
+
+def add_projects(parser: Any) -> None:
+    """--projects and --destination."""
+    parser.add_argument(
+        "--projects",
+        help="Several projects instead of one: a YAML file of their names, credentials, regions "
+        "and quotas (see configs/projects.yaml).",
+    )
+    parser.add_argument("--destination", help="The column that names a record's project.")
+
+
 def add_sending(parser: Any) -> None:
     """--quota, --lanes and --failed_output."""
     parser.add_argument(
         "--quota",
-        default="60/hour",
-        help="Such as 60/hour, 600/minute, page, reference or none. Default: %(default)s.",
+        help="Such as 60/hour, 600/minute, page, reference or none. Default: 60/hour for /import, "
+        "reference for the others.",
     )
-    parser.add_argument("--lanes", type=int, default=1, help="Keys that share the quota.")
+    parser.add_argument(
+        "--lanes", type=int, help="Keys that share the quota. Default: 1; 8 for profiles."
+    )
     parser.add_argument("--failed_output", help="Prefix of the JSON lines files of failed records.")
 
 
@@ -236,57 +289,116 @@ def credentials_of(own: Any) -> Credentials:
     Raises:
         SettingError: for none, two, or half of one.
     """
-    return credentials_named(
-        "--",
-        own.api_secret,
-        own.service_account,
-        own.service_account_secret,
-        own.project_id,
-        own.project_token,
-    )
+    return credentials_named("--", *(getattr(own, name) for name in _CREDENTIALS))
+
+
+def endpoint_of(own: Any) -> Endpoint:
+    """Where the records go."""
+    return ENDPOINTS[own.endpoint_kind]
+
+
+def quota_of(own: Any) -> Quota:
+    """What the project takes; without a limit where several have quotas of their own.
+
+    Raises:
+        SettingError: if it cannot be read.
+    """
+    if own.projects:
+        return Quota.none()
+    return Quota.parse(own.quota) if own.quota else endpoint_of(own).default_quota
+
+
+def projects_of(own: Any) -> dict[str, Project] | None:
+    """The projects of --projects; None if there is one, by other options.
+
+    Raises:
+        SettingError: if the file cannot be read, or other options contradict it.
+    """
+    if bool(own.projects) != bool(own.destination):
+        raise SettingError(
+            "--projects and --destination, the column that names a project, go together."
+        )
+    if not own.projects:
+        return None
+    for name in (*_CREDENTIALS, "mixpanel_region", "endpoint", "quota", "allow_http"):
+        if getattr(own, name):
+            raise SettingError(f"--{name} is of one project; with --projects it is in the file.")
+    return projects_from_yaml(_text_of(own.projects, "projects"))
+
+
+def columns_of(own: Any, mapping: AnyMapping) -> list[str] | None:
+    """The columns that must be read; None for all."""
+    columns = mapping.columns()
+    if columns is None or not own.destination:
+        return columns
+    return list(dict.fromkeys([*columns, own.destination]))
 
 
 def write_of(
     own: Any,
-    mapping: EventMapping | None,
+    mapping: AnyMapping | None,
     checkpoint: Checkpoint | None,
     max_latency: float | None = None,
-) -> WriteToMixpanel:
+) -> Write:
     """The transform that the options describe; their secrets resolve if the workers are here.
 
     Raises:
         SettingError: what is wrong.
     """
-    credentials = credentials_of(own)
+    projects = projects_of(own)
+    settings: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "privacy": privacy_of(own),
+        "max_latency": max_latency,
+    }
+    if own.lanes is not None:
+        settings["lanes"] = own.lanes
+    if projects is not None:
+        settings |= {"projects": projects, "destination": own.destination}
+        every = [project.credentials for project in projects.values()]
+    else:
+        every = [credentials_of(own)]
+        settings |= {
+            "credentials": every[0],
+            "region": own.mixpanel_region or None,
+            "endpoint": own.endpoint or None,
+            "quota": own.quota or None,
+            "allow_http": own.allow_http,
+        }
     if not runs_remotely(own):
-        credentials.resolve()  # a bad reference shows now
-    return WriteToMixpanel(
-        mapping,
-        credentials,
-        region=own.mixpanel_region or None,
-        endpoint=own.endpoint or None,
-        quota=own.quota,
-        lanes=own.lanes,
-        allow_http=own.allow_http,
-        checkpoint=checkpoint,
-        privacy=privacy_of(own),
-        max_latency=max_latency,
-    )
+        for credentials in every:
+            credentials.resolve()  # a bad reference shows now
+    given: Any = mapping
+    if own.endpoint_kind == "engage":
+        return WriteProfilesToMixpanel(given, on_ambiguous=own.on_ambiguous, **settings)
+    if own.endpoint_kind == "groups":
+        return WriteGroupsToMixpanel(given, on_ambiguous=own.on_ambiguous, **settings)
+    return WriteToMixpanel(given, endpoint_kind=own.endpoint_kind, **settings)
 
 
 def target_of(own: Any) -> Target:
-    """Where a dry run would send; without credentials, /import with an API secret.
+    """Where a dry run would send; without credentials, with a stand-in.
 
     Raises:
         SettingError: what is wrong.
     """
+    endpoint = endpoint_of(own)
+    if endpoint.identity:
+        raise SettingError("--dry_run shows events only; leave --endpoint_kind out, or say track.")
+    if own.projects or own.destination:
+        raise SettingError(
+            "--dry_run looks at one project: leave --projects and --destination out. Which project "
+            "a row goes to changes nothing in its event."
+        )
+    stand_in = ApiSecret("env:NONE") if endpoint.basic_auth else ProjectToken("env:NONE")
     given = own.api_secret or own.service_account or own.project_token
-    credentials = credentials_of(own) if given else ApiSecret("env:NONE")
-    region, endpoint = own.mixpanel_region or None, own.endpoint or None
-    project = Project(credentials, region, endpoint, own.quota, own.allow_http)
-    if own.lanes < 1:
+    credentials = credentials_of(own) if given else stand_in
+    region, url = own.mixpanel_region or None, own.endpoint or None
+    project = Project(credentials, region, url, own.quota or None, own.allow_http)
+    lanes = 1 if own.lanes is None else own.lanes
+    if lanes < 1:
         raise SettingError("lanes must be at least 1.")
-    return Target.of(None, project, IMPORT, own.lanes, Limits())
+    return Target.of(None, project, endpoint, lanes, Limits())
 
 
 def runs_remotely(options: PipelineOptions) -> bool:
@@ -295,22 +407,26 @@ def runs_remotely(options: PipelineOptions) -> bool:
     return runner in ("DataflowRunner", "TestDataflowRunner")
 
 
-def mapping_of(path: str) -> EventMapping:
-    """The mapping in a YAML file; ids are from position where it does not say.
+def mapping_of(path: str, kind: str = "import") -> Any:
+    """The mapping in a YAML file, for an --endpoint_kind; ids of events are from position where
+    it does not say.
 
     Raises:
         SettingError: if it cannot be read or is none.
     """
-    try:
-        with open_file(path) as file:
-            text = file.read().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise SettingError(
-            f"The mapping {path} cannot be read ({reason}). Check --mapping."
-        ) from None
-    mapping = EventMapping.from_yaml(text)
-    if mapping.insert_id is None:
+    mapping = _MAPPINGS[kind].from_yaml(_text_of(path, "mapping"))
+    if isinstance(mapping, EventMapping) and mapping.insert_id is None:
         # Real tables hold rows that are equal and yet two events.
         object.__setattr__(mapping, "insert_id", PositionId())
     return mapping
+
+
+def _text_of(path: str, option: str) -> str:
+    try:
+        with open_file(path) as file:
+            return str(file.read().decode("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise SettingError(
+            f"The {option} file {path} cannot be read ({reason}). Check --{option}."
+        ) from None

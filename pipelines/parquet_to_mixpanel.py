@@ -28,7 +28,6 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from mixpanel_sink import (
     Checkpoint,
     DestinationError,
-    EventMapping,
     InputError,
     MixpanelSinkError,
     ReadParquetTables,
@@ -37,8 +36,11 @@ from mixpanel_sink import (
 from mixpanel_sink.checkpoint import fingerprint
 from mixpanel_sink.parquet import match_files, match_sizes, read_footer
 from mixpanel_sink.preview import SAMPLE_ROWS, Preview, preview, render
+from mixpanel_sink.project import Route
 from pipelines.options import (
+    AnyMapping,
     MixpanelOptions,
+    columns_of,
     mapping_of,
     patterns_of,
     pipeline_arguments,
@@ -120,17 +122,17 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     own = options.view_as(MixpanelOptions)
     options.view_as(SetupOptions).save_main_session = False
     require(own, "input", "mapping")
-    mapping = mapping_of(own.mapping)
+    mapping = mapping_of(own.mapping, own.endpoint_kind)
     patterns = patterns_of(own)
     FileSystems.set_options(options)
     files = [file for pattern in patterns for file in match_sizes(pattern)]
     checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
     write = write_of(own, mapping, checkpoint)
-    _check_files(mapping, [path for path, _ in files])
+    _check_files(mapping, [path for path, _ in files], own.destination)
     before_start(write, options)
     run_in_this_process(options)
     pipeline = beam.Pipeline(options=options)
-    source = pipeline | "Read Parquet" >> ReadParquetTables(patterns, mapping.columns())
+    source = pipeline | "Read Parquet" >> ReadParquetTables(patterns, columns_of(own, mapping))
     result = source.tables | "Write to Mixpanel" >> write
     failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
     keep_books(result, failed, options)
@@ -156,8 +158,8 @@ def previewed(options: PipelineOptions, rows: str) -> Preview:
     """
     own = options.view_as(MixpanelOptions)
     require(own, "input", "mapping")
-    mapping = mapping_of(own.mapping)
     target = target_of(own)
+    mapping = mapping_of(own.mapping, own.endpoint_kind)
     sample = _sample_rows(rows)
     FileSystems.set_options(options)
     files = [path for pattern in patterns_of(own) for path in match_files(pattern)]
@@ -181,8 +183,9 @@ def _sample_rows(given: str) -> int | None:
     return int(given)
 
 
-def _check_files(mapping: EventMapping, files: Sequence[str]) -> None:
-    """Refuses a mapping that fits none of the files looked at; others may differ later."""
+def _check_files(mapping: AnyMapping, files: Sequence[str], destination: str | None = None) -> None:
+    """Refuses a mapping, or a column for the project, that fits none of the files looked at;
+    others may differ later."""
     readable = 0
     misfit: MixpanelSinkError | None = None
     unreadable: MixpanelSinkError | None = None
@@ -196,6 +199,8 @@ def _check_files(mapping: EventMapping, files: Sequence[str]) -> None:
         readable += 1
         try:
             mapping.check_schema(footer.schema)
+            if destination:
+                Route(destination).check_columns(footer.schema.names)
             fits = True
         except SettingError as error:
             misfit = misfit or error

@@ -34,6 +34,7 @@ from mixpanel_sink.parquet import match_sizes
 from mixpanel_sink.replay import ReadFailedRecords, check_files, check_reasons
 from pipelines.options import (
     MixpanelOptions,
+    endpoint_of,
     mapping_of,
     patterns_of,
     pipeline_arguments,
@@ -86,10 +87,15 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     own = options.view_as(MixpanelOptions)
     options.view_as(SetupOptions).save_main_session = False
     require(own, "input")
+    if endpoint_of(own).identity:
+        raise SettingError(
+            "Failed events are sent again, to import or track; updates of profiles are not. Write "
+            "them anew from the failed records, after a look at the profiles."
+        )
     given = options.view_as(ReplayOptions).only
     only = [reason.strip() for reason in given.split(",") if reason.strip()] if given else None
     check_reasons(only or ())
-    mapping = mapping_of(own.mapping) if own.mapping else None
+    mapping = mapping_of(own.mapping, own.endpoint_kind) if own.mapping else None
     patterns = patterns_of(own)
     FileSystems.set_options(options)
     files = [file for pattern in patterns for file in match_sizes(pattern)]

@@ -6,22 +6,22 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from mixpanel_sink import Quota, WriteToMixpanel, errors
-from mixpanel_sink.accounting import CheckAccounting
-from mixpanel_sink.metrics import LIVE, read_counters
+from mixpanel_sink import errors
+from mixpanel_sink.accounting import CheckAccounting, Totals, read_books
+from mixpanel_sink.metrics import LIVE, read_counters, read_texts
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.run_report import RunReport, SummarizeRequests, read_requests
 from mixpanel_sink.summary import FailureSummary, SummarizeFailures, describe, read_summaries
 from mixpanel_sink.write import WriteResult
 from pipelines import progress
-from pipelines.options import MixpanelOptions, runs_remotely
+from pipelines.options import MixpanelOptions, Write, quota_of, runs_remotely
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -43,7 +43,7 @@ _RAISED = re.compile(
 )
 
 
-def before_start(write: WriteToMixpanel, options: PipelineOptions) -> None:
+def before_start(write: Write, options: PipelineOptions) -> None:
     """What can be known before any data is read: the secrets, the checkpoint, the endpoint.
 
     Raises:
@@ -110,7 +110,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
             return EXIT_OK
         # The launcher prints them; elsewhere the log is where people look.
         logging.getLogger("mixpanel_sink.summary").setLevel(logging.WARNING)
-        with progress.shown(own.progress, Quota.parse(own.quota), total):
+        with progress.shown(own.progress, quota_of(own), total):
             result = pipeline.run()
             result.wait_until_finish()
     except KeyboardInterrupt:
@@ -130,10 +130,12 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
     counters, failures = read_counters(result), read_summaries(result)
     if own.report:
         write_report(own.report, _report(result, pipeline.options, started, counters, failures))
+    refused = read_texts(result, "projects_refused")
     balanced = print_accounting(counters, own.failed_output, failures)
+    print_projects(read_books(result), refused)
     if own.report:
         print(f"  Report: {own.report}")
-    if not balanced or any(counters.get(name) for name in _UNREAD):
+    if not balanced or refused or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED
     return EXIT_OK
 
@@ -171,7 +173,7 @@ def _report(
         counters=counters,
         failures=[each._asdict() for each in failures],
         requests=read_requests(result),
-        quota=Quota.parse(options.view_as(MixpanelOptions).quota),
+        quota=quota_of(options.view_as(MixpanelOptions)),
     )
 
 
@@ -257,6 +259,24 @@ def print_accounting(
     if not balanced:
         print("Error: the books do not balance; do not trust this run.", file=sys.stderr)
     return balanced
+
+
+def print_projects(books: Sequence[tuple[str, Totals]], refused: Collection[str]) -> None:
+    """Prints the books of each of several projects, and says which took nothing more."""
+    if len(books) > 1:
+        print("\nProjects")
+    for name, totals in books if len(books) > 1 else ():
+        print(
+            f"  {name or '(of no known project)':<24} {_count(totals.read)} read = "
+            f"{_count(totals.accepted)} accepted + {_count(totals.failed)} failed, "
+            f"{_count(totals.requests)} requests{'  REFUSED' if name in refused else ''}"
+        )
+    if refused:
+        print(
+            f"Error: {', '.join(sorted(refused))} took nothing more: see project_refused above. "
+            "The other projects have their records. Mend the cause, then replay failed records.",
+            file=sys.stderr,
+        )
 
 
 def _count(number: int) -> str:
