@@ -8,6 +8,7 @@ import pytest
 
 from mixpanel_sink.client import Answer
 from mixpanel_sink.destination import Destination
+from mixpanel_sink.endpoint import ENGAGE, GROUPS, TRACK, Endpoint
 from mixpanel_sink.errors import AuthenticationError, DestinationError
 from mixpanel_sink.verdict import Asked, Retry, Settled, TooLarge, Unclear, Verdict, judge
 
@@ -277,3 +278,107 @@ def test_a_servers_words_are_cut_to_one_short_line() -> None:
     assert "\n" not in got.why
     assert "\x1b" not in got.why
     assert len(got.why) < 250
+
+
+RETIRES = "Mixpanel retires API secrets on 2027-03-03: a service account replaces them."
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("kind", ["API secret", "service account", "project token"])
+def test_the_credentials_are_named_and_only_secrets_retire(status: int, kind: str) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        judge(Answer(status, {}, b"no"), IDS, Asked(US, kind), NOW)
+    said = str(caught.value)
+    assert f"does not take the {kind} ({status}: no)" in said
+    assert (RETIRES in said) == (kind == "API secret")
+
+
+@pytest.mark.parametrize("endpoint", [TRACK, ENGAGE, GROUPS])
+def test_where_the_token_is_all_it_is_the_tokens_fault(endpoint: Endpoint) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        judge(
+            Answer(200, {}, b'{"status":0,"error":"Invalid token"}'),
+            [""] * 3,
+            Asked(US, "API secret", endpoint),
+            NOW,
+        )
+    said = str(caught.value)
+    assert "does not take the project token (200: Invalid token)" in said
+    assert RETIRES not in said
+
+
+@pytest.mark.parametrize("region", ["us", "eu", "in"])
+def test_a_wrong_region_names_the_others(region: str) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        judge(Answer(401), IDS, Asked(Destination.of(region), "API secret"), NOW)
+    others = " or ".join(name for name in ("us", "eu", "in") if name != region)
+    assert f"another region than {region!r}: try {others}." in str(caught.value)
+
+
+BOGUS: list[Any] = [
+    {"index": 0, "field": "$token", "message": "Invalid token"},
+    {"index": 1, "insert_id": "", "field": "$token", "message": "'$token' is unknown"},
+]
+
+
+def updates(records: list[Any], sent: int = 2) -> Verdict:
+    body = {"code": 400, "error": "some", "failed_records": records, "num_good_events": 0}
+    answer = Answer(400, {}, json.dumps(body).encode())
+    return judge(answer, [""] * sent, Asked(US, "project token", ENGAGE), NOW)
+
+
+def test_a_token_refused_in_every_record_is_the_projects() -> None:
+    for records in (BOGUS, [f"record {n}: $token: Invalid token" for n in range(2)]):
+        with pytest.raises(AuthenticationError, match="does not take the project token"):
+            updates(records)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [BOGUS[0], {"index": 1, "field": "$add", "message": "must be numbers"}],
+        [{"index": n, "field": "$set", "message": "invalid token in it"} for n in range(2)],
+        [{"index": n, "field": "secret", "message": "is invalid"} for n in range(2)],
+    ],
+)
+def test_other_refusals_are_the_records(records: list[Any]) -> None:
+    got = updates(records)
+    assert isinstance(got, Settled)
+    assert set(got.refused) == {0, 1}
+
+
+@pytest.mark.parametrize("count", ["num_good_events", "num_records_imported"])
+def test_both_names_of_the_count(count: str) -> None:
+    def judged(good: int) -> Verdict:
+        body = json.dumps({"code": 200, count: good, "status": "OK"}).encode()
+        return judge(Answer(200, {}, body), ["", ""], Asked(US, "project token", ENGAGE), NOW)
+
+    assert judged(2) == Settled()
+    got = judged(1)
+    assert isinstance(got, Unclear)
+    assert "imported 1 of 2 updates" in got.why
+
+
+@pytest.mark.parametrize(
+    ("answer", "unsure"),
+    [
+        (Answer(0, error="the connection was refused", reached_server=False), False),
+        (Answer(0, error="the connection broke"), True),
+        (Answer(500), True),
+        (Answer(503), True),
+        (Answer(429), False),
+        (Answer(200, {}, b"<html>"), True),
+    ],
+)
+def test_whether_the_records_may_be_in(answer: Answer, unsure: bool) -> None:
+    got = judge(answer, [""], Asked(US, "project token", ENGAGE), NOW)
+    assert isinstance(got, Retry)
+    assert got.unsure is unsure
+
+
+def test_the_endpoint_is_named() -> None:
+    asked = Asked(US, "project token", GROUPS)
+    with pytest.raises(DestinationError, match="has no /groups"):
+        judge(Answer(404), [""], asked, NOW)
+    with pytest.raises(DestinationError, match="this concerns the project and not single updates"):
+        judge(Answer(418), [""], asked, NOW)
