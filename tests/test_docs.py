@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import apache_beam as beam
 import pytest
 
 from mixpanel_sink import metrics
+from mixpanel_sink.identity import identify
 from mixpanel_sink.mapping import EventMapping
+from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
+from mixpanel_sink.project import projects_from_yaml
 from mixpanel_sink.results import REASONS
+from mixpanel_sink.write import WriteToMixpanel
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -49,15 +55,96 @@ def test_every_key_of_the_mapping_is_documented() -> None:
         assert f"`{name}`" in text, name
 
 
+@pytest.mark.parametrize("mapping", [ProfileMapping, GroupMapping])
+def test_every_key_of_the_mappings_of_profiles_is_documented(mapping: type[UpdateMapping]) -> None:
+    section = (ROOT / "docs/mapping.md").read_text().partition("## Profiles and groups")[2]
+    keys = "".join(re.findall(r"^\| (`.*?) \|", section.partition("## Time")[0], re.MULTILINE))
+    for field in dataclasses.fields(mapping):
+        assert f"`{field.name}`" in keys, field.name
+
+
+def texts_of_the_source() -> Iterator[str]:
+    """Every text in the source, with its parts that are worked out as an ellipsis."""
+    for folder in ("mixpanel_sink", "pipelines"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "emulator" in path.parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(str(getattr(part, "value", "")) if isinstance(part, ast.Constant)
+                                  else "…" for part in node.values)  # fmt: skip
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_troubleshooting_texts_are_in_the_source() -> None:
+    rows = re.findall(
+        r"^\| `(.*?)` \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) > 20
+    source = list(texts_of_the_source())
+    for text in rows:
+        assert any(text in each for each in source), text
+
+
+def names_of_tests(path: pathlib.Path) -> Iterator[str]:
+    """The names of a file's tests and classes of tests, as pytest has them."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                if isinstance(inner, ast.FunctionDef):
+                    yield f"{node.name}::{inner.name}"
+
+
+def test_the_pages_paragraphs_name_tests_that_exist() -> None:
+    text = (ROOT / "docs/mixpanel-page.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)`", text)
+    assert len(named) > 50
+    for path, test in named:
+        assert test in set(names_of_tests(ROOT / path)), f"{path}::{test}"
+    rows = [row for row in text.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) >= 30
+    for row in rows:
+        assert "::" in row.split("|")[4], row
+
+
 def test_every_counter_is_documented() -> None:
     source = "".join(path.read_text() for path in (ROOT / "mixpanel_sink").glob("*.py"))
     for name in set(re.findall(r'metrics\.count\(\s*"(\w+)"', source)):
         assert name in (metrics.__doc__ or ""), name
 
 
+READERS: dict[str, Callable[[str], object]] = {
+    "profiles.yaml": ProfileMapping.from_yaml,
+    "groups.yaml": GroupMapping.from_yaml,
+    "projects.yaml": projects_from_yaml,
+}
+"""Of the configs that are no mapping of events."""
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
-def test_the_configs_are_mappings(name: str) -> None:
-    EventMapping.from_yaml((ROOT / "configs" / name).read_text())
+def test_the_configs_are_what_they_are_for(name: str) -> None:
+    READERS.get(name, EventMapping.from_yaml)((ROOT / "configs" / name).read_text())
+
+
+def python_of(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["endpoints.md", "many-projects.md"])
+def test_the_documents_python_builds(name: str) -> None:
+    """Each block, on rows that need not run, under one roof with those before it."""
+    rows = beam.Pipeline("DirectRunner") | beam.Create([{"user_id": "u", "device_id": "d"}])
+    mapping = EventMapping(event="e", distinct_id="u", time="t")
+    known = {"rows": rows, "mapping": mapping, "beam": beam, "identify": identify,
+             "WriteToMixpanel": WriteToMixpanel}  # fmt: skip
+    blocks = python_of(name)
+    assert blocks
+    for number, block in enumerate(blocks):
+        labelled = block.replace("| Write", f"| 'W{number}' >> Write")
+        exec(compile(labelled, f"{name}, block {number}", "exec"), known)
 
 
 def test_the_readmes_mapping_is_one() -> None:
