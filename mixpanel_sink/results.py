@@ -43,7 +43,8 @@ class FailedRecord(NamedTuple):
         reason: a stable code, e.g. "distinct_id_null"; docs/failures.md lists them.
         message: cause and mend in a sentence.
         field: the column or property at fault, where there is one.
-        destination: the endpoint's host that the record was meant for, no secret.
+        destination: the project that the record was meant for: its name where there are several,
+            else the host; None if no project is known.
         event_json: the event as it would be sent, as JSON; None if none could be made.
             The project token is left out.
         record_json: the record as it was read, as JSON; None where only the event
@@ -149,7 +150,7 @@ class Receipt(NamedTuple):
     """One request that Mixpanel settled.
 
     Attributes:
-        destination: the endpoint's host, no secret.
+        destination: the project's name where there are several, else the host.
         lane: the lane that sent it.
         accepted: events that Mixpanel holds after it (new or already there).
         failed: events of it that became failed records.

@@ -176,7 +176,7 @@ def _judge_200(body: Any, said: str, sent: int, asked: Asked) -> Verdict:
     if failed or body.get("error"):
         if _AUTH_WORDS.search(said):
             raise _auth_error(200, said, asked)
-        return Unclear(f"200, but with an error: {said}")
+        return Unclear(f"200, but with an error: {said}{_rejected(said, asked)}")
     imported = _count(body)
     if imported is not None and imported != sent:
         return Unclear(
@@ -194,7 +194,7 @@ def _judge_400(body: Any, said: str, insert_ids: Sequence[str], asked: Asked) ->
     if not named:
         if _AUTH_WORDS.search(said):
             raise _auth_error(400, said, asked)
-        return Unclear(f"400: {said}")
+        return Unclear(f"400: {said}{_rejected(said, asked)}")
     refused, contradicts = _refusals(named, insert_ids)
     if insert_ids and len(refused) == len(insert_ids) and all(map(_of_token, refused.values())):
         # Every record carries the same token: it is the project that is refused.
@@ -289,13 +289,7 @@ def _place(
 
 
 def _auth_error(status: int, said: str, asked: Asked) -> DestinationError:
-    destination = asked.destination
-    where = (
-        f"the project's data may live in another region than {destination.region!r}: try "
-        + " or ".join(r for r in ("us", "eu", "in") if r != destination.region)
-        if destination.region
-        else "the endpoint may belong to another region than the project"
-    )
+    destination, where = asked.destination, _other_regions(asked.destination)
     what = asked.authenticated_by
     retired = (
         f" Mixpanel retires API secrets on {SECRETS_RETIRE}: a service account replaces them."
@@ -306,6 +300,21 @@ def _auth_error(status: int, said: str, asked: Asked) -> DestinationError:
         f"{destination.host} does not take the {what} ({status}: {said}). Check that it belongs to "
         f"this project and was not regenerated; {where}.{retired} The job is stopped."
     )
+
+
+def _other_regions(destination: Destination) -> str:
+    if destination.region is None:
+        return "the endpoint may belong to another region than the project"
+    others = " or ".join(r for r in ("us", "eu", "in") if r != destination.region)
+    return (
+        f"the project's data may live in another region than {destination.region!r}: try {others}"
+    )
+
+
+def _rejected(said: str, asked: Asked) -> str:
+    """What to add where Mixpanel rejects a batch without saying why: the page's word for events
+    that go to another region's host."""
+    return f" ({_other_regions(asked.destination)})" if "reject" in said.lower() else ""
 
 
 def _json(body: bytes) -> Any:

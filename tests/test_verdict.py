@@ -382,3 +382,16 @@ def test_the_endpoint_is_named() -> None:
         judge(Answer(404), [""], asked, NOW)
     with pytest.raises(DestinationError, match="this concerns the project and not single updates"):
         judge(Answer(418), [""], asked, NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, {"status": 0, "error": "Events rejected"}), (400, {"error": "rejected"})],
+)
+def test_a_rejection_without_a_reason_smells_of_the_wrong_region(status: int, body: Any) -> None:
+    got = verdict(status, body)
+    assert isinstance(got, Unclear)
+    assert got.why.endswith("may live in another region than 'us': try eu or in)")
+    other = verdict(status, {**body, "error": "too odd"})
+    assert isinstance(other, Unclear)
+    assert "region" not in other.why

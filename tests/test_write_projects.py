@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -427,6 +429,33 @@ class TestSettings:
             assert "a@b.c" not in repr(ran)
             assert "a@b.c" not in repr(mixpanel.events())
             assert reasons(ran) == ["destination_unknown"]
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("MIXPANEL_SINK_SCHEDULES", "4"))))
+def test_the_books_balance_under_random_faults(mixpanel: Emulator, seed: int) -> None:
+    """Some project is refused in the middle, some batches break: each record is somewhere, once."""
+    print("seed", seed)
+    rng = random.Random(seed)
+    kinds = [
+        {"kind": "status", "status": 500}, {"kind": "reset", "stored": True},
+        {"kind": "truncate"}, {"kind": "rate_limit", "retry_after": "0"},
+        {"kind": "short_count", "drop": 1}, {"kind": "status", "status": rng.choice([401, 413])},
+    ]  # fmt: skip
+    mixpanel.faults({"seed": seed, "rate": rng.choice([0.1, 0.3]), "kinds": kinds})
+    records = [record(n, rng.choice([*NAMES, "delta"])) for n in range(300)]
+    retry = RetryPolicy(
+        transient_seconds=0.05, first_wait=0.005, longest_wait=0.01, breaker=rng.choice([1, 1000])
+    )
+    sink = write(mixpanel, lanes=rng.choice([1, 2]), limits=TEN, retry=retry)
+    ran = run([pa.Table.from_pylist(records)] if seed % 2 else records, sink)  # books are checked
+    failed = [(f.event or {}).get("properties", {}).get("$insert_id") or f.record["id"]
+              for f in failures(ran)]  # fmt: skip
+    assert len(failed) == len(set(failed)) == ran.totals[0][0].failed
+    events = stored(mixpanel)
+    for each in records:
+        if each["id"] not in failed:
+            assert events[each["shop"]].count(each["id"]) == 1
+    assert sum(map(len, events.values())) == len({i for e in events.values() for i in e})
 
 
 def test_nothing_secret_is_pickled(mixpanel: Emulator) -> None:
