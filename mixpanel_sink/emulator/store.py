@@ -292,7 +292,8 @@ class Store:
             "synchronous=OFF",
             "cache_size=-65536",
             "wal_autocheckpoint=8000",
-            "busy_timeout=30000",
+            # A query may have to make an index of millions of events first.
+            "busy_timeout=120000",
         ):
             connection.execute(f"PRAGMA {pragma}")
         return connection

@@ -8,6 +8,7 @@ import pytest
 
 from mixpanel_sink.emulator import projects
 from mixpanel_sink.emulator.quota import Quota
+from mixpanel_sink.emulator.settings import Settings
 from mixpanel_sink.emulator.testing import Emulator, EmulatorError
 from tests.emulator.conftest import Api
 
@@ -179,8 +180,9 @@ def test_wrong_files(tmp_path: Path, content: str, says: str) -> None:
 def test_two_projects_with_the_same_key(name: str) -> None:
     twins = [{"id": 1, "token": "a", "api_secret": "b"}, {"id": 2, "token": "c"}]
     twins[1][name] = twins[0][name]
-    with pytest.raises(EmulatorError, match=f"two projects have the same {name}"):
-        Emulator(projects=twins).start()
+    several, _ = projects.parse(twins)
+    with pytest.raises(ValueError, match=f"two projects have the same {name}"):
+        Settings(projects=several)
 
 
 def test_no_keys_are_shown(api: Api) -> None:
