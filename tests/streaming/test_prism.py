@@ -1,0 +1,35 @@
+"""A source without an end, in real time, on Prism: the benchmark's own run, but short."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from benchmarks.streaming import Waits, main, measure
+from tests.pipelines.test_runners import PRISM
+
+
+@pytest.fixture
+def prism() -> str:
+    if PRISM is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Prism is not installed")
+    return PRISM
+
+
+def test_every_event_lands_and_they_go_together(prism: str) -> None:
+    waits = measure(seconds=4, rate=10, max_latency=1, prism=prism)
+    assert len(waits.seconds) == 40
+    assert 1 < waits.requests < 20, "not one at the end, and not one for each"
+    assert waits.seconds[0] >= 0
+
+
+def test_the_verdict(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Waits([0.5] * 90 + [1.2] * 5 + [9.0] * 5, 7)
+    assert waits.share(1) == 0.9
+    assert waits.percentile(50) == 0.5
+    assert waits.percentile(95) == 1.2
+    monkeypatch.setattr("benchmarks.streaming.measure", lambda *_: waits)
+    assert main(["--max_latency=1", "--request=0.5"]) == 0
+    assert main(["--max_latency=1", "--request=0.1"]) == 1
+    assert "95.0% within 1.5 s" in capsys.readouterr().out
