@@ -21,7 +21,7 @@ from mixpanel_sink.run_report import RunReport, SummarizeRequests, read_requests
 from mixpanel_sink.summary import FailureSummary, SummarizeFailures, describe, read_summaries
 from mixpanel_sink.write import WriteResult
 from pipelines import progress
-from pipelines.options import MixpanelOptions, Write, quota_of, runs_remotely
+from pipelines.options import MixpanelOptions, Write, endpoint_of, quota_of, runs_remotely
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -115,8 +115,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
             result.wait_until_finish()
     except KeyboardInterrupt:
         print(
-            "Interrupted. Run the same command again: events already sent keep their ids and are "
-            "not doubled.",
+            f"Interrupted. {_once_more(own)}",
             file=sys.stderr,
         )
         return 130
@@ -125,7 +124,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         if known is None:
             raise
         print(f"Error: {known}", file=sys.stderr)
-        print(_so_far(own.checkpoint), file=sys.stderr)
+        print(_so_far(own), file=sys.stderr)
         return EXIT_FAILED
     counters, failures = read_counters(result), read_summaries(result)
     if own.report:
@@ -140,20 +139,28 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
     return EXIT_OK
 
 
-def _so_far(checkpoint: str | None) -> str:
+def _so_far(own: Any) -> str:
     """What a job that failed has done, as far as this process knows, and how to go on."""
     counts = LIVE.counts()
     accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
     if not requests:
         return "Nothing was sent from this process."
-    cost = (
-        "batches that were accepted are not sent again."
-        if checkpoint
-        else "what was accepted is not doubled. (--checkpoint saves sending it again.)"
-    )
     return (
-        f"Sent so far from this process: {accepted:,} accepted in {requests:,} requests. To go on, "
-        f"run the same command again; {cost}"
+        f"Sent so far from this process: {accepted:,} accepted in {requests:,} requests. "
+        f"{_once_more(own)}"
+    )
+
+
+def _once_more(own: Any) -> str:
+    """How to go on, and what that costs."""
+    again = "To go on, run the same command again; "
+    if own.checkpoint:
+        return f"{again}batches that were accepted are not sent again."
+    if endpoint_of(own).repeats_safely:
+        return f"{again}what was accepted is not doubled. (--checkpoint saves sending it again.)"
+    return (
+        "Run again, it would send every update once more: those that add, append or remove would "
+        "count twice. With --checkpoint it would not."
     )
 
 

@@ -11,8 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.emulator.testing import Emulator
+from pipelines import running
+from pipelines.options import MixpanelOptions, quota_of
+from pipelines.replay_failed import main as replay
 
 NOW_MS = int(time.time() * 1000) - 3_600_000
 NAMES = {"alpha": 1, "beta": 2}
@@ -106,6 +110,27 @@ def test_on_ambiguous(
     assert server.profile("u0")["properties"] == {"n": 2 - failed}
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("engage", [], "it would send every update once more"),
+        ("engage", ["--checkpoint=c"], "batches that were accepted are not sent again"),
+        ("track", [], "what was accepted is not doubled"),
+    ],
+)
+def test_after_a_failure_it_says_what_another_run_does(
+    kind: str, more: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"events_accepted": 2000, "requests": 2}
+    monkeypatch.setattr(running.LIVE, "counts", lambda: counts)
+    options = PipelineOptions([f"--endpoint_kind={kind}", *more]).view_as(MixpanelOptions)
+    text = running._so_far(options)
+    assert text.startswith("Sent so far from this process: 2,000 accepted in 2 requests. ")
+    assert said in text
+    counts.clear()
+    assert running._so_far(options) == "Nothing was sent from this process."
+
+
 class TestSeveralProjects:
     MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\nproperties: [user]\n"
 
@@ -148,15 +173,13 @@ class TestSeveralProjects:
     def test_replay_after_the_mend(
         self, send: Send, server: Emulator, tmp_path: pathlib.Path, monkeypatch: Any
     ) -> None:
-        from pipelines.replay_failed import main
-
         good = "secret-beta-012345"
         monkeypatch.setenv("SECRET_beta", "another-secret-0123456789")
         assert self.send(send, server, tmp_path, shop=["alpha", "beta", "alpha"]).code == 1
         monkeypatch.setenv("SECRET_beta", good)
         arguments = [f"--input={tmp_path}/failed*.jsonl", "--destination=shop"]
         arguments += [projects_file(tmp_path, server.url), f"--failed_output={tmp_path}/again"]
-        assert main(arguments) == 0
+        assert replay(arguments) == 0
         assert {n: len(server.event_details(project=i)) for n, i in NAMES.items()} == {
             "alpha": 2, "beta": 1
         }  # fmt: skip
@@ -193,10 +216,6 @@ class TestSeveralProjects:
 
 
 def test_the_default_quota_is_the_endpoints() -> None:
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    from pipelines.options import MixpanelOptions, quota_of
-
     def quota(*arguments: str) -> str:
         return str(quota_of(PipelineOptions(list(arguments)).view_as(MixpanelOptions)))
 
@@ -215,7 +234,5 @@ def test_track_can_be_run_dry(send: Send, server: Emulator, tmp_path: pathlib.Pa
 
 
 def test_updates_are_not_replayed(tmp_path: pathlib.Path, capsys: Any) -> None:
-    from pipelines.replay_failed import main
-
-    assert main([f"--input={tmp_path}/x.jsonl", "--endpoint_kind=engage"]) == 2
+    assert replay([f"--input={tmp_path}/x.jsonl", "--endpoint_kind=engage"]) == 2
     assert "updates of profiles are not" in capsys.readouterr().err
