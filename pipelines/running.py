@@ -23,6 +23,7 @@ from mixpanel_sink.write import WriteResult
 from pipelines import progress
 from pipelines.options import MixpanelOptions, Write, endpoint_of, quota_of, runs_remotely
 
+_LOGGER = logging.getLogger(__name__)
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 _REFERENCES = ("api_secret", "service_account_secret", "project_token", "hash_key")
@@ -122,7 +123,8 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
     except Exception as error:  # runners wrap what a worker raised, each in its own way
         known = job_error(error)
         if known is None:
-            raise
+            _LOGGER.error("The runner's own words:", exc_info=error)
+            known = f"the runner failed ({type(error).__name__}: {error}). Its log is above."
         print(f"Error: {known}", file=sys.stderr)
         print(_so_far(own), file=sys.stderr)
         return EXIT_FAILED
@@ -144,7 +146,7 @@ def _so_far(own: Any) -> str:
     counts = LIVE.counts()
     accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
     if not requests:
-        return "Nothing was sent from this process."
+        return f"This process has sent nothing; others may have. To go on: {_once_more(own)}"
     return (
         f"Sent so far from this process: {accepted:,} accepted in {requests:,} requests. "
         f"{_once_more(own)}"
