@@ -146,7 +146,7 @@ def _so_far(own: Any) -> str:
     counts = LIVE.counts()
     accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
     if not requests:
-        return f"This process has sent nothing; others may have. To go on: {_once_more(own)}"
+        return f"This process has sent nothing; its workers may have. {_once_more(own)}"
     return (
         f"Sent so far from this process: {accepted:,} accepted in {requests:,} requests. "
         f"{_once_more(own)}"

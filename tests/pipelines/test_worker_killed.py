@@ -59,4 +59,4 @@ def test_a_killed_worker_is_no_success(tmp_path: pathlib.Path) -> None:
         else:
             assert process.returncode == 1
             assert "Error: the runner failed" in err
-            assert "To go on:" in err
+            assert "To go on, run the same command again" in err
