@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: faults kills soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: api faults kills soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
@@ -84,6 +84,10 @@ kills: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak --events 10000000 --fault-rate 0.05
+
+# The API reference, from the docstrings.
+api: $(STAMP)
+	$(BIN)/python -m pdoc --docformat google --output-directory build/api mixpanel_sink
 
 clean:
 	rm -rf $(VENV) data demo-output build dist *.egg-info

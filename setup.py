@@ -20,6 +20,7 @@ DEV = [
     "mixpanel>=5.4",
     "mixpanel-utils>=2.2",
     "mypy>=2.4",
+    "pdoc>=15",
     "playwright>=1.60",
     "pytest>=9",
     "pytest-timeout>=2.4",

@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -56,13 +57,13 @@ def blocks() -> Iterator[Block]:
         lines = path.read_text().splitlines()
         opened: tuple[int, str] | None = None
         for number, line in enumerate(lines, 1):
-            if not line.startswith("```"):
+            if not line.lstrip().startswith("```"):
                 continue
             if opened is None:
-                opened = number, line.removeprefix("```").strip()
+                opened = number, line.strip().removeprefix("```").strip()
                 continue
             start, language = opened
-            text = "\n".join(lines[start : number - 1])
+            text = textwrap.dedent("\n".join(lines[start : number - 1]))
             yield Block(str(path.relative_to(ROOT)), start, language, text)
             opened = None
 
