@@ -12,6 +12,7 @@ import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
 from pipelines import parquet_to_mixpanel
+from tests.cloud_storage import bucket  # noqa: F401
 
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"
 
