@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import pathlib
 import socket
 import threading
 import time
@@ -30,17 +32,14 @@ class _Tokens(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[storage.Bucket]:
-    """A bucket of the GCS emulator, and credentials that work without Google.
-
-    For the whole module: Beam keeps the first credentials that it finds.
-    """
+@contextlib.contextmanager
+def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
+    """A bucket of the GCS emulator, and credentials (in `place`) that work without Google."""
     from gcp_storage_emulator.server import create_server
 
     tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
     threading.Thread(target=tokens.serve_forever, daemon=True).start()
-    credentials = tmp_path_factory.mktemp("gcp") / "credentials.json"
+    credentials = place / "credentials.json"
     credentials.write_text(json.dumps(_service_account(tokens.server_port)))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -21,7 +22,12 @@ def make(place: pathlib.Path, *packages: pathlib.Path) -> pathlib.Path:
     python = place / "bin/python"
     if packages:
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps"]
-        subprocess.run([*pip, "--quiet", *map(str, packages)], check=True)
+        subprocess.run([*pip, "--quiet", *map(str, packages)], env=without_clone(), check=True)
     (site,) = place.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return python
+
+
+def without_clone(**more: str) -> dict[str, str]:
+    """This process's environment, by which Python does not find the clone; and `more`."""
+    return {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, **more}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import shlex
 import shutil
@@ -22,7 +21,7 @@ from google.cloud import storage
 
 from mixpanel_sink.emulator.testing import Emulator
 from tests import virtual_environment
-from tests.cloud_storage import bucket  # noqa: F401
+from tests.cloud_storage import emulated_bucket
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECRET = "s3cr3t-9f8e7d6c5b4a3210"
@@ -30,10 +29,17 @@ EVENTS = 4_500
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mixpanel() -> Iterator[Emulator]:
     with Emulator(api_secret=SECRET, quota="none") as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[storage.Bucket]:
+    """Named "events"."""
+    with emulated_bucket(tmp_path_factory.mktemp("gcp")) as made:
+        yield made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +80,7 @@ class Image:
         arguments = [f"--{name}={value}" for name, value in options.items()]
         # Not the launcher's: there is no Google to ask who this is.
         command = [str(self.python), str(script), *arguments, "--no_auth"]
-        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        environment = {**inherited, **self.environment, **more}
+        environment = virtual_environment.without_clone(**self.environment, **more)
         return subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
         )
@@ -103,7 +108,7 @@ class Staged:
         return json.loads(self.file("job_object"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     root = tmp_path_factory.mktemp("image")
     return Image.build(ROOT / "configs/flex_template/Dockerfile", root)
@@ -143,8 +148,8 @@ def upload(into: storage.Bucket, name: str, count: int) -> None:
     into.blob(name).upload_from_string(sink.getvalue())
 
 
-@pytest.fixture(scope="module")
-def staged(bucket: storage.Bucket, mixpanel: Emulator, image: Image) -> Staged:  # noqa: F811
+@pytest.fixture(scope="package")
+def staged(bucket: storage.Bucket, mixpanel: Emulator, image: Image) -> Staged:
     upload(bucket, "in/a.parquet", EVENTS)
     bucket.blob("mapping.yaml").upload_from_string(MAPPING)
     given = parameters(mixpanel)
@@ -154,7 +159,7 @@ def staged(bucket: storage.Bucket, mixpanel: Emulator, image: Image) -> Staged: 
     return Staged(given, launch, {blob.name: blob.download_as_bytes() for blob in blobs})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def package(staged: Staged, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The staged sdist, unpacked: what the workers install."""
     place = tmp_path_factory.mktemp("sdist")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -45,7 +44,7 @@ def python(request, tmp_path_factory) -> pathlib.Path:
 
 
 def call(python: pathlib.Path, cwd: pathlib.Path, *command: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = virtual_environment.without_clone()
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_runner_api_pb2, endpoints_pb2
@@ -46,6 +47,8 @@ def workers(image, package: pathlib.Path, bucket) -> Iterator[str]:
     with subprocess.Popen(
         command, cwd=package, env=environment, stderr=subprocess.DEVNULL
     ) as process:
+        with grpc.insecure_channel(f"localhost:{port}") as channel:
+            grpc.channel_ready_future(channel).result(30)
         yield f"localhost:{port}"
         process.terminate()
 
