@@ -6,13 +6,15 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 from typing import Any
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink import __version__
-from pipelines.options import MixpanelOptions
+from pipelines.options import MixpanelOptions, pipeline_arguments
 from tests.dataflow.conftest import ROOT
 
 FOLDER = ROOT / "configs/flex_template"
@@ -159,3 +161,22 @@ def test_build_sh_without_arguments_says_how() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("Usage: ")
     assert "PROJECT REGION REPOSITORY gs://BUCKET/FOLDER" in done.stderr
+
+
+def test_the_documents_commands_are_ones() -> None:
+    """Names of parameters and options in docs/dataflow.md, and the script's arguments."""
+    text = (ROOT / "docs/dataflow.md").read_text()
+    (given,) = re.findall(r"--parameters='\^~\^(.*?)'", text)
+    pairs = [pair.split("=", 1) for pair in given.split("~")]
+    for name, value in pairs:
+        assert re.fullmatch(listed()[name]["regexes"][0], value), name
+    assert {name for name, _ in pairs} >= REQUIRED
+    (command,) = re.findall(
+        r"^python -m pipelines.parquet_to_mixpanel \\\n((?: +--.*\n)+)", text, re.M
+    )
+    arguments = shlex.split(command.replace("\\\n", " "))
+    checked = pipeline_arguments(arguments, "", None, MixpanelOptions)
+    known = PipelineOptions(checked).get_all_options()
+    for argument in checked:
+        assert argument.removeprefix("--").partition("=")[0] in known, argument
+    assert "build.sh PROJECT REGION REPOSITORY gs://BUCKET/templates" in text

@@ -67,15 +67,19 @@ def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> No
     mixpanel.reset()
     job = JobServiceHandle(ExternalJobServer(prism, 30).start(), options)
     _, messages, states = job.submit(graph)
-    state = beam_job_api_pb2.JobState.Enum
-    seen = []
-    for each in states:
-        seen.append(state.Name(each.state))
-        if seen[-1] in ("DONE", "FAILED", "CANCELLED"):
-            break
-    assert seen[-1] == "DONE", [m.message_response.message_text for m in messages]
+    name = beam_job_api_pb2.JobState.Enum.Name
+    ended = {"DONE", "FAILED", "CANCELLED"}
+    state = next(name(each.state) for each in states if name(each.state) in ended)
+    assert state == "DONE", [each.message_response.message_text for each in messages]
     stats = mixpanel.stats()
     assert stats["events_distinct"] == EVENTS - 1
+    events = mixpanel.events(10_000)
+    assert {each["properties"]["distinct_id"] for each in events} == {
+        f"u{i}" for i in range(EVENTS) if i != 77
+    }
+    assert {(each["event"], each["properties"]["time"] // 1000) for each in events} == {
+        ("Order", 1_704_067_200 + second) for second in range(5)
+    }
     assert stats["requests_by_endpoint"] == {"/import": {"200": 3}}
     blobs = bucket.client.list_blobs("events", prefix="failed/run")
     lines = b"".join(blob.download_as_bytes() for blob in blobs).splitlines()
