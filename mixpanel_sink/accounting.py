@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.coders import registry
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from mixpanel_sink.coders import ResultCoder
 from mixpanel_sink.errors import AccountingError
 from mixpanel_sink.metrics import NAMESPACE, read_texts
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
@@ -19,8 +21,15 @@ from mixpanel_sink.windowing import GLOBAL
 from mixpanel_sink.write import WriteResult
 
 _METRIC = "books"
-Books = tuple[tuple[str, int, int, int, int], ...]
-"""For each destination: its name, records read, accepted, failed, and requests."""
+
+class Books(NamedTuple):
+    """The counts of each destination.
+
+    Attributes:
+        rows: name, records read, accepted, failed, and requests.
+    """
+
+    rows: Sequence[tuple[str, int, int, int, int]]
 
 
 class Totals(NamedTuple):
@@ -35,6 +44,10 @@ class Totals(NamedTuple):
     def balanced(self) -> bool:
         """Whether every record read is accounted for."""
         return self.read == self.accepted + self.failed
+
+
+for _kind in (Books, Totals):
+    registry.register_coder(_kind, ResultCoder)
 
 
 class CheckAccounting(beam.PTransform):
@@ -109,13 +122,13 @@ def _add(books: dict[str, list[int]], name: str, counts: Iterable[int]) -> None:
 
 
 def _closed(books: dict[str, list[int]]) -> Books:
-    return tuple((name, *sums) for name, sums in sorted(books.items()))  # type: ignore[misc]
+    return Books([(name, *sums) for name, sums in sorted(books.items())])  # type: ignore[misc]
 
 
 def _sum(parts: Iterable[Books]) -> Books:
     books: dict[str, list[int]] = {}
     for part in parts:
-        for name, *counts in part:
+        for name, *counts in part.rows:
             _add(books, name, counts)
     return _closed(books)
 
@@ -130,7 +143,7 @@ def read_books(result: Any) -> list[tuple[str, Totals]]:
 def _check(books: Books) -> Totals:
     """The sum of all books, each of which must balance."""
     metric = Metrics.string_set(NAMESPACE, _METRIC)
-    for name, *counts in books:
+    for name, *counts in books.rows:
         totals = Totals(*counts)
         metric.add(json.dumps([name, *counts]))
         if not totals.balanced:
@@ -140,4 +153,6 @@ def _check(books: Books) -> Totals:
                 "failed. Do not trust this run; run it again (ids keep events from doubling) and "
                 "report it."
             )
-    return Totals(*(sum(column) for column in zip(*(counts for _, *counts in books), strict=True)))
+    return Totals(
+        *(sum(column) for column in zip(*(counts for _, *counts in books.rows), strict=True))
+    )

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.coders import registry
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 
@@ -70,6 +71,9 @@ class ReadUnit(NamedTuple):
     first_group: int
     groups: int
     first_row: int
+
+
+registry.register_coder(ReadUnit, coders.ResultCoder)
 
 
 class TablesResult(NamedTuple):

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.coders import registry
 from apache_beam.metrics import Metrics
 
+from mixpanel_sink.coders import ResultCoder
 from mixpanel_sink.metrics import NAMESPACE, read_texts
 from mixpanel_sink.results import FailedRecord
 
@@ -46,6 +48,9 @@ class FailureSummary(NamedTuple):
         if self.file is None:
             return ""
         return self.file if self.row is None else f"{self.file}, row {self.row}"
+
+
+registry.register_coder(FailureSummary, ResultCoder)
 
 
 class SummarizeFailures(beam.PTransform):

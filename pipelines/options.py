@@ -71,6 +71,19 @@ class MixpanelOptions(PipelineOptions):
         add_reporting(group)
 
 
+def add_flag(parser: Any, name: str, about: str) -> None:
+    """A switch that may also be given as --NAME=true, as a Flex Template's launcher does."""
+    parser.add_argument(
+        name, nargs="?", type=_flag, const=True, default=False, metavar="true|false", help=about
+    )
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
 def add_input(parser: Any) -> None:
     """--input and --mapping."""
     parser.add_argument(
@@ -107,7 +120,7 @@ def add_destination(parser: Any) -> None:
         "names such as europe-west1 go to Beam.",
     )
     parser.add_argument("--endpoint", help="Base URL instead of a region.")
-    parser.add_argument("--allow_http", action="store_true", help="Permit http to another machine.")
+    add_flag(parser, "--allow_http", "Permit http to another machine.")
 
 
 def add_endpoint(parser: Any) -> None:
@@ -158,11 +171,11 @@ def add_safety(parser: Any) -> None:
         help="Folder, local or gs://, that remembers accepted batches: the same command, run "
         "again after a failure, does not send them again.",
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--preflight",
-        action="store_true",
-        help="Before any data is read, ask the endpoint with one empty request whether it takes "
-        "the credentials. It counts against the quota. Without it the first batch goes alone.",
+        "Before any data is read, ask the endpoint with one empty request whether it takes the "
+        "credentials. It counts against the quota. Without it the first batch goes alone.",
     )
 
 

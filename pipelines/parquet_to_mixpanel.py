@@ -55,6 +55,7 @@ from pipelines.running import (
     EXIT_SETTING,
     before_start,
     keep_books,
+    make_pipeline,
     run,
     run_in_this_process,
 )
@@ -131,7 +132,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     _check_files(mapping, [path for path, _ in files], own.destination)
     before_start(write, options)
     run_in_this_process(options)
-    pipeline = beam.Pipeline(options=options)
+    pipeline = make_pipeline(options)
     source = pipeline | "Read Parquet" >> ReadParquetTables(patterns, columns_of(own, mapping))
     result = source.tables | "Write to Mixpanel" >> write
     failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()

@@ -45,6 +45,7 @@ from pipelines.running import (
     EXIT_SETTING,
     before_start,
     keep_books,
+    make_pipeline,
     run,
     run_in_this_process,
 )
@@ -107,7 +108,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     before_start(write, options)
 
     run_in_this_process(options)
-    pipeline = beam.Pipeline(options=options)
+    pipeline = make_pipeline(options)
     failed = pipeline | "Read failed records" >> ReadFailedRecords(patterns, only)
     result = failed | "Write to Mixpanel" >> write
     keep_books(result, result.failed, options)

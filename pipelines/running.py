@@ -11,7 +11,12 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 
 from mixpanel_sink import errors
 from mixpanel_sink.accounting import CheckAccounting, Totals, read_books
@@ -106,9 +111,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
     started = time.time()
     try:
         if runs_remotely(pipeline.options):
-            result = pipeline.run()
-            print(f"Job launched: {getattr(result, 'job_id', lambda: '')()}")
-            return EXIT_OK
+            return _launch(pipeline)
         # The launcher prints them; elsewhere the log is where people look.
         logging.getLogger("mixpanel_sink.summary").setLevel(logging.WARNING)
         with progress.shown(own.progress, quota_of(own), total):
@@ -164,6 +167,34 @@ def _once_more(own: Any) -> str:
         "Run again, it would send every update once more: those that add, append or remove would "
         "count twice. With --checkpoint it would not."
     )
+
+
+def _launch(pipeline: beam.Pipeline) -> int:
+    """Hands the graph on, and does not wait for the job."""
+    if pipeline.options.view_as(MixpanelOptions).report:
+        print(
+            "--report is not written: only a run that is waited for has one. The job's own page "
+            "shows the same counters.",
+            file=sys.stderr,
+        )
+    result = pipeline.run()
+    template = pipeline.options.view_as(GoogleCloudOptions).template_location
+    # A template, which is also what a Flex Template's launcher asks for, is no job yet.
+    print(f"Template staged: {template}" if template else f"Job launched: {result.job_id()}")
+    return EXIT_OK
+
+
+def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline.
+
+    Raises:
+        SettingError: if Beam refuses the options.
+    """
+    try:
+        return beam.Pipeline(options=options)
+    except ValueError as error:
+        said = " ".join(str(error).split()).removeprefix("Pipeline has validations errors: ")
+        raise errors.SettingError(f"Beam does not take these options: {said}") from None
 
 
 def _report(

@@ -25,7 +25,14 @@ from pipelines.options import (
     require,
     write_of,
 )
-from pipelines.running import EXIT_SETTING, before_start, keep_books, run, run_in_this_process
+from pipelines.running import (
+    EXIT_SETTING,
+    before_start,
+    keep_books,
+    make_pipeline,
+    run,
+    run_in_this_process,
+)
 
 _FILES_CHECKED = 20
 """Files whose columns are looked at before anything is sent."""
@@ -89,7 +96,7 @@ def build(options: PipelineOptions, reader: Reader, exact: bool = True) -> beam.
     before_start(write, options)
 
     run_in_this_process(options)
-    pipeline = beam.Pipeline(options=options)
+    pipeline = make_pipeline(options)
     # The text of a bad record may hold what is not to leave the workers.
     private = bool(own.drop_properties or own.hash_properties)
     source = pipeline | "Read" >> ReadRecords(patterns, reader, keep_text=not private)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from google.cloud import storage
 
 from mixpanel_sink.emulator.testing import Emulator
 from pipelines import parquet_to_mixpanel
+from tests.cloud_storage import emulated_bucket
 
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"
 
@@ -28,6 +30,13 @@ class Run:
 def _server() -> Iterator[Emulator]:
     with Emulator(quota="none", variant="reference") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[storage.Bucket]:
+    """Named "events". For the whole module: Beam keeps the first credentials that it finds."""
+    with emulated_bucket(tmp_path_factory.mktemp("gcp")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,18 +5,10 @@ Each in a process of its own: Beam keeps the first Prism that it looked for.
 
 from __future__ import annotations
 
-import os
-import pathlib
-import shutil
-import sys
-
 import pytest
 
 from tests.pipelines.test_parquet_to_mixpanel import shop, write
-
-PRISM = os.environ.get("PRISM") or shutil.which(
-    "prism", path=os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
-)
+from tests.prism import PRISM, prism_or_skip
 
 RUNNERS = {
     "direct": ["--runner=DirectRunner"],
@@ -35,11 +27,8 @@ RUNNERS = {
 
 @pytest.fixture(params=RUNNERS)
 def runner(request: pytest.FixtureRequest) -> list[str]:
-    if request.param == "prism" and PRISM is None:
-        reason = "Prism is not installed: make test does it, with Go"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    if request.param == "prism":
+        prism_or_skip()
     return RUNNERS[request.param]
 
 

@@ -1,0 +1,11 @@
+"""What the Flex Template's launcher runs: the Parquet pipeline, from this file's folder.
+
+It builds the graph, runs it and returns. It does not wait for the job.
+"""
+
+import sys
+
+from pipelines.parquet_to_mixpanel import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""A bucket of a Cloud Storage emulator, for tests that need gs://."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import pathlib
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+
+class _Tokens(http.server.BaseHTTPRequestHandler):
+    """Google's token endpoint, as far as its client library needs it."""
+
+    def do_POST(self) -> None:
+        body = json.dumps({"access_token": "t", "expires_in": 3600, "token_type": "Bearer"})
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
+    """A bucket of the GCS emulator, and credentials (in `place`) that work without Google."""
+    from gcp_storage_emulator.server import create_server
+
+    tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
+    threading.Thread(target=tokens.serve_forever, daemon=True).start()
+    credentials = place / "credentials.json"
+    credentials.write_text(json.dumps(_service_account(tokens.server_port)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="events")
+    server.start()
+    url = f"http://127.0.0.1:{port}"
+    _wait_for(url)
+    client = storage.Client("test", AnonymousCredentials(), client_options={"api_endpoint": url})
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+        environment.setenv("STORAGE_EMULATOR_HOST", url)
+        yield client.bucket("events")
+    server.stop()
+    tokens.shutdown()
+
+
+def _service_account(token_port: int) -> dict[str, str]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {
+        "type": "service_account",
+        "project_id": "test",
+        "private_key": pem.decode(),
+        "client_email": "test@test.iam.gserviceaccount.com",
+        "token_uri": f"http://127.0.0.1:{token_port}/token",
+    }
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            return
+        except OSError as error:
+            if getattr(error, "code", None):
+                return
+            time.sleep(0.05)
+    raise TimeoutError(url)

@@ -1,0 +1,88 @@
+"""The graph that was staged for Dataflow, run: on Prism, by workers that have only the sdist."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_job_api_pb2, beam_runner_api_pb2, endpoints_pb2
+from apache_beam.runners.portability.job_server import ExternalJobServer
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+from pipelines.options import MixpanelOptions  # noqa: F401  (its options are to be known)
+from tests.dataflow.conftest import EVENTS, SECRET
+from tests.prism import prism_or_skip
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def prism() -> Iterator[str]:
+    """Address of a running Prism."""
+    port = free_port()
+    command = [prism_or_skip(), f"--job_port={port}", "--serve_http=false", "--log_level=warn"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        yield f"localhost:{port}"
+        process.terminate()
+
+
+@pytest.fixture
+def workers(image, package: pathlib.Path, bucket) -> Iterator[str]:
+    """Address of a pool that starts workers: in a process that has the sdist and no clone."""
+    port = free_port()
+    pool = "apache_beam.runners.worker.worker_pool_main"
+    environment = {**os.environ, "PYTHONPATH": str(package), "FLEX_API_SECRET": SECRET}
+    command = [str(image.python), "-m", pool, f"--service_port={port}"]
+    with subprocess.Popen(
+        command, cwd=package, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        with grpc.insecure_channel(f"localhost:{port}") as channel:
+            grpc.channel_ready_future(channel).result(30)
+        yield f"localhost:{port}"
+        process.terminate()
+
+
+def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> None:
+    graph = staged.graph
+    for environment in graph.components.environments.values():
+        # Where the container would be is a worker pool; all else stays as it was staged.
+        environment.urn = "beam:env:external:v1"
+        environment.payload = beam_runner_api_pb2.ExternalPayload(
+            endpoint=endpoints_pb2.ApiServiceDescriptor(url=workers)
+        ).SerializeToString()
+        del environment.dependencies[:]
+    given = {k: v for k, v in staged.parameters.items() if k != "runner"}
+    options = PipelineOptions([*(f"--{k}={v}" for k, v in given.items()), "--no_auth"])
+    mixpanel.reset()
+    job = JobServiceHandle(ExternalJobServer(prism, 30).start(), options)
+    _, messages, states = job.submit(graph)
+    name = beam_job_api_pb2.JobState.Enum.Name
+    ended = {"DONE", "FAILED", "CANCELLED"}
+    state = next(name(each.state) for each in states if name(each.state) in ended)
+    assert state == "DONE", [each.message_response.message_text for each in messages]
+    stats = mixpanel.stats()
+    assert stats["events_distinct"] == EVENTS - 1
+    events = mixpanel.events(10_000)
+    assert {each["properties"]["distinct_id"] for each in events} == {
+        f"u{i}" for i in range(EVENTS) if i != 77
+    }
+    assert {(each["event"], each["properties"]["time"] // 1000) for each in events} == {
+        ("Order", 1_704_067_200 + second) for second in range(5)
+    }
+    assert stats["requests_by_endpoint"] == {"/import": {"200": 3}}
+    blobs = bucket.client.list_blobs("events", prefix="failed/run")
+    lines = b"".join(blob.download_as_bytes() for blob in blobs).splitlines()
+    (failed,) = map(json.loads, lines)
+    assert (failed["reason"], failed["row"]) == ("distinct_id_null", 77)
+    assert failed["file"] == "gs://events/in/a.parquet"
