@@ -19,6 +19,7 @@ from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping, TimeColumn
 from mixpanel_sink.project import Project, Target
 from mixpanel_sink.results import FailedRecord
+from tests.cloud_storage import emulated_bucket
 from tests.test_write import MAPPING, SECRET, record, run, write
 
 LIMITS = Limits(batch_events=10)
@@ -130,6 +131,40 @@ class TestOwner:
     def test_a_fingerprint_is_of_paths_and_sizes(self) -> None:
         assert fingerprint([("a", 1), ("b", 2)]) == fingerprint([("b", 2), ("a", 1)])
         assert fingerprint([("a", 1)]) != fingerprint([("a", 2)])
+
+
+class TestInCloudStorage:
+    """gs://, against the emulator of Cloud Storage and Beam's own client."""
+
+    def test_is_as_good_as_a_folder(self, mixpanel: Emulator, tmp_path: pathlib.Path) -> None:
+        with emulated_bucket(tmp_path):
+            place = "gs://events/checkpoints/a"
+            log = AcceptedLog(Checkpoint(place), OWNER)
+            bad = FailedRecord("refused", "no", file="f.parquet", row=101)
+            for number in range(5):
+                log.add(chunk(number), 1, [bad])
+            log.flush()
+            again = AcceptedLog(Checkpoint(place), OWNER)
+            for number in range(5):
+                entry = again.known(chunk(number))
+                assert entry is not None
+                assert entry.failed == (bad,)
+            other = OWNER.__class__(**{**vars(OWNER), "input": "other"})
+            with pytest.raises(CheckpointError, match="belongs to another input"):
+                AcceptedLog(Checkpoint(place), other)
+            options: dict[str, Any] = {"checkpoint": "gs://events/checkpoints/b", "limits": LIMITS}
+            run([record(n) for n in range(25)], write(mixpanel, **options))
+            forget()
+            ran = run([record(n) for n in range(25)], write(mixpanel, **options))
+            assert ran.counters["events_known"] == 25
+            assert mixpanel.stats()["requests"] == 3
+
+    def test_a_bucket_that_is_not_there(self, tmp_path: pathlib.Path) -> None:
+        with (
+            emulated_bucket(tmp_path),
+            pytest.raises(CheckpointError, match="cannot be used"),
+        ):
+            AcceptedLog(Checkpoint("gs://no-such-bucket/a"), OWNER)
 
 
 class TestInAPipeline:
