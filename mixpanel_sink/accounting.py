@@ -22,6 +22,7 @@ from mixpanel_sink.write import WriteResult
 
 _METRIC = "books"
 
+
 class Books(NamedTuple):
     """The counts of each destination.
 
