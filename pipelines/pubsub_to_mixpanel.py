@@ -40,7 +40,7 @@ from mixpanel_sink.mapping import ColumnsId, PositionId
 from mixpanel_sink.results import FailedRecord, record_as_json
 from mixpanel_sink.sources.json_lines import read_object
 from pipelines.options import MixpanelOptions, mapping_of, pipeline_arguments, require, write_of
-from pipelines.running import EXIT_SETTING, before_start, run
+from pipelines.running import EXIT_SETTING, before_start, make_pipeline, run
 
 MESSAGE_ID, PUBLISH_TIME = "$message_id", "$publish_time"
 """Columns that a mapping may name beside those of the message's JSON."""
@@ -102,7 +102,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     write = write_of(own, mapping, None, stream.max_latency)
     before_start(write, options)
 
-    pipeline = beam.Pipeline(options=options)
+    pipeline = make_pipeline(options)
     read = ReadFromPubSub(
         topic=own.input if topic else None,
         subscription=None if topic else own.input,

@@ -163,7 +163,7 @@ def run(command: str, place: pathlib.Path, server: Emulator) -> str:
         extras = set(re.findall(r"\[(\w+)\]", command)) - {"yaml"}
         assert all(f'"{extra}"' in (ROOT / "setup.py").read_text() for extra in extras)
         return "pip"
-    if first.startswith(ELSEWHERE):
+    if first.startswith(ELSEWHERE) or "DataflowRunner" in command:
         done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return "elsewhere"
@@ -258,6 +258,7 @@ from mixpanel_sink.identity import *
 mapping = EventMapping(event="event_name", distinct_id="user_id", time="created_at")
 pipeline = beam.Pipeline()
 rows = pipeline | "Rows" >> beam.Create(_rows)
+messages = rows
 class ReadYourRecords(beam.PTransform):
     def expand(self, begin):
         return begin | beam.Create(_rows)

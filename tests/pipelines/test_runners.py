@@ -5,8 +5,12 @@ Each in a process of its own: Beam keeps the first Prism that it looked for.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from tests.pipelines import windowed
 from tests.pipelines.test_parquet_to_mixpanel import shop, write
 from tests.prism import PRISM, prism_or_skip
 
@@ -86,3 +90,38 @@ def test_a_file_without_rows(send, server, tmp_path, runner):
     run = send(write(tmp_path / "a.parquet", shop(0)), *runner, own_process=True)
     assert run.code == 0, run.err
     assert "0 read = 0 accepted + 0 failed" in run.out
+
+
+def test_a_busy_mixpanel_loses_and_doubles_nothing(send, server, tmp_path, runner):
+    """429s, a 503, and an answer that is lost after the events were stored."""
+    source = write(tmp_path / "a.parquet", shop(12_000), row_group_size=2000)
+    server.faults(
+        [
+            {"kind": "rate_limit", "retry_after": "1", "skip": 1},
+            {"kind": "status", "status": 503, "skip": 1},
+            {"kind": "reset", "stored": True, "path": "/import", "skip": 1},
+        ]
+    )
+    run = send(source, *runner, own_process=True)
+    assert run.code == 0, run.err
+    assert "12,000 read = 12,000 accepted + 0 failed" in run.out
+    stats = server.stats()
+    assert stats["events_distinct"] == 12_000
+    answered = stats["requests_by_endpoint"]["/import"]
+    assert answered["429"] == answered["503"] == 1
+    assert stats["duplicates"] == 2000
+
+
+def test_results_are_in_the_windows_of_their_records(server, tmp_path, monkeypatch, runner):
+    monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
+    output = tmp_path / "windows.txt"
+    command = [sys.executable, "-m", "tests.pipelines.windowed", server.url, str(output), *runner]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in output.read_text().splitlines()]
+    failed = sorted((int(w), int(at)) for what, w, at in lines if what == "failed")
+    receipts = [(int(w), int(at)) for what, w, at in lines if what == "receipt"]
+    assert failed == [(start, start + 10) for start in range(0, windowed.EVENTS, windowed.WINDOW)]
+    # All windows share one request; its receipt is in that of its latest event.
+    assert receipts == [(windowed.EVENTS - windowed.WINDOW, windowed.EVENTS - 1)]
+    assert server.stats()["events_distinct"] == windowed.EVENTS - 10
