@@ -5,12 +5,8 @@ Each in a process of its own: Beam keeps the first Prism that it looked for.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.pipelines import windowed
 from tests.pipelines.test_parquet_to_mixpanel import shop, write
 from tests.prism import PRISM, prism_or_skip
 
@@ -110,18 +106,3 @@ def test_a_busy_mixpanel_loses_and_doubles_nothing(send, server, tmp_path, runne
     answered = stats["requests_by_endpoint"]["/import"]
     assert answered["429"] == answered["503"] == 1
     assert stats["duplicates"] == 2000
-
-
-def test_results_are_in_the_windows_of_their_records(server, tmp_path, monkeypatch, runner):
-    monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
-    output = tmp_path / "windows.txt"
-    command = [sys.executable, "-m", "tests.pipelines.windowed", server.url, str(output), *runner]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in output.read_text().splitlines()]
-    failed = sorted((int(w), int(at)) for what, w, at in lines if what == "failed")
-    receipts = [(int(w), int(at)) for what, w, at in lines if what == "receipt"]
-    assert failed == [(start, start + 10) for start in range(0, windowed.EVENTS, windowed.WINDOW)]
-    # All windows share one request; its receipt is in that of its latest event.
-    assert receipts == [(windowed.EVENTS - windowed.WINDOW, windowed.EVENTS - 1)]
-    assert server.stats()["events_distinct"] == windowed.EVENTS - 10
