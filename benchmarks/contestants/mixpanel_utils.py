@@ -24,7 +24,7 @@ def events_of(path: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Imports the file."""
-    from mixpanel_utils import MixpanelUtils  # type: ignore[import-not-found]
+    from mixpanel_utils import MixpanelUtils
 
     path, endpoint = arguments.parse()
     client = MixpanelUtils("no-secret", token="no-token", pool_size=8)
