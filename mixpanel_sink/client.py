@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -23,6 +25,8 @@ from mixpanel_sink.endpoint import IMPORT, Endpoint
 
 _CONNECTIONS = 256
 """Kept open at most; there are only as many as there are requests at a time."""
+_SHORTEST_SECRET = 6
+"""Shorter ones are no secrets, and would be found in any number."""
 MAX_ANSWER_BYTES = 8_000_000
 """2000 failed records with their messages fit; an endless answer does not."""
 
@@ -37,6 +41,7 @@ class Answer:
         body: the whole body.
         error: what went wrong on the way, "" if nothing did. Holds no secret.
         reached_server: False only where the request surely never arrived.
+        untrusted: whether the server's certificate is not trusted, or not the host's.
     """
 
     status: int
@@ -44,6 +49,7 @@ class Answer:
     body: bytes = b""
     error: str = ""
     reached_server: bool = True
+    untrusted: bool = False
 
 
 class _Watchdog:
@@ -158,6 +164,15 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _secrets(credentials: ResolvedCredentials) -> tuple[bytes, ...]:
+    """What a server must not be heard to repeat."""
+    user, password = credentials.user, credentials.password
+    both = base64.b64encode(f"{user}:{password}".encode()).decode()
+    # The name of a service account, which comes with a password, is none.
+    given = [both if user else "", password or user, credentials.token or ""]
+    return tuple(secret.encode() for secret in given if len(secret) >= _SHORTEST_SECRET)
+
+
 class IngestionClient:
     """Posts request bodies to one of a project's endpoints. Thread-safe.
 
@@ -184,6 +199,7 @@ class IngestionClient:
             self._auth = (credentials.user, credentials.password)
             if credentials.project_id is not None:
                 self._url += f"&project_id={credentials.project_id}"
+        self._secrets = _secrets(credentials)
         self._timeout = (connect_timeout, read_timeout)
         # A proxy of the environment would be another machine.
         near = {"no_proxy": urlsplit(destination.url).hostname or ""}
@@ -247,7 +263,7 @@ class IngestionClient:
                     if time.monotonic() > deadline:
                         response.close()
                         return Answer(0, error="an answer that does not end")
-                return Answer(response.status, headers, bytes(content))
+                return Answer(response.status, headers, self._without_secrets(bytes(content)))
             finally:
                 response.release_conn()
         except urllib3.exceptions.NameResolutionError:
@@ -256,8 +272,11 @@ class IngestionClient:
             return Answer(0, error="the connection was refused", reached_server=False)
         except urllib3.exceptions.ConnectTimeoutError:
             return Answer(0, error="no connection within the timeout", reached_server=False)
-        except urllib3.exceptions.SSLError:
-            return Answer(0, error="TLS failed: the certificate is not trusted or not the host's")
+        except urllib3.exceptions.SSLError as error:
+            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
+                said = "TLS failed: the certificate is not trusted or not the host's"
+                return Answer(0, error=said, reached_server=False, untrusted=True)
+            return Answer(0, error="TLS failed: the connection broke, or the server speaks none")
         except urllib3.exceptions.ReadTimeoutError:
             some = "answer" if response is None else "whole answer"
             return Answer(0, error=f"no {some} within the timeout")
@@ -265,6 +284,13 @@ class IngestionClient:
             return Answer(0, error="the connection broke")
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return Answer(0, error=f"the answer broke off ({type(error).__name__})")
+
+    def _without_secrets(self, body: bytes) -> bytes:
+        """An answer as it was, unless the server repeats a secret: its words get into logs."""
+        for secret in self._secrets:
+            if secret in body:
+                body = body.replace(secret, b"***")
+        return body
 
     def close(self) -> None:
         """Closes the connections."""

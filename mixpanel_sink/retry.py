@@ -18,9 +18,10 @@ class RetryPolicy:
 
     Args:
         transient_seconds: how long server errors, timeouts and broken connections are
-            retried. Time spent waiting for the quota does not count.
-        throttled_seconds: how long 429 answers are obeyed without one success between. A
-            Retry-After that is longer stops the job.
+            retried for a batch, all its parts together. Time spent waiting for the quota
+            does not count, nor do pauses that the server asks for beyond `longest_wait`.
+        throttled_seconds: how long 429 answers are obeyed without one success between, and
+            other pauses that the server asks for. A Retry-After that is longer stops the job.
         connect_timeout, read_timeout: seconds for one request.
         breaker: stop the job after this many batches in a row were given up.
         first_wait: seconds before the first retry, where the server names none; each

@@ -50,11 +50,25 @@ class Outcome:
 
 
 @dataclasses.dataclass
+class _Trouble:
+    """Seconds that a chunk has lost so far, all its parts together.
+
+    Attributes:
+        failing: in failed requests and in the backoff after them.
+        asked: in long pauses that the server asked for.
+    """
+
+    failing: float = 0.0
+    asked: float = 0.0
+
+
+@dataclasses.dataclass
 class _Delivery:
     """One part of a chunk on its way."""
 
     chunk: EventChunk
     started: float
+    trouble: _Trouble = dataclasses.field(default_factory=_Trouble)
     attempts: int = 0
     """Requests that carried its events."""
     unreceipted: int = 0
@@ -296,7 +310,7 @@ class BatchSender:
         """Posts until there is a verdict other than a retry, or until it is given up."""
         weight = self.weight(part.chunk)
         insert_ids: list[str] | None = None
-        failing = throttled = 0.0
+        trouble, throttled = part.trouble, 0.0
         waits = self._retry.waits()
         while True:
             if not allowed:
@@ -314,6 +328,8 @@ class BatchSender:
                 part.unreceipted += 1
                 part.status = answer.status
                 outcome.statuses[str(answer.status) if answer.status else "none"] += 1
+                if answer.untrusted and not self._lane.proven:
+                    raise self._untrusted(answer)
                 if insert_ids is None and answer.status in (200, 400, 422):
                     insert_ids = self._insert_ids(part, answer)
                 ids = insert_ids if insert_ids is not None else [""] * part.chunk.count
@@ -344,10 +360,20 @@ class BatchSender:
                     return verdict
                 continue
             # Only what is spent on this trouble: at 60 requests an hour a retry may have to
-            # wait for the quota for most of an hour.
-            wait = max(verdict.after or 0.0, next(waits))
-            failing += self._clock() - sent_at + wait
-            if failing > self._retry.transient_seconds:
+            # wait for the quota for most of an hour. A pause that the server asks for and that
+            # is longer than ours is obeyed as a 429's is: maintenance is no reason to give up.
+            wait, asked = next(waits), verdict.after or 0.0
+            if asked > self._retry.longest_wait:
+                trouble.asked += asked
+                trouble.failing += self._clock() - sent_at
+                wait = asked
+            else:
+                wait = max(wait, asked)
+                trouble.failing += self._clock() - sent_at + wait
+            if (
+                trouble.failing > self._retry.transient_seconds
+                or trouble.asked > self._retry.throttled_seconds
+            ):
                 return verdict
             _LOGGER.warning(
                 "%s: %s; attempt %d of a batch of %d %s, next in %.1f s.",
@@ -359,6 +385,12 @@ class BatchSender:
                 wait,
             )
             self._lane.pause(wait, self.check)
+
+    def _untrusted(self, answer: Answer) -> DestinationError:
+        return DestinationError(
+            f"{self._host}: {answer.error}. Check the endpoint; where a proxy signs for it, name its "
+            "authority's certificates in REQUESTS_CA_BUNDLE where the workers run. Nothing was sent."
+        )
 
     def _insert_ids(self, part: _Delivery, answer: Answer) -> list[str] | None:
         """The events' ids, which only an answer with failed records makes worth the work."""

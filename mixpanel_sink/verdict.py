@@ -92,6 +92,8 @@ _AUTH_WORDS = re.compile(
 )
 
 
+_LONGEST_TEXT = 2000
+"""Characters of one message that are kept: each failed record carries its own."""
 _TOKEN_FIELDS = ("$token", "token", "properties.token")
 _TOKEN_WORDS = re.compile(r"(invalid|unknown|wrong|bad) (project )?token", re.IGNORECASE)
 
@@ -256,7 +258,7 @@ def _refusals(named: list[Any], insert_ids: Sequence[str]) -> tuple[dict[int, Re
         contradicts |= type(given) is int and 0 <= given < len(insert_ids) and given != place
         field = record.get("field")
         refused[place] = Refusal(
-            str(field) if field else None, str(record.get("message") or "refused by Mixpanel")
+            _text(field) if field else None, _text(record.get("message") or "refused by Mixpanel")
         )
     return refused, contradicts
 
@@ -277,12 +279,12 @@ def _place(
         return by_id if by_id >= 0 else None
     if valid:
         return index
-    message = str(record.get("message", ""))
+    message = _text(record.get("message", ""))
     # Only ids that are no ordinary word or number.
     found = {places[i] for i in re.findall(r"[A-Za-z0-9-]{16,36}", message) if i in places}
     if len(found) == 1 and -1 not in found:
         return found.pop()
-    at = re.search(r"\b(?:index|record|event)\s*[:#=]?\s*(\d+)", message, re.IGNORECASE)
+    at = re.search(r"\b(?:index|record|event)\s*[:#=]?\s*(\d{1,9})\b", message, re.IGNORECASE)
     if at and int(at[1]) < len(insert_ids):
         return int(at[1])
     return None
@@ -324,9 +326,17 @@ def _json(body: bytes) -> Any:
         return None
 
 
+def _text(value: Any) -> str:
+    """A value of an answer as text, at most `_LONGEST_TEXT` long. It may be any JSON at all."""
+    try:
+        return str(value)[:_LONGEST_TEXT]
+    except RecursionError:
+        return f"(a {type(value).__name__} that nests too deep)"
+
+
 def _said(body: Any, raw: bytes) -> str:
     """The server's own words, short and on one line."""
     said = body.get("error") or body.get("message") if isinstance(body, dict) else None
-    text = str(said) if said else raw[:300].decode("utf-8", "replace")
+    text = _text(said) if said else raw[:300].decode("utf-8", "replace")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return (text[:200] + "…" if len(text) > 200 else text) or "(empty answer)"

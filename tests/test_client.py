@@ -279,3 +279,55 @@ def test_no_error_holds_the_secret(wire: Callable[..., Any], tls: str) -> None:
         assert SECRET not in repr(answer)
         assert base64.b64encode(f"{SECRET}:".encode()).decode() not in repr(answer)
     assert SECRET not in repr(client("http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("kind", ["API secret", "service account", "token"])
+def test_a_server_that_repeats_the_secret_is_not_heard(wire: Any, kind: str) -> None:
+    resolved = {
+        "API secret": ResolvedCredentials(SECRET, ""),
+        "service account": ResolvedCredentials("robot", SECRET, "7"),
+        "token": ResolvedCredentials("robot", "pass-word", "7", SECRET),
+    }[kind]
+    basic = base64.b64encode(f"{resolved.user}:{resolved.password}".encode())
+    said = b"who is " + SECRET.encode() + b" (" + basic + b")"
+    server = wire(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+    one = IngestionClient(Destination.of(endpoint=server.url), resolved, 2, 2)
+    assert one.post(BODY).body == b"who is *** (***)"
+
+
+class TestTLS:
+    """Against the emulator with a certificate of its own."""
+
+    @pytest.fixture
+    def emulator(self) -> Iterator[Emulator]:
+        with Emulator(api_secret=SECRET, tls=True) as running:
+            yield running
+
+    def test_an_authority_of_ones_own(
+        self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", emulator.certificate)
+        assert post(emulator.url).status in (200, 400)
+        assert emulator.stats()["requests"] == 1
+
+    def test_without_it_nothing_is_sent(self, emulator: Emulator) -> None:
+        answer = post(emulator.url)
+        assert (answer.status, answer.reached_server, answer.untrusted) == (0, False, True)
+        assert emulator.stats()["requests"] == 0
+
+    def test_http_on_a_tls_port(self, emulator: Emulator) -> None:
+        plain = post(emulator.url.replace("https", "http"))
+        assert (plain.status, plain.error) == (0, "the connection broke")
+
+    def test_tls_on_a_port_of_something_else(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def greet() -> None:
+                with listener.accept()[0] as connection:
+                    connection.sendall(b"220 a mail server\r\n")
+                    connection.recv(4096)
+
+            threading.Thread(target=greet, daemon=True).start()
+            answer = post(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        assert (answer.status, answer.untrusted) == (0, False)
+        assert answer.error.startswith("TLS failed: the connection broke")

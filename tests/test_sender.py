@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -285,6 +285,61 @@ def test_a_batch_is_given_up_and_its_events_become_failed_records(mixpanel: Emul
     assert "503: out of order" in failure.message
     assert "same $insert_id is safe" in failure.message
     assert not mixpanel.insert_ids()
+
+
+def test_the_parts_of_a_batch_share_its_time(mixpanel: Emulator) -> None:
+    retry = RetryPolicy(transient_seconds=0.6, first_wait=0.02, longest_wait=0.05, breaker=100)
+    rig = Rig(mixpanel.url, retry)
+    mixpanel.faults(
+        [{"kind": "status", "status": 413, "times": 3}, {"kind": "status", "times": 1000}]
+    )
+    outcome = rig.send(chunk(8))
+    assert len(outcome.failed) == 8
+    # The first part uses the time up; each other one, seven at most, is tried once more.
+    attempts = max(failure.attempts for failure, _ in outcome.failed)
+    assert attempts > 10
+    assert outcome.statuses["500"] <= attempts + 7
+    assert all(receipt.accepted == 0 for receipt, _ in outcome.receipts)
+
+
+def test_a_long_pause_that_a_503_asks_for_is_no_reason_to_give_up(mixpanel: Emulator) -> None:
+    retry = RetryPolicy(transient_seconds=0.5, first_wait=0.01, longest_wait=0.02)
+    rig = Rig(mixpanel.url, retry)
+    mixpanel.faults([{"kind": "status", "status": 503, "headers": {"Retry-After": "1"}}])
+    check_books(mixpanel, 3, rig.send(chunk(3)))
+
+
+def test_a_503_that_asks_for_pauses_for_ever_is_given_up(mixpanel: Emulator) -> None:
+    retry = RetryPolicy(throttled_seconds=1.5, first_wait=0.01, longest_wait=0.02)
+    rig = Rig(mixpanel.url, retry)
+    fault = {"kind": "status", "status": 503, "headers": {"Retry-After": "1"}, "times": 1000}
+    mixpanel.faults([fault])
+    outcome = rig.send(chunk(3))
+    assert [failure.reason for failure, _ in outcome.failed] == ["gave_up"] * 3
+    assert outcome.statuses == {"503": 2}
+
+
+class TestTLS:
+    @pytest.fixture
+    def emulator(self) -> Iterator[Emulator]:
+        with Emulator(api_secret="s3cr3t-0123456789abcdef", tls=True) as running:
+            yield running
+
+    def test_a_server_that_nobody_trusts_stops_the_job_at_once(self, emulator: Emulator) -> None:
+        rig = Rig(emulator.url, RetryPolicy())
+        with pytest.raises(DestinationError, match=r"not trusted.*REQUESTS_CA_BUNDLE"):
+            rig.send(chunk(3))
+        assert emulator.stats()["requests"] == 0
+
+    def test_one_that_was_trusted_before_is_asked_again(
+        self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rig = Rig(emulator.url, RetryPolicy(transient_seconds=0.1, first_wait=0.02))
+        rig.lane.succeeded()
+        outcome = rig.send(chunk(3))
+        assert [failure.reason for failure, _ in outcome.failed] == ["gave_up"] * 3
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", emulator.certificate)
+        check_books(emulator, 3, Rig(emulator.url).send(chunk(3)))
 
 
 def test_the_breaker_stops_the_job_after_three(mixpanel: Emulator) -> None:

@@ -5,6 +5,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mixpanel_sink.client import Answer
 from mixpanel_sink.destination import Destination
@@ -14,6 +16,10 @@ from mixpanel_sink.verdict import Asked, Retry, Settled, TooLarge, Unclear, Verd
 
 NOW = 1_700_000_000.0
 US = Destination.of("us")
+_KEYS = st.sampled_from(
+    ["status", "error", "code", "failed_records", "index", "insert_id", "$insert_id", "field",
+     "message", "num_records_imported", "num_good_events"]
+)  # fmt: skip
 IDS = ["id-a-0000000000000000", "id-b-0000000000000000", "id-c-0000000000000000"]
 
 
@@ -395,3 +401,51 @@ def test_a_rejection_without_a_reason_smells_of_the_wrong_region(status: int, bo
     other = verdict(status, {**body, "error": "too odd"})
     assert isinstance(other, Unclear)
     assert "region" not in other.why
+_DEEP = b"[" * 1000 + b"]" * 1000
+ODD_ANSWERS = {
+    "a deep error": b'{"error":' + _DEEP + b"}",
+    "a deep field": b'{"failed_records":[{"index":0,"field":' + _DEEP + b"}]}",
+    "a deep message": b'{"failed_records":[{"index":0,"message":' + _DEEP + b"}]}",
+    "deeper than any parser goes": b"[" * 100_000,
+    "an index of 5000 digits": b'{"failed_records":["record ' + b"1" * 5000 + b'"]}',
+    "a count of 5000 digits": b'{"status":1,"num_records_imported":"' + b"1" * 5000 + b'"}',
+    "lists where numbers belong": b'{"status":[1],"code":{},"num_records_imported":[2]}',
+    "an index that is a list": b'{"failed_records":[{"index":[0],"$insert_id":{}}]}',
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 413, 422, 429, 500, 503])
+@pytest.mark.parametrize("name", ODD_ANSWERS)
+def test_any_answer_has_a_verdict(name: str, status: int) -> None:
+    try:
+        assert isinstance(verdict(status, ODD_ANSWERS[name]), Verdict)
+    except DestinationError as error:
+        assert status == 401
+        assert len(str(error)) < 1000
+
+
+@given(
+    st.sampled_from([200, 400, 422, 429, 500]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-3, 4) | st.text() | st.sampled_from(IDS),
+        lambda value: st.lists(value) | st.dictionaries(_KEYS, value),
+        max_leaves=20,
+    ),
+)
+def test_any_json_has_a_verdict(status: int, body: Any) -> None:
+    try:
+        found = verdict(status, body)
+    except AuthenticationError:
+        return
+    assert isinstance(found, Verdict)
+    refused = getattr(found, "refused", {})
+    assert set(refused) <= set(range(len(IDS)))
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_message_is_kept_short(status: int) -> None:
+    body = {"failed_records": [{"index": 0, "message": "x" * 1_000_000}]}
+    found = verdict(status, body)
+    assert isinstance(found, Settled)
+    assert len(found.refused[0].message) == 2000
