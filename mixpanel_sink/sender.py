@@ -388,8 +388,9 @@ class BatchSender:
 
     def _untrusted(self, answer: Answer) -> DestinationError:
         return DestinationError(
-            f"{self._host}: {answer.error}. Check the endpoint; where a proxy signs for it, name its "
-            "authority's certificates in REQUESTS_CA_BUNDLE where the workers run. Nothing was sent."
+            f"{self._host}: {answer.error}. Check the endpoint; where a proxy signs for it, name "
+            "its authority's certificates in REQUESTS_CA_BUNDLE where the workers run. Nothing was "
+            "sent."
         )
 
     def _insert_ids(self, part: _Delivery, answer: Answer) -> list[str] | None:
