@@ -25,7 +25,7 @@ from apache_beam.transforms.userstate import (
 )
 
 from mixpanel_sink import metrics, progress
-from mixpanel_sink.checkpoint import AcceptedLog, Checkpoint, open_log
+from mixpanel_sink.checkpoint import Checkpoint, Log, open_log
 from mixpanel_sink.chunk import EventChunk, merge
 from mixpanel_sink.client import IngestionClient
 from mixpanel_sink.credentials import ResolvedCredentials
@@ -92,7 +92,7 @@ class SendChunks(beam.DoFn):
         self._codec = WindowCodec(settings.window_coder)
         self._projects = {target.name: _Project.of(target, settings) for target in settings.targets}
         self._dispatchers: dict[str, Dispatcher] = {}
-        self._log: AcceptedLog | None = None
+        self._log: Log | None = None
         if settings.checkpoint is not None:
             known = [(each.target, each.credentials) for each in self._projects.values()]
             self._log = open_log(settings.checkpoint, settings.mapping, settings.endpoint, known)
@@ -204,10 +204,12 @@ class SendChunks(beam.DoFn):
         """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
         settings = self._settings
         lane, sender = self._sender(key, state)
-        if (outcome := sender.known(chunk)) is not None:
+        outcome, rest = sender.recall(chunk)
+        if outcome is not None:
             known: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
             known.set_result(outcome)
             self._pending.append(known)
+        if rest is None:
             return
         dispatcher = self._dispatchers.get(key)
         if dispatcher is None:
@@ -215,7 +217,7 @@ class SendChunks(beam.DoFn):
             room = WAITING_BYTES // (len(settings.targets) * settings.lanes) if several else 0
             threads = 1 if settings.endpoint.ordered else settings.max_in_flight
             dispatcher = self._dispatchers[key] = Dispatcher(threads, room, key)
-        self._pending.append(dispatcher.put(chunk, lane, sender, self._report_throttling))
+        self._pending.append(dispatcher.put(rest, lane, sender, self._report_throttling))
         state.write(lane.snapshot())
 
     def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:

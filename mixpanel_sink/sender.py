@@ -7,17 +7,18 @@ waits, retries and splits; it runs on a pool of threads, one batch at a time on 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from mixpanel_sink import identity
-from mixpanel_sink.checkpoint import AcceptedLog
+from mixpanel_sink.checkpoint import Log
 from mixpanel_sink.chunk import EventChunk, Run
 from mixpanel_sink.client import Answer, IngestionClient
-from mixpanel_sink.errors import DestinationError
+from mixpanel_sink.errors import CheckpointError, DestinationError, MixpanelSinkError
 from mixpanel_sink.lane import Lane, steady_clock
 from mixpanel_sink.quota import Weight
 from mixpanel_sink.results import FailedRecord, Receipt
@@ -118,7 +119,7 @@ class BatchSender:
         lane: Lane,
         terms: Terms,
         clock: Callable[[], float] = steady_clock,
-        log: AcceptedLog | None = None,
+        log: Log | None = None,
     ) -> None:
         self._stopped: Exception | None = None
         self._log = log
@@ -173,6 +174,7 @@ class BatchSender:
         splits = _SPLITS
         parts = collections.deque([_Delivery(chunk, self._clock())])
         allowed = True
+        begun = self._begin(chunk)
         try:
             while parts:
                 part = parts.popleft()
@@ -212,37 +214,67 @@ class BatchSender:
                     if isinstance(verdict, Unclear):
                         splits -= 2
                     parts.extendleft(self._halves(part))
-        except DestinationError as error:
-            self.stop(error)
-            if self._terms.stops_job:
+        except MixpanelSinkError as error:
+            left = [part, *parts] if part is not None else list(parts)
+            if not self.fails_alone(error):
+                if isinstance(error, DestinationError):
+                    self.stop(error)
+                with contextlib.suppress(CheckpointError):
+                    self._end(begun, chunk, outcome, left)
                 raise
-            for left in [part, *parts] if part is not None else parts:
-                self._settle(left, outcome, _every(left, str(error)), "project_refused")
-        if self._log is not None:
-            accepted = sum(receipt.accepted for receipt, _ in outcome.receipts)
-            self._log.add(chunk, accepted, (failure for failure, _ in outcome.failed))
+            self.stop(error)
+            for each in left:
+                self._settle(each, outcome, _every(each, str(error)), "project_refused")
+        self._end(begun, chunk, outcome)
         return outcome
 
-    def known(self, chunk: EventChunk) -> Outcome | None:
-        """What became of this chunk in an earlier try or run; None if that is not known."""
-        entry = None if self._log is None else self._log.known(chunk)
-        if entry is None:
+    def _begin(self, chunk: EventChunk) -> Any:
+        if self._log is None:
             return None
-        receipt = Receipt(
-            destination=self._terms.name,
-            lane=self._terms.lane,
-            accepted=entry.accepted,
-            failed=len(entry.failed),
-            raw_bytes=chunk.raw_bytes,
-            sent_bytes=0,
-            attempts=0,
-            status=200,
-            started=self._clock(),
-            seconds=0.0,
-        )
-        latest = max(chunk.runs, key=lambda run: run.timestamp)
-        failed = [(failure, _origin_of(chunk, failure)) for failure in entry.failed]
-        return Outcome([(receipt, latest)], failed)
+        try:
+            return self._log.begin(chunk)
+        except BaseException:
+            self.cancel(chunk)
+            raise
+
+    def _end(
+        self, begun: Any, chunk: EventChunk, outcome: Outcome, left: Iterable[_Delivery] = ()
+    ) -> None:
+        if self._log is not None:
+            failures = [failure for failure, _ in outcome.failed]
+            self._log.end(begun, chunk, failures, [each.chunk for each in left])
+
+    def recall(self, chunk: EventChunk) -> tuple[Outcome | None, EventChunk | None]:
+        """What became of a chunk's records in an earlier try or run, as far as that is known,
+        and what is left to be sent."""
+        if self._log is None:
+            return None, chunk
+        found = self._log.recall(chunk, self._terms.on_ambiguous == "retry")
+        outcome = Outcome()
+        if (known := found.known) is not None:
+            receipt = Receipt(
+                destination=self._terms.name,
+                lane=self._terms.lane,
+                accepted=found.accepted,
+                failed=len(found.failed),
+                raw_bytes=known.raw_bytes,
+                sent_bytes=0,
+                attempts=0,
+                status=200,
+                started=self._clock(),
+                seconds=0.0,
+            )
+            latest = max(known.runs, key=lambda run: run.timestamp)
+            outcome.receipts.append((receipt, latest))
+            outcome.failed += [(each, _origin_of(known, each)) for each in found.failed]
+        if found.doubtful is not None:
+            part = _Delivery(found.doubtful, self._clock())
+            why = Retry("it was on its way when an earlier run ended")
+            refused = self._ambiguous(range(part.chunk.count), why)
+            self._settle(part, outcome, refused, "ambiguous")
+        if found.rest is chunk:
+            return None, chunk
+        return outcome, found.rest
 
     def fails_alone(self, error: BaseException) -> bool:
         """Whether this error is the project's only, and the job goes on without it."""

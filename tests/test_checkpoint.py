@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from mixpanel_sink.checkpoint import LOGS, AcceptedLog, Checkpoint, Owner, fingerprint
+from mixpanel_sink.checkpoint import (
+    LOGS,
+    AcceptedLog,
+    Checkpoint,
+    Log,
+    Owner,
+    Recall,
+    fingerprint,
+)
 from mixpanel_sink.chunk import EventChunk, Run
 from mixpanel_sink.credentials import ApiSecret, ProjectToken, ResolvedCredentials
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.endpoint import IMPORT
 from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.journal import Journal
 from mixpanel_sink.lane import LANES
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping, TimeColumn
 from mixpanel_sink.project import Project, Target
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.update_log import UpdateLog
 from tests.cloud_storage import emulated_bucket
 from tests.test_write import MAPPING, SECRET, record, run, write
 
@@ -37,23 +51,28 @@ def forget() -> None:
     LANES.clear()
 
 
+def enter(log: Log, chunk: EventChunk, *failed: FailedRecord, **left: Any) -> None:
+    log.end(log.begin(chunk), chunk, failed, **left)
+
+
 class TestTheLog:
     def test_knows_what_was_entered_also_after_a_restart(self, tmp_path: pathlib.Path) -> None:
         log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
         bad = FailedRecord("refused", "no", field="time", file="f.parquet", row=101)
-        log.add(chunk(1), 1, [bad])
+        one = chunk(1)
+        enter(log, one, bad)
         log.flush()
         for each in (log, AcceptedLog(Checkpoint(str(tmp_path)), OWNER)):
-            entry = each.known(chunk(1))
-            assert entry is not None
-            assert (entry.accepted, entry.failed) == (1, (bad,))
-            assert each.known(chunk(2)) is None
+            assert each.recall(chunk(1)) == Recall(None, chunk(1), 1, (bad,))
+            assert each.recall(chunk(2)) == Recall(chunk(2))
 
-    @pytest.mark.parametrize("reason", ["gave_up", "ambiguous", "project_refused"])
+    @pytest.mark.parametrize("reason", ["gave_up", "project_refused"])
     def test_what_may_pass_later_is_not_entered(self, tmp_path: pathlib.Path, reason: str) -> None:
         log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        log.add(chunk(1), 1, [FailedRecord(reason, "later")])
-        assert log.known(chunk(1)) is None
+        enter(log, chunk(1), FailedRecord(reason, "later"))
+        enter(log, chunk(2), left=[chunk(2)])
+        assert log.recall(chunk(1)).rest == chunk(1)
+        assert log.recall(chunk(2)).rest == chunk(2)
 
     @pytest.mark.parametrize("part", ["input", "mapping", "endpoint", "projects"])
     def test_another_jobs_is_refused(self, tmp_path: pathlib.Path, part: str) -> None:
@@ -62,22 +81,33 @@ class TestTheLog:
         with pytest.raises(CheckpointError, match="belongs to another"):
             AcceptedLog(Checkpoint(str(tmp_path)), other)
 
+    def test_another_jobs_lines_are_never_read(self, tmp_path: pathlib.Path) -> None:
+        """Also where two jobs took the folder at the same moment, or its header is lost."""
+        enter(AcceptedLog(Checkpoint(str(tmp_path)), OWNER), chunk(1))
+        (tmp_path / "checkpoint.json").unlink()
+        other = AcceptedLog(Checkpoint(str(tmp_path)), dataclasses.replace(OWNER, projects="other"))
+        assert other.recall(chunk(1)) == Recall(chunk(1))
+
     def test_half_a_line_of_a_killed_process_is_left_out(self, tmp_path: pathlib.Path) -> None:
         log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        log.add(chunk(1), 2, [])
+        enter(log, chunk(1))
         (path,) = tmp_path.glob("accepted-*")
         whole = path.read_bytes()
         path.write_bytes(whole + whole[: len(whole) // 2])
         again = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        assert again.known(chunk(1)) is not None
+        assert again.recall(chunk(1)).rest is None
 
-    def test_damage_is_one_sentence(self, tmp_path: pathlib.Path) -> None:
-        AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        (tmp_path / "accepted-x.jsonl").write_text("no json\n")
+    @pytest.mark.parametrize("line", ["no json", "[1]", '{"begun": 1}', '["a", 1, [[1, 2, 3]]] x'])
+    @pytest.mark.parametrize("endpoint", ["import", "engage"])
+    def test_damage_is_one_sentence(self, tmp_path: pathlib.Path, line: str, endpoint: str) -> None:
+        owner = dataclasses.replace(OWNER, endpoint=endpoint)
+        open_ = AcceptedLog if endpoint == "import" else UpdateLog
+        open_(Checkpoint(str(tmp_path)), owner)
+        (tmp_path / f"accepted-{owner.mark}-x.jsonl").write_text(f"{line}\n")
         with pytest.raises(CheckpointError, match="is damaged"):
-            AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+            open_(Checkpoint(str(tmp_path)), owner)
 
-    def test_a_folder_that_cannot_be_written(self, tmp_path: pathlib.Path) -> None:
+    def test_a_folder_that_cannot_be_made(self, tmp_path: pathlib.Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(CheckpointError, match="cannot be used"):
             AcceptedLog(Checkpoint(str(tmp_path / "file" / "folder")), OWNER)
@@ -85,12 +115,56 @@ class TestTheLog:
     def test_two_at_a_time_see_each_other(
         self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mixpanel_sink.checkpoint._REFRESH_SECONDS", 0.0)
+        monkeypatch.setattr("mixpanel_sink.checkpoint.REFRESH_SECONDS", 0.0)
         one, two = (AcceptedLog(Checkpoint(str(tmp_path)), OWNER) for _ in range(2))
-        one.add(chunk(1), 2, [])
-        two.add(chunk(2), 2, [])
-        assert two.known(chunk(1)) == one.known(chunk(1)) is not None
-        assert one.known(chunk(2)) == two.known(chunk(2)) is not None
+        enter(one, chunk(1))
+        enter(two, chunk(2))
+        for log in (one, two):
+            assert log.recall(chunk(1)).rest is None
+            assert log.recall(chunk(2)).rest is None
+
+    def test_many_threads_lose_no_line(self, tmp_path: pathlib.Path) -> None:
+        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: enter(log, chunk(n)), range(300)))
+        log.flush()
+        again = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        assert all(again.recall(chunk(n)).rest is None for n in range(300))
+
+
+class TestAFullDisk:
+    """The real one: a file size limit of the operating system, in a process of its own."""
+
+    SCRIPT = """
+import resource, signal, sys
+from mixpanel_sink import journal
+from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.journal import Journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+journal.WAITS = (0.01,)
+lines = journal.Journal(sys.argv[1], {"input": "x"}, "mark")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+lines.wait(lines.write("a" * 40))
+lines.write("b" * 90)
+for _ in range(2):
+    try:
+        lines.wait()
+    except CheckpointError as error:
+        print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+lines.write("c")
+lines.wait()
+"""
+
+    def test_says_so_and_loses_nothing(self, tmp_path: pathlib.Path) -> None:
+        command = [sys.executable, "-c", self.SCRIPT, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        first, second = done.stdout.splitlines()
+        assert first == second
+        assert "cannot be written (File too large). Mend that and run the job again" in first
+        read = list(Journal(str(tmp_path), {"input": "x"}, "mark").read())
+        assert read == ["a" * 40, "b" * 90, "c"]
 
 
 def owner(**changes: Any) -> Owner:

@@ -1,0 +1,313 @@
+"""A journal: lines that many processes write into one folder and read from each other.
+
+The folder is local or of any file system that Beam knows, and belongs to whoever its header
+names:
+
+    checkpoint.json              the header
+    accepted-OWNER-ID[-N].jsonl  lines, each a JSON value
+
+Each process writes files of its own, so that several may share a folder. Local ones grow by
+a line; objects of a cloud cannot grow, so that all lines that gathered while one was written
+make the next. What the lines mean is `checkpoint.py`'s and `update_log.py`'s.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import orjson
+
+from mixpanel_sink.errors import CheckpointError
+
+VERSION = 1
+_HEADER = "checkpoint.json"
+_READERS = 16
+"""Objects that are read at the same time."""
+WAITS = (0.2, 1.0, 4.0)
+"""Seconds between the tries to write."""
+
+
+class Journal:
+    """The journal as one process reads and writes it. Thread-safe.
+
+    Args:
+        path: of the folder; made if there is none.
+        owner: whom it must belong to: names and values that the header holds.
+        mark: stands for the owner in the names of files, so that another's are never read.
+
+    Raises:
+        CheckpointError: if the folder is another's, or cannot be used.
+    """
+
+    def __init__(self, path: str, owner: dict[str, str], mark: str) -> None:
+        self._folder = _CloudFolder(path) if "://" in path else _LocalFolder(path)
+        self._mine = f"accepted-{mark}-"
+        self._name = f"{self._mine}{uuid.uuid4().hex}"
+        self._changed = threading.Condition()
+        self._waiting: list[bytes] = []
+        self._entered = self._written = self._parts = 0
+        self._writing = False
+        self._error: Exception | None = None
+        self._seen: dict[str, int] = {}
+        header = orjson.dumps({"version": VERSION, **owner})
+        try:
+            self._folder.claim(header, lambda found: _check_owner(path, found, owner))
+        except CheckpointError:
+            raise
+        except Exception as error:  # OSError, and what each cloud's client raises
+            raise CheckpointError(
+                f"The checkpoint {path} cannot be used ({_short(error)}). Check the folder and its "
+                "permissions where the workers run."
+            ) from None
+
+    def write(self, line: Any) -> int:
+        """Enters a line, which is written at once or with the next ones while a write is under
+        way. Gives a number to `wait` for.
+
+        Raises:
+            CheckpointError: if an earlier line could not be written. The next call tries again.
+        """
+        with self._changed:
+            self._raise()
+            self._waiting.append(orjson.dumps(line) + b"\n")
+            self._entered += 1
+            number = self._entered
+            start = not self._writing
+            self._writing = True
+        if start:
+            self._start()
+        return number
+
+    def wait(self, number: int | None = None) -> None:
+        """Waits until this line, or all, are written.
+
+        Raises:
+            CheckpointError: if they could not be.
+        """
+        with self._changed:
+            number = self._entered if number is None else number
+            self._raise()
+            start = self._waiting and not self._writing  # left by a write that failed
+            self._writing = self._writing or bool(start)
+        if start:
+            self._start()
+        with self._changed:
+            while self._written < number and self._error is None:
+                self._changed.wait(1.0)
+            if self._written < number:
+                self._raise()
+
+    def read(self) -> Iterator[Any]:
+        """Lines of other processes that came since the last call.
+
+        Raises:
+            CheckpointError: if what is there is no journal.
+        """
+        try:
+            for name, data, end in self._folder.read(self._mine, self._seen, self._name):
+                for line in data.splitlines():
+                    yield orjson.loads(line)
+                self._seen[name] = end
+        except (ValueError, TypeError) as error:
+            raise self.damaged(error) from None
+
+    def damaged(self, error: Exception) -> CheckpointError:
+        """What to raise for a line that makes no sense."""
+        return CheckpointError(
+            f"The checkpoint {self._folder.path} is damaged ({_short(error)}). Give another "
+            "folder; ids keep events from doubling."
+        )
+
+    def _start(self) -> None:
+        if self._folder.appends:
+            self._write_all()
+        else:
+            threading.Thread(
+                target=self._write_all, name="mixpanel-checkpoint", daemon=True
+            ).start()
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                lines = list(self._waiting)
+                if not lines:
+                    self._writing = False
+                    return
+                part = self._parts
+            try:
+                self._try(lambda: self._folder.write(self._name, part, b"".join(lines)))  # noqa: B023
+            except Exception as error:
+                with self._changed:
+                    # The lines stay: a bundle that is run again finds a journal that is whole.
+                    self._error, self._writing = error, False
+                    self._changed.notify_all()
+                return
+            with self._changed:
+                del self._waiting[: len(lines)]
+                self._parts += 1
+                self._written += len(lines)
+                self._changed.notify_all()
+
+    def _try(self, write: Callable[[], None]) -> None:
+        for wait in WAITS:
+            try:
+                return write()
+            except Exception:
+                time.sleep(wait)
+        write()
+
+    def _raise(self) -> None:
+        if self._error is None:
+            return
+        error, self._error = self._error, None
+        raise CheckpointError(
+            f"The checkpoint {self._folder.path} cannot be written ({_short(error)}). Mend that "
+            "and run the job again: what it knows so far is not sent twice."
+        )
+
+
+class _Folder(Protocol):
+    appends: bool
+    path: str
+
+    def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
+        """Enters the header, or checks the one that is there."""
+        ...
+
+    def write(self, name: str, part: int, lines: bytes) -> None:
+        """Adds lines to a file, or makes the file of that part; again if it is there already."""
+        ...
+
+    def read(
+        self, prefix: str, seen: dict[str, int], skip: str
+    ) -> Iterator[tuple[str, bytes, int]]:
+        """Of files that begin so, what was not seen: name, whole lines, and where they end."""
+        ...
+
+
+class _LocalFolder:
+    """A folder on this machine: each process appends to one file."""
+
+    appends = True
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(os.path.expanduser(path))
+
+    def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
+        os.makedirs(self.path, exist_ok=True)
+        place = os.path.join(self.path, _HEADER)
+        # Whole or not at all, and never over another's.
+        draft = f"{place}.{uuid.uuid4().hex}"
+        try:
+            with open(draft, "wb") as file:
+                file.write(header)
+            try:
+                os.link(draft, place)
+            except FileExistsError:
+                with open(place, "rb") as file:
+                    check(file.read())
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft)
+
+    def write(self, name: str, part: int, lines: bytes) -> None:
+        del part
+        place = os.path.join(self.path, f"{name}.jsonl")
+        with open(place, "ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                left = memoryview(lines)
+                while left:
+                    left = left[file.write(left) :]
+            except BaseException:
+                file.truncate(before)  # a full disk took half of it
+                raise
+
+    def read(
+        self, prefix: str, seen: dict[str, int], skip: str
+    ) -> Iterator[tuple[str, bytes, int]]:
+        for name in sorted(os.listdir(self.path)):
+            if not name.startswith(prefix) or name.startswith(skip):
+                continue
+            with open(os.path.join(self.path, name), "rb") as file:
+                start = seen.get(name, 0)
+                file.seek(start)
+                data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]  # a killed process may leave half a line
+            if whole:
+                yield name, whole, start + len(whole)
+
+
+class _CloudFolder:
+    """A folder in cloud storage: each write is an object of its own."""
+
+    appends = False
+
+    def __init__(self, path: str) -> None:
+        self.path = path.rstrip("/")
+
+    def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
+        from apache_beam.io.filesystems import FileSystems
+
+        place = f"{self.path}/{_HEADER}"
+        if not FileSystems.match([place])[0].metadata_list:
+            with FileSystems.create(place) as file:
+                file.write(header)
+        # Also after writing: another job may have written at the same time.
+        with FileSystems.open(place) as file:
+            check(file.read(1 << 20))
+
+    def write(self, name: str, part: int, lines: bytes) -> None:
+        from apache_beam.io.filesystems import FileSystems
+
+        with FileSystems.create(f"{self.path}/{name}-{part:08d}.jsonl") as file:
+            file.write(lines)
+
+    def read(
+        self, prefix: str, seen: dict[str, int], skip: str
+    ) -> Iterator[tuple[str, bytes, int]]:
+        from apache_beam.io.filesystems import FileSystems
+
+        found = FileSystems.match([f"{self.path}/{prefix}*"])[0].metadata_list
+        paths = {each.path.rpartition("/")[2]: each.path for each in found}
+        new = sorted(name for name in paths if name not in seen and not name.startswith(skip))
+
+        def read(name: str) -> bytes:
+            with FileSystems.open(paths[name]) as file:
+                return bytes(file.read())
+
+        with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+            for name, data in zip(new, pool.map(read, new), strict=True):
+                yield name, data, len(data)
+
+
+def _check_owner(path: str, header: bytes, owner: dict[str, str]) -> None:
+    try:
+        found: dict[str, Any] = orjson.loads(header)
+        version = found.get("version")
+    except (ValueError, AttributeError):
+        found, version = {}, None
+    if version != VERSION:
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged or of another version of mixpanel_sink. Give "
+            "another folder; ids keep events from doubling."
+        )
+    for part, value in owner.items():
+        if found.get(part) != value:
+            what = {"projects": "project or region"}.get(part, part)
+            raise CheckpointError(
+                f"The checkpoint {path} belongs to another {what}. Give each import a folder of "
+                "its own, or run the import that it was made for."
+            )
+
+
+def _short(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return str(text)[:160] or type(error).__name__
