@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -85,8 +85,7 @@ class Owner:
         projects: Iterable[tuple[Target, ResolvedCredentials]],
     ) -> Owner:
         """Of one write, with its secrets resolved: another project's secret is another owner."""
-        settings = dataclasses.asdict(mapping) if mapping is not None else None
-        plain = orjson.dumps([type(mapping).__name__, settings], None, orjson.OPT_SORT_KEYS)
+        plain = orjson.dumps(_plain(mapping), None, orjson.OPT_SORT_KEYS)
         named = [
             [target.name, target.destination.url, _project_mark(checkpoint, target, credentials)]
             for target, credentials in projects
@@ -97,6 +96,20 @@ class Owner:
             endpoint.name,
             blake3(orjson.dumps(sorted(named))).hexdigest()[:32],
         )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON values. Classes are named: some differ in nothing else."""
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return [type(value).__name__, fields]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | None) else repr(value)
 
 
 def _project_mark(checkpoint: Checkpoint, target: Target, credentials: ResolvedCredentials) -> str:

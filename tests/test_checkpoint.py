@@ -29,7 +29,7 @@ from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.journal import Journal
 from mixpanel_sink.lane import LANES
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import EventMapping, TimeColumn
+from mixpanel_sink.mapping import ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.project import Project, Target
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.update_log import UpdateLog
@@ -191,6 +191,8 @@ class TestOwner:
             ({"secret": "other"}, "projects"),
             ({"region": "eu"}, "projects"),
             ({"mapping": None}, "mapping"),
+            ({"mapping": dataclasses.replace(MAPPING, insert_id=ContentId())}, "mapping"),
+            ({"mapping": dataclasses.replace(MAPPING, insert_id=PositionId())}, "mapping"),
             (
                 {"mapping": EventMapping(event="name", distinct_id="user", time="at")},
                 "mapping",
@@ -201,6 +203,11 @@ class TestOwner:
         changed = owner(**change)
         assert getattr(changed, part) != getattr(owner(), part)
         assert "s3cr3t" not in repr(changed)
+
+    def test_how_an_id_is_made_belongs_to_the_mapping(self) -> None:
+        made = [ContentId(), PositionId()]
+        owners = {owner(mapping=dataclasses.replace(MAPPING, insert_id=each)) for each in made}
+        assert len(owners) == 2
 
     def test_a_fingerprint_is_of_paths_and_sizes(self) -> None:
         assert fingerprint([("a", 1), ("b", 2)]) == fingerprint([("b", 2), ("a", 1)])
@@ -216,13 +223,11 @@ class TestInCloudStorage:
             log = AcceptedLog(Checkpoint(place), OWNER)
             bad = FailedRecord("refused", "no", file="f.parquet", row=101)
             for number in range(5):
-                log.add(chunk(number), 1, [bad])
+                enter(log, chunk(number), bad)
             log.flush()
             again = AcceptedLog(Checkpoint(place), OWNER)
             for number in range(5):
-                entry = again.known(chunk(number))
-                assert entry is not None
-                assert entry.failed == (bad,)
+                assert again.recall(chunk(number)) == Recall(None, chunk(number), 1, (bad,))
             other = OWNER.__class__(**{**vars(OWNER), "input": "other"})
             with pytest.raises(CheckpointError, match="belongs to another input"):
                 AcceptedLog(Checkpoint(place), other)

@@ -401,6 +401,8 @@ def test_a_rejection_without_a_reason_smells_of_the_wrong_region(status: int, bo
     other = verdict(status, {**body, "error": "too odd"})
     assert isinstance(other, Unclear)
     assert "region" not in other.why
+
+
 _DEEP = b"[" * 1000 + b"]" * 1000
 ODD_ANSWERS = {
     "a deep error": b'{"error":' + _DEEP + b"}",

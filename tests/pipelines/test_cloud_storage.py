@@ -7,8 +7,13 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.filesystems import FileSystems
 from google.cloud import storage
 
+from mixpanel_sink import journal
+from mixpanel_sink.checkpoint import LOGS
+from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.parquet import match_files
 from pipelines import json_lines_to_mixpanel, parquet_to_mixpanel, replay_failed, verify_import
 from tests.pipelines.conftest import MAPPING
@@ -97,3 +102,60 @@ def test_files_are_sorted(bucket) -> None:
         _upload(bucket, f"{name}.parquet", pa.table({"x": [1]}))
     found = match_files("gs://events/*.parquet")
     assert found == [f"gs://events/{name}.parquet" for name in "abc"]
+
+
+def test_a_checkpoint_in_cloud_storage(send, server, bucket) -> None:
+    at = [1_704_067_200_000 + i for i in range(9000)]
+    table = pa.table({"name": ["Order"] * 9000, "user": [f"u{n}" for n in at], "at": at})
+    _upload(bucket, "resume/part.parquet", table)
+    arguments = ["gs://events/resume/*.parquet", "--checkpoint=gs://events/checkpoints/1"]
+    server.faults([{"kind": "status", "status": 401, "skip": 2}])
+    assert send(*arguments).code == 1
+    first = server.stats()["requests_by_endpoint"]["/import"]["200"]
+    assert first >= 2
+    assert [b.name for b in bucket.list_blobs(prefix="checkpoints/1/accepted-")]
+    LOGS.clear()
+    second = send(*arguments)
+    assert second.code == 0, second.err
+    assert "9,000 read = 9,000 accepted + 0 failed" in second.out
+    assert server.stats()["requests_by_endpoint"]["/import"]["200"] == 5
+    assert server.stats()["duplicates"] == 0
+    LOGS.clear()
+    other = send(*arguments, mapping=MAPPING + "insert_id: {from: content}\n")
+    assert other.code == 2
+    assert "belongs to another mapping" in other.err
+    LOGS.clear()
+    assert send(*arguments[:1], "--checkpoint=gs://no-such-bucket/1").code == 2
+
+
+class TestAJournalInCloudStorage:
+    def test_trouble_that_passes_loses_no_line(self, bucket, monkeypatch) -> None:
+        monkeypatch.setattr(journal, "WAITS", (0.01, 0.01))
+        lines = journal.Journal("gs://events/journal", {"input": "x"}, "mark")
+        failing = Failing(FileSystems.create, 2)
+        monkeypatch.setattr(FileSystems, "create", failing)
+        lines.wait(lines.write(1))
+        failing.times = 3
+        lines.write(2)
+        with pytest.raises(CheckpointError, match=r"cannot be written \(503 try later\)"):
+            lines.wait()
+        lines.write(3)  # a bundle that is run again finds what the first one could not write
+        lines.wait()
+        again = journal.Journal("gs://events/journal", {"input": "x"}, "mark")
+        assert list(again.read()) == [1, 2, 3]
+        lines.wait(lines.write(4))
+        assert list(again.read()) == [4]
+        assert list(again.read()) == []
+
+
+class Failing:
+    """Beam's way to make an object, when Google has trouble."""
+
+    def __init__(self, create, times: int) -> None:
+        self.create, self.times = create, times
+
+    def __call__(self, *given, **named):
+        self.times -= 1
+        if self.times >= 0:
+            raise OSError("503 try later")
+        return self.create(*given, **named)
