@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
@@ -23,7 +25,10 @@ from mixpanel_sink.lane import LANES
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.send import SendChunks
 from tests.running import Kept
+from tests.test_update_log import MAPPING as UPDATES
+from tests.test_update_log import Tables
 from tests.test_write import record, write
+from tests.test_write_profiles import kept, profiles
 
 BATCH, BATCHES = 4, 60
 COUNT = BATCH * BATCHES
@@ -65,12 +70,12 @@ def poison(
     return start
 
 
-def run(runner: Any, sink: Any) -> set[tuple[int, int, int]]:
+def run(runner: Any, sink: Any, source: Any = None) -> set[tuple[int, int, int]]:
     """Read, accepted and failed, as the books have it in each try."""
+    source = source or beam.Create([record(n) for n in range(COUNT)], reshuffle=False)
     totals = Kept()
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions([]))
-    records = pipeline | beam.Create([record(n) for n in range(COUNT)], reshuffle=False)
-    _ = (records | sink) | CheckAccounting() | beam.Map(totals)
+    _ = (pipeline | source | sink) | CheckAccounting() | beam.Map(totals)
     pipeline.run().wait_until_finish()
     return {tuple(total[:3]) for total in totals.values}
 
@@ -110,3 +115,18 @@ def test_a_runner_that_runs_each_bundle_three_times(
     stats = mixpanel.stats()
     assert stats["events_distinct"] == COUNT
     assert stats["requests"] == (BATCHES if checkpoint else 3 * BATCHES)
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["same worker", "other worker"])
+def test_updates_that_add_are_not_applied_again(
+    mixpanel: Emulator, poison: Callable[..., Poison], tmp_path: pathlib.Path, forget: bool
+) -> None:
+    rows = {"user": [f"u{n}" for n in range(COUNT)], "plan": ["pro"] * COUNT, "n": [1] * COUNT}
+    pq.write_table(pa.table(rows), tmp_path / "updates.parquet")
+    poison(2, forget)
+    # One lane: that runner stumbles over the timers of several keys.
+    limits = Limits(batch_events=BATCH)
+    sink = profiles(mixpanel, UPDATES, checkpoint=str(tmp_path / "log"), limits=limits, lanes=1)
+    source = Tables(str(tmp_path / "updates.parquet"))
+    assert run(BundleBasedDirectRunner(), sink, source) == {(COUNT, COUNT, 0)}
+    assert kept(mixpanel) == {f"u{n}": {"plan": "pro", "n": 1} for n in range(COUNT)}
