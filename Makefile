@@ -76,7 +76,7 @@ bench: $(STAMP) $(PRISM)
 
 # More of what the tests do in small: thousands of schedules of faults, kills, a long run.
 faults: $(STAMP)
-	MIXPANEL_SINK_SCHEDULES=2000 $(BIN)/python -m pytest -q tests/test_sender.py -k any_schedule
+	$(BIN)/python -m tests.fault_schedules --seeds 2000
 	MIXPANEL_SINK_PIPELINE_SCHEDULES=200 $(BIN)/python -m pytest -q tests/test_faults.py -k whole_pipeline
 
 kills: $(STAMP)

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -428,86 +426,6 @@ def test_stop_ends_a_long_backoff(mixpanel: Emulator) -> None:
             time.sleep(0.01)
         rig.sender.stop(KeyError("bundle failed"))
         assert isinstance(future.exception(10), KeyError)
-
-
-PASSING: list[dict[str, Any]] = [
-    *({"kind": "status", "status": s} for s in (500, 502, 503, 504)),
-    {"kind": "status", "status": 504, "stored": True},
-    {"kind": "rate_limit"},
-    {"kind": "rate_limit", "retry_after": "0"},
-    {"kind": "rate_limit", "retry_after": "-7"},
-    {"kind": "rate_limit", "retry_after": "tomorrow"},
-    {"kind": "rate_limit", "stored": True},
-    {"kind": "reset"},
-    {"kind": "reset", "stored": True},
-    {"kind": "truncate"},
-    {"kind": "truncate", "stored": False},
-    {"kind": "garbage"},
-    {"kind": "slow", "seconds": 0.05},
-]
-"""Tried again, whatever was stored."""
-REFUSING: list[dict[str, Any]] = [
-    {"kind": "status", "status": 503},
-    {"kind": "reset"},
-    {"kind": "status", "status": 413},
-    {"kind": "status", "status": 400},
-    {"kind": "failed_records", "records": [{"index": 0}]},
-    {"kind": "failed_records", "records": [{"index": 0}], "stored": False},
-    {"kind": "failed_records", "records": [{"index": 0}, {"index": 0}, {"index": 1000}]},
-    {"kind": "failed_records", "records": [{"insert_id": "nobody"}], "stored": False},
-    {"kind": "failed_records", "records": ["something", None, 5], "stored": False},
-    {"kind": "failed_records", "records": ["record 0: odd"], "stored": False},
-]
-"""What they refuse is not stored."""
-LYING: list[dict[str, Any]] = [
-    {"kind": "status", "status": 400, "stored": True},
-    {"kind": "status", "status": 413, "stored": True},
-    {"kind": "short_count", "drop": 1},
-    {"kind": "short_count", "drop": 5},
-    {"kind": "short_count", "really": False},
-    {"kind": "failed_records", "records": [{"index": 3}]},
-    {"kind": "failed_records", "records": [{"index": 0}], "num_records_imported": 2},
-    {"kind": "failed_records", "records": [{"index": 1, "insert_id": "id-2"}]},
-    {"kind": "failed_records", "records": ["something"]},
-]
-"""Events are called refused that may be in: no client can know. But none may be lost."""
-
-
-@pytest.mark.parametrize("seed", range(int(os.environ.get("MIXPANEL_SINK_SCHEDULES", "200"))))
-def test_any_schedule_of_faults_loses_and_doubles_nothing(mixpanel: Emulator, seed: int) -> None:
-    rng = random.Random(seed)
-    print("seed", seed)
-    retry = RetryPolicy(transient_seconds=2, first_wait=0.005, longest_wait=0.01, breaker=1000)
-    rig = Rig(mixpanel.url, retry)
-    batches, size = rng.randint(2, 6), rng.randint(2, 30)
-    total = batches * size
-    bad = {n for n in range(total) if rng.random() < rng.choice([0, 0, 0.02, 0.1])}
-    if seed % 3 == 1:
-        bad = set()  # the fault's answer does not name them
-    mixpanel.settings(
-        variant=rng.choice(["page", "reference"]),
-        failed_records_as=rng.choice(["objects", "strings"]),
-    )
-    lies = seed % 3 == 2
-    kinds = [PASSING, REFUSING, PASSING + REFUSING + LYING * 2][seed % 3]
-    mixpanel.faults({"seed": seed, "rate": rng.choice([0.1, 0.3, 0.5]), "kinds": kinds})
-    with ThreadPoolExecutor(rng.choice([1, 4])) as pool:
-        outcomes = list(
-            pool.map(
-                lambda n: rig.send(chunk(size, bad=tuple(bad), first=n * size)), range(batches)
-            )
-        )
-    failed = failed_ids(*outcomes)
-    assert accepted(*outcomes) + len(failed) == total
-    assert len(failed) == len(set(failed))
-    stored = mixpanel.insert_ids()
-    succeeded = {f"id-{n}" for n in range(total)} - set(failed)
-    assert len(stored) == len(set(stored))
-    assert succeeded <= set(stored) if lies else succeeded == set(stored)
-    assert {f"id-{n}" for n in bad} <= set(failed)
-    for one in mixpanel.events(10_000):
-        assert json.dumps(one, separators=(",", ":")).encode() == event(one["properties"]["n"])
-    assert rig.lane._in_flight == 0
 
 
 def test_threads_of_the_sender_can_be_many(mixpanel: Emulator) -> None:
