@@ -75,6 +75,9 @@ def serve(
         state.close()
 
 
+_REOPEN_TRIES, _REOPEN_SECONDS = 200, 0.05
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, sock: socket.socket, ready: str) -> None:
         super().__init__(config)
@@ -115,7 +118,16 @@ class _Server(uvicorn.Server):
 
     async def _reopen_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        sock = _listen(self._address[0], self._address[1])
+        # A client that tries to connect meanwhile may get this very port as its own, and hold it
+        # for a moment.
+        for _ in range(_REOPEN_TRIES):
+            try:
+                sock = _listen(self._address[0], self._address[1])
+                break
+            except OSError:
+                await asyncio.sleep(_REOPEN_SECONDS)
+        else:
+            sock = _listen(self._address[0], self._address[1])
         server = await asyncio.get_running_loop().create_server(
             self._protocol, sock=sock, ssl=self.config.ssl
         )

@@ -1,6 +1,8 @@
 """Every kind of fault, and how plans are read and used up."""
 
+import contextlib
 import json
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from typing import get_args
@@ -82,6 +84,30 @@ def test_refuse(api) -> None:
             time.sleep(0.05)
     assert refusals
     assert _distinct(api) == 1
+
+
+def test_refuse_ends_also_where_somebody_has_taken_the_port(api) -> None:
+    """A client's connection may come from the very port, as it is free."""
+    port = int(api.emulator.url.rpartition(":")[2])
+    api.emulator.faults([{"kind": "refuse", "seconds": 0.2}])
+    with pytest.raises(requests.ConnectionError):
+        api.send([api.event()])
+    api.session.close()
+    with socket.socket() as other:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                other.bind(("127.0.0.1", port))
+                break
+            time.sleep(0.001)
+        time.sleep(0.5)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            assert api.send([api.event()]).status_code == 200
+            return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    pytest.fail("the emulator did not come back")
 
 
 def test_truncate(api) -> None:
