@@ -48,6 +48,9 @@ _RAISED = re.compile(
     rf"(?:mixpanel_sink\.errors\.)?(?:{_KNOWN}): (.+?)(?: \[while running|$)", re.M
 )
 
+_LOST = re.compile("Channel closed prematurely|SDK worker disconnected|StatusCode.UNAVAILABLE")
+"""What the runners say when one of their processes is gone."""
+
 
 def before_start(write: Write, options: PipelineOptions) -> None:
     """What can be known before any data is read: the secrets, the checkpoint, the endpoint.
@@ -240,6 +243,16 @@ def job_error(error: BaseException) -> str | None:
             return str(found[-1]).strip().replace("\\n", " ").strip("'\"")
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def lost_worker(error: BaseException) -> str | None:
+    """A sentence where a process of the runner is gone; None if it is something else."""
+    if not _LOST.search(f"{type(error).__name__}: {error}"):
+        return None
+    return (
+        "A worker or the runner ended before the job did. Was it killed, or out of memory? Run the "
+        "same command again: events that arrived keep their ids and are not doubled."
+    )
 
 
 def print_accounting(
