@@ -130,7 +130,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         known = job_error(error)
         if known is None:
             _LOGGER.error("The runner's own words:", exc_info=error)
-            known = f"the runner failed ({type(error).__name__}: {error}). Its log is above."
+            known = _runner_error(error)
         print(f"Error: {known}", file=sys.stderr)
         print(_so_far(own), file=sys.stderr)
         return EXIT_FAILED
@@ -245,14 +245,12 @@ def job_error(error: BaseException) -> str | None:
     return None
 
 
-def lost_worker(error: BaseException) -> str | None:
-    """A sentence where a process of the runner is gone; None if it is something else."""
-    if not _LOST.search(f"{type(error).__name__}: {error}"):
-        return None
-    return (
-        "A worker or the runner ended before the job did. Was it killed, or out of memory? Run the "
-        "same command again: events that arrived keep their ids and are not doubled."
-    )
+def _runner_error(error: BaseException) -> str:
+    """A sentence for what is not the sink's fault, in one line."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    if _LOST.search(said):
+        return "A worker or the runner ended before the job did. Was it killed, or out of memory?"
+    return f"the runner failed ({said}). Its log is above."
 
 
 def print_accounting(
