@@ -48,7 +48,7 @@ class WindowCodec:
     def restore(self, value: FailedRecord | Receipt, origin: Run) -> WindowedValue:
         """A result in the windows and at the time of the record that it is about."""
         timestamp = Timestamp(micros=origin.timestamp)
-        if len(origin.windows) > 1:
+        if value.windows != len(origin.windows):
             value = value._replace(windows=len(origin.windows))
         return WindowedValue(value, timestamp, self.decode(origin.windows))
 

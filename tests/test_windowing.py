@@ -47,6 +47,9 @@ def test_a_result_knows_in_how_many_windows_it_is() -> None:
     value = codec.restore(FailedRecord("time_null", ""), Run(1, 45_000_000, codec.encode(windows)))
     assert value.value.windows == 3
     assert value.windows == tuple(windows)
+    # A failed record that is sent again, and fails again, is in the windows of now.
+    again = codec.restore(value.value, Run(1, 45_000_000, codec.encode(windows[:1])))
+    assert again.value.windows == 1
 
 
 def test_many_windows_do_not_fill_the_memory() -> None:

@@ -74,6 +74,7 @@ def test_a_lost_process_fails_the_job(
     errors = [line for line in said.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1, said
     assert "A worker or the runner ended before the job did" in errors[0]
+    assert "To go on, run the same command again" in said
     assert server.stats()["events_distinct"] < ROWS
 
     server.settings(quota="none", latency_ms=0)
