@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders import registry
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import (
-    FixedWindows,
-    GlobalWindow,
-    GlobalWindows,
-    Sessions,
-    WindowFn,
-)
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -32,13 +24,14 @@ _METRIC = "books"
 
 
 class Books(NamedTuple):
-    """The counts of each destination.
+    """The counts of each destination, and of each number of windows that a result is in.
 
     Attributes:
-        rows: name, records read, accepted, failed, and requests.
+        rows: name and number of windows; then records read, accepted and failed, and requests,
+            once for each of those windows.
     """
 
-    rows: Sequence[tuple[str, int, int, int, int]]
+    rows: Sequence[tuple[str, int, int, int, int, int]]
 
 
 class Totals(NamedTuple):
@@ -53,6 +46,10 @@ class Totals(NamedTuple):
     def balanced(self) -> bool:
         """Whether every record read is accounted for."""
         return self.read == self.accepted + self.failed
+
+    def plus(self, more: Totals) -> Totals:
+        """Both together."""
+        return Totals(*(one + other for one, other in zip(self, more, strict=True)))
 
 
 for _kind in (Books, Totals):
@@ -73,7 +70,7 @@ class CheckAccounting(beam.PTransform):
     def expand(self, result: WriteResult) -> Any:
         """Builds the flow."""
         parts = tuple(
-            _globally(part | f"Count {name}" >> _counting(of, part).with_output_types(Books))
+            _globally(part | f"Count {name}" >> beam.ParDo(_Count(of)).with_output_types(Books))
             for name, part, of in (
                 ("read", result.read, _of_read),
                 ("receipts", result.receipts, _of_receipt),
@@ -88,38 +85,29 @@ class CheckAccounting(beam.PTransform):
         )
 
 
-_WHOLE = math.lcm(*range(1, 41))
-"""What one record counts for until the end, so that its share of up to 40 windows is whole."""
-
-
-def _counting(of: Callable[[Any], tuple[str, Totals]], part: Any) -> Any:
-    return beam.ParDo(_Count(of, part.windowing.windowfn))
-
-
 class _Count(beam.DoFn):
-    """Adds up a bundle. One record in several windows is one record. Most runners hand it on as
-    one; some, such as Prism, once for each window: then each is a share of it."""
+    """Adds up a bundle, into the global window.
 
-    def __init__(self, of: Callable[[Any], tuple[str, Totals]], windows: Any) -> None:
+    Some runners keep an element together that is in several windows, and some hand it on once for
+    each of them. Asking for the window makes all of them do the latter.
+    """
+
+    def __init__(self, of: Callable[[Any], tuple[str, int, Totals]]) -> None:
         self._of = of
-        self._windows = windows
-        self._single = isinstance(windows, GlobalWindows | FixedWindows | Sessions)
 
     def start_bundle(self) -> None:
-        self._books: dict[str, list[int]] = {}
+        self._books: _Sums = {}
 
-    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
-        name, totals = self._of(element)
-        share = _WHOLE
-        if not self._single:
-            seen = len(windowed.windows)
-            context = WindowFn.AssignContext(windowed.timestamp, element)
-            share = _WHOLE * seen // max(seen, len(list(self._windows.assign(context))))
-        _add(self._books, name, (count * share for count in totals))
+    def process(self, element: Any, _: Any = beam.DoFn.WindowParam) -> None:
+        name, windows, totals = self._of(element)
+        _add(self._books, (name, windows), totals)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._books:
             yield WindowedValue(_closed(self._books), MIN_TIMESTAMP, (GlobalWindow(),))
+
+
+_Sums = dict[tuple[str, int], list[int]]
 
 
 def _globally(pcollection: Any) -> Any:
@@ -127,33 +115,34 @@ def _globally(pcollection: Any) -> Any:
     return pcollection
 
 
-def _of_read(read: ReadCount) -> tuple[str, Totals]:
-    return read.destination, Totals(read=read.count)
+def _of_read(read: ReadCount) -> tuple[str, int, Totals]:
+    return read.destination, 1, Totals(read=read.count)
 
 
-def _of_receipt(receipt: Receipt) -> tuple[str, Totals]:
-    return receipt.destination, Totals(accepted=receipt.accepted, requests=receipt.attempts)
+def _of_receipt(receipt: Receipt) -> tuple[str, int, Totals]:
+    totals = Totals(accepted=receipt.accepted, requests=receipt.attempts)
+    return receipt.destination, receipt.windows, totals
 
 
-def _of_failure(failure: FailedRecord) -> tuple[str, Totals]:
-    return failure.destination or "", Totals(failed=1)
+def _of_failure(failure: FailedRecord) -> tuple[str, int, Totals]:
+    return failure.destination or "", failure.windows, Totals(failed=1)
 
 
-def _add(books: dict[str, list[int]], name: str, counts: Iterable[int]) -> None:
-    sums = books.setdefault(name, [0, 0, 0, 0])
+def _add(books: _Sums, key: tuple[str, int], counts: Iterable[int]) -> None:
+    sums = books.setdefault(key, [0, 0, 0, 0])
     for place, count in enumerate(counts):
         sums[place] += count
 
 
-def _closed(books: dict[str, list[int]]) -> Books:
-    return Books([(name, *sums) for name, sums in sorted(books.items())])  # type: ignore[misc]
+def _closed(books: _Sums) -> Books:
+    return Books([(*key, *sums) for key, sums in sorted(books.items())])  # type: ignore[misc]
 
 
 def _sum(parts: Iterable[Books]) -> Books:
-    books: dict[str, list[int]] = {}
+    books: _Sums = {}
     for part in parts:
-        for name, *counts in part.rows:
-            _add(books, name, counts)
+        for name, windows, *counts in part.rows:
+            _add(books, (name, windows), counts)
     return _closed(books)
 
 
@@ -167,10 +156,9 @@ def read_books(result: Any) -> list[tuple[str, Totals]]:
 def _check(books: Books) -> Totals:
     """The sum of all books, each of which must balance."""
     metric = Metrics.string_set(NAMESPACE, _METRIC)
-    rows = [(name, [round(Fraction(n, _WHOLE)) for n in counts]) for name, *counts in books.rows]
-    for name, counts in rows:
-        totals = Totals(*counts)
-        metric.add(json.dumps([name, *counts]))
+    everything = Totals()
+    for name, totals in _by_destination(books).items():
+        metric.add(json.dumps([name, *totals]))
         if not totals.balanced:
             raise AccountingError(
                 f"The books do not balance for {name or 'records without a project'}: "
@@ -178,4 +166,15 @@ def _check(books: Books) -> Totals:
                 "failed. Do not trust this run; run it again (ids keep events from doubling) and "
                 "report it."
             )
-    return Totals(*(sum(column) for column in zip(*(counts for _, counts in rows), strict=True)))
+        everything = everything.plus(totals)
+    return everything
+
+
+def _by_destination(books: Books) -> dict[str, Totals]:
+    """A result that came once for each of its windows counts once."""
+    by_name: dict[str, Totals] = {}
+    for name, windows, *counts in books.rows:
+        # Rounded down: with a result lost in one of its windows the books do not balance.
+        once = Totals(*(count // windows for count in counts))
+        by_name[name] = by_name.get(name, Totals()).plus(once)
+    return by_name

@@ -56,6 +56,7 @@ class FailedRecord(NamedTuple):
         insert_id: the `$insert_id` that the event has or would have had, where it is known
             although the record failed (from position or columns). Sent again with it, the
             record does not become a second event.
+        windows: how many windows it is in. A runner may hand it on once for each of them.
     """
 
     reason: str
@@ -69,6 +70,7 @@ class FailedRecord(NamedTuple):
     http_status: int | None = None
     attempts: int = 0
     insert_id: str | None = None
+    windows: int = 1
 
     @property
     def event(self) -> dict[str, Any] | None:
@@ -85,7 +87,7 @@ class FailedRecord(NamedTuple):
         line: dict[str, Any] = {
             name: value
             for name, value in self._asdict().items()
-            if value is not None and not name.endswith("_json")
+            if value is not None and not name.endswith("_json") and name != "windows"
         }
         if self.event_json is not None:
             line["event"] = self.event
@@ -160,6 +162,7 @@ class Receipt(NamedTuple):
         status: of the last answer; 0 if none came.
         started: first attempt, in seconds since 1970.
         seconds: from the first attempt to the last answer.
+        windows: how many windows it is in, as in `FailedRecord`.
     """
 
     destination: str
@@ -172,6 +175,7 @@ class Receipt(NamedTuple):
     status: int
     started: float
     seconds: float
+    windows: int = 1
 
 
 NOT_JSON = "$not_json"

@@ -23,6 +23,8 @@ from mixpanel_sink.write import WriteToMixpanel
 
 RECEIPTS = "receipts"
 """The output of every write, one row for each request."""
+_INNER = "windows"
+"""A field of results that the accounting needs, and rows do not have."""
 
 
 class ErrorHandling(NamedTuple):
@@ -182,13 +184,12 @@ def _number(name: str, value: Any, *kinds: type) -> Any:
 
 def _as_rows(make: Any, fields: Any) -> Any:
     # A plain row type: its coder is the one that every SDK has.
-    return beam.Map(make).with_output_types(
-        RowTypeConstraint.from_fields(list(get_type_hints(fields).items()))
-    )
+    kinds = [(name, kind) for name, kind in get_type_hints(fields).items() if name != _INNER]
+    return beam.Map(make).with_output_types(RowTypeConstraint.from_fields(kinds))
 
 
 def _receipt_row(receipt: Receipt) -> beam.Row:
-    return beam.Row(**receipt._asdict())
+    return beam.Row(**{k: v for k, v in receipt._asdict().items() if k != _INNER})
 
 
 def _failed_row(failed: FailedRecord) -> beam.Row:

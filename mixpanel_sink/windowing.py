@@ -17,6 +17,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.chunk import Run
+from mixpanel_sink.results import FailedRecord, Receipt
 
 GLOBAL = Windowing(GlobalWindows())
 _IN_GLOBAL = ("",)
@@ -44,9 +45,11 @@ class WindowCodec:
         """The windows again."""
         return tuple(self._decode(text) for text in texts)
 
-    def restore(self, value: Any, origin: Run) -> WindowedValue:
+    def restore(self, value: FailedRecord | Receipt, origin: Run) -> WindowedValue:
         """A result in the windows and at the time of the record that it is about."""
         timestamp = Timestamp(micros=origin.timestamp)
+        if value.windows != len(origin.windows):
+            value = value._replace(windows=len(origin.windows))
         return WindowedValue(value, timestamp, self.decode(origin.windows))
 
     def _encode(self, window: Any) -> str:

@@ -48,6 +48,9 @@ _RAISED = re.compile(
     rf"(?:mixpanel_sink\.errors\.)?(?:{_KNOWN}): (.+?)(?: \[while running|$)", re.M
 )
 
+_LOST = re.compile("Channel closed prematurely|SDK worker disconnected|StatusCode.UNAVAILABLE")
+"""What the runners say when one of their processes is gone."""
+
 
 def before_start(write: Write, options: PipelineOptions) -> None:
     """What can be known before any data is read: the secrets, the checkpoint, the endpoint.
@@ -127,7 +130,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         known = job_error(error)
         if known is None:
             _LOGGER.error("The runner's own words:", exc_info=error)
-            known = f"the runner failed ({type(error).__name__}: {error}). Its log is above."
+            known = _runner_error(error)
         print(f"Error: {known}", file=sys.stderr)
         print(_so_far(own), file=sys.stderr)
         return EXIT_FAILED
@@ -240,6 +243,14 @@ def job_error(error: BaseException) -> str | None:
             return str(found[-1]).strip().replace("\\n", " ").strip("'\"")
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _runner_error(error: BaseException) -> str:
+    """A sentence for what is not the sink's fault, in one line."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    if _LOST.search(said):
+        return "A worker or the runner ended before the job did. Was it killed, or out of memory?"
+    return f"the runner failed ({said}). Its log is above."
 
 
 def print_accounting(

@@ -161,4 +161,4 @@ def test_the_rows_fields_are_those_of_a_failed_record() -> None:
 
     assert set(FailedRow._fields[2:]) <= set(FailedRecord._fields)
     left = set(FailedRecord._fields) - set(FailedRow._fields)
-    assert left == {"message", "event_json", "record_json"}, "they are msg and element"
+    assert left == {"message", "event_json", "record_json", "windows"}, "msg and element"

@@ -13,6 +13,7 @@ from apache_beam.transforms.window import (
 )
 
 from mixpanel_sink.chunk import Run
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.windowing import WindowCodec
 
 
@@ -33,9 +34,22 @@ def test_windows_come_back(windowfn: Any) -> None:
 def test_a_result_gets_its_records_time_and_windows() -> None:
     codec = WindowCodec(FixedWindows(60).get_window_coder())
     window = IntervalWindow(0, 60)
-    value = codec.restore("x", Run(1, 1_500_000, codec.encode([window])))
-    assert (value.value, value.windows) == ("x", (window,))
+    failed = FailedRecord("time_null", "")
+    value = codec.restore(failed, Run(1, 1_500_000, codec.encode([window])))
+    assert (value.value, value.windows) == (failed, (window,))
     assert value.timestamp.micros == 1_500_000
+
+
+def test_a_result_knows_in_how_many_windows_it_is() -> None:
+    windowfn = SlidingWindows(60, 20)
+    codec = WindowCodec(windowfn.get_window_coder())
+    windows = [IntervalWindow(start, start + 60) for start in (0, 20, 40)]
+    value = codec.restore(FailedRecord("time_null", ""), Run(1, 45_000_000, codec.encode(windows)))
+    assert value.value.windows == 3
+    assert value.windows == tuple(windows)
+    # A failed record that is sent again, and fails again, is in the windows of now.
+    again = codec.restore(value.value, Run(1, 45_000_000, codec.encode(windows[:1])))
+    assert again.value.windows == 1
 
 
 def test_many_windows_do_not_fill_the_memory() -> None:

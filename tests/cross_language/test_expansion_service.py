@@ -29,7 +29,7 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.expansion_service import CONSTRUCTOR, IDENTIFIER, PORT
 from mixpanel_sink.rows import WriteRowsToMixpanel
 from tests.conftest import SECRET
-from tests.pipelines.test_runners import PRISM
+from tests.prism import PRISM
 
 MAPPING = "{event: name, distinct_id: user, time: {column: at, unit: ms}, insert_id: id}"
 IN_PROCESS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]

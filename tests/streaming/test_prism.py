@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks.streaming import Waits, main
-from tests.pipelines.test_runners import PRISM
+from tests.prism import PRISM
 
 
 @pytest.fixture

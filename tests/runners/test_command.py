@@ -5,31 +5,13 @@ Each in a process of its own: Beam keeps the first Prism that it looked for.
 
 from __future__ import annotations
 
-import pytest
+import pathlib
 
 from tests.pipelines.test_parquet_to_mixpanel import shop, write
-from tests.prism import PRISM, prism_or_skip
+from tests.prism import PRISM
+from tests.runners.matrix import RUNNERS
 
-RUNNERS = {
-    "direct": ["--runner=DirectRunner"],
-    "two processes": [
-        "--runner=DirectRunner",
-        "--direct_num_workers=2",
-        "--direct_running_mode=multi_processing",
-    ],
-    "prism": [
-        "--runner=PrismRunner",
-        f"--prism_location={PRISM}",
-        "--environment_type=LOOPBACK",
-    ],
-}
-
-
-@pytest.fixture(params=RUNNERS)
-def runner(request: pytest.FixtureRequest) -> list[str]:
-    if request.param == "prism":
-        prism_or_skip()
-    return RUNNERS[request.param]
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def test_exact_events_requests_and_quota(send, server, tmp_path, runner):
@@ -37,7 +19,7 @@ def test_exact_events_requests_and_quota(send, server, tmp_path, runner):
     users[77] = "null"
     source = write(tmp_path / "a.parquet", shop(10_500, user=users), row_group_size=900)
     server.settings(quota="4/2s")
-    run = send(source, "--quota=4/2s", *runner, own_process=True)
+    run = send(source, "--quota=4/2s", *runner.arguments, own_process=True)
     assert run.code == 0, run.err
     assert "10,500 read = 10,499 accepted + 1 failed" in run.out
     stats = server.stats()
@@ -50,18 +32,19 @@ def test_exact_events_requests_and_quota(send, server, tmp_path, runner):
 def test_wrong_secret_is_one_sentence(send, server, tmp_path, monkeypatch, runner):
     monkeypatch.setenv("OTHER", "not-the-secret")
     source = write(tmp_path / "a.parquet", shop(5000))
-    run = send(source, "--api_secret=env:OTHER", *runner, own_process=True)
+    run = send(source, "--api_secret=env:OTHER", *runner.arguments, own_process=True)
     assert run.code == 1
     (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
     assert "does not take the API secret" in said
     assert "not-the-secret" not in run.err + run.out
     assert server.stats()["events_distinct"] == 0
+    assert server.stats()["requests"] == 1
 
 
 def test_the_summary_reaches_the_launcher(send, tmp_path, runner):
     users = [None if i % 7 == 3 else f"u{i}" for i in range(3000)]
     source = write(tmp_path / "a.parquet", shop(3000, user=users), row_group_size=500)
-    run = send(source, *runner, own_process=True)
+    run = send(source, *runner.arguments, own_process=True)
     assert run.code == 0, run.err
     _, _, summary = run.out.partition("Failures, and an example of each\n")
     reason, place, message, *_ = summary.splitlines()
@@ -75,7 +58,7 @@ def test_many_files_and_one_that_is_none(send, server, tmp_path, runner):
         write(tmp_path / f"{number}.parquet", shop(1200, first=1200 * number))
     write(tmp_path / "empty.parquet", shop(0))
     (tmp_path / "torn.parquet").write_bytes(b"PAR1" + bytes(100))
-    run = send(tmp_path / "*.parquet", *runner, own_process=True)
+    run = send(tmp_path / "*.parquet", *runner.arguments, own_process=True)
     assert run.code == 1, run.err
     assert "4,800 read = 4,800 accepted + 0 failed" in run.out
     assert server.stats()["events_distinct"] == 4800
@@ -83,7 +66,7 @@ def test_many_files_and_one_that_is_none(send, server, tmp_path, runner):
 
 
 def test_a_file_without_rows(send, server, tmp_path, runner):
-    run = send(write(tmp_path / "a.parquet", shop(0)), *runner, own_process=True)
+    run = send(write(tmp_path / "a.parquet", shop(0)), *runner.arguments, own_process=True)
     assert run.code == 0, run.err
     assert "0 read = 0 accepted + 0 failed" in run.out
 
@@ -98,7 +81,7 @@ def test_a_busy_mixpanel_loses_and_doubles_nothing(send, server, tmp_path, runne
             {"kind": "reset", "stored": True, "path": "/import", "skip": 1},
         ]
     )
-    run = send(source, *runner, own_process=True)
+    run = send(source, *runner.arguments, own_process=True)
     assert run.code == 0, run.err
     assert "12,000 read = 12,000 accepted + 0 failed" in run.out
     stats = server.stats()
@@ -106,3 +89,10 @@ def test_a_busy_mixpanel_loses_and_doubles_nothing(send, server, tmp_path, runne
     answered = stats["requests_by_endpoint"]["/import"]
     assert answered["429"] == answered["503"] == 1
     assert stats["duplicates"] == 2000
+
+
+def test_the_document_has_each_runners_options():
+    text = (ROOT / "docs/runners.md").read_text().replace('"$(which prism)"', str(PRISM))
+    for options in RUNNERS.values():
+        if len(options) > 1:  # the default needs none
+            assert " ".join(options) in text

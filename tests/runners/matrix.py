@@ -1,0 +1,142 @@
+"""The runners that one machine can hold, and how a test runs a pipeline on each of them.
+
+`-k prism`, `-k direct` or `-k processes` picks one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.window import GlobalWindow
+
+from mixpanel_sink import metrics
+from mixpanel_sink.accounting import CheckAccounting, Totals
+from mixpanel_sink.results import FailedRecord, Receipt
+from pipelines.running import job_error
+from tests.prism import PRISM
+
+RUNNERS = {
+    "direct": ("--runner=DirectRunner",),
+    "processes": (
+        "--runner=DirectRunner",
+        "--direct_num_workers=2",
+        "--direct_running_mode=multi_processing",
+    ),
+    "prism": (
+        "--runner=PrismRunner",
+        f"--prism_location={PRISM}",
+        "--environment_type=LOOPBACK",
+    ),
+}
+"""What makes a command run there. docs/runners.md says how they differ."""
+
+_FN_API = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+@dataclasses.dataclass(frozen=True)
+class Out:
+    """One element that a pipeline gave, with its timestamp and its window's bounds, in seconds."""
+
+    value: Any
+    at: float
+    window: tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a pipeline gave."""
+
+    receipts: list[Out]
+    failed: list[Out]
+    totals: list[Totals]
+    counters: dict[str, int]
+
+
+class JobFailed(Exception):
+    """The job's own sentence, as a command would print it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """One runner.
+
+    Attributes:
+        name: in `RUNNERS`.
+        folder: for what the pipeline gives; workers may be other processes.
+    """
+
+    name: str
+    folder: pathlib.Path
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """For a command line."""
+        return RUNNERS[self.name]
+
+    def run(self, source: Any, sink: Any, *before: Any, streaming: bool = False) -> Ran:
+        """Runs records, a list or a transform, through the sink, and checks the books of a batch.
+
+        Raises:
+            JobFailed: if the job fails, as it should where one of the sink's errors stops it.
+        """
+        given = list(self.arguments)
+        if streaming:
+            given.append("--streaming")  # of which the DirectRunner has another implementation
+        else:
+            # By the DirectRunner's name Beam looks for Prism first.
+            given = [each.replace("DirectRunner", _FN_API) for each in given]
+        pipeline = beam.Pipeline(options=PipelineOptions(given))
+        records = pipeline | (beam.Create(source) if isinstance(source, list) else source)
+        for number, transform in enumerate(before):
+            records |= f"Before {number}" >> transform
+        result = records | sink
+        kept = {"receipts": result.receipts, "failed": result.failed}
+        if not streaming:
+            kept["totals"] = result | CheckAccounting()
+        for name, outputs in kept.items():
+            _ = outputs | f"Keep {name}" >> beam.ParDo(_Keep(str(self.folder / name)))
+        try:
+            done = pipeline.run()
+            done.wait_until_finish()
+        except Exception as error:
+            said = job_error(error)
+            if said is None:
+                raise
+            raise JobFailed(said) from None
+        return Ran(
+            self._read("receipts", Receipt._make),
+            self._read("failed", FailedRecord._make),
+            [out.value for out in self._read("totals", Totals._make)],
+            metrics.read_counters(done),
+        )
+
+    def _read(self, name: str, make: Callable[[Any], Any]) -> list[Out]:
+        path = self.folder / name
+        if not path.exists():
+            return []
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.unlink()
+        return [Out(make(value), at, window and tuple(window)) for value, at, window in lines]
+
+
+class _Keep(beam.DoFn):
+    """Appends elements to a file, whichever process it is in: a short write is one piece."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def process(
+        self, value: Any, at: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> None:
+        bounds = None
+        if not isinstance(window, GlobalWindow):
+            bounds = (float(window.start), float(window.end))
+        line = json.dumps([tuple(value), float(at), bounds]) + "\n"
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(line.encode())
