@@ -256,6 +256,7 @@ _rows = [
 ]
 from mixpanel_sink.identity import *
 mapping = EventMapping(event="event_name", distinct_id="user_id", time="created_at")
+credentials = ApiSecret("env:MIXPANEL_API_SECRET")
 pipeline = beam.Pipeline()
 rows = pipeline | "Rows" >> beam.Create(_rows)
 messages = rows
