@@ -42,7 +42,11 @@ def workers(image, package: pathlib.Path, bucket) -> Iterator[str]:
     """Address of a pool that starts workers: in a process that has the sdist and no clone."""
     port = free_port()
     pool = "apache_beam.runners.worker.worker_pool_main"
-    environment = {**os.environ, "PYTHONPATH": str(package), "FLEX_API_SECRET": SECRET}
+    # The pool starts "python", whichever comes first.
+    path = os.pathsep.join([str(image.python.parent), os.environ["PATH"]])
+    environment = {
+        **os.environ, "PATH": path, "PYTHONPATH": str(package), "FLEX_API_SECRET": SECRET,
+    }  # fmt: skip
     command = [str(image.python), "-m", pool, f"--service_port={port}"]
     with subprocess.Popen(
         command, cwd=package, env=environment, stderr=subprocess.DEVNULL
