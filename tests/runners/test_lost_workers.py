@@ -1,5 +1,5 @@
 """A worker process, or the runner itself, is killed while the command runs: the job must end, with
-exit code 1 and one sentence, and the same command must then store every event once."""
+exit code 1 and one sentence, or be complete. The same command then stores every event once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORKER = "sdk_worker"
     ],
     ids=["one of two workers", "Prism's worker", "Prism"],
 )
-def test_a_lost_process_fails_the_job(
+def test_a_lost_process_is_no_false_success(
     server: Emulator, tmp_path: pathlib.Path, name: str, more: list[str], victim: str
 ) -> None:
     if name == "prism":
@@ -69,20 +69,23 @@ def test_a_lost_process_fails_the_job(
                 for pid in [*_descendants(job.pid), job.pid]:
                     os.kill(pid, signal.SIGKILL)
     said = log.read_text()
-    assert code == 1, said
-    assert "read = " not in said, "books of a job that did not end"
-    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1, said
-    assert "A worker or the runner ended before the job did" in errors[0]
-    assert "To go on, run the same command again" in said
-    assert server.stats()["events_distinct"] < ROWS
+    books = f"{ROWS:,} read = {ROWS:,} accepted + 0 failed"
+    if code == 0:  # nothing was left for the lost worker to do
+        assert books in said
+        assert server.stats()["events_distinct"] == ROWS
+    else:
+        assert code == 1, said
+        assert "read = " not in said, "books of a job that did not end"
+        (error,) = [line for line in said.splitlines() if line.startswith("Error: ")]
+        assert "A worker or the runner ended before the job did" in error
+        assert "To go on, run the same command again" in said
 
     server.settings(quota="none", latency_ms=0)
     again = subprocess.run(
         [*command, "--quota=none"], env=environment, capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
-    assert f"{ROWS:,} read = {ROWS:,} accepted + 0 failed" in again.stdout
+    assert books in again.stdout
     assert server.stats()["events_distinct"] == ROWS
 
 
