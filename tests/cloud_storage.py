@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.server
 import json
 import pathlib
@@ -53,6 +54,9 @@ def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
         environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
         environment.setenv("STORAGE_EMULATOR_HOST", url)
         yield client.bucket("events")
+        # What failed to be written is tried again when it is collected: for minutes, once the
+        # emulator is gone.
+        gc.collect()
     server.stop()
     tokens.shutdown()
 
