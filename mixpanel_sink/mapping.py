@@ -297,7 +297,21 @@ def load_yaml(text: str, what: str = "mapping") -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _yaml_loader(what))  # a SafeLoader: it runs no code
+        loader = _yaml_loader(what)(text)  # a SafeLoader: it runs no code
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _expanded(node, {}) > _MOST_NODES:
+                raise MappingError(
+                    f"The {what} has over {_MOST_NODES:,} values, its aliases (*name) written out. "
+                    "Write less."
+                )
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise MappingError(f"The {what} nests too deep, or in itself. Write it flat.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -484,6 +498,24 @@ def _check_renaming(mapping: EventMapping) -> None:
                 "Rename one of them otherwise."
             )
         names[name] = column
+
+
+_MOST_NODES = 100_000
+
+
+def _expanded(node: Any, known: dict[int, float]) -> float:
+    """How many values a YAML node has with its aliases written out: aliases of aliases make
+    billions out of a few lines, which only shows where somebody looks at them."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # for itself, within itself
+        children: Any = node.value if isinstance(node.value, list) else ()
+        parts = (part for child in children for part in _parts(child))
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _parts(child: Any) -> tuple[Any, ...]:
+    return child if isinstance(child, tuple) else (child,)
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """EventMapping: one thing from Python and YAML, and wrong ones refused with a helpful sentence."""
 
+import itertools
 import pathlib
 import pickle
 import random
@@ -261,3 +262,34 @@ def test_plan_does_not_depend_on_the_order_of_the_input() -> None:
     columns = ["e", "t", "u", "a", "b", "B", "é"]
     plans = {mapping.plan(tuple(random.sample(columns, len(columns)))) for _ in range(20)}
     assert plans == {(("B", "B"), ("b", "b"), ("z", "a"), ("é", "é"))}
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{LAUGHS}event: *i\ndistinct_id: u\ntime: t", "over 100,000 values"),
+        ("event: &e [*e]\ndistinct_id: u\ntime: t", "over 100,000 values"),
+        ("event: &e {constant: *e}\ndistinct_id: u\ntime: t", "over 100,000 values"),
+        ("event: " + "[" * 5000 + "]" * 5000, "nests too deep"),
+        ("event: " + "{a: " * 5000 + "}" * 5000, "nests too deep"),
+        ("event: !!python/name:os.system\ntime: t", "no valid YAML"),
+        ("event: !!python/object/new:os.system [true]\ntime: t", "no valid YAML"),
+        ("a: 1\n---\nb: 2", "no valid YAML"),
+        ("", "must be|is empty|mapping"),
+    ],
+)
+def test_yaml_is_bounded_and_runs_no_code(text: str, said: str) -> None:
+    with pytest.raises(MappingError, match=said) as caught:
+        EventMapping.from_yaml(text)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_few_aliases_are_welcome() -> None:
+    text = "event: e\ndistinct_id: &id user\ntime: t\ninsert_id: [*id, t]\n"
+    plain = text.replace("&id ", "").replace("*id", "user")
+    assert EventMapping.from_yaml(text) == EventMapping.from_yaml(plain)
