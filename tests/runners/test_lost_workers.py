@@ -48,7 +48,9 @@ def test_a_lost_process_is_no_false_success(
         f"--endpoint={server.url}",
         f"--failed_output={tmp_path}/failed",
     ]
-    environment = {**os.environ, "TEST_API_SECRET": server.api_secret}
+    # Beam's pool of workers starts "python", whichever comes first.
+    path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "TEST_API_SECRET": server.api_secret}
     log = tmp_path / "log"
     with (
         log.open("wb") as file,
