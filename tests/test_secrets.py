@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import logging
 import pathlib
 import pickle
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -22,6 +26,7 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.privacy import Privacy
 from mixpanel_sink.project import Project
 from mixpanel_sink.write import WriteProfilesToMixpanel, WriteToMixpanel
+from tests.running import FAST, run
 from tests.test_write import MAPPING, record
 
 SECRETS = {
@@ -68,6 +73,22 @@ def server() -> Any:
         project_id=7,
     ) as running:
         yield running
+
+
+@contextlib.contextmanager
+def everything_logged() -> Iterator[io.StringIO]:
+    """Everybody's log, at DEBUG."""
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield log
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
 
 
 def graph(transform: beam.PTransform) -> bytes:
@@ -124,13 +145,7 @@ def test_what_a_run_leaves_behind(
         server.faults([{"kind": "failed_records", "records": [{"index": 5, "message": "no"}]}])
     if ending == "401":
         server.faults([{"kind": "status", "status": 401, "body": "who are you?"}])
-    log = io.StringIO()
-    handler = logging.StreamHandler(log)
-    root = logging.getLogger()
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
+    with everything_logged() as log:
         code = main(
             [
                 *("import", "rows.parquet", "-m", "mapping.yaml", "--endpoint", server.url),
@@ -140,9 +155,6 @@ def test_what_a_run_leaves_behind(
                 "--hash_key=env:TEST_PEPPER",
             ]
         )
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(before)
     assert code == (1 if ending == "401" else 0)
     out, err = capfd.readouterr()
     assert log.getvalue()
@@ -156,8 +168,6 @@ def test_what_a_run_leaves_behind(
 
 
 def test_an_error_and_its_traceback_hold_none(server: Emulator, references: dict[str, Any]) -> None:
-    import traceback
-
     server.faults([{"kind": "status", "status": 401}])
     try:
         with beam.Pipeline() as pipeline:
@@ -167,3 +177,55 @@ def test_an_error_and_its_traceback_hold_none(server: Emulator, references: dict
         assert not holds_secret("".join(traceback.format_exception(*sys.exc_info())))
     else:
         pytest.fail("the job must fail")
+
+
+ECHO = "who is " + " or ".join(
+    (*SECRETS.values(), base64.b64encode(f"robot:{SECRETS['robot']}".encode()).decode())
+)
+"""What a server says that repeats whatever it is told."""
+ECHOES: dict[str, dict[str, Any]] = {
+    "401": {"kind": "status", "status": 401, "body": ECHO},
+    "404": {"kind": "status", "status": 404, "body": ECHO},
+    "500": {"kind": "status", "status": 500, "body": {"error": ECHO}, "times": 3},
+    "failed records": {"kind": "failed_records", "records": [{"index": 1, "message": ECHO}]},
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("kind", [*KINDS, "several projects", "profiles"])
+def test_a_server_that_repeats_secrets(
+    server: Emulator, references: dict[str, Any], tmp_path: pathlib.Path, kind: str, echo: str
+) -> None:
+    """Each kind of credentials; a server can only repeat those that it was sent."""
+    told = {"service account": {"robot", "token"}, "token": {"token"}, "profiles": {"token"}}
+    server.faults([ECHOES[echo]])
+    options: dict[str, Any] = {"retry": FAST, "checkpoint": str(tmp_path / "checkpoint")}
+    sink: beam.PTransform
+    source = [record(n) for n in range(5)]
+    if kind == "several projects":
+        one = Project(references["environment"], endpoint=server.url, quota="none")
+        sink = WriteToMixpanel(
+            MAPPING, projects={"a": one, "b": one}, destination=lambda _: "a", **options
+        )
+    elif kind == "profiles":
+        source = [{"$distinct_id": f"u{n}", "$set": {"n": n}} for n in range(5)]
+        sink = WriteProfilesToMixpanel(
+            None, references["token"], endpoint=server.url, lanes=1, **options
+        )
+    else:
+        sink = WriteToMixpanel(
+            MAPPING, references[kind], endpoint=server.url, quota="none", **options
+        )
+    said = ""
+    with everything_logged() as log:
+        try:
+            ran = run(source, sink)
+        except Exception:
+            said = "".join(traceback.format_exception(*sys.exc_info()))
+        else:
+            said = repr(ran)
+    # What the server said was heard, but for what is secret here.
+    assert "who is" in said + log.getvalue() or echo == "404"
+    left = [path.read_text() for path in (tmp_path / "checkpoint").iterdir()]
+    for text in (said, log.getvalue(), *left):
+        assert not set(holds_secret(text)) & told.get(kind, {"api", "token"})
