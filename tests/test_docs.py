@@ -110,6 +110,15 @@ def test_the_pages_paragraphs_name_tests_that_exist() -> None:
         assert "::" in row.split("|")[4], row
 
 
+def test_every_fault_has_a_test() -> None:
+    text = (ROOT / "docs/reliability.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) >= 20
+    for row in rows:
+        path, _, test = row.split("|")[3].strip().strip("`").partition("::")
+        assert test in set(names_of_tests(ROOT / path)), row
+
+
 def test_every_counter_is_documented() -> None:
     source = "".join(path.read_text() for path in (ROOT / "mixpanel_sink").glob("*.py"))
     for name in set(re.findall(r'metrics\.count\(\s*"(\w+)"', source)):
