@@ -17,6 +17,8 @@ from mixpanel_sink import metrics
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.results import REASONS
 
+from .running import IN_PROCESS
+
 ROOT = pathlib.Path(__file__).parent.parent
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (\w+) \|", re.MULTILINE)
 
@@ -58,9 +60,9 @@ print(json.dumps({"kinds": kinds, "counters": read_counters(result), "spread": s
 """
 
 RUNNERS = {
-    "in this process": ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"],
+    "in this process": [f"--runner={IN_PROCESS}"],
     "two processes": [
-        "--runner=DirectRunner",
+        f"--runner={IN_PROCESS}",
         "--direct_num_workers=2",
         "--direct_running_mode=multi_processing",
     ],

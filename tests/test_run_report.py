@@ -17,6 +17,8 @@ from mixpanel_sink.run_report import (
     read_requests,
 )
 
+from .running import IN_PROCESS
+
 START = 1_700_000_000.0
 
 
@@ -59,7 +61,7 @@ def test_bars() -> None:
 
 
 def test_a_pipeline_tells_them_once_for_each_request_also_in_sliding_windows() -> None:
-    pipeline = beam.Pipeline("DirectRunner")
+    pipeline = beam.Pipeline(IN_PROCESS)
     receipts = (
         pipeline
         | beam.Create([receipt(n) for n in range(10)])

@@ -37,7 +37,7 @@ from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.write import WriteToMixpanel
 
-from .running import FAST, Kept, failing, run
+from .running import FAST, IN_PROCESS, Kept, failing, run
 
 SECRET = "s3cr3t-0123456789abcdef"
 NOW_MS = int(time.time() * 1000) - 3_600_000
@@ -176,7 +176,7 @@ def test_with_beams_error_handler(mixpanel: Emulator) -> None:
     from apache_beam.transforms.error_handling import CollectingErrorHandler
 
     kept = Kept()
-    with beam.Pipeline("DirectRunner") as pipeline:
+    with beam.Pipeline(IN_PROCESS) as pipeline:
         with CollectingErrorHandler() as handler:
             records = pipeline | beam.Create([record(0), record(1, at=None)])
             _ = records | write(mixpanel).with_error_handler(handler)
@@ -330,7 +330,7 @@ class TestAccounting:
         self, mixpanel: Emulator, part: str, extra: Any
     ) -> None:
         def build() -> None:
-            with beam.Pipeline("DirectRunner") as pipeline:
+            with beam.Pipeline(IN_PROCESS) as pipeline:
                 result = pipeline | beam.Create([record(0)]) | write(mixpanel)
                 more = pipeline | "Extra" >> beam.Create([extra])
                 wrong = (getattr(result, part), more) | "Both" >> beam.Flatten()
@@ -386,7 +386,7 @@ class TestSecrets:
         )  # fmt: skip
         both = ApiSecret("env:TEST_API_SECRET", token="env:TEST_TOKEN")
         sink = write(mixpanel, credentials=both)
-        pipeline = beam.Pipeline("DirectRunner")
+        pipeline = beam.Pipeline(IN_PROCESS)
         _ = pipeline | beam.Create([record(0), record(1)]) | sink
         proto = pipeline.to_runner_api().SerializeToString()
         ran = run([record(0), record(1)], sink)
@@ -450,7 +450,7 @@ def test_literal_secrets_are_refused_without_an_echo(make: Callable[[str], Any])
 
 def test_an_unknown_column_is_refused_before_anything_runs(mixpanel: Emulator) -> None:
     wrong = EventMapping(event="name", distinct_id="usr", time="at")
-    pipeline = beam.Pipeline("DirectRunner")
+    pipeline = beam.Pipeline(IN_PROCESS)
     rows = pipeline | beam.Create([Visit("a", "u", NOW_MS, "i")]).with_output_types(Visit)
     with pytest.raises(MappingError, match=r"usr.*user"):
         _ = rows | write(mixpanel, wrong)

@@ -31,7 +31,7 @@ from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.retry import RetryPolicy
 from mixpanel_sink.write import WriteProfilesToMixpanel, WriteToMixpanel
 
-from .running import FAST, failing, failures, reasons, run
+from .running import FAST, IN_PROCESS, failing, failures, reasons, run
 
 NOW_MS = int(time.time() * 1000) - 3_600_000
 MAPPING = EventMapping(
@@ -460,7 +460,7 @@ def test_the_books_balance_under_random_faults(mixpanel: Emulator, seed: int) ->
 
 def test_nothing_secret_is_pickled(mixpanel: Emulator) -> None:
     sink = write(mixpanel)
-    pipeline = beam.Pipeline("DirectRunner")
+    pipeline = beam.Pipeline(IN_PROCESS)
     result = pipeline | beam.Create(RECORDS) | sink
     _ = result | CheckAccounting()
     ran = run(RECORDS, sink)
@@ -482,7 +482,7 @@ def test_books_are_kept_for_each_project(mixpanel: Emulator) -> None:
     """A receipt of one project cannot make up for a record of another."""
 
     def build() -> None:
-        with beam.Pipeline("DirectRunner") as pipeline:
+        with beam.Pipeline(IN_PROCESS) as pipeline:
             result = pipeline | beam.Create([record(0), record(1)]) | write(mixpanel)
             swapped = result.receipts | beam.Map(to_alpha).with_output_types(Receipt)
             _ = result._replace(receipts=swapped) | CheckAccounting()

@@ -20,6 +20,7 @@ from mixpanel_sink.accounting import CheckAccounting, Totals
 from mixpanel_sink.results import FailedRecord, Receipt
 from pipelines.running import job_error
 from tests.prism import PRISM
+from tests.running import IN_PROCESS
 
 RUNNERS = {
     "direct": ("--runner=DirectRunner",),
@@ -35,8 +36,6 @@ RUNNERS = {
     ),
 }
 """What makes a command run there. docs/runners.md says how they differ."""
-
-_FN_API = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Runner:
             given.append("--streaming")  # of which the DirectRunner has another implementation
         else:
             # By the DirectRunner's name Beam looks for Prism first.
-            given = [each.replace("DirectRunner", _FN_API) for each in given]
+            given = [each.replace("DirectRunner", IN_PROCESS) for each in given]
         pipeline = beam.Pipeline(options=PipelineOptions(given))
         records = pipeline | (beam.Create(source) if isinstance(source, list) else source)
         for number, transform in enumerate(before):
