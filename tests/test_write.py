@@ -236,11 +236,11 @@ def test_the_next_run_of_the_process_remembers_the_quota(mixpanel: Emulator) -> 
 
 
 def test_the_first_request_goes_alone(mixpanel: Emulator) -> None:
-    mixpanel.settings(latency_ms=300)
+    mixpanel.settings(latency_ms=500)
     run([record(n) for n in range(50)], write(mixpanel, limits=Limits(batch_events=10)))
     first, second, *others = (entry["arrived"] for entry in mixpanel.requests())
-    assert second - first >= 0.3
-    assert max(others) - second < 0.3  # these go side by side
+    assert second - first >= 0.5
+    assert min(others) - second < 0.5  # these go side by side
 
 
 def test_401_stops_the_job_after_one_request(
