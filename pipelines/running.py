@@ -131,8 +131,8 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         if known is None:
             _LOGGER.error("The runner's own words:", exc_info=error)
             known = _runner_error(error)
-        print(f"Error: {known}", file=sys.stderr)
-        print(_so_far(own), file=sys.stderr)
+        # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
+        sys.stderr.write(f"\nError: {known}\n{_so_far(own)}\n")
         return EXIT_FAILED
     counters, failures = read_counters(result), read_summaries(result)
     if own.report:

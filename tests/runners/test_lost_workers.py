@@ -78,7 +78,9 @@ def test_a_lost_process_is_no_false_success(
     else:
         assert code == 1, said
         assert "read = " not in said, "books of a job that did not end"
-        (error,) = [line for line in said.splitlines() if line.startswith("Error: ")]
+        errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1, said[-5000:]
+        (error,) = errors
         assert "A worker or the runner ended before the job did" in error
         assert "To go on, run the same command again" in said
 
