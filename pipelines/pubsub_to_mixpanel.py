@@ -100,7 +100,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
         raise SettingError("--failed_output is a topic here: projects/P/topics/T.")
     mapping = _mapping(own.mapping)
     write = write_of(own, mapping, None, stream.max_latency)
-    before_start(write, options)
+    before_start(write, options, files=())
 
     pipeline = make_pipeline(options)
     read = ReadFromPubSub(

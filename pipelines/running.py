@@ -27,6 +27,7 @@ from mixpanel_sink.summary import FailureSummary, SummarizeFailures, describe, r
 from mixpanel_sink.write import WriteResult
 from pipelines import progress
 from pipelines.options import MixpanelOptions, Write, endpoint_of, quota_of, runs_remotely
+from pipelines.outputs import check_output
 
 _LOGGER = logging.getLogger(__name__)
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -52,15 +53,29 @@ _LOST = re.compile("Channel closed prematurely|SDK worker disconnected|StatusCod
 """What the runners say when one of their processes is gone."""
 
 
-def before_start(write: Write, options: PipelineOptions) -> None:
-    """What can be known before any data is read: the secrets, the checkpoint, the endpoint.
+def before_start(
+    write: Write, options: PipelineOptions, files: Sequence[str] = ("failed_output", "report")
+) -> None:
+    """What can be known before any data is read: the outputs, the checkpoint, the endpoint.
+
+    Args:
+        write: to Mixpanel.
+        options: of the pipeline.
+        files: the options that name files to be written.
 
     Raises:
         SettingError, DestinationError: what is wrong.
     """
     own = options.view_as(MixpanelOptions)
-    if not runs_remotely(options):
+    elsewhere = runs_remotely(options)
+    for name in files:
+        if path := getattr(own, name):
+            # The launcher writes the report itself.
+            check_output(name, path, elsewhere and name != "report")
+    if not elsewhere:
         write.claim_checkpoint()
+    elif own.checkpoint:
+        check_output("checkpoint", own.checkpoint, elsewhere)
     if own.preflight:
         for answer in write.preflight():
             print(f"Preflight: {answer.said}")
@@ -135,12 +150,16 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         sys.stderr.write(f"\nError: {known}\n{_so_far(own)}\n")
         return EXIT_FAILED
     counters, failures = read_counters(result), read_summaries(result)
-    if own.report:
-        write_report(own.report, _report(result, pipeline.options, started, counters, failures))
     refused = read_texts(result, "projects_refused")
     balanced = print_accounting(counters, own.failed_output, failures)
     print_projects(read_books(result), refused)
     if own.report:
+        report = _report(result, pipeline.options, started, counters, failures)
+        try:
+            write_report(own.report, report)
+        except OSError as error:  # such as a disk that is full by now; Beam's are of this class too
+            print(f"Error: the report {own.report} could not be written: {error}", file=sys.stderr)
+            return EXIT_FAILED
         print(f"  Report: {own.report}")
     if not balanced or refused or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED

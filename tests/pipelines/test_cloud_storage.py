@@ -72,6 +72,16 @@ def test_sends_failures_again_and_proves_it(send, server, bucket, tmp_path, caps
     assert server.stats()["events_distinct"] == 50
 
 
+def test_failures_that_cannot_be_kept_fail_the_run(send, server, bucket, tmp_path) -> None:
+    at = [1_704_067_200_000] * 3
+    pq.write_table(
+        pa.table({"name": ["a"] * 3, "user": ["u"] * 3, "at": at}), tmp_path / "a.parquet"
+    )
+    run = send(tmp_path / "a.parquet", "--failed_output=gs://no-such-bucket/failed")
+    assert run.code == 1
+    assert "accepted +" not in run.out
+
+
 def test_packed_json_lines_from_cloud_storage(send, server, bucket) -> None:
     at = 1_704_067_200_000
     lines = [json.dumps({"name": "Order", "user": f"u{i}", "at": at + i}) for i in range(2500)]

@@ -122,12 +122,3 @@ def test_two_runs_at_a_time(send, server: Emulator, source, checkpoint, tmp_path
         assert run.code == 0, run.err
         assert f"{ROWS:,} read = {ROWS:,} accepted + 0 failed" in run.out
     assert server.stats()["events_distinct"] == ROWS
-
-
-def test_a_failed_output_that_cannot_be_written_fails_the_run(send, server, source, tmp_path):
-    (tmp_path / "file").write_text("")
-    run = send(source, f"--failed_output={tmp_path}/file/failed")
-    assert run.code == 1
-    assert "Not a directory" in run.err
-    assert "accepted +" not in run.out
-    assert server.stats()["requests"] == 0

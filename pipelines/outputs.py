@@ -1,0 +1,51 @@
+"""Whether what a run is to write can be written where it is to go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from apache_beam.io.filesystems import FileSystems
+
+from mixpanel_sink.errors import SettingError
+
+
+def check_output(option: str, path: str, workers_elsewhere: bool = False) -> None:
+    """Finds out before anything is sent that an output cannot be written.
+
+    A local folder is made where it is missing, as the writing itself would. Of another file
+    system only the kind is checked: this machine may be denied what the workers are not.
+
+    Args:
+        option: its name, for the error.
+        path: of the file, or the prefix of the files.
+        workers_elsewhere: whether other machines write it.
+
+    Raises:
+        SettingError: why it cannot be.
+    """
+    if "://" in path:
+        try:
+            FileSystems.get_filesystem(path)
+        except ValueError:
+            scheme = path.split("://")[0]
+            raise SettingError(
+                f"--{option} {path}: no file system is known for {scheme}://. Give a local path or "
+                "gs://BUCKET/PATH."
+            ) from None
+        return
+    if workers_elsewhere:
+        raise SettingError(
+            f"--{option} {path} is on this machine, and the workers that write it are on others, "
+            "where it would be lost with them. Give gs://BUCKET/PATH."
+        )
+    folder = os.path.dirname(path) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"--{option} {path} cannot be written ({error.strerror}). Give a folder that you may "
+            "write to."
+        ) from None
