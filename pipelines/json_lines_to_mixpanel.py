@@ -16,10 +16,10 @@ read; 2 if a setting is wrong, before anything was sent.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from pipelines.sources import run_source
+from pipelines.startup import leave
 
 # isort: split
 from mixpanel_sink.sources import JsonLines
@@ -38,4 +38,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -59,6 +59,7 @@ from pipelines.running import (
     run,
     run_in_this_process,
 )
+from pipelines.startup import leave
 
 _FOOTERS_CHECKED = 20
 """Files whose footer is read at launch, to check the mapping before any data is read."""
@@ -214,4 +215,4 @@ def _check_files(mapping: AnyMapping, files: Sequence[str], destination: str | N
 __all__ = ["build", "main", "run"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

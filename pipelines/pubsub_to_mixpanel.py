@@ -41,6 +41,7 @@ from mixpanel_sink.results import FailedRecord, record_as_json
 from mixpanel_sink.sources.json_lines import read_object
 from pipelines.options import MixpanelOptions, mapping_of, pipeline_arguments, require, write_of
 from pipelines.running import EXIT_SETTING, before_start, make_pipeline, run
+from pipelines.startup import leave
 
 MESSAGE_ID, PUBLISH_TIME = "$message_id", "$publish_time"
 """Columns that a mapping may name beside those of the message's JSON."""
@@ -179,4 +180,4 @@ def _place(name: str, given: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -49,6 +49,7 @@ from pipelines.running import (
     run,
     run_in_this_process,
 )
+from pipelines.startup import leave
 
 _FILES_CHECKED = 20
 """Files that are looked at before anything is sent."""
@@ -129,4 +130,4 @@ def _check_output(inputs: Sequence[str], prefix: str | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -38,6 +38,7 @@ from pipelines.options import (
     require,
 )
 from pipelines.running import EXIT_FAILED, EXIT_OK, EXIT_SETTING
+from pipelines.startup import leave
 
 
 class _Parser(argparse.ArgumentParser):
@@ -138,4 +139,4 @@ def _day(name: str, text: str | None) -> datetime.date | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

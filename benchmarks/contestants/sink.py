@@ -5,11 +5,11 @@ without a quota. Further arguments go to the pipeline.
 from __future__ import annotations
 
 import os
-import sys
 
 from benchmarks.contestants import arguments
 from benchmarks.data import mapping_file
 from pipelines import parquet_to_mixpanel
+from pipelines.startup import leave
 
 
 def run(*defaults: str) -> int:
@@ -30,4 +30,4 @@ def run(*defaults: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    leave(run())

@@ -9,7 +9,8 @@ import pipelines.startup
 import apache_beam, objsize, polars, pyarrow
 polars.from_arrow(pyarrow.table({"a": pyarrow.array([1.5, None])})).rows()
 objsize.get_deep_size("looks through all modules")
-late = {"google.cloud." + name for name in ("bigquery", "dataflow", "pubsub")} | {"pandas"}
+late = {"google.cloud." + name for name in ("bigquery", "dataflow", "pubsub")}
+late |= {"pandas", "bson", "pymongo"}
 print(gc.isenabled(), *sorted(late & set(sys.modules)))
 from apache_beam.io.gcp import pubsub as in_beam
 print(in_beam.pubsub.PublisherClient.__name__)
@@ -32,3 +33,21 @@ def test_what_is_not_needed_is_loaded_on_first_use() -> None:
         "GCSFileSystem",
         "DataflowRunner",
     ]
+
+
+ENDING = """
+import atexit, sys, threading, time
+from pipelines.startup import leave
+atexit.register(lambda: print("registered"))
+threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
+print("some words on stderr", file=sys.stderr)
+leave(3)
+print("never")
+"""
+
+
+def test_the_end_is_quick_but_orderly() -> None:
+    run = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 3
+    assert run.stdout.split() == ["thread", "registered"]
+    assert run.stderr == "some words on stderr\n"
