@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
+    WorkerOptions,
 )
 
 from mixpanel_sink import errors
@@ -31,6 +32,8 @@ from pipelines.outputs import check_output
 
 _LOGGER = logging.getLogger(__name__)
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+_STATE_CACHE_MB = 100
 
 _REFERENCES = ("api_secret", "service_account_secret", "project_token", "hash_key")
 """Options that say where secrets lie: not for a page that goes around."""
@@ -207,11 +210,14 @@ def _launch(pipeline: beam.Pipeline) -> int:
 
 
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
-    """An empty pipeline.
+    """An empty pipeline, whose workers cache state: unless asked, Beam's ask the runner for a
+    lane's state once for every chunk.
 
     Raises:
         SettingError: if Beam refuses the options.
     """
+    worker = options.view_as(WorkerOptions)
+    worker.max_cache_memory_usage_mb = worker.max_cache_memory_usage_mb or _STATE_CACHE_MB
     try:
         return beam.Pipeline(options=options)
     except ValueError as error:
