@@ -83,6 +83,7 @@ ALL = (
         reason="needs 16 GB at 4M; --include naive runs it",
     ),
     Contestant("best_loop", "best loop without Beam", _module("best_loop")),
+    Contestant("plain_loop", "plain good loop without Beam", _module("plain_loop")),
     Contestant(
         "mixpanel_import",
         "npm mixpanel-import, Parquet",

@@ -28,7 +28,7 @@ SLICE_ROWS = 20_000
 BATCH_EVENTS = 2000
 THREADS = int(os.environ.get("BENCHMARK_THREADS") or 3)
 
-_PROPERTIES = (
+PROPERTIES = (
     "product",
     "category",
     "country",
@@ -45,7 +45,7 @@ def encode(batch: pa.RecordBatch, first_row: int) -> tuple[memoryview, np.ndarra
     """The events of a slice, one a line, and where each line begins (and the last ends)."""
     frame: Any = pl.from_arrow(batch)
     properties = pl.struct(
-        *_PROPERTIES,
+        *PROPERTIES,
         _times(frame.get_column("updated_at")).alias("updated_at"),
         pl.col("user_id").alias("distinct_id"),
         pl.lit("0").alias("ip"),
@@ -76,11 +76,11 @@ def _seconds() -> pl.Series:
     return pl.Series([f"T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z" for s in range(_DAY)])
 
 
-class _Slices:
+class Slices:
     """Hands the file's slices to threads, one at a time."""
 
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self._batches: Iterator[pa.RecordBatch] = file.iter_batches(SLICE_ROWS)
+    def __init__(self, file: pq.ParquetFile, rows: int = SLICE_ROWS) -> None:
+        self._batches: Iterator[pa.RecordBatch] = file.iter_batches(rows)
         self._lock = threading.Lock()
         self._row = 0
 
@@ -95,7 +95,7 @@ class _Slices:
             return batch, row
 
 
-def _work(slices: _Slices, host: str, port: int) -> None:
+def _work(slices: Slices, host: str, port: int) -> None:
     connection = http.client.HTTPConnection(host, port)
     headers = {
         "Authorization": "Basic bm8tc2VjcmV0Og==",
@@ -123,7 +123,7 @@ def main() -> None:
     assert url.port is not None
     _seconds()
     with pq.ParquetFile(path, memory_map=False) as file, ThreadPoolExecutor(THREADS) as pool:
-        slices = _Slices(file)
+        slices = Slices(file)
         for work in [pool.submit(_work, slices, url.hostname, url.port) for _ in range(THREADS)]:
             work.result()
 
