@@ -123,7 +123,9 @@ def test_faults_delay_and_lose_nothing(mixpanel: Emulator, runner: Runner) -> No
     ran = runner.run(RECORDS, write(mixpanel, limits=TEN), beam.Reshuffle())
     assert ran.failed == []
     assert sorted(mixpanel.insert_ids()) == sorted(each["id"] for each in RECORDS)
-    assert ran.counters["retries"] == 6
+    assert sum(out.value.attempts - 1 for out in ran.receipts) == 6
+    if runner.name != "prism":  # which may drop what a bundle adds to a new counter
+        assert ran.counters["retries"] == 6
     assert ran.totals == [Totals(read=400, accepted=400, failed=0, requests=46)]
 
 
