@@ -28,7 +28,7 @@ SLICE_ROWS = 20_000
 BATCH_EVENTS = 2000
 THREADS = int(os.environ.get("BENCHMARK_THREADS") or 3)
 
-PROPERTIES = (
+_PROPERTIES = (
     "product",
     "category",
     "country",
@@ -44,9 +44,16 @@ _DAY = 86_400
 def encode(batch: pa.RecordBatch, first_row: int) -> tuple[memoryview, np.ndarray[Any, Any]]:
     """The events of a slice, one a line, and where each line begins (and the last ends)."""
     frame: Any = pl.from_arrow(batch)
+    return lines_of(frame, _times(frame.get_column("updated_at")), first_row)
+
+
+def lines_of(
+    frame: pl.DataFrame, updated_at: Any, first_row: int
+) -> tuple[memoryview, np.ndarray[Any, Any]]:
+    """The same, of a frame with the texts of its column updated_at."""
     properties = pl.struct(
-        *PROPERTIES,
-        _times(frame.get_column("updated_at")).alias("updated_at"),
+        *_PROPERTIES,
+        updated_at.alias("updated_at"),
         pl.col("user_id").alias("distinct_id"),
         pl.lit("0").alias("ip"),
         pl.col("occurred_at").alias("time"),
@@ -56,7 +63,7 @@ def encode(batch: pa.RecordBatch, first_row: int) -> tuple[memoryview, np.ndarra
     )
     event = pl.struct(pl.col("event_name").alias("event"), properties.alias("properties"))
     lines = frame.select((event.struct.json_encode() + "\n").alias("line")).to_series()
-    array = lines.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    array: Any = lines.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     return memoryview(data).cast("B")[: int(ends[-1])], ends
