@@ -45,7 +45,14 @@ def page(browser: Browser) -> Iterator[Page]:
             errors.append(said.text)
 
     tab.on("console", on_console)
-    tab.on("requestfailed", lambda request: errors.append(request.url))
+
+    def on_failure(request: Any) -> None:
+        # The page asks once a second: what is under way when it is left or closed is
+        # aborted by the browser, and says nothing about the page.
+        if request.failure != "net::ERR_ABORTED":
+            errors.append(f"{request.url}: {request.failure}")
+
+    tab.on("requestfailed", on_failure)
     yield tab
     tab.close()
     assert errors == []
