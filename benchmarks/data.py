@@ -46,16 +46,6 @@ SCHEMA = pa.schema(
     ]
 )
 
-MAPPING = """\
-event: event_name
-distinct_id: user_id
-time: {column: occurred_at, unit: ms}
-insert_id: {from: position}
-"""
-"""For the columnar contestants."""
-MAPPING_BY_COLUMN = MAPPING.replace("{from: position}", "order_id")
-"""For those that see dicts, which have no position."""
-
 
 def parquet_file(events: int) -> Path:
     """The file of that many events; made once."""
@@ -68,15 +58,6 @@ def parquet_file(events: int) -> Path:
         ):
             for table in tables(events):
                 writer.write_table(table, row_group_size=GROUP_ROWS)
-    return path
-
-
-def mapping_file(text: str = MAPPING) -> Path:
-    """A mapping as a file."""
-    name = "mapping.yaml" if text == MAPPING else "mapping-by-column.yaml"
-    path = paths.CACHE / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
     return path
 
 

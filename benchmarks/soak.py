@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data, paths, report
+from benchmarks import data, mappings, paths, report
 from benchmarks.measure import resident_of_tree
 from mixpanel_sink.emulator.testing import Emulator
 
@@ -81,7 +81,7 @@ def main() -> int:
             [
                 *(sys.executable, "-m", "pipelines.parquet_to_mixpanel"),
                 f"--input={parquet}",
-                f"--mapping={data.mapping_file()}",
+                f"--mapping={mappings.mapping_file()}",
                 "--api_secret=env:SOAK_SECRET",
                 f"--endpoint={mixpanel.url}",
                 "--quota=none",

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks import data, report
+from benchmarks import data, mappings, report
 from mixpanel_sink import EventMapping
 from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
 from mixpanel_sink.encode.records import RecordEncoder
@@ -70,12 +70,12 @@ def cost(column: pa.Array | None, table: pa.Table, mapping: EventMapping) -> tup
 def costs(rows: int) -> Iterator[tuple[str, float, bool]]:
     """Each type, its cost, and whether it stays columnar."""
     table = next(data.tables(rows))
-    mapping = EventMapping.from_yaml(data.MAPPING_BY_COLUMN)
+    mapping = EventMapping.from_yaml(mappings.MAPPING_BY_COLUMN)
     for name, make in COLUMNS.items():
         yield name, *cost(make(rows), table, mapping)
     texts = pa.array([MOMENT.isoformat()] * rows)
     table = table.set_column(table.schema.get_field_index("occurred_at"), "occurred_at", texts)
-    by_text = data.MAPPING_BY_COLUMN.replace("unit: ms", "unit: iso8601")
+    by_text = mappings.MAPPING_BY_COLUMN.replace("unit: ms", "unit: iso8601")
     yield TIME_AS_TEXT, *cost(None, table, EventMapping.from_yaml(by_text))
 
 

@@ -21,14 +21,15 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 
 from mixpanel_sink import coders, metrics
 from mixpanel_sink.encode.ids import file_key
+from mixpanel_sink.encode.tables import SLICE_ROWS
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.origin import TableOrigin
 from mixpanel_sink.results import FailedRecord
 
 coders.register()
 
-BATCH_ROWS = 40_000
-"""Rows of one table, two slices of `encode.tables`, ..."""
+BATCH_ROWS = SLICE_ROWS
+"""Rows of one table, which is encoded at once, ..."""
 TABLE_BYTES = 32_000_000
 """... if its groups' data is no larger than this for so many rows, uncompressed."""
 UNIT_ROWS = 200_000

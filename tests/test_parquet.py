@@ -34,13 +34,13 @@ def _write(path: pathlib.Path, rows: int, **options: Any) -> str:
 
 
 def test_one_large_row_group_is_read_in_slices(tmp_path: pathlib.Path) -> None:
-    path = _write(tmp_path / "a.parquet", 320_000, row_group_size=320_000)
+    path = _write(tmp_path / "a.parquet", 400_000, row_group_size=400_000)
     (unit,) = units_of(read_footer(path))
     tables = list(read_tables(unit, ["n"]))
     assert [len(table) for table in tables] == [BATCH_ROWS] * 8
-    assert pa.concat_tables(tables).column("n").to_pylist() == list(range(320_000))
+    assert pa.concat_tables(tables).column("n").to_pylist() == list(range(400_000))
     places = [TableOrigin.of(table) for table in tables]
-    assert [place and place.first_row for place in places] == list(range(0, 320_000, BATCH_ROWS))
+    assert [place and place.first_row for place in places] == list(range(0, 400_000, BATCH_ROWS))
 
 
 @pytest.mark.parametrize("large", [True, False])

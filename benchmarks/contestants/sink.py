@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from benchmarks.contestants import arguments
-from benchmarks.data import mapping_file
+from benchmarks.mappings import mapping_file
 from pipelines import parquet_to_mixpanel
 from pipelines.startup import leave
 

@@ -7,7 +7,7 @@ import os
 import apache_beam as beam
 
 from benchmarks.contestants import arguments
-from benchmarks.data import MAPPING_BY_COLUMN
+from benchmarks.mappings import MAPPING_BY_COLUMN
 from mixpanel_sink import ApiSecret, EventMapping, WriteToMixpanel
 
 

@@ -17,7 +17,7 @@ from mixpanel_sink.chunk import EventChunk, Run, cut_runs, join_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.limits import Limits
 
-SLICE_ROWS = 20_000
+SLICE_ROWS = 50_000
 """Rows of a table that are encoded at once ..."""
 SLICE_BYTES = 8_000_000
 """... if they are no larger than this in Arrow's form."""

@@ -12,6 +12,7 @@ objsize.get_deep_size("looks through all modules")
 late = {"google.cloud." + name for name in ("bigquery", "dataflow", "pubsub")}
 late |= {"pandas", "bson", "pymongo"}
 print(gc.isenabled(), *sorted(late & set(sys.modules)))
+print(pyarrow.default_memory_pool().backend_name)
 from apache_beam.io.gcp import pubsub as in_beam
 print(in_beam.pubsub.PublisherClient.__name__)
 from google.cloud import pubsub
@@ -28,6 +29,7 @@ def test_what_is_not_needed_is_loaded_on_first_use() -> None:
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         "True",
+        "system",
         "PublisherClient",
         "google.cloud.pubsub module",
         "GCSFileSystem",

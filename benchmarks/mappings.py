@@ -1,0 +1,29 @@
+"""How the orders of `data.py` become events.
+
+Imports no Arrow: a contestant takes its mapping here before its pipeline has set up Arrow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import paths
+
+MAPPING = """\
+event: event_name
+distinct_id: user_id
+time: {column: occurred_at, unit: ms}
+insert_id: {from: position}
+"""
+"""For the columnar contestants."""
+MAPPING_BY_COLUMN = MAPPING.replace("{from: position}", "order_id")
+"""For those that see dicts, which have no position."""
+
+
+def mapping_file(text: str = MAPPING) -> Path:
+    """A mapping as a file."""
+    name = "mapping.yaml" if text == MAPPING else "mapping-by-column.yaml"
+    path = paths.CACHE / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
