@@ -25,8 +25,9 @@ def find() -> str | None:
 
 if __name__ == "__main__":
     from benchmarks.contestants.sink import run
+    from pipelines.startup import leave
 
-    sys.exit(
+    leave(
         run(
             "--runner=PrismRunner",
             f"--prism_location={find()}",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from benchmarks.contestants.sink import run
+from pipelines.startup import leave
 
 if __name__ == "__main__":
-    sys.exit(
+    leave(
         run(
             "--runner=DirectRunner",
             "--direct_num_workers=2",
