@@ -72,6 +72,7 @@ bench: $(STAMP) $(PRISM)
 	$(BIN)/python -m benchmarks --section dicts --events 1000000 --only sink,sink_dicts,naive,best_loop
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.quota
 
 # More of what the tests do in small: thousands of schedules of faults, kills, a long run.

@@ -38,7 +38,9 @@ class Contestant:
         return [*self.start(parquet), "--endpoint", endpoint]
 
 
-def _module(name: str) -> Callable[[Path], list[str]]:
+def module(name: str) -> Callable[[Path], list[str]]:
+    """Starts a module of benchmarks.contestants."""
+
     def start(parquet: Path) -> list[str]:
         return [sys.executable, "-m", f"benchmarks.contestants.{name}", "--input", str(parquet)]
 
@@ -48,12 +50,12 @@ def _module(name: str) -> Callable[[Path], list[str]]:
 def _prism(parquet: Path) -> list[str]:
     if sink_prism.find() is None:
         raise NotInstalled("there is no prism binary; PRISM=/path/to/prism names one")
-    return _module("sink_prism")(parquet)
+    return module("sink_prism")(parquet)
 
 
 def _utils(parquet: Path) -> list[str]:
     python = str(install.utils_python())
-    return [python, *_module("mixpanel_utils")(parquet)[1:]]
+    return [python, *module("mixpanel_utils")(parquet)[1:]]
 
 
 def _npm(parquet: Path) -> list[str]:
@@ -69,21 +71,21 @@ def _npm_ndjson(parquet: Path) -> list[str]:
 
 
 ALL = (
-    Contestant("sink", "the sink, columnar", _module("sink")),
-    Contestant("sink_dicts", "the sink, dicts", _module("sink_dicts")),
+    Contestant("sink", "the sink, columnar", module("sink")),
+    Contestant("sink_dicts", "the sink, dicts", module("sink_dicts")),
     Contestant(
-        "sink_two_processes", "the sink, two worker processes", _module("sink_two_processes")
+        "sink_two_processes", "the sink, two worker processes", module("sink_two_processes")
     ),
     Contestant("sink_prism", "the sink on Prism", _prism),
     Contestant(
         "naive",
         "naive Beam pipeline",
-        _module("naive"),
+        module("naive"),
         most_events=1_000_000,
         reason="needs 16 GB at 4M; --include naive runs it",
     ),
-    Contestant("best_loop", "best loop without Beam", _module("best_loop")),
-    Contestant("plain_loop", "plain good loop without Beam", _module("plain_loop")),
+    Contestant("best_loop", "best loop without Beam", module("best_loop")),
+    Contestant("plain_loop", "plain good loop without Beam", module("plain_loop")),
     Contestant(
         "mixpanel_import",
         "npm mixpanel-import, Parquet",
