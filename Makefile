@@ -69,7 +69,6 @@ test: lint $(PRISM) $(NODE_CLIENTS) chromium
 
 bench: $(STAMP) $(PRISM)
 	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks --section dicts --events 1000000 --only sink,sink_dicts,naive,best_loop
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.reading

@@ -20,10 +20,9 @@ MAPPING_BY_COLUMN = MAPPING.replace("{from: position}", "order_id")
 """For those that see dicts, which have no position."""
 
 
-def mapping_file(text: str = MAPPING) -> Path:
-    """A mapping as a file."""
-    name = "mapping.yaml" if text == MAPPING else "mapping-by-column.yaml"
-    path = paths.CACHE / name
+def mapping_file() -> Path:
+    """The columnar contestants' mapping as a file."""
+    path = paths.CACHE / "mapping.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(MAPPING)
     return path

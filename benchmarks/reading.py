@@ -10,7 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import data, measure, paths, registry, report
+from benchmarks import data, paths, registry, report, runs
 from benchmarks.serving import Server
 
 READING = registry.Contestant(
@@ -32,14 +32,12 @@ def main() -> int:
     with Server() as server:
         for _ in range(options.repeats):
             for contestant in running:
-                server.reset()
-                log = paths.CACHE / f"{contestant.name}.log"
-                cost = measure.run(contestant.command(parquet, server.url), log)
                 sent = 0 if contestant is READING else options.events
-                if cost.exit_code or server.stats().events != sent:
-                    print(f"{contestant.name} failed; see {log}", file=sys.stderr)
+                run = runs.run(contestant.command(parquet, server.url), sent, server)
+                if run.failure:
+                    print(f"{contestant.name}: {run.failure}", file=sys.stderr)
                     return 1
-                seconds[contestant.title].append(cost.wall)
+                seconds[contestant.title].append(run.cost.wall)
 
     medians = {title: statistics.median(found) for title, found in seconds.items()}
     naive = medians[registry.BY_NAME["naive"].title]

@@ -39,7 +39,7 @@ class Contestant:
 
 
 def module(name: str) -> Callable[[Path], list[str]]:
-    """Starts a module of benchmarks.contestants."""
+    """A `Contestant.start` for a module of benchmarks.contestants."""
 
     def start(parquet: Path) -> list[str]:
         return [sys.executable, "-m", f"benchmarks.contestants.{name}", "--input", str(parquet)]
