@@ -160,7 +160,7 @@ def test_results_keep_window_and_timestamp(mixpanel: Emulator, kind: str) -> Non
 
 def test_failed_records_can_be_grouped_by_window(mixpanel: Emulator) -> None:
     records = stamped(*((n * 60, record(n, user="null" if n % 2 else "u")) for n in range(4)))
-    with Checked() as pipeline:
+    with Checked(IN_PROCESS) as pipeline:
         result = (
             pipeline | beam.Create(records) | beam.Map(lambda x: x)
             | beam.WindowInto(FixedWindows(60)) | write(mixpanel)
