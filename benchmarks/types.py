@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from benchmarks import data, mappings, report
 from mixpanel_sink import EventMapping
-from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
+from mixpanel_sink.encode.arrow_rows import rows_as_records
+from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.limits import Limits
 

@@ -19,7 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink import metrics
 from mixpanel_sink.chunk import Run, cut_runs, join_runs
-from mixpanel_sink.encode.columnar import rows_as_records, take_rows
+from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.records import Source, as_mapping
 from mixpanel_sink.encode.tables import table_of
 from mixpanel_sink.errors import RecordError

@@ -21,7 +21,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink import metrics
 from mixpanel_sink.chunk import ChunkBuilder, EventChunk, Run, cut_runs
-from mixpanel_sink.encode.columnar import ColumnarEncoder, rows_as_records
+from mixpanel_sink.encode.arrow_rows import rows_as_records
+from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source
 from mixpanel_sink.encode.replay import ReplayEncoder
 from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows, table_of

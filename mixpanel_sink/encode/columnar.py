@@ -25,7 +25,7 @@ from pyarrow import types
 from mixpanel_sink.encode.ids import CONTENT_HEX
 from mixpanel_sink.encode.records import now_ms
 from mixpanel_sink.encode.times import PER_SECOND
-from mixpanel_sink.encode.values import ColumnsOfOneName, to_json
+from mixpanel_sink.encode.values import to_json
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.limits import (
     INSERT_ID,
@@ -710,66 +710,6 @@ def check_types(mapping: EventMapping, schema: pa.Schema) -> None:
             f"The {part} column {column.name!r} is {kind}; it must be text{also}. Cast it where "
             "the file is made."
         )
-
-
-def rows_as_records(table: pa.Table, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Some rows as dicts, for the record encoder.
-
-    A value that Python has no form for (nanoseconds, bad UTF-8) stays an Arrow scalar.
-    """
-    columns: dict[str, list[Any]] = {}
-    for name, column in zip(table.schema.names, table.columns, strict=True):
-        column = _take(column, rows)
-        if types.is_timestamp(column.type) and column.type.tz is not None:
-            column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # any zone, known or not
-        values = _values(column)
-        if name in columns:
-            values = list(map(ColumnsOfOneName, columns[name], values))
-        columns[name] = values
-    for i in range(len(rows)):
-        yield {name: values[i] for name, values in columns.items()}
-
-
-def take_rows(table: pa.Table, rows: Sequence[int]) -> pa.Table:
-    """Some rows as a table, whatever the types of its columns."""
-    columns = [_take(column, rows) for column in table.columns]
-    return pa.Table.from_arrays(columns, schema=table.schema)
-
-
-def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> pa.ChunkedArray:
-    try:
-        return column.take(pa.array(rows, pa.int64()))
-    except pa.ArrowNotImplementedError:  # views, among others
-        parts = [column.slice(row, 1).chunks for row in rows]
-        return pa.chunked_array([chunk for part in parts for chunk in part], column.type)
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    if _holds_nanoseconds(column.type):
-        # What as_py makes of them depends on whether pandas is there, and may drop digits.
-        return [value if value.is_valid else None for value in column]
-    try:
-        column.validate(full=True)  # among others, times of day that Python would wrap
-        return column.to_pylist(maps_as_pydicts="strict")
-    except (ValueError, OverflowError, LookupError, pa.ArrowException):
-        return [_value(column, i) for i in range(len(column))]
-
-
-def _value(column: pa.ChunkedArray, row: int) -> Any:
-    try:
-        column.slice(row, 1).validate(full=True)
-        return column[row].as_py(maps_as_pydicts="strict")
-    except (ValueError, OverflowError, LookupError, pa.ArrowException):
-        return column[row]
-
-
-def _holds_nanoseconds(kind: pa.DataType) -> bool:
-    if types.is_dictionary(kind):
-        return _holds_nanoseconds(kind.value_type)
-    if types.is_nested(kind):
-        return any(_holds_nanoseconds(kind.field(i).type) for i in range(kind.num_fields))
-    timed = types.is_timestamp(kind) or types.is_time64(kind) or types.is_duration(kind)
-    return timed and kind.unit == "ns"
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

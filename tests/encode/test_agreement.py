@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
-from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, rows_as_records
+from mixpanel_sink.encode.arrow_rows import rows_as_records
+from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.records import RecordEncoder, Source
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import RESERVED_DISTINCT_IDS, Limits

@@ -1,0 +1,129 @@
+"""Rows of tables as dicts hold what the table holds."""
+
+import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import types
+
+from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
+
+from .arrow_tables import UNITS, ZONES, data_types, values
+
+UTC = datetime.timezone.utc
+PROFILE = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def _column(column: Any, rows: Any = None) -> list[Any]:
+    table = pa.table({"a": column})
+    return [record["a"] for record in rows_as_records(table, rows or range(len(table)))]
+
+
+@PROFILE
+@given(st.data(), data_types())
+def test_values_are_the_scalars_own(data: st.DataObject, kind: pa.DataType) -> None:
+    array = pa.array(data.draw(st.lists(values(kind, wild=True), max_size=6)), kind)
+    for scalar, value in zip(array, _column(array), strict=True):
+        if isinstance(value, pa.Scalar):  # Arrow's own, for what Python may have no form for
+            expected = scalar.cast(value.type) if types.is_timestamp(kind) else scalar
+            assert _same(value, expected)
+        elif types.is_timestamp(kind) and value is not None:
+            micros = (value.replace(tzinfo=UTC) - datetime.datetime(1970, 1, 1, tzinfo=UTC)) // (
+                datetime.timedelta(microseconds=1)
+            )
+            assert (value.tzinfo is not None) == (kind.tz is not None)
+            assert micros == pa.scalar(scalar.value, pa.int64()).as_py() * _micros(kind)
+        else:
+            assert repr(value) == repr(scalar.as_py(maps_as_pydicts="strict"))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, pa.Scalar):  # whose repr fails where Python has no such value
+        return bool(one.equals(other)) or "float" in str(one.type)  # NaN equals nothing
+    return repr(one) == repr(other)
+
+
+def _micros(kind: pa.DataType) -> float:
+    return {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0.001}[kind.unit]
+
+
+@PROFILE
+@given(st.data(), data_types())
+def test_a_range_and_single_rows_are_the_same(data: st.DataObject, kind: pa.DataType) -> None:
+    array = pa.array(data.draw(st.lists(values(kind, wild=True), min_size=3, max_size=6)), kind)
+    table = pa.table({"a": array, "b": range(len(array))})
+    ranged = list(rows_as_records(table, range(1, len(array))))
+    assert [record["b"] for record in ranged] == list(range(1, len(array)))
+    picked = list(rows_as_records(table, list(range(1, len(array)))))
+    for one, other in zip(ranged, picked, strict=True):
+        assert _same(one["a"], other["a"])
+    assert take_rows(table, [2, 0])["b"].to_pylist() == [2, 0]
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_timestamps_are_datetimes_in_utc(unit: str, zone: str | None) -> None:
+    moment = datetime.datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC)
+    column = pa.array([int(moment.timestamp()), None], pa.int64()).cast(pa.timestamp("s", zone))
+    expected = moment if zone else moment.replace(tzinfo=None)
+    assert _column(column.cast(pa.timestamp(unit, zone))) == [expected, None]
+
+
+@given(UNITS, st.sampled_from([None, *ZONES]), st.sampled_from([-(2**63), 2**62]))
+def test_a_time_beyond_python_s_years_is_no_null(unit: str, zone: str | None, wild: int) -> None:
+    column = pa.array([0, wild, None], pa.int64()).view(pa.timestamp(unit, zone))
+    first, odd, null = _column(column)
+    assert null is None
+    assert isinstance(odd, pa.Scalar)
+    assert odd.value == wild
+    assert getattr(first, "value", 0) == 0  # nanoseconds: Arrow's, where one of them has digits
+
+
+def test_a_date_beyond_python_s_years_is_no_null() -> None:
+    column = pa.array([0, 2**31 - 1, None], pa.int32()).view(pa.date32())
+    first, odd, null = _column(column)
+    assert (first, null) == (datetime.date(1970, 1, 1), None)
+    assert isinstance(odd, pa.Scalar)
+
+
+def test_digits_beyond_microseconds_stay() -> None:
+    column = pa.array([1_700_000_000_000_000_001], pa.timestamp("ns"))
+    (value,) = _column(column)
+    assert value.value == 1_700_000_000_000_000_001
+
+
+def test_maps_are_dicts_wherever_they_are() -> None:
+    kind = pa.map_(pa.string(), pa.int64())
+    assert _column(pa.array([[("a", 1)], None], kind)) == [{"a": 1}, None]
+    assert _column(pa.array([[[("a", 1)]]], pa.list_(kind))) == [[{"a": 1}]]
+    assert _column(pa.array([{"m": [("a", 1)]}], pa.struct([("m", kind)]))) == [{"m": {"a": 1}}]
+
+
+def test_words_of_a_dictionary() -> None:
+    words = pa.array(["b", None, "a", "b"]).dictionary_encode()
+    assert _column(words) == ["b", None, "a", "b"]
+    moments = pa.array([0, 0], pa.timestamp("s", "UTC")).dictionary_encode()
+    assert _column(moments) == [datetime.datetime(1970, 1, 1, tzinfo=UTC)] * 2
+
+
+def test_text_that_is_no_utf8_stays_arrow_s() -> None:
+    column = pa.array([b"fine", b"\xff"]).cast(pa.binary()).view(pa.string())
+    fine, odd = _column(column)
+    assert fine == "fine"
+    assert isinstance(odd, pa.Scalar)
+
+
+def test_tables_without_columns_or_rows() -> None:
+    table = pa.table({"a": [1, 2]})
+    assert list(rows_as_records(table.select([]), range(2))) == [{}, {}]
+    assert list(rows_as_records(table, range(0))) == []
+    assert list(rows_as_records(table.slice(0, 0), [])) == []
+
+
+def test_two_columns_of_one_name() -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    (record,) = rows_as_records(table, range(1))
+    assert str(record["a"]) == "(1, 2)"
