@@ -72,7 +72,8 @@ def _npm_ndjson(parquet: Path) -> list[str]:
 
 ALL = (
     Contestant("sink", "the sink, columnar", module("sink")),
-    Contestant("sink_dicts", "the sink, dicts", module("sink_dicts")),
+    Contestant("sink_map_records", "the sink, a function a dict", module("sink_map_records")),
+    Contestant("sink_dicts", "the sink, dicts of ReadFromParquet", module("sink_dicts")),
     Contestant(
         "sink_two_processes", "the sink, two worker processes", module("sink_two_processes")
     ),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SettingError,
     )
     from mixpanel_sink.limits import Limits
+    from mixpanel_sink.map_records import MapRecords
     from mixpanel_sink.mapping import (
         Column,
         Constant,
@@ -65,6 +66,7 @@ _HOME = {
     "MixpanelSinkError": "errors",
     "SettingError": "errors",
     "Limits": "limits",
+    "MapRecords": "map_records",
     "Column": "mapping",
     "Constant": "mapping",
     "ContentId": "mapping",
@@ -103,6 +105,7 @@ __all__ = [
     "GroupMapping",
     "InputError",
     "Limits",
+    "MapRecords",
     "MappingError",
     "MixpanelSinkError",
     "PositionId",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -18,7 +18,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink import metrics
-from mixpanel_sink.chunk import Run, cut_runs, join_runs
+from mixpanel_sink.chunk import Run, join_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.records import Source, as_mapping
 from mixpanel_sink.encode.tables import table_of
@@ -94,7 +94,9 @@ class ConvertToChunks(beam.DoFn):
                 element = pa.Table.from_batches([element])
             if self._masker is not None:
                 element = self._masker.table(element)
-            outputs = self._table(element, Run(1, timestamp, windows))
+            place = TableOrigin.of(element)
+            runs = runs_from(place, None, Run(len(element), timestamp, windows))
+            outputs = self._table(element, place, runs)
         elif isinstance(element, RecordBlock):
             outputs = self._block(element, Run(1, timestamp, windows))
         else:
@@ -161,17 +163,21 @@ class ConvertToChunks(beam.DoFn):
 
     def _block(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
         """Records that know their place: as a table where that is the same, else one by one."""
+        place, count = block.origin, len(block.records)
         table = table_of(block.records)
         if table is not None:
-            table = block.origin.attach(table)
             if self._masker is not None:
                 table = self._masker.table(table)
-            yield from self._table(table, origin)
+            runs = runs_from(place, block.offsets, origin._replace(count=count))
+            yield from self._table(table, place, runs)
             return
-        for row, record in enumerate(block.records):
-            source = block.origin.source(row)
-            where = origin._replace(file=source.file, row=source.row)
-            yield from self._one(record, where, source)
+        for row, record in zip(block.offsets or range(count), block.records, strict=True):
+            if place is None:
+                yield from self._one(record, origin)
+            else:
+                source = place.source(row)
+                where = origin._replace(file=source.file, row=source.row)
+                yield from self._one(record, where, source)
 
     def _packer(self, name: Any) -> Packer:
         packer = self._packers.get(name) if isinstance(name, str) else None
@@ -180,19 +186,19 @@ class ConvertToChunks(beam.DoFn):
             raise unknown_project(name, self._packers, self._settings.route.column)
         return packer
 
-    def _table(self, table: pa.Table, origin: Run) -> Iterator[Any]:
-        """Rows of one or of several projects."""
-        place = TableOrigin.of(table)
-        where = origin._replace(count=len(table))
-        if place is not None:
-            where = where._replace(file=place.file, row=place.first_row)
+    def _table(
+        self, table: pa.Table, place: TableOrigin | None, origins: Sequence[Run]
+    ) -> Iterator[Any]:
+        """Rows of one or of several projects, and where they come from: runs that add up to the
+        table."""
         key = None if place is None else place.key
         if self._settings.route is None:
-            yield from self._only.table(table, key, [where])
+            yield from self._only.table(table, key, origins)
             return
+        each = [run.slice(i, 1) for run in origins for i in range(run.count)]
         for name, rows in rows_by_project(table, self._settings.route):
             numbers = rows.tolist()
-            runs = list(join_runs(next(cut_runs([where], row, row + 1)) for row in numbers))
+            runs = list(join_runs(each[row] for row in numbers))
             try:
                 if isinstance(name, RecordError):
                     raise name
@@ -200,13 +206,25 @@ class ConvertToChunks(beam.DoFn):
             except RecordError as error:
                 self._lost += len(numbers)
                 for row, record in zip(numbers, rows_as_records(table, numbers), strict=True):
-                    run = where.slice(row, 1)
-                    yield failure(error, record, run, source_of(run, key), None, self._codec)
+                    source = source_of(each[row], key)
+                    yield failure(error, record, each[row], source, None, self._codec)
                 continue
             part = take_rows(table, numbers)
             if self._label in part.schema.names:
                 part = part.drop_columns([self._label])
             yield from packer.table(part, key, runs)
+
+
+def runs_from(place: TableOrigin | None, offsets: Sequence[int] | None, whole: Run) -> list[Run]:
+    """Where records come from that lie at these offsets from a place; None: without a gap."""
+    if place is None:
+        return [whole]
+    if offsets is None:
+        return [whole._replace(file=place.file, row=place.first_row)]
+    parts = np.split(
+        rows := np.add(offsets, place.first_row), np.flatnonzero(np.diff(rows) != 1) + 1
+    )
+    return [whole._replace(count=len(p), file=place.file, row=int(p[0])) for p in parts]
 
 
 def rows_by_project(

@@ -54,12 +54,14 @@ class TableOrigin:
 
 @dataclasses.dataclass(frozen=True)
 class RecordBlock:
-    """Neighbouring records of a file, for those that make no table.
+    """Records that travel together, without being a table.
 
     Attributes:
-        records: one for each row, without a gap.
-        origin: of the first.
+        records: one or more.
+        origin: of the first row; None if no file is known.
+        offsets: each record's row, counted from there; None if there is no gap.
     """
 
-    records: Sequence[Mapping[str, Any]]
-    origin: TableOrigin
+    records: Sequence[Mapping[Any, Any]]
+    origin: TableOrigin | None
+    offsets: Sequence[int] | None = None

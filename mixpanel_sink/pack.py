@@ -204,6 +204,9 @@ class Packer:
         where = origin._replace(
             file=failed.file or "", row=-1 if failed.row is None else failed.row
         )
+        if not failed.can_be_sent:
+            yield failed_output(failed._replace(destination=self.name), where, self._codec)
+            return
         try:
             encoded = self._replayer().encode(failed)
         except RecordError as error:

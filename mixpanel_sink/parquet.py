@@ -85,7 +85,7 @@ class TablesResult(NamedTuple):
 
 
 class ReadParquetTables(beam.PTransform):
-    """Reads Parquet files as `pyarrow.Table`s of up to 40,000 rows, with their origin.
+    """Reads Parquet files as `pyarrow.Table`s of up to 50,000 rows, with their origin.
 
     Args:
         patterns: paths or globs, local or of any file system that Beam knows (gs://).

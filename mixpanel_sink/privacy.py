@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from mixpanel_sink.credentials import SecretReference, check_reference, resolve
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord, record_as_json
 
 _HEX = 32
 """Hex digits of a hash: 128 bits."""
@@ -93,12 +93,17 @@ class Masker:
         return masked
 
     def failed(self, failed: FailedRecord) -> FailedRecord:
-        """A failed record without what is to be dropped. (Hashes would be hashed again.)"""
+        """A failed record without what is to be dropped.
+
+        One that failed in a sink has its hashes already; one of `MapRecords` was in none yet.
+        """
         event, record = failed.event, failed.record
         if isinstance(properties := (event or {}).get("properties"), dict):
             event = {**(event or {}), "properties": self._without(properties)}
             failed = failed._replace(event_json=json.dumps(event))
-        if isinstance(record, dict):
+        if isinstance(record, dict) and failed.reason == FUNCTION_FAILED:
+            failed = failed._replace(record_json=record_as_json(self.record(record)))
+        elif isinstance(record, dict):
             record = self._without(record)
             if self._ready_made and isinstance(record.get("properties"), dict):
                 record["properties"] = self._without(record["properties"])

@@ -30,10 +30,12 @@ identity_incomplete wrong_endpoint
 operation_missing operation_unknown operation_wrong_value update_empty not_an_update
 group_key_null group_id_null group_key_wrong_type group_id_wrong_type
 ambiguous project_refused unsupported_record not_an_event refused gave_up
-file_unreadable line_unreadable
+file_unreadable line_unreadable function_failed
 """
 REASONS = frozenset(_REASONS.split())
 """Why a record can fail; docs/failures.md says what to do."""
+FUNCTION_FAILED = "function_failed"
+"""Of `MapRecords`."""
 
 
 class FailedRecord(NamedTuple):
@@ -81,6 +83,13 @@ class FailedRecord(NamedTuple):
     def record(self) -> Any:
         """The record as it was read, as far as JSON can hold it."""
         return None if self.record_json is None else json.loads(self.record_json)
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether it holds an event, or a record that only has to go through a mapping."""
+        if self.event_json is not None:
+            return True
+        return self.reason != FUNCTION_FAILED and isinstance(self.record, dict)
 
     def to_json(self) -> str:
         """One JSON line, with event and record as objects and nulls left out."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pyarrow import types
 from mixpanel_sink.encode.values import ColumnsOfOneName
 
 
-def rows_as_records(table: pa.Table, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Some rows as dicts. Timestamps with a zone are in UTC.
 
     A value that Python has no form for (digits beyond microseconds, bad UTF-8) stays an Arrow
@@ -25,12 +26,14 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> Iterator[dict[str, 
         if name in columns:
             values = list(map(ColumnsOfOneName, columns[name], values))
         columns[name] = values
-    if not columns:
-        return iter([{} for _ in rows])
-    # All of it runs in C; a comprehension takes a quarter longer.
-    return map(
-        dict, map(zip, itertools.repeat(tuple(columns)), zip(*columns.values(), strict=True))
-    )
+    # Copies of a dict have their full size from the start; filling each takes half the time of
+    # making it.
+    blank = dict.fromkeys(columns)
+    records: list[dict[str, Any]] = [blank.copy() for _ in rows]
+    for name, values in columns.items():
+        for record, value in zip(records, values, strict=True):
+            record[name] = value
+    return records
 
 
 def take_rows(table: pa.Table, rows: Sequence[int]) -> pa.Table:
@@ -58,8 +61,13 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
             pass
     if types.is_timestamp(kind) and kind.tz is not None:
         column = column.cast(pa.timestamp(kind.unit, "UTC"))  # any zone, known or not
-    if (types.is_timestamp(kind) or types.is_date32(kind)) and (times := _times(column)):
-        return times
+    try:
+        if types.is_timestamp(kind):
+            return _moments(column)
+        if types.is_date32(kind):
+            return _dates(column)
+    except (pa.ArrowInvalid, ArithmeticError, TypeError):
+        pass  # digits beyond microseconds, or years that Python does not have
     if _holds(_is_nanoseconds, kind):
         # What as_py makes of them depends on whether pandas is there, and may drop digits.
         return [value if value.is_valid else None for value in column]
@@ -71,25 +79,30 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
         return [_value(column, i) for i in range(len(column))]
 
 
-def _times(column: pa.ChunkedArray) -> list[Any] | None:
-    """Timestamps and dates as Python's, by way of NumPy: a tenth of the time of `to_pylist`.
+def _moments(column: pa.ChunkedArray) -> list[Any]:
+    """Timestamps as datetimes, by way of NumPy: a fortieth of the time of `to_pylist`.
 
-    None if Python has no form for one of them, be it for its year or for its nanoseconds.
+    Raises:
+        ArrowInvalid, OverflowError, TypeError: if one of them has no datetime.
     """
-    zone = getattr(column.type, "tz", None)
-    if types.is_timestamp(column.type) and column.type.unit == "ns":
-        try:
-            column = column.cast(pa.timestamp("us", zone))
-        except pa.ArrowInvalid:  # digits would be lost
-            return None
+    kind = column.type
+    if kind.unit == "ns":
+        column = column.cast(pa.timestamp("us", kind.tz))
+    since: list[Any] = column.to_numpy().view(f"m8[{column.type.unit}]").tolist()
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=None if kind.tz is None else datetime.timezone.utc)
+    if column.null_count:
+        # NumPy takes the smallest timestamp for a null; a timedelta of none is false.
+        valid = column.is_valid().to_pylist()
+        return [epoch + delta if there else None for there, delta in zip(valid, since, strict=True)]
+    return list(map(operator.add, itertools.repeat(epoch), since))
+
+
+def _dates(column: pa.ChunkedArray) -> list[Any]:
+    """The same for days."""
     values: list[Any] = column.to_numpy().tolist()
-    # NumPy gives integers for years that Python does not have, and reads the smallest as null.
-    if int in map(type, values) or values.count(None) != column.null_count:
-        return None
-    if zone is None:
-        return values
-    utc = datetime.timezone.utc
-    return [value and value.replace(tzinfo=utc) for value in values]
+    if int in map(type, values):
+        raise OverflowError("NumPy gives an integer for years that Python does not have")
+    return values
 
 
 def _value(column: pa.ChunkedArray, row: int) -> Any:

@@ -29,17 +29,14 @@ class ReplayEncoder:
         self._mapping = mapping
 
     def encode(self, failed: FailedRecord) -> EncodedEvent:
-        """One event.
+        """One event, of a failure that `can_be_sent`.
 
         Raises:
-            RecordError: with the reason why it fails again; the old one, where the failure
-                holds nothing that could be sent.
+            RecordError: with the reason why it fails again.
         """
         if (event := failed.event) is not None:
             return self._event(event, failed)
         record = failed.record
-        if not isinstance(record, dict):
-            raise RecordError(failed.reason, failed.message, failed.field)
         if self._mapping is None:
             assert isinstance(self._encoder, EventChecker)
             properties = record.get("properties")

@@ -99,6 +99,9 @@ class ReadRecords(beam.PTransform):
                 FAILED, main="records"
             )
         )
+        read.records.element_type = (
+            RecordBlock  # for its coder; there are failed records among them
+        )
         read[FAILED].element_type = FailedRecord
         return RecordsResult(read.records, read[FAILED])
 
