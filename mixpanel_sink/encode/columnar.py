@@ -53,6 +53,13 @@ _LEAD = "\n,"
 """Stands before every event in the buffer; see chunk.py."""
 _FEW_ROWS = 256
 """Slices with something odd are halved down to this, then go to the record encoder."""
+_ISO_8601 = (
+    r"^(?<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[T ](?<clock>(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    r"(?:[.](?<ms>[0-9]{3})(?:[0-9]{3})?)?"
+    r"(?<zone>Z|(?<sign>[+-])(?<hours>[01][0-9]|2[0-3]):(?<minutes>[0-5][0-9]))?)?$"
+)
+"""What every version of Python reads."""
 _RESERVED_LENGTHS = sorted({len(word) for word in RESERVED_DISTINCT_IDS})
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
 """Days since 1970 of the years 1 and 9999, which is what Python's dates hold."""
@@ -511,12 +518,12 @@ class _Plan:
         if types.is_timestamp(kind) or types.is_date(kind):
             if types.is_date(kind):
                 expr = expr.cast(pl.Date).cast(pl.Datetime("us"))
-            if getattr(kind, "tz", None) is None and part.timezone not in ("UTC", "Etc/UTC"):
-                _check_zone(part.timezone)
-                expr = expr.dt.replace_time_zone(
-                    part.timezone, ambiguous="earliest", non_existent="null"
-                )
+            if getattr(kind, "tz", None) is None:
+                expr = _in_zone(expr, part.timezone)
             self._time_raw, self._per_second = expr.dt.epoch("ms"), 1000
+            return self._time_raw
+        if _is_text(kind) and part.unit == "iso8601":
+            self._time_raw, self._per_second = _iso_ms(convert(expr, kind), part.timezone), 1000
             return self._time_raw
         if types.is_integer(kind) and part.unit in PER_SECOND:
             self._time_raw = expr.cast(pl.Int64, strict=False)
@@ -663,11 +670,33 @@ def map_texts(expr: pl.Expr, kind: pa.MapType) -> tuple[pl.Expr, pl.Expr]:
     return texts, expr.is_null() | once
 
 
-def _check_zone(name: str) -> None:
+def _in_zone(expr: pl.Expr, zone: str) -> pl.Expr:
+    """Wall times of a zone as moments; null where a change of clocks leaves them out."""
+    if zone in ("UTC", "Etc/UTC"):
+        return expr
     try:
-        pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(name)
+        pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
     except pl.exceptions.PolarsError:
-        raise Unsupported(f"time zone {name}") from None  # such as "localtime"
+        raise Unsupported(f"time zone {zone}") from None  # such as "localtime"
+    return expr.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+
+
+def _iso_ms(text: pl.Expr, zone: str) -> pl.Expr:
+    """Milliseconds of ISO 8601 text in its usual forms; null for all others.
+
+    Args:
+        text: such as 2024-01-15T10:00:00.123+01:00, or the date alone.
+        zone: of texts without one.
+    """
+    parts = text.str.extract_groups(_ISO_8601).struct
+    clock = pl.concat_str(parts.field("day"), parts.field("clock").fill_null("00:00:00"))
+    wall = clock.str.to_datetime("%Y-%m-%d%H:%M:%S", time_unit="ms", strict=False)
+    fraction = parts.field("ms").cast(pl.Int64).fill_null(0)
+    away = parts.field("hours").cast(pl.Int64) * 60 + parts.field("minutes").cast(pl.Int64)
+    away = pl.when(parts.field("sign") == "-").then(-away).otherwise(away).fill_null(0) * 60_000
+    local = _in_zone(wall, zone).dt.epoch("ms")
+    utc = wall.dt.epoch("ms") - away
+    return pl.when(parts.field("zone").is_null()).then(local).otherwise(utc) + fraction
 
 
 def check_types(mapping: EventMapping, schema: pa.Schema) -> None:

@@ -1,6 +1,7 @@
 """Hypothesis strategies: Arrow columns of every type, tame or wild, and mappings over them."""
 
 import dataclasses
+import datetime
 import decimal
 import math
 from typing import Any
@@ -231,6 +232,19 @@ def users() -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]:
     )
 
 
+_ISO = (
+    r"20[0-2][0-9]-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}([0-9]{3})?)?"
+    r"(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?)?"
+)
+_LIKE_ISO = (
+    r"\s?[0-9]{4}-[01][0-9]-?[0-3][0-9]"
+    r"([Tt _]?[0-2][0-9](:[0-6][0-9](:?[0-6][0-9])?)?([.,][0-9]{0,9})?"
+    r"([Zz]|[+-][0-9]{2}:?[0-9]{2}(:[0-9]{2})?)?)?\s?"
+)
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
 @st.composite
 def times(draw: st.DrawFn) -> tuple[pa.DataType, st.SearchStrategy[Any], TimeColumn]:
     """A time column's type, its values (most of them in range) and its settings."""
@@ -253,7 +267,15 @@ def times(draw: st.DrawFn) -> tuple[pa.DataType, st.SearchStrategy[Any], TimeCol
     )
     if form == "text":
         texts_ = ["2024-01-15T10:00:00+01:00", "2024-01-15", "2024-03-31 02:30:00", "soon", "", "2"]
-        return pa.string(), st.sampled_from([*texts_, None]), TimeColumn("t", "iso8601", zone)
+        forms_ = st.one_of(
+            st.sampled_from([*texts_, None]),
+            seconds.map(lambda at: _EPOCH + datetime.timedelta(seconds=min(at, 10**10))).map(str),
+            st.from_regex(_LIKE_ISO, fullmatch=True),
+            st.from_regex(_ISO, fullmatch=True),
+            st.from_regex(_ISO, fullmatch=True),
+        )
+        kind = draw(st.sampled_from([pa.string(), pa.large_string(), pa.string_view()]))
+        return kind, forms_, TimeColumn("t", "iso8601", zone)
     if form == "date":
         kind = draw(st.sampled_from([pa.date32(), pa.date64()]))
         scale = 1 if types.is_date32(kind) else 86_400_000

@@ -313,3 +313,43 @@ def test_maps_stay_columnar() -> None:
     ]
     many = [[(str(i), []) for i in range(255)]]
     assert _reasons(Case(_table(p=pa.array(many, kind)), MAPPING)) == ["too_many_keys"]
+
+
+ISO = "2024-01-15T10:00:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        (ISO, "UTC"),
+        (ISO, "Europe/Berlin"),
+        (ISO.replace("T", " "), "UTC"),
+        (ISO + "Z", "Europe/Berlin"),
+        (ISO + "+01:00", "UTC"),
+        (ISO + "-05:30", "Europe/Berlin"),
+        (ISO + ".123", "UTC"),
+        (ISO + ".123456+01:00", "UTC"),
+        ("2024-01-15", "UTC"),
+        ("2024-02-29", "Europe/Berlin"),
+    ],
+)
+def test_times_as_text_that_stay_columnar(text: str, zone: str) -> None:
+    table = pa.table({"u": ["u"], "e": ["E"], "t": [text]})
+    mapping = dataclasses.replace(MAPPING, time=TimeColumn("t", "iso8601", zone))
+    (piece,) = _check(Case(table, mapping))
+    assert len(piece.rows) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-02-30", "2024-01-15T24:00:00", ISO + ".12Z", ISO + "z", ISO + "+24:00", f" {ISO}",
+        f"{ISO}\n", "2024-01-15T10:00:60Z", "2024-01-15T10:00", "20240115T100000Z", "", None,
+        "\u0662024-01-15",
+    ],
+)  # fmt: skip
+def test_other_times_as_text_are_left_to_the_record_encoder(text: str | None) -> None:
+    table = pa.table({"u": ["u"], "e": ["E"], "t": pa.array([text], pa.string())})
+    mapping = dataclasses.replace(MAPPING, time=TimeColumn("t", "iso8601"))
+    (piece,) = _check(Case(table, mapping))
+    assert piece.leftover.tolist() == [0]
