@@ -164,11 +164,15 @@ class ConvertToChunks(beam.DoFn):
     def _block(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
         """Records that know their place: as a table where that is the same, else one by one."""
         place, count = block.origin, len(block.records)
+        runs = runs_from(place, block.offsets, origin._replace(count=count))
+        if self._simple:
+            key = None if place is None else place.key
+            yield from self._only.block(block.records, key, runs)
+            return
         table = table_of(block.records)
         if table is not None:
             if self._masker is not None:
                 table = self._masker.table(table)
-            runs = runs_from(place, block.offsets, origin._replace(count=count))
             yield from self._table(table, place, runs)
             return
         for row, record in zip(block.offsets or range(count), block.records, strict=True):

@@ -133,55 +133,81 @@ class Packer:
     def send_batch(self) -> Iterator[Any]:
         """Hands the records so far to the encoders, and emits what they have done meanwhile."""
         batch, self._batch = self._batch, RecordBatch()
-        if not batch.records:
-            return
-        self.read += len(batch.records)
-        future = self._pool.submit(self._encode_batch, batch)
-        self._ahead.append(Slice(self, future, batch))
-        yield from slices(self._ahead, AHEAD)
+        if batch.records:
+            yield from self.block(batch.records, None, batch.origins)
 
-    def _encode_batch(self, batch: RecordBatch) -> EncodedSlice:
-        """As a table where that is the same, which takes a fifth of the time."""
-        assert self._columnar is not None
-        table = table_of(batch.records)
-        if table is None:
-            return EncodedSlice(odd=list(range(len(batch.records))))
-        return encode_slice(self._columnar, table, None, batch.origins, self._limits)
-
-    def table(self, table: pa.Table, key: str | None, origins: Sequence[Run]) -> Iterator[Any]:
-        """Hands the table's slices to the encoders, and emits what they have done meanwhile.
+    def block(
+        self, records: Sequence[Mapping[Any, Any]], key: str | None, origins: Sequence[Run]
+    ) -> Iterator[Any]:
+        """Hands records to the encoders, some requests' worth together.
 
         Args:
-            table: rows of this project.
+            records: of this project.
             key: stands for their file in position ids; None if that is unknown.
-            origins: where they come from, as runs that add up to the table.
+            origins: where they come from, as runs that add up to the records.
         """
+        self.read += len(records)
+        start = 0
+        while start < len(records):
+            part = records[start : start + self._batch_size]
+            where = list(cut_runs(origins, start, start + len(part)))
+            start += len(part)
+            yield from self._encode_ahead(self._encode_records, RecordSlice(part, key, where))
+
+    def table(self, table: pa.Table, key: str | None, origins: Sequence[Run]) -> Iterator[Any]:
+        """Hands the table's slices to the encoders; the arguments are as in `block`."""
         self.read += len(table)
         rows = slice_rows(table, self._limits.batch_events)
         for start in range(0, len(table), rows):
             part = table.slice(start, rows)
             where = list(cut_runs(origins, start, start + len(part)))
+            given = TableSlice(part, key, where)
             if self._columnar is None:
-                yield from self._rows(part, range(len(part)), key, where)
-                continue
-            future = self._pool.submit(encode_slice, self._columnar, part, key, where, self._limits)
-            self._ahead.append(Slice(self, future, TableSlice(part, key, where)))
-            yield from slices(self._ahead, AHEAD)
+                yield from self._one_by_one(given, range(len(part)))
+            else:
+                yield from self._encode_ahead(self._encode_table, given)
 
-    def done(self, encoded: EncodedSlice, given: TableSlice | RecordBatch) -> Iterator[Any]:
-        """Outputs of one slice or batch."""
+    def _encode_ahead(
+        self, encode: Callable[[Any], EncodedSlice], given: TableSlice | RecordSlice
+    ) -> Iterator[Any]:
+        """Begins to encode, and emits what was encoded meanwhile."""
+        self._ahead.append(Slice(self, self._pool.submit(encode, given), given))
+        yield from slices(self._ahead, AHEAD)
+
+    def _encode_table(self, given: TableSlice) -> EncodedSlice:
+        assert self._columnar is not None
+        return encode_slice(self._columnar, given.table, given.key, given.origins, self._limits)
+
+    def _encode_records(self, given: RecordSlice) -> EncodedSlice:
+        """As a table where that makes the same events, which takes a fifth of the time."""
+        mapping = self._settings.mapping
+        assert isinstance(mapping, EventMapping)
+        table = table_of(given.records, mapping)
+        if table is None:
+            return EncodedSlice(odd=list(range(len(given.records))))
+        return self._encode_table(TableSlice(table, given.key, given.origins))
+
+    def done(self, encoded: EncodedSlice, given: TableSlice | RecordSlice) -> Iterator[Any]:
+        """Outputs of one slice."""
         self.long_strings += encoded.long_strings
         for chunk in encoded.chunks:
             yield self._emit(chunk, self._next_lane(chunk))
         for event, where in encoded.rest:
             yield from self._add(event, where)
-        if isinstance(given, TableSlice):
-            yield from self._rows(given.table, encoded.odd, given.key, given.origins)
-            return
-        self._batch_size = batch_size(encoded, self._limits)
-        origins = given.origin_of_each() if encoded.odd else []
-        for row in encoded.odd:
-            yield from self.encode(given.records[row], origins[row], None)
+        yield from self._one_by_one(given, encoded.odd)
+        if isinstance(given, RecordSlice):
+            self._batch_size = batch_size(encoded, self._limits)
+
+    def _one_by_one(self, given: TableSlice | RecordSlice, rows: Sequence[int]) -> Iterator[Any]:
+        """Some of a slice's records, through the record encoder."""
+        each: list[Run] = []
+        if len(given.origins) > 1 and len(rows):
+            each = [run.slice(i, 1) for run in given.origins for i in range(run.count)]
+        for at in range(0, len(rows), 2000):
+            some = rows[at : at + 2000]
+            for row, record in zip(some, given.at(some), strict=True):
+                where = each[row] if each else given.origins[0].slice(row, 1)
+                yield from self.encode(record, where, source_of(where, given.key))
 
     def encode(
         self, record: Mapping[Any, Any], origin: Run, source: Source | None
@@ -255,18 +281,6 @@ class Packer:
         timestamp = Timestamp(micros=min(run.timestamp for run in chunk.runs))
         key = lane_key(self.name, self._settings.endpoint, lane)
         return WindowedValue((key, chunk.to_bytes()), timestamp, (GlobalWindow(),))
-
-    def _rows(
-        self, table: pa.Table, rows: Sequence[int], key: str | None, origins: Sequence[Run]
-    ) -> Iterator[Any]:
-        """Rows of a table, one by one."""
-        if len(origins) > 1 and len(rows):
-            every = [run.slice(i, 1) for run in origins for i in range(run.count)]
-        for at in range(0, len(rows), 2000):
-            some = rows[at : at + 2000]
-            for row, record in zip(some, rows_as_records(table, some), strict=True):
-                where = every[row] if len(origins) > 1 else origins[0].slice(row, 1)
-                yield from self.encode(record, where, source_of(where, key))
 
 
 def encoders(
@@ -355,18 +369,31 @@ class RecordBatch:
         """One run for neighbours that share timestamp and windows."""
         return [Run(*run) for run in self._runs]
 
-    def origin_of_each(self) -> list[Run]:
-        """One run for each record."""
-        return [run.slice(i, 1) for run in self.origins for i in range(run.count)]
-
 
 @dataclasses.dataclass(frozen=True)
 class TableSlice:
-    """A part of a table, and where its rows come from."""
+    """A part of a table, and where its rows come from: see `Packer.block`."""
 
     table: pa.Table
     key: str | None
     origins: Sequence[Run]
+
+    def at(self, rows: Sequence[int]) -> Sequence[Mapping[Any, Any]]:
+        """Some rows as records."""
+        return rows_as_records(self.table, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSlice:
+    """Some records, and where they come from: see `Packer.block`."""
+
+    records: Sequence[Mapping[Any, Any]]
+    key: str | None
+    origins: Sequence[Run]
+
+    def at(self, rows: Sequence[int]) -> Sequence[Mapping[Any, Any]]:
+        """Some of them."""
+        return [self.records[row] for row in rows]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,7 +402,7 @@ class Slice:
 
     packer: Packer
     future: concurrent.futures.Future[EncodedSlice]
-    given: TableSlice | RecordBatch
+    given: TableSlice | RecordSlice
 
 
 def slices(ahead: collections.deque[Slice], most: int) -> Iterator[Any]:

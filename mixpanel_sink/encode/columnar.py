@@ -88,6 +88,23 @@ class Unsupported(Exception):
     """The columnar encoder does not do this; the record encoder does."""
 
 
+class JsonType(pa.ExtensionType):
+    """Of a column whose values are JSON already, for properties; null where there is none."""
+
+    UNFIT = ""
+    """In place of a value that the record encoder must look at."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.string(), "mixpanel_sink.json")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: Any, serialized: Any) -> JsonType:
+        return cls()
+
+
 class ColumnarEncoder:
     """Encodes tables by a mapping; the same events as `RecordEncoder` makes.
 
@@ -109,7 +126,7 @@ class ColumnarEncoder:
         self._limits = limits
         self._token = token
         self._clock = clock
-        self._plans: dict[pa.Schema, _Plan | None] = {}
+        self._plans: dict[bytes, _Plan | None] = {}
 
     def encode(
         self,
@@ -200,15 +217,16 @@ class ColumnarEncoder:
 
     def _plan(self, schema: pa.Schema) -> _Plan | None:
         schema = schema.remove_metadata()  # it may tell the row group, and differ each time
-        if schema not in self._plans:
+        key = schema.serialize().to_pybytes()  # not every extension type has a hash
+        if key not in self._plans:
             try:
                 plan: _Plan | None = _Plan(self._mapping, schema, 1 if self._token is None else 2)
             except (Unsupported, MappingError):
                 plan = None
             if len(self._plans) > 1000:
                 self._plans.clear()
-            self._plans[schema] = plan
-        return self._plans[schema]
+            self._plans[key] = plan
+        return self._plans[key]
 
 
 class _Plan:
@@ -384,6 +402,10 @@ class _Plan:
         if types.is_timestamp(kind):
             text = functools.partial(_timestamp_texts, kind=kind)
             return self._column(column).map_batches(text, pl.String).alias(f"p:{name}")
+        if isinstance(kind, JsonType):
+            self._json.add(f"p:{name}")
+            self._ok.append((self._column(column) != JsonType.UNFIT).fill_null(True))
+            return self._column(column).alias(f"p:{name}")
         if types.is_map(kind):
             expr, once = map_texts(self._column(column), kind)
             self._json.add(f"p:{name}")
@@ -745,6 +767,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """The type, of those that Polars reads well, for the same values."""
     if types.is_dictionary(kind):
         return plain_type(kind.value_type)
+    if isinstance(kind, JsonType):
+        return pa.string()
     if types.is_timestamp(kind) and kind.tz is not None:
         return pa.timestamp(kind.unit, "UTC")
     if types.is_fixed_size_binary(kind):

@@ -15,7 +15,7 @@ import orjson
 
 from mixpanel_sink.encode.ids import content_id, fitting_id, position_id
 from mixpanel_sink.encode.times import check_range, to_ms
-from mixpanel_sink.encode.values import id_text, to_json
+from mixpanel_sink.encode.values import id_text, json_text, to_json
 from mixpanel_sink.endpoint import IMPORT, TRACK, Endpoint
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.identity import IDENTITY_EVENTS, missing_part
@@ -89,6 +89,13 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
         f"The record is a {type(record).__name__}; the sink takes dicts, beam.Row, named tuples, "
         "dataclasses and pyarrow.Table.",
     )
+
+
+def _as_json(value: Any, name: str, drop_non_finite: bool) -> Any:
+    """A value as orjson takes it; see `to_json`."""
+    if type(value) in (dict, list) and (text := json_text(value)) is not None:
+        return orjson.Fragment(text)
+    return to_json(value, name, drop_non_finite)
 
 
 class RecordEncoder:
@@ -193,7 +200,7 @@ class RecordEncoder:
             if (kind is not str and kind is not int and kind is not bool and value is not None) or (
                 kind is int and not -(2**63) <= value < 2**64
             ):
-                value = to_json(value, name, drop)
+                value = _as_json(value, name, drop)
             if value is None and drop_nulls:
                 continue
             properties[name] = value

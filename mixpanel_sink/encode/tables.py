@@ -5,22 +5,32 @@ Touches nothing but its arguments.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import decimal
+import itertools
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from mixpanel_sink.chunk import EventChunk, Run, cut_runs, join_runs
-from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
-from mixpanel_sink.limits import Limits
+from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, JsonType
+from mixpanel_sink.encode.values import json_text, to_json
+from mixpanel_sink.errors import RecordError
+from mixpanel_sink.limits import LONG_STRING_BYTES, Limits
+from mixpanel_sink.mapping import EventMapping
 
 SLICE_ROWS = 50_000
 """Rows of a table that are encoded at once ..."""
 SLICE_BYTES = 8_000_000
 """... if they are no larger than this in Arrow's form."""
+MOST_MISSING = 3
+"""Records with different keys are a table if it has at most so many times the cells that they
+have; else it would be mostly nulls."""
 _FRAME_BYTES = 3
 """What a chunk of lines has around them: a bracket, a line break and a bracket."""
 
@@ -112,28 +122,82 @@ def _runs(rows: Any, origins: Sequence[Run]) -> list[Run]:
     return [origin.slice(int(part[0]), len(part)) for part in np.split(rows, breaks)]
 
 
-def table_of(records: Sequence[Mapping[str, Any]]) -> pa.Table | None:
-    """Records as a table that holds exactly the same values, or None.
+def table_of(
+    records: Sequence[Mapping[Any, Any]], mapping: EventMapping | None = None
+) -> pa.Table | None:
+    """Records as a table that makes the same events, or None.
 
-    Only records with the same keys, each with values of one plain type (or null), make one:
-    no value may change its type or its text on the way.
+    Without a mapping it holds exactly the same values: all records have the same keys, each with
+    values of one plain type (or null), so that no value changes its type or its text on the way.
+
+    With one, what only becomes properties may be of any type, and of several: it is written as
+    JSON here, value by value. And where the mapping leaves out nulls, keys may be missing.
     """
-    names = list(records[0])
-    if sum(map(len, records)) != len(names) * len(records):
+    values = _values_by_name(records, mapping)
+    if values is None or any(type(name) is not str for name in values):
         return None
+    mapped = {} if mapping is None else mapping.mapped_columns()
     columns: dict[str, pa.Array] = {}
-    try:
-        for name in names:
-            values = [record[name] for record in records]
-            kinds = set(map(type, values))
-            kinds.discard(type(None))
-            kind = _arrow_type(kinds, values)
-            if kind is None or type(name) is not str:
+    for name, of_name in values.items():
+        column = _plain_column(of_name)
+        if column is None:
+            if mapping is None or name in mapped:
                 return None
-            columns[name] = pa.array(values, kind)
-        return pa.table(columns)
-    except (KeyError, ValueError, TypeError, OverflowError, pa.ArrowException):
-        return None  # other keys, integers beyond 64 bits, half surrogates, ...
+            column = _json_column(of_name, name, mapping.non_finite == "drop")
+        columns[name] = column
+    return pa.table(columns)
+
+
+def _values_by_name(
+    records: Sequence[Mapping[Any, Any]], mapping: EventMapping | None
+) -> dict[Any, list[Any]] | None:
+    """All records' values of each key; None if keys are missing that must not be."""
+    cells = sum(map(len, records))
+    if cells == len(records[0]) * len(records):
+        with contextlib.suppress(KeyError):
+            return {name: [record[name] for record in records] for name in records[0]}
+    if mapping is None or not mapping.drop_nulls:
+        return None
+    mapped = mapping.mapped_columns().keys()
+    names = sorted(set(itertools.chain.from_iterable(records)), key=str)
+    if len(names) * len(records) > MOST_MISSING * cells:
+        return None
+    if not all(mapped <= record.keys() for record in records):
+        return None
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def _plain_column(values: Sequence[Any]) -> pa.Array | None:
+    kinds = set(map(type, values))
+    kinds.discard(type(None))
+    if len(kinds) > 1:
+        return None
+    try:
+        if kinds == {decimal.Decimal}:
+            return pa.array(values)  # of as many digits as they need
+        kind = _arrow_type(kinds, values)
+        return None if kind is None else pa.array(values, kind)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
+        return None  # integers beyond 64 bits, half surrogates, ...
+
+
+def _json_column(values: Sequence[Any], name: str, drop_non_finite: bool) -> pa.Array:
+    texts = [
+        None if value is None else _json_text(value, name, drop_non_finite) for value in values
+    ]
+    return pa.ExtensionArray.from_storage(JsonType(), pa.array(texts, pa.string()))
+
+
+def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
+    if type(value) is not str and (text := json_text(value)) is not None:
+        return text
+    try:
+        plain = to_json(value, name, drop_non_finite)
+        if type(plain) is str and len(plain) > LONG_STRING_BYTES // 4:
+            return JsonType.UNFIT  # the record encoder counts those that Mixpanel cuts
+        return None if plain is None else orjson.dumps(plain).decode()
+    except (RecordError, orjson.JSONEncodeError, RecursionError):
+        return JsonType.UNFIT  # the record encoder says why
 
 
 _PLAIN: dict[type, pa.DataType] = {
@@ -143,14 +207,13 @@ _PLAIN: dict[type, pa.DataType] = {
     bool: pa.bool_(),
     bytes: pa.binary(),
     datetime.date: pa.date32(),
+    datetime.timedelta: pa.duration("us"),
 }
 
 
 def _arrow_type(kinds: Set[type], values: Sequence[Any]) -> pa.DataType | None:
     if not kinds:
         return pa.null()
-    if len(kinds) > 1:
-        return None
     (kind,) = kinds
     if kind is datetime.datetime:
         zoned = {value.tzinfo is not None for value in values if value is not None}

@@ -29,10 +29,18 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import orjson
+
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import MAX_DEPTH, MAX_LIST_ITEMS, MAX_NESTED_KEYS
 
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+_AS_TO_JSON = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 _UTC = datetime.timezone.utc
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -104,6 +112,24 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: int = 1) -> An
                 "nested_too_deep", f"{field} nests too many lists. Flatten it.", field
             ) from None
     return _scalar(value, field, drop_non_finite, depth)
+
+
+def json_text(value: Any) -> str | None:
+    """The JSON of `to_json(value)`, where orjson surely writes the same; a tenth of the time.
+
+    None for values that it refuses, and where it may have passed over what `to_json` would not:
+    a number that is not finite (it writes null), long lists, large or deep objects.
+    """
+    try:
+        # As bytes, many of them would each keep much more memory than they fill.
+        text = orjson.dumps(value, option=_AS_TO_JSON).decode()
+    except (orjson.JSONEncodeError, RecursionError):
+        return None
+    # Fewer bytes hold no list that is too long (each item has a comma) and no object that is too
+    # large, and fewer braces not too many levels.
+    if len(text) > 2 * MAX_LIST_ITEMS or text.count("{") >= MAX_DEPTH or "null" in text:
+        return None
+    return text
 
 
 def _object(
@@ -296,8 +322,6 @@ def _unreadable(field: str, kind: str) -> RecordError:
 
 def id_text(value: Any, field: str) -> str:
     """A value of an id column as text: text as it is, everything else as its JSON."""
-    import orjson
-
     plain = to_json(value, field, False)
     if isinstance(plain, str):
         return plain

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import decimal
+import enum
+import uuid
 import zoneinfo
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -15,16 +20,18 @@ from mixpanel_sink.chunk import Run
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, slice_rows, table_of
+from mixpanel_sink.encode.values import json_text, to_json
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import Constant, ContentId, EventMapping, TimeColumn
+from mixpanel_sink.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
 
 NOW = 1_800_000_000_000
 MAPPING = EventMapping(
     event=Constant("E"), distinct_id="user", time="at", insert_id=ContentId(), drop_nulls=True
 )
 LIMITS = Limits(batch_events=7)
-ZONES = [datetime.timezone.utc, zoneinfo.ZoneInfo("Europe/Berlin"), None]
+UTC = datetime.timezone.utc
+ZONES = [UTC, zoneinfo.ZoneInfo("Europe/Berlin"), None]
 
 PLAIN: list[st.SearchStrategy[Any]] = [
     st.text(max_size=300),
@@ -39,14 +46,55 @@ PLAIN: list[st.SearchStrategy[Any]] = [
     st.datetimes(timezones=st.sampled_from(ZONES[:2])),
     st.none(),
 ]
-ODD: list[st.SearchStrategy[Any]] = [st.decimals(), st.lists(st.integers()), st.timedeltas()]
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = "blue"
+    SOME = ("a", 2.5)
+
+
+class Many(dict[str, int]):
+    """A dict of a class of its own."""
+
+
+NESTED = st.recursive(
+    st.none() | st.floats() | st.text(st.characters(), max_size=3) | st.dates() | st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["b", "a", "é", "null"]), inner, max_size=3)
+        | st.tuples(inner)
+    ),
+    max_leaves=8,
+)
+ODD: list[st.SearchStrategy[Any]] = [
+    st.decimals(),
+    st.decimals(allow_nan=False, allow_infinity=False, places=2),
+    st.decimals(-(10**45), 10**45, allow_nan=False),
+    st.timedeltas(),
+    st.times(),
+    st.integers(2**62, 2**65),
+    st.uuids(),
+    st.sampled_from(Color),
+    st.builds(Many, st.just({"b": 1, "a": 2})),
+    st.lists(st.integers(), max_size=3),
+    st.lists(st.floats(), max_size=3),
+    st.lists(st.dictionaries(st.sampled_from("cab"), st.text(max_size=3)), max_size=4),
+    st.just(list(range(254))) | st.just(list(range(255))),
+    st.just({f"{i}": i for i in range(254)}) | st.just({f"{i}": i for i in range(255)}),
+    st.text(min_size=250, max_size=260),
+    st.dictionaries(st.sampled_from(["b", "a"]) | st.integers(), st.integers(), max_size=3),
+    NESTED,
+    NESTED,
+]
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[dict[str, Any]]:
     names = draw(st.lists(st.sampled_from(["a", "b", "é", "$x"]), max_size=3, unique=True))
-    kinds = {name: draw(st.sampled_from([*PLAIN, *PLAIN, *ODD])) for name in names}
+    kinds = {name: draw(st.sampled_from([*PLAIN, *ODD])) for name in names}
     mixed = draw(st.booleans())
+    missing = draw(st.booleans())
 
     def value(name: str) -> Any:
         kind = draw(st.sampled_from(PLAIN)) if mixed and draw(st.booleans()) else kinds[name]
@@ -59,20 +107,35 @@ def batches(draw: st.DrawFn) -> list[dict[str, Any]]:
         {
             "user": draw(users),
             "at": draw(times).replace(tzinfo=zone),
-            **{name: value(name) for name in names if not (mixed and draw(st.booleans()))},
+            "device": draw(st.sampled_from(["d", None])),
+            **{name: value(name) for name in names if not (missing and draw(st.booleans()))},
         }
         for _ in range(draw(st.integers(1, 20)))
     ]
 
 
-@settings(max_examples=400, deadline=None)
-@given(batches())
-def test_together_as_one_by_one(records: list[dict[str, Any]]) -> None:
-    table = table_of(records)
+MAPPINGS = [
+    MAPPING,
+    dataclasses.replace(MAPPING, non_finite="drop"),
+    dataclasses.replace(MAPPING, drop_nulls=False),
+    dataclasses.replace(MAPPING, include_mapped=True, constants={"k": [1]}),
+    dataclasses.replace(MAPPING, distinct_id=None, user_id="user", device_id="device"),
+    dataclasses.replace(MAPPING, properties=["a", "b"], rename={"a": "z"}),
+    dataclasses.replace(MAPPING, insert_id=["user", "a"]),
+    dataclasses.replace(MAPPING, event=Column("a", if_null="E")),
+]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(batches(), st.sampled_from(MAPPINGS), st.booleans())
+def test_together_as_one_by_one(
+    records: list[dict[str, Any]], mapping: EventMapping, exact: bool
+) -> None:
+    table = table_of(records) if exact else table_of(records, mapping)
     if table is None:
         return
-    one_by_one = RecordEncoder(MAPPING, LIMITS, clock=lambda: NOW)
-    columnar = ColumnarEncoder(MAPPING, LIMITS, clock=lambda: NOW)
+    one_by_one = RecordEncoder(mapping, LIMITS, clock=lambda: NOW)
+    columnar = ColumnarEncoder(mapping, LIMITS, clock=lambda: NOW)
     origins = [Run(1, 1000 + i, ()) for i in range(len(records))]
     encoded = encode_slice(columnar, table, None, origins, LIMITS)
     events = [
@@ -81,11 +144,42 @@ def test_together_as_one_by_one(records: list[dict[str, Any]]) -> None:
         for i, event in enumerate(chunk.events())
     ] + [(event, origin.timestamp - 1000) for event, origin in encoded.rest]
     assert sorted([row for _, row in events] + encoded.odd) == list(range(len(records)))
+    long_strings = 0
     for event, row in events:
         try:
-            assert event == one_by_one.encode(records[row]).json
+            expected = one_by_one.encode(records[row])
         except RecordError as error:
             pytest.fail(f"{records[row]} went out although {error}")
+        assert event == expected.json
+        long_strings += expected.long_strings
+    assert encoded.long_strings == long_strings
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.one_of(NESTED, *PLAIN, *ODD))
+def test_json_in_one_go_is_the_same(value: Any) -> None:
+    text = json_text(value)
+    if text is not None:
+        assert text == orjson.dumps(to_json(value, "field", False)).decode()
+
+
+@pytest.mark.parametrize(
+    "value", [[1, "a"], {"b": [1.5], "a": {"c": True}}, (1,), uuid.UUID(int=5), Color.SOME, 5, 2.5]
+)
+def test_what_is_written_in_one_go(value: Any) -> None:
+    assert json_text(value) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"), [float("inf")], list(range(255)), {str(i): 0 for i in range(255)},
+        {"a": {"b": {"c": 1}}}, {1: 2}, Many(a=1), 2**64, "\ud800", datetime.date(2024, 1, 1),
+        decimal.Decimal(1), {"a": None},
+    ],
+)  # fmt: skip
+def test_what_is_not(value: Any) -> None:
+    assert json_text(value) is None
 
 
 @pytest.mark.parametrize(
@@ -106,6 +200,75 @@ def test_plain_records_make_a_table(values: list[Any]) -> None:
     table = table_of([{"x": value} for value in values])
     assert table is not None
     assert len(table) == len(values)
+
+
+FULL = {"user": "u", "at": datetime.datetime(2024, 1, 1), "device": None}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"x": 1}, {"x": 1.5}],
+        [{"x": 1}, {"x": True}, {"x": "text"}, {"x": None}],
+        [{"x": 1}, {"y": 1}],
+        [{"x": 1}, {"x": 1, "y": 2}],
+        [{"x": 2**64 - 1}],
+        [{"x": [1]}, {"x": {"a": [{"b": None}]}}],
+        [{"x": decimal.Decimal("1.5")}, {"x": decimal.Decimal("1e3")}],
+        [{"x": datetime.datetime(2024, 1, 1)}, {"x": datetime.datetime(2024, 1, 1, tzinfo=UTC)}],
+        [{"x": Color.RED}, {"x": uuid.UUID(int=1)}, {"x": datetime.time(1)}],
+    ],
+)
+def test_with_a_mapping_properties_may_be_anything(records: list[dict[str, Any]]) -> None:
+    whole = [FULL | record for record in records]
+    table = table_of(whole, MAPPING)
+    assert table is not None
+    encoder = ColumnarEncoder(MAPPING, LIMITS, clock=lambda: NOW)
+    encoded = encode_slice(encoder, table, None, [Run(len(whole), 0, ())], LIMITS)
+    assert encoded.odd == []
+    one_by_one = RecordEncoder(MAPPING, LIMITS, clock=lambda: NOW)
+    expected = [one_by_one.encode(record).json for record in whole]
+    assert [event for event, _ in encoded.rest] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([float("nan")], "non_finite_number"),
+        (list(range(255)), "list_too_long"),
+        (2**64, "integer_too_large"),
+        (["\ud800"], "invalid_text"),
+        (object(), "unsupported_type"),
+    ],
+)
+def test_one_value_that_fails_costs_one_record(value: Any, reason: str) -> None:
+    records = [FULL | {"x": [1]}, FULL | {"x": value}, FULL | {"x": None}]
+    table = table_of(records, MAPPING)
+    assert table is not None
+    encoder = ColumnarEncoder(MAPPING, LIMITS, clock=lambda: NOW)
+    encoded = encode_slice(encoder, table, None, [Run(3, 0, ())], LIMITS)
+    assert (len(encoded.rest), encoded.odd) == (2, [1])
+    with pytest.raises(RecordError) as caught:
+        RecordEncoder(MAPPING, LIMITS, clock=lambda: NOW).encode(records[1])
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"user": "u"}, FULL],  # of a column that the mapping needs
+        [FULL | {"at": "soon"}, FULL],
+        [FULL | {1: 1}],
+        [FULL | {f"x{i}": i} for i in range(100)],  # a table of nulls
+    ],
+)
+def test_with_a_mapping_some_still_do_not(records: list[dict[Any, Any]]) -> None:
+    assert table_of(records, MAPPING) is None
+
+
+def test_keys_may_only_be_missing_where_nulls_are_left_out() -> None:
+    records = [FULL | {"x": 1}, FULL | {"y": 1}]
+    assert table_of(records, dataclasses.replace(MAPPING, drop_nulls=False)) is None
 
 
 @pytest.mark.parametrize(
