@@ -1,9 +1,8 @@
-"""What a column of each type costs to encode, in microseconds of CPU an event.
+"""What a column of each type, and each kind of dict, costs to encode: microseconds of CPU an event.
 
     python -m benchmarks.types --rows 20000
 
-The orders of the other benchmarks with one more column. Types that the columnar encoder leaves
-to the record encoder take their whole table that way.
+The orders of the other benchmarks with one more column, or as dicts.
 """
 
 from __future__ import annotations
@@ -13,16 +12,18 @@ import datetime
 import decimal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from benchmarks import data, mappings, report
 from mixpanel_sink import EventMapping
+from mixpanel_sink.chunk import EventChunk, Run
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.encode.tables import encode_slice, table_of
 from mixpanel_sink.limits import Limits
 
 MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 15, 250_000)
@@ -47,11 +48,12 @@ COLUMNS: dict[str, Callable[[int], pa.Array]] = {
     "decimal of negative scale": lambda rows: _decimals(rows, pa.decimal128(6, -2), "1.2E+4"),
     "extension type": lambda rows: pa.array([b"0123456789abcdef"] * rows, pa.uuid()),
 }
+COLUMNAR = "columnar"
 TIME_AS_TEXT = "time as text (iso8601)"
 
 
-def cost(column: pa.Array | None, table: pa.Table, mapping: EventMapping) -> tuple[float, bool]:
-    """Microseconds of CPU an event, and whether the table stays columnar."""
+def cost(column: pa.Array | None, table: pa.Table, mapping: EventMapping) -> tuple[float, str]:
+    """Microseconds of CPU an event, and the way that the table goes."""
     if column is not None:
         table = table.append_column("more", column)
     columnar = ColumnarEncoder(mapping, Limits())
@@ -65,11 +67,12 @@ def cost(column: pa.Array | None, table: pa.Table, mapping: EventMapping) -> tup
             for record in rows_as_records(table, rows):
                 records.encode(record)
         found.append((time.process_time() - start) / len(table) * 1e6)
-    return statistics.median(found), not odd
+    way = "row by row" if odd else "value by value" if columnar.by_value(table.schema) else COLUMNAR
+    return statistics.median(found), way
 
 
-def costs(rows: int) -> Iterator[tuple[str, float, bool]]:
-    """Each type, its cost, and whether it stays columnar."""
+def costs(rows: int) -> Iterator[tuple[str, float, str]]:
+    """Each type of column, its cost, and the table's way."""
     table = next(data.tables(rows))
     mapping = EventMapping.from_yaml(mappings.MAPPING_BY_COLUMN)
     for name, make in COLUMNS.items():
@@ -78,6 +81,54 @@ def costs(rows: int) -> Iterator[tuple[str, float, bool]]:
     table = table.set_column(table.schema.get_field_index("occurred_at"), "occurred_at", texts)
     by_text = mappings.MAPPING_BY_COLUMN.replace("unit: ms", "unit: iso8601")
     yield TIME_AS_TEXT, *cost(None, table, EventMapping.from_yaml(by_text))
+
+
+RECORDS: dict[str, Callable[[int, dict[str, Any]], dict[str, Any]]] = {
+    "as they are": lambda number, record: record,
+    "with a list and an object": lambda number, record: (
+        record | {"tags": ["a", "b"], "page": {"url": "/", "number": number}}
+    ),
+    "every third without a key": lambda number, record: (
+        record | {"coupon": "C"} if number % 3 else record
+    ),
+    "integers and floats in one key": lambda number, record: (
+        record | {"price": number} if number % 2 else record
+    ),
+    "with a decimal": lambda number, record: record | {"price": decimal.Decimal(number)},
+}
+
+
+def record_costs(rows: int) -> Iterator[tuple[str, float, float]]:
+    """Kinds of dicts, and their cost together and one by one, compression included."""
+    mapping = EventMapping.from_yaml(mappings.MAPPING_BY_COLUMN)
+    plain = rows_as_records(next(data.tables(rows)), range(rows))
+    columnar = ColumnarEncoder(mapping, Limits())
+    one_by_one = RecordEncoder(mapping, Limits())
+
+    def together(records: Sequence[dict[str, Any]]) -> None:
+        table = table_of(records, mapping)
+        assert table is not None
+        encode_slice(columnar, table, None, [Run(len(records), 0, ())], Limits())
+
+    def singly(records: Sequence[dict[str, Any]]) -> None:
+        events = [one_by_one.encode(record).json for record in records]
+        for at in range(0, len(events), 2000):
+            EventChunk.of(events[at : at + 2000], [])
+
+    for name, change in RECORDS.items():
+        records = [change(number, record) for number, record in enumerate(plain)]
+        yield name, _microseconds(together, records), _microseconds(singly, records)
+
+
+def _microseconds(
+    way: Callable[[Sequence[dict[str, Any]]], None], records: Sequence[dict[str, Any]]
+) -> float:
+    found = []
+    for _ in range(5):
+        start = time.process_time()
+        way(records)
+        found.append(time.process_time() - start)
+    return statistics.median(found) / len(records) * 1e6
 
 
 def _decimals(rows: int, kind: pa.DataType, value: str = "1234.56") -> pa.Array:
@@ -90,10 +141,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     options = parser.parse_args()
     found: list[Any] = [
-        [name, f"{microseconds:.1f}", "columnar" if stays else "row by row"]
-        for name, microseconds, stays in costs(options.rows)
+        [name, f"{microseconds:.1f}", way] for name, microseconds, way in costs(options.rows)
     ]
-    print(report.table(("one more column", "us an event", "way"), found))
+    print(report.table(("tables with one more column", "us an event", "way"), found))
+    found = [[name, f"{a:.1f}", f"{b:.1f}"] for name, a, b in record_costs(options.rows // 2)]
+    print(report.table(("dicts", "us an event together", "one by one"), found))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]
     """
     columns: dict[str, list[Any]] = {}
     for name, column in zip(table.schema.names, table.columns, strict=True):
-        values = _values(_take(column, rows))
+        values = values_of(_take(column, rows))
         if name in columns:
             values = list(map(ColumnsOfOneName, columns[name], values))
         columns[name] = values
@@ -52,11 +52,12 @@ def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> pa.ChunkedArray:
         return pa.chunked_array([chunk for part in parts for chunk in part], column.type)
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
+def values_of(column: pa.ChunkedArray) -> list[Any]:
+    """A column's values, in the forms that `rows_as_records` tells."""
     kind = column.type
     if types.is_dictionary(kind):
         try:
-            return _values(column.cast(kind.value_type))
+            return values_of(column.cast(kind.value_type))
         except pa.ArrowException:  # an odd type, or text that is not UTF-8
             pass
     if types.is_timestamp(kind) and kind.tz is not None:

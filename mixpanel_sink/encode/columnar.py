@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.ids import CONTENT_HEX
+from mixpanel_sink.encode.json_columns import JsonType, json_column
 from mixpanel_sink.encode.records import now_ms
 from mixpanel_sink.encode.times import PER_SECOND
 from mixpanel_sink.encode.values import to_json
@@ -88,23 +90,6 @@ class Unsupported(Exception):
     """The columnar encoder does not do this; the record encoder does."""
 
 
-class JsonType(pa.ExtensionType):
-    """Of a column whose values are JSON already, for properties; null where there is none."""
-
-    UNFIT = ""
-    """In place of a value that the record encoder must look at."""
-
-    def __init__(self) -> None:
-        super().__init__(pa.string(), "mixpanel_sink.json")
-
-    def __arrow_ext_serialize__(self) -> bytes:
-        return b""
-
-    @classmethod
-    def __arrow_ext_deserialize__(cls, storage: Any, serialized: Any) -> JsonType:
-        return cls()
-
-
 class ColumnarEncoder:
     """Encodes tables by a mapping; the same events as `RecordEncoder` makes.
 
@@ -146,6 +131,11 @@ class ColumnarEncoder:
             yield _only_leftover(np.arange(len(table)))
             return
         yield from self._pieces(plan, table, 0, file_key, first_row)
+
+    def by_value(self, schema: pa.Schema) -> list[str]:
+        """The columns whose values are made JSON one by one, which costs more."""
+        plan = self._plan(schema)
+        return [] if plan is None else plan.as_json
 
     def _pieces(
         self, plan: _Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
@@ -249,6 +239,13 @@ class _Plan:
         self.content_id = mapping.insert_id is None or isinstance(mapping.insert_id, ContentId)
         self.needs_position = not (self.content_id or isinstance(mapping.insert_id, ColumnsId))
         self._types = {name: _decoded(schema.field(name).type) for name in self.columns}
+        mapped = mapping.mapped_columns()
+        self.as_json = [
+            column
+            for _, column in self.properties
+            if column not in mapped and not _is_columnar(self._types[column])
+        ]
+        self._types |= {column: JsonType() for column in self.as_json}
         # Polars takes "*" and "^...$" for patterns: columns go by number.
         self._numbers = {name: f"c{i}" for i, name in enumerate(self.columns)}
         kinds = [plain_type(kind) for kind in self._types.values()]
@@ -281,8 +278,13 @@ class _Plan:
         )
 
     def choose(self, table: pa.Table) -> pa.Table:
-        """The columns that are needed."""
-        return table.select(self.columns)
+        """The columns that are needed, in a form that is columnar."""
+        table = table.select(self.columns)
+        for name in self.as_json:
+            values = values_of(table.column(name))
+            place, drop = self.columns.index(name), self.mapping.non_finite == "drop"
+            table = table.set_column(place, name, json_column(values, name, drop))
+        return table
 
     def _column(self, name: str) -> pl.Expr:
         return pl.col(self._numbers[name])
@@ -612,6 +614,18 @@ def needs_escapes(texts: pa.ChunkedArray) -> bool:
         if len(text) and (text.min() < 0x20 or (text == 0x22).any() or (text == 0x5C).any()):
             return True
     return False
+
+
+def _is_columnar(kind: pa.DataType) -> bool:
+    """Whether values of the type are written without a Python object for each."""
+    try:
+        if types.is_map(kind):
+            map_texts(pl.element(), kind)
+        else:
+            convert(pl.element(), kind)
+    except Unsupported:
+        return isinstance(kind, JsonType)
+    return True
 
 
 def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:

@@ -14,14 +14,12 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from mixpanel_sink.chunk import EventChunk, Run, cut_runs, join_runs
-from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable, JsonType
-from mixpanel_sink.encode.values import json_text, to_json
-from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import LONG_STRING_BYTES, Limits
+from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
+from mixpanel_sink.encode.json_columns import json_column
+from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import EventMapping
 
 SLICE_ROWS = 50_000
@@ -143,7 +141,7 @@ def table_of(
         if column is None:
             if mapping is None or name in mapped:
                 return None
-            column = _json_column(of_name, name, mapping.non_finite == "drop")
+            column = json_column(of_name, name, mapping.non_finite == "drop")
         columns[name] = column
     return pa.table(columns)
 
@@ -179,25 +177,6 @@ def _plain_column(values: Sequence[Any]) -> pa.Array | None:
         return None if kind is None else pa.array(values, kind)
     except (ValueError, TypeError, OverflowError, pa.ArrowException):
         return None  # integers beyond 64 bits, half surrogates, ...
-
-
-def _json_column(values: Sequence[Any], name: str, drop_non_finite: bool) -> pa.Array:
-    texts = [
-        None if value is None else _json_text(value, name, drop_non_finite) for value in values
-    ]
-    return pa.ExtensionArray.from_storage(JsonType(), pa.array(texts, pa.string()))
-
-
-def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
-    if type(value) is not str and (text := json_text(value)) is not None:
-        return text
-    try:
-        plain = to_json(value, name, drop_non_finite)
-        if type(plain) is str and len(plain) > LONG_STRING_BYTES // 4:
-            return JsonType.UNFIT  # the record encoder counts those that Mixpanel cuts
-        return None if plain is None else orjson.dumps(plain).decode()
-    except (RecordError, orjson.JSONEncodeError, RecursionError):
-        return JsonType.UNFIT  # the record encoder says why
 
 
 _PLAIN: dict[type, pa.DataType] = {

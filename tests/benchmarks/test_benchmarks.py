@@ -142,16 +142,23 @@ def test_costs_hold_descendants_that_nobody_waited_for() -> None:
     assert run.cost.cpu > 0.1
 
 
-def test_types_that_are_encoded_row_by_row_are_documented() -> None:
-    ways = {name: stays for name, _, stays in types.costs(50)}
-    by_row = [name for name, stays in ways.items() if not stays]
-    assert by_row == [
+def test_types_that_are_encoded_value_by_value_are_documented() -> None:
+    ways = {name: way for name, _, way in types.costs(50)}
+    by_value = [name for name, way in ways.items() if way != types.COLUMNAR]
+    assert by_value == [
         "list of map",
         "list view",
         "decimal of negative scale",
         "extension type",
     ]
+    assert set(ways.values()) == {types.COLUMNAR, "value by value"}
     text = (paths.REPOSITORY / "docs" / "mapping.md").read_text()
-    _, _, table = text.partition("**row by row:**")
+    _, _, table = text.partition("**value by value:**")
     for name in ("map inside a list", "list view", "negative scale", "extension type"):
         assert name in table
+
+
+def test_every_kind_of_dict_is_encoded_together() -> None:
+    found = list(types.record_costs(50))
+    assert [name for name, _, _ in found] == list(types.RECORDS)
+    assert all(together > 0 and singly > 0 for _, together, singly in found)

@@ -1,0 +1,50 @@
+"""Columns whose values are written as JSON one by one, in a table that stays columnar otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from mixpanel_sink.encode.values import json_text, to_json
+from mixpanel_sink.errors import RecordError
+from mixpanel_sink.limits import LONG_STRING_BYTES
+
+
+class JsonType(pa.ExtensionType):
+    """Of a column of JSON texts, for properties; null where there is no value."""
+
+    UNFIT = ""
+    """In place of a value that the record encoder must look at."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.string(), "mixpanel_sink.json")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: Any, serialized: Any) -> JsonType:
+        return cls()
+
+
+def json_column(values: Iterable[Any], name: str, drop_non_finite: bool) -> pa.Array:
+    """Any values as such a column; the arguments are those of `to_json`."""
+    texts = [
+        None if value is None else _json_text(value, name, drop_non_finite) for value in values
+    ]
+    return pa.ExtensionArray.from_storage(JsonType(), pa.array(texts, pa.string()))
+
+
+def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
+    if type(value) is not str and (text := json_text(value)) is not None:
+        return text
+    try:
+        plain = to_json(value, name, drop_non_finite)
+        if type(plain) is str and len(plain) > LONG_STRING_BYTES // 4:
+            return JsonType.UNFIT  # the record encoder counts those that Mixpanel cuts
+        return None if plain is None else orjson.dumps(plain).decode()
+    except (RecordError, orjson.JSONEncodeError, RecursionError):
+        return JsonType.UNFIT  # the record encoder says why
