@@ -18,11 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks import data, mappings, report
+from benchmarks.events import to_event
 from mixpanel_sink import EventMapping
 from mixpanel_sink.chunk import EventChunk, Run
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
-from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.encode.event_tables import EventTables
+from mixpanel_sink.encode.records import EventChecker, RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, table_of
 from mixpanel_sink.limits import Limits
 
@@ -98,6 +100,9 @@ RECORDS: dict[str, Callable[[int, dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+EVENTS = "ready-made events"
+
+
 def record_costs(rows: int) -> Iterator[tuple[str, float, float]]:
     """Kinds of dicts, and their cost together and one by one, compression included."""
     mapping = EventMapping.from_yaml(mappings.MAPPING_BY_COLUMN)
@@ -111,13 +116,29 @@ def record_costs(rows: int) -> Iterator[tuple[str, float, float]]:
         encode_slice(columnar, table, None, [Run(len(records), 0, ())], Limits())
 
     def singly(records: Sequence[dict[str, Any]]) -> None:
-        events = [one_by_one.encode(record).json for record in records]
-        for at in range(0, len(events), 2000):
-            EventChunk.of(events[at : at + 2000], [])
+        _compress([one_by_one.encode(record).json for record in records])
 
     for name, change in RECORDS.items():
         records = [change(number, record) for number, record in enumerate(plain)]
         yield name, _microseconds(together, records), _microseconds(singly, records)
+
+    tables, checker = EventTables(Limits()), EventChecker(Limits())
+
+    def events_together(events: Sequence[dict[str, Any]]) -> None:
+        found = tables.table_of(events)
+        assert found is not None
+        encode_slice(*found, None, [Run(len(events), 0, ())], Limits())
+
+    def events_singly(events: Sequence[dict[str, Any]]) -> None:
+        _compress([checker.encode(event).json for event in events])
+
+    made = list(map(to_event, plain))
+    yield EVENTS, _microseconds(events_together, made), _microseconds(events_singly, made)
+
+
+def _compress(events: Sequence[bytes]) -> None:
+    for at in range(0, len(events), 2000):
+        EventChunk.of(events[at : at + 2000], [])
 
 
 def _microseconds(

@@ -107,7 +107,7 @@ class ColumnarEncoder:
         token: str | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        self._mapping = mapping
+        self.mapping = mapping
         self._limits = limits
         self._token = token
         self._clock = clock
@@ -210,7 +210,7 @@ class ColumnarEncoder:
         key = schema.serialize().to_pybytes()  # not every extension type has a hash
         if key not in self._plans:
             try:
-                plan: _Plan | None = _Plan(self._mapping, schema, 1 if self._token is None else 2)
+                plan: _Plan | None = _Plan(self.mapping, schema, 1 if self._token is None else 2)
             except (Unsupported, MappingError):
                 plan = None
             if len(self._plans) > 1000:

@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import decimal
 import itertools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -131,38 +131,52 @@ def table_of(
     With one, what only becomes properties may be of any type, and of several: it is written as
     JSON here, value by value. And where the mapping leaves out nulls, keys may be missing.
     """
-    values = _values_by_name(records, mapping)
-    if values is None or any(type(name) is not str for name in values):
+    required = mapping.mapped_columns() if mapping is not None and mapping.drop_nulls else None
+    values = values_by_name(records, required)
+    return None if values is None else table_of_columns(values, mapping)
+
+
+def values_by_name(
+    records: Sequence[Mapping[Any, Any]], required: Collection[str] | None
+) -> dict[Any, list[Any]] | None:
+    """All records' values of each key.
+
+    None if keys are missing: one of the required ones, or so many that a table would be mostly
+    nulls; without `required`, any.
+    """
+    cells = sum(map(len, records))
+    if cells == len(records[0]) * len(records):
+        with contextlib.suppress(KeyError):
+            return {name: [record[name] for record in records] for name in records[0]}
+    if required is None:
         return None
+    names = sorted(set(itertools.chain.from_iterable(records)), key=str)
+    if len(names) * len(records) > MOST_MISSING * cells:
+        return None
+    if required and not all(set(required) <= record.keys() for record in records):
+        return None
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def table_of_columns(
+    values: Mapping[Any, Sequence[Any]], mapping: EventMapping | None = None
+) -> pa.Table | None:
+    """A table of such columns; None where it would not make the same events: see `table_of`."""
     mapped = {} if mapping is None else mapping.mapped_columns()
     columns: dict[str, pa.Array] = {}
     for name, of_name in values.items():
+        if type(name) is not str:
+            return None
         column = _plain_column(of_name)
         if column is None:
             if mapping is None or name in mapped:
                 return None
             column = json_column(of_name, name, mapping.non_finite == "drop")
         columns[name] = column
-    return pa.table(columns)
-
-
-def _values_by_name(
-    records: Sequence[Mapping[Any, Any]], mapping: EventMapping | None
-) -> dict[Any, list[Any]] | None:
-    """All records' values of each key; None if keys are missing that must not be."""
-    cells = sum(map(len, records))
-    if cells == len(records[0]) * len(records):
-        with contextlib.suppress(KeyError):
-            return {name: [record[name] for record in records] for name in records[0]}
-    if mapping is None or not mapping.drop_nulls:
+    try:
+        return pa.table(columns)
+    except UnicodeEncodeError:  # half a surrogate pair in a name
         return None
-    mapped = mapping.mapped_columns().keys()
-    names = sorted(set(itertools.chain.from_iterable(records)), key=str)
-    if len(names) * len(records) > MOST_MISSING * cells:
-        return None
-    if not all(mapped <= record.keys() for record in records):
-        return None
-    return {name: [record.get(name) for record in records] for name in names}
 
 
 def _plain_column(values: Sequence[Any]) -> pa.Array | None:

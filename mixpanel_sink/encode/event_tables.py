@@ -1,0 +1,109 @@
+"""Ready-made events together: a table of their properties, and the mapping that makes them again.
+
+What is not sure to become the same event (an identity event, keys beside event and properties, ...)
+is left to `EventChecker`, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from mixpanel_sink.encode.columnar import ColumnarEncoder
+from mixpanel_sink.encode.records import now_ms
+from mixpanel_sink.encode.tables import table_of_columns, values_by_name
+from mixpanel_sink.identity import IDENTITY_EVENTS
+from mixpanel_sink.limits import MAX_FUTURE_MS, MIN_TIME_MS, Limits
+from mixpanel_sink.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
+
+_EVENT = "\1event"
+"""The column of the events' names; one of the properties may be called "event"."""
+_OPTIONAL = ("$insert_id", "ip", "$device_id", "$user_id", "token")
+"""What the sink writes itself, and an event may have or not."""
+
+
+class EventTables:
+    """Makes tables of ready-made events.
+
+    Args:
+        limits: sizes.
+        token: project token that every event carries, or None.
+        clock: milliseconds since 1970.
+    """
+
+    def __init__(
+        self, limits: Limits, token: str | None = None, clock: Callable[[], int] = now_ms
+    ) -> None:
+        self._limits = limits
+        self._token = token
+        self._clock = clock
+        self._encoders: dict[frozenset[str], ColumnarEncoder] = {}
+
+    def table_of(
+        self, events: Sequence[Mapping[Any, Any]]
+    ) -> tuple[ColumnarEncoder, pa.Table] | None:
+        """A table with a row for each event, and its encoder; None if they make none."""
+        fit = [_is_fit(event) for event in events]
+        properties = [
+            event["properties"] if good else {} for event, good in zip(events, fit, strict=True)
+        ]
+        values = values_by_name(properties, required=())
+        if values is None or "time" not in values or "distinct_id" not in values:
+            return None
+        latest = self._clock() + MAX_FUTURE_MS
+        values["time"] = [_milliseconds(time, latest) for time in values["time"]]
+        for name in ("$device_id", "$user_id"):  # EventChecker keeps numbers as they are
+            if not {*map(type, values.get(name, ()))} <= {str, type(None)}:
+                return None
+        values[_EVENT] = [
+            event["event"] if good else None for event, good in zip(events, fit, strict=True)
+        ]
+        present = frozenset(
+            name for name in _OPTIONAL if name in values and values[name].count(None) < len(events)
+        )
+        for name in _OPTIONAL:
+            if name not in present:
+                values.pop(name, None)
+        encoder = self._encoder(present)
+        table = table_of_columns(values, encoder.mapping)
+        return None if table is None else (encoder, table)
+
+    def _encoder(self, present: frozenset[str]) -> ColumnarEncoder:
+        if present not in self._encoders:
+            mapping = EventMapping(
+                event=_EVENT,
+                time=TimeColumn("time", "ms"),
+                distinct_id="distinct_id",
+                device_id="$device_id" if "$device_id" in present else None,
+                user_id="$user_id" if "$user_id" in present else None,
+                insert_id=["$insert_id"] if "$insert_id" in present else ContentId(),
+                ip=Column("ip") if "ip" in present else Constant("0"),
+                exclude=["token"] if "token" in present else (),
+            )
+            self._encoders[present] = ColumnarEncoder(
+                mapping, self._limits, self._token, self._clock
+            )
+        return self._encoders[present]
+
+
+def _is_fit(event: Mapping[Any, Any]) -> bool:
+    name, properties = event.get("event"), event.get("properties")
+    return (
+        type(name) is str
+        and type(properties) is dict
+        and len(event) == 2
+        and name not in IDENTITY_EVENTS
+        and _EVENT not in properties
+    )
+
+
+def _milliseconds(value: Any, latest: int) -> int | None:
+    """As Mixpanel reads it: see `EventChecker`. None for what is no plain number."""
+    if type(value) is not int and type(value) is not float:
+        return None
+    if not abs(value) < 2**53:
+        return None
+    as_seconds = int(value * 1000)
+    return as_seconds if MIN_TIME_MS <= as_seconds <= latest else int(value)
