@@ -61,7 +61,7 @@ class EventTables:
             event["event"] if good else None for event, good in zip(events, fit, strict=True)
         ]
         present = frozenset(
-            name for name in _OPTIONAL if name in values and values[name].count(None) < len(events)
+            name for name in _OPTIONAL if any(value is not None for value in values.get(name, ()))
         )
         for name in _OPTIONAL:
             if name not in present:

@@ -39,7 +39,7 @@ IDS = st.sampled_from(["id-1", "id 2", "x" * 37, 7, None, "", 1.5, ["a"], _HALF]
 TEXTS = st.sampled_from(["a", "b", None, "", 5, "null", _HALF])
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "$insert_id": IDS,
-    "ip": st.sampled_from(["1.2.3.4", None, "", 5, "x" * 300]),
+    "ip": st.sampled_from(["1.2.3.4", None, "", 5, "x" * 300, np.array([1, 2])]),
     "$device_id": TEXTS,
     "$user_id": TEXTS,
     "token": st.sampled_from(["t", None]),
@@ -183,6 +183,7 @@ def test_an_odd_event_costs_no_other(odd: dict[str, Any]) -> None:
         [ready(**{_HALF: 1})],
         [{"event": "Visit", "properties": {**ready()["properties"], 5: 1}}],
         [ready(**{f"x{n}": n}) for n in range(100)],
+        [ready(ip=np.array([1, 2]))],
     ],
 )
 def test_some_make_no_table(events: list[Any]) -> None:
