@@ -794,6 +794,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.string()
     if types.is_float16(kind):
         return pa.float32()
+    if types.is_null(kind):  # a cast to null breaks structs in lists; any type holds nulls
+        return pa.bool_()
     if types.is_decimal32(kind) or types.is_decimal64(kind):
         return pa.decimal128(kind.precision, kind.scale)
     if _is_list(kind):
