@@ -200,7 +200,8 @@ class IngestionClient:
             if credentials.project_id is not None:
                 self._url += f"&project_id={credentials.project_id}"
         self._secrets = _secrets(credentials)
-        self._timeout = (connect_timeout, read_timeout)
+        self._seconds = connect_timeout + read_timeout
+        self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         # A proxy of the environment would be another machine.
         near = {"no_proxy": urlsplit(destination.url).hostname or ""}
         self._proxies = near if destination.is_loopback else None
@@ -231,8 +232,7 @@ class IngestionClient:
 
         Where the endpoint takes no gzip the array goes as it is.
         """
-        deadline = time.monotonic() + sum(self._timeout)
-        connect, read = self._timeout
+        deadline = time.monotonic() + self._seconds
         route, response = self._route, None
         if not self._gzip:
             body = isal_zlib.decompress(body, wbits=31)
@@ -246,7 +246,7 @@ class IngestionClient:
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                timeout=urllib3.Timeout(connect=connect, read=read),
+                timeout=self._timeout,
                 preload_content=False,
                 decode_content=False,
             )

@@ -1,7 +1,8 @@
 """Lets the chunks of one lane go, in their order, while the bundle's thread goes on.
 
-A lane may have to wait an hour for its quota. Its dispatcher waits on a thread of its
-own, so that a lane of another project is not held up. No Beam here.
+A chunk that may go at once goes. But a lane may have to wait an hour for its quota: then its
+dispatcher waits on a thread of its own, so that a lane of another project is not held up. No
+Beam here.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Dispatcher:
         """Takes the next chunk; waits while too much waits already."""
         job = _Job(chunk, lane, sender)
         size = len(chunk.payload)
+        if self._goes_at_once(job):
+            return job.future
         while True:
             with self._changed:
                 if not self._queue or self._bytes + size <= self._room:
@@ -75,6 +78,22 @@ class Dispatcher:
             for job in self._queue:
                 job.future.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _goes_at_once(self, job: _Job) -> bool:
+        """Sends the chunk if it need not wait: then no further thread has to wake up."""
+        if self._queue or not job.lane.proven or not self._free.acquire(blocking=False):
+            return False
+        try:
+            if not job.sender.start_now(job.chunk):
+                self._free.release()
+                return False
+        except BaseException as error:
+            self._free.release()
+            job.refuse(error)
+            return True
+        job.future.set_running_or_notify_cancel()
+        self._send(job)
+        return True
 
     def _run(self) -> None:
         while True:
@@ -113,17 +132,22 @@ class Dispatcher:
             return
         finally:
             job.lane.expect(weight, -1)
-        try:
-            task = self._pool.submit(sender.send, chunk)
-        except BaseException as error:  # the pool was closed
-            sender.cancel(chunk)
-            self._free.release()
-            job.refuse(error)
-            return
-        task.add_done_callback(lambda task: self._ended(job, task))
-        if not job.lane.proven:
+        task = self._send(job)
+        if task is not None and not job.lane.proven:
             # Nothing else is sent before the endpoint took a first request.
             wait([task])
+
+    def _send(self, job: _Job) -> Future[Outcome] | None:
+        """Sends a chunk that the lane has let start, on a thread of the pool."""
+        try:
+            task = self._pool.submit(job.sender.send, job.chunk)
+        except BaseException as error:  # the pool was closed
+            job.sender.cancel(job.chunk)
+            self._free.release()
+            job.refuse(error)
+            return None
+        task.add_done_callback(lambda task: self._ended(job, task))
+        return task
 
     def _ended(self, job: _Job, task: Future[Outcome]) -> None:
         self._free.release()

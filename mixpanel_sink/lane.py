@@ -127,11 +127,18 @@ class Lane:
             with self._changed:
                 seconds = self._wait(weight)
                 if seconds <= 0:
-                    self._in_flight += 1
-                    for window in self._windows:
-                        window.begin(weight.of(window.rate.of))
+                    self._begin(weight)
                     return
                 self._hold(seconds)
+
+    def start_now(self, weight: Weight) -> bool:
+        """As `start`, for a request that may go without waiting and before nobody who waits;
+        says whether it may."""
+        with self._changed:
+            if self._waiting or self._wait(weight) > 0:
+                return False
+            self._begin(weight)
+            return True
 
     def end(self, weight: Weight, reached_server: bool = True) -> None:
         """The request is over. What its answer says is to be told before: others start now."""
@@ -276,6 +283,11 @@ class Lane:
             paused = min(state["paused"] + later, now + 86_400)
             self._paused_until = max(self._paused_until, paused)
             self._forget(now)
+
+    def _begin(self, weight: Weight) -> None:
+        self._in_flight += 1
+        for window in self._windows:
+            window.begin(weight.of(window.rate.of))
 
     def _wait(self, weight: Weight) -> float:
         now = self._clock()

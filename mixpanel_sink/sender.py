@@ -143,6 +143,11 @@ class BatchSender:
         """
         self._lane.start(self.weight(chunk), self.check)
 
+    def start_now(self, chunk: EventChunk) -> bool:
+        """As `start` if the lane allows it at once; else does nothing. Says which."""
+        self.check()
+        return self._lane.start_now(self.weight(chunk))
+
     def cancel(self, chunk: EventChunk) -> None:
         """What was started will not be sent."""
         self._lane.end(self.weight(chunk), reached_server=False)

@@ -204,8 +204,40 @@ def test_closing_drops_what_waits(mixpanel: Emulator, rigs: Any) -> None:
     assert rig.lane._in_flight == 0
 
 
-def test_the_waiting_thread_goes_and_comes_back(rigs: Any) -> None:
+def test_what_need_not_wait_goes_at_once(mixpanel: Emulator, rigs: Any) -> None:
+    rig = rigs(quota="10/hour", room=10_000)
+    rig.put(0).result(30)
+    end = time.monotonic() + 20
+    while rig.dispatcher._thread is not None and time.monotonic() < end:
+        time.sleep(0.05)
+    assert accepted([rig.put(n) for n in range(1, 10)]) == 9
+    assert rig.dispatcher._thread is None
+    assert not rig.put(10).done()
+    assert rig.dispatcher._thread is not None
+    assert mixpanel.stats()["requests"] == 10
+
+
+def test_nothing_overtakes_what_waits(mixpanel: Emulator, rigs: Any) -> None:
+    rig = rigs(quota="3/second", room=10_000)
+    assert accepted([rig.put(n) for n in range(9)]) == 9
+    seconds = [range(0, 3), range(3, 6), range(6, 9)]  # those of one second go side by side
+    arrived = mixpanel.insert_ids()
+    assert [sorted(arrived[each.start : each.stop]) for each in seconds] == [
+        [f"id-{n}" for n in each] for each in seconds
+    ]
+
+
+def test_a_stopped_sender_sends_nothing_at_once(mixpanel: Emulator, rigs: Any) -> None:
     rig = rigs()
+    rig.put(0).result(30)
+    rig.sender.stop(KeyError("bundle failed"))
+    assert isinstance(rig.put(1).exception(30), KeyError)
+    assert mixpanel.stats()["requests"] == 1
+    assert rig.lane._in_flight == 0
+
+
+def test_the_waiting_thread_goes_and_comes_back(rigs: Any) -> None:
+    rig = rigs(quota="1/second")
     rig.put(0).result(30)
     end = time.monotonic() + 20
     while rig.dispatcher._thread is not None and time.monotonic() < end:

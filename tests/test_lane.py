@@ -163,6 +163,36 @@ def test_batches_given_up_in_a_row(clock: Clock) -> None:
     assert lane.gave_up() == 1
 
 
+def test_start_now_takes_a_free_slot_and_waits_for_none(clock: Clock) -> None:
+    lane = make(clock, "2/hour")
+    send(lane)
+    begin = clock.now
+    assert lane.start_now(ONE)
+    lane.succeeded()
+    lane.end(ONE)
+    assert not lane.start_now(ONE)
+    assert clock.now == begin
+    assert lane.take_throttled_seconds() == 0
+    clock.now += 3700
+    assert lane.start_now(ONE)
+
+
+def test_start_now_goes_before_nobody_who_waits() -> None:
+    lane = Lane(Quota.none(), max_in_flight=1)
+    lane.start(ONE)
+    waiting = threading.Thread(target=lane.start, args=(ONE,))
+    waiting.start()
+    end = time.monotonic() + 20
+    while not lane._waiting and time.monotonic() < end:
+        time.sleep(0.01)
+    lane._in_flight = 0  # a slot is free, but the other thread has not been woken yet
+    assert not lane.start_now(ONE)
+    lane.wake()
+    waiting.join(20)
+    lane.end(ONE)
+    assert lane.start_now(ONE)
+
+
 def test_what_check_raises_ends_the_wait_and_costs_nothing(clock: Clock) -> None:
     lane = make(clock, "1/hour")
     send(lane)
