@@ -9,6 +9,7 @@ is spelled out once, there, and the checks here only have to be cautious.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -260,6 +261,9 @@ class _Plan:
         """Frame columns of text that may need escapes whatever the table holds."""
         self._json: set[str] = set()
         """Frame columns that hold JSON."""
+        self._events: dict[tuple[tuple[_Nulls, ...], frozenset[str]], list[Piece]] = {}
+        """What `event` has given so far: to put expressions together takes as long as to write a
+        thousand events."""
         self._exprs = [self._property(name, column) for name, column in self.properties]
         self._exprs += self._identity()
         fixed = len(self.fixed()) + extra + len(mapping.constants)
@@ -268,6 +272,10 @@ class _Plan:
                 raise Unsupported("too many properties")
             present = [self._column(column).is_not_null() for _, column in self.properties]
             self._ok.append(pl.sum_horizontal(present) <= MAX_PROPERTIES - fixed)
+        self._all_ok = pl.all_horizontal([expr.fill_null(False) for expr in self._ok])
+        sizes = [pl.col(name).str.len_bytes() for name in self._strings]
+        longs = [(size > LONG_STRING_BYTES).sum() for size in sizes]
+        self._long = pl.sum_horizontal(longs or [pl.lit(0)])
         self._constants = {
             name: orjson.dumps(to_json(value, name, mapping.non_finite == "drop")).decode()
             for name, value in mapping.constants.items()
@@ -303,15 +311,8 @@ class _Plan:
         """
         columns = table.rename_columns(self._schema.names).cast(self._schema)
         frame: Any = pl.from_arrow(columns, rechunk=False)
-        ok = [*self._ok, self._time_ok(now, max_age)]
-        frame = (
-            frame.lazy()
-            .select(
-                *self._exprs,
-                pl.all_horizontal([expr.fill_null(False) for expr in ok]).alias("ok"),
-            )
-            .collect()
-        )
+        ok = self._all_ok & self._time_ok(now, max_age).fill_null(False)
+        frame = frame.lazy().select(*self._exprs, ok.alias("ok")).collect()
         sources = set().union(*self._sources.values())
         special = {n for n in sources if needs_escapes(columns.column(self._numbers[n]))}
         plain = {
@@ -328,8 +329,7 @@ class _Plan:
         count = self._long_constants * len(frame)
         if not self._strings or not len(frame):
             return count
-        long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._strings]
-        return count + int(frame.select(pl.sum_horizontal(long)).item() or 0)
+        return count + int(frame.select(self._long).item() or 0)
 
     def fixed(self) -> list[str]:
         """The sink's own properties that come before `$insert_id`, in their order."""
@@ -346,7 +346,19 @@ class _Plan:
             frame: what `read` gave.
             plain: its columns of text that need no escapes.
         """
-        nulls = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
+        nulls = tuple(_Nulls.of(n, len(frame)) for n in frame.null_count().row(0))
+        known = self._events.get((nulls, frozenset(plain)))
+        if known is None:
+            if len(self._events) > 1000:
+                self._events.clear()
+            known = self._event_pieces(frame.schema, nulls, plain)
+            self._events[nulls, frozenset(plain)] = known
+        return known
+
+    def _event_pieces(
+        self, schema: pl.Schema, each: Sequence[_Nulls], plain: Set[str]
+    ) -> list[Piece]:
+        nulls = dict(zip(schema, each, strict=True))
         columns = {name: f"p:{name}" for name, _ in self.properties}
         pieces: list[Piece] = ["{"]
         run: list[pl.Expr] = []  # neighbours that Polars' JSON writer must write
@@ -357,20 +369,21 @@ class _Plan:
                 run.clear()
 
         def add(name: str, column: str) -> None:
-            missing = nulls[column] if column[0] == "i" or self.mapping.drop_nulls else 0
-            if missing == len(frame):
+            missing = column[0] == "i" or self.mapping.drop_nulls
+            if missing and nulls[column] is _Nulls.ALL:
                 return
+            missing = missing and nulls[column] is _Nulls.SOME
             values = pl.col(column)
             texts: list[Piece] | None = [values]
             if column not in self._json:
-                texts = written(column, frame.schema[column], plain)
+                texts = written(column, schema[column], plain)
             if texts is None and not missing:
                 run.append(values.alias(name))
                 return
             end_run()
             if texts is None:
                 member: list[Piece] = [_inside([values.alias(name)]), ","]
-            elif missing or not nulls[column]:
+            elif missing or nulls[column] is _Nulls.NONE:
                 member = [f"{_quoted(name)}:", *texts, ","]
             else:  # nulls are written as such
                 member = [f"{_quoted(name)}:", line(texts).fill_null("null"), ","]
@@ -568,6 +581,20 @@ class _Plan:
         low = -(-earliest * self._per_second // 1000)
         high = (now + MAX_FUTURE_MS) * self._per_second // 1000
         return self._time_raw.is_between(low, high)
+
+
+class _Nulls(enum.Enum):
+    """How many of a column's values are null."""
+
+    NONE = enum.auto()
+    SOME = enum.auto()
+    ALL = enum.auto()
+
+    @classmethod
+    def of(cls, nulls: int, rows: int) -> _Nulls:
+        if not nulls:
+            return cls.NONE
+        return cls.ALL if nulls == rows else cls.SOME
 
 
 Piece = str | pl.Expr
