@@ -105,11 +105,35 @@ class _Watchdog:
 _WATCHDOG = _Watchdog()
 
 
+_BLOCK_BYTES = 262_144
+"""Of a body, so much must leave within the timeout: a slow line is no broken one."""
+
+
 class _Bounded:
-    """Ends a connection whose headers drip, each byte within the timeout, but without an end."""
+    """Ends a connection whose headers drip, each byte within the timeout, but without an end.
+
+    And gives a body as long as it keeps moving: urllib3 would have all of it leave within the
+    time to connect.
+    """
 
     sock: Any
     timeout: Any
+
+    def __init__(self, *args: Any, send_timeout: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._send_timeout = send_timeout
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock.settimeout(self._send_timeout)
+
+    def send(self, data: Any) -> None:
+        if not isinstance(data, bytes) or len(data) <= _BLOCK_BYTES:
+            super().send(data)  # type: ignore[misc]
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), _BLOCK_BYTES):
+            super().send(view[start : start + _BLOCK_BYTES])  # type: ignore[misc]
 
     def getresponse(self) -> Any:
         sock = self.sock
@@ -180,7 +204,8 @@ class IngestionClient:
         destination: the host.
         credentials: resolved.
         connect_timeout: seconds to connect.
-        read_timeout: seconds until the answer is complete.
+        read_timeout: seconds until the answer is complete, and for each quarter of a megabyte to
+            leave.
         endpoint: which one.
     """
 
@@ -200,7 +225,7 @@ class IngestionClient:
             if credentials.project_id is not None:
                 self._url += f"&project_id={credentials.project_id}"
         self._secrets = _secrets(credentials)
-        self._seconds = connect_timeout + read_timeout
+        self._seconds = read_timeout
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         # A proxy of the environment would be another machine.
         near = {"no_proxy": urlsplit(destination.url).hostname or ""}
@@ -226,13 +251,13 @@ class IngestionClient:
             self._url, self._proxies or {}, True, None, None
         )
         self._route = adapter.route(blank, dict(settings))
+        self._route.pool.conn_kw["send_timeout"] = read_timeout
 
     def post(self, body: bytes) -> Answer:
         """Sends a gzipped JSON array and reads the answer, within the timeouts and a size.
 
         Where the endpoint takes no gzip the array goes as it is.
         """
-        deadline = time.monotonic() + self._seconds
         route, response = self._route, None
         if not self._gzip:
             body = isal_zlib.decompress(body, wbits=31)
@@ -250,6 +275,7 @@ class IngestionClient:
                 preload_content=False,
                 decode_content=False,
             )
+            deadline = time.monotonic() + self._seconds
             try:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 content = bytearray()

@@ -231,7 +231,8 @@ class ProjectToken:
 
     def resolve(self) -> ResolvedCredentials:
         """Reads the token. Raises CredentialsError."""
-        token = resolve(self.token, "The project token")
+        token = _token(self.token)
+        assert token is not None
         return ResolvedCredentials(token, "", token=token, kind="project token")
 
 
@@ -280,4 +281,12 @@ def credentials_named(
 
 
 def _token(reference: SecretReference | None) -> str | None:
-    return None if reference is None else resolve(reference, "The project token")
+    if reference is None:
+        return None
+    token = resolve(reference, "The project token")
+    if '"' in token or "\\" in token:  # it stands in each event's JSON
+        raise CredentialsError(
+            "The project token holds characters that no Mixpanel token has. Copy it once more from "
+            "the project's settings."
+        )
+    return token

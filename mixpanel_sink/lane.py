@@ -149,15 +149,20 @@ class Lane:
                 window.end(now, weight.of(window.rate.of), reached_server)
             self._changed.notify_all()
 
-    def succeeded(self) -> None:
-        """A request was served: widen slowly, forget the backoff."""
+    def answered(self) -> None:
+        """A request was served, whatever became of it: widen slowly, forget the backoff."""
         with self._changed:
-            self.proven = True
             self._width = min(self._max_in_flight, self._width + 0.5)
             self._backoff = self._retry.waits()
             self._throttled_since = None
-            self._given_up = 0
             self._changed.notify_all()
+
+    def succeeded(self) -> None:
+        """A request was served, and the endpoint takes what we send."""
+        with self._changed:
+            self.proven = True
+            self._given_up = 0
+        self.answered()
 
     def throttled(self, seconds: float | None, sent_at: float) -> float:
         """A 429: hold the whole lane back, and send fewer at a time.

@@ -22,7 +22,9 @@ class RetryPolicy:
             does not count, nor do pauses that the server asks for beyond `longest_wait`.
         throttled_seconds: how long 429 answers are obeyed without one success between, and
             other pauses that the server asks for. A Retry-After that is longer stops the job.
-        connect_timeout, read_timeout: seconds for one request.
+        connect_timeout: seconds until there is a connection.
+        read_timeout: seconds until the answer is complete, once the body has left; and for each
+            quarter of a megabyte of the body to leave.
         breaker: stop the job after this many batches in a row were given up.
         first_wait: seconds before the first retry, where the server names none; each
             further wait is twice as long, with jitter ...
@@ -72,8 +74,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         # Against the server's own clock, so that a skew between the two does not matter.
         sent = _http_date(headers.get("date", ""))
         seconds = date - (sent if sent is not None else now)
-    # NaN, negative and infinite values are no answer to "when?".
-    return seconds if 0 <= seconds < 1e9 else None
+    # NaN, negative and infinite values are no answer to "when?", and after a refusal "now" is none.
+    return seconds if 0 < seconds < 1e9 else None
 
 
 def _http_date(text: str) -> float | None:

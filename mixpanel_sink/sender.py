@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -28,7 +29,10 @@ from mixpanel_sink.verdict import Asked, Refusal, Retry, Settled, TooLarge, Uncl
 _LOGGER = logging.getLogger(__name__)
 _SPLITS = 48
 """Extra requests that finding unnamed bad events in one batch may cost: two of them at
-eleven halvings each. Beyond, what is left of the batch fails with Mixpanel's words."""
+eleven halvings each. Beyond, what is left of the batch is given up."""
+_SPLITS_OF_NONE = 28
+"""Those of an endpoint that has taken nothing yet. One bad event, however it lies, is found by
+then: it is not about single events."""
 _SMALL = 100_000
 """An endpoint that calls one event of so few bytes too large is not Mixpanel's."""
 _INSERT_ID = re.compile(rb'"\$insert_id":"([A-Za-z0-9-]{1,36})"(?:,"token":"[^"]*")?\}\}\Z')
@@ -177,6 +181,8 @@ class BatchSender:
         outcome = Outcome()
         part: _Delivery | None = None
         splits = _SPLITS
+        refused_bytes = sys.maxsize
+        undecided: Unclear | None = None
         parts = collections.deque([_Delivery(chunk, self._clock())])
         allowed = True
         begun = self._begin(chunk)
@@ -184,7 +190,8 @@ class BatchSender:
             while parts:
                 part = parts.popleft()
                 first, allowed = allowed, False
-                if part.chunk.count > 1 and part.chunk.raw_bytes > self._lane.max_bytes:
+                most_bytes = min(self._lane.max_bytes, refused_bytes - 1)
+                if part.chunk.count > 1 and part.chunk.raw_bytes > most_bytes:
                     if first:
                         self.cancel(part.chunk)
                     parts.extendleft(self._halves(part))
@@ -204,7 +211,10 @@ class BatchSender:
                     self._give_up(given_up, outcome, verdict)
                 elif part.chunk.count == 1:
                     self._refuse_nonsense(part, verdict)
-                    reason = "event_too_large" if isinstance(verdict, TooLarge) else "refused"
+                    reason = "refused"
+                    if isinstance(verdict, TooLarge):
+                        # It, and not their size, was what was wrong with the batches around it.
+                        reason, refused_bytes = "event_too_large", sys.maxsize
                     self._settle(part, outcome, {0: Refusal(None, verdict.why)}, reason)
                 elif isinstance(verdict, Unclear) and verdict.refused:
                     # Named ones first; the others go again without them.
@@ -213,12 +223,20 @@ class BatchSender:
                     self._settle(part, outcome, named, "refused", True)
                     if rest:
                         parts.appendleft(self._part(part, part.chunk.select(rest), 0))
-                elif isinstance(verdict, Unclear) and splits <= 0:
-                    self._settle(part, outcome, _every(part, verdict.why), "refused")
-                else:
-                    if isinstance(verdict, Unclear):
+                elif isinstance(verdict, Unclear):
+                    if splits <= _SPLITS - _SPLITS_OF_NONE and not self._lane.proven:
+                        raise self._takes_nothing(verdict)
+                    if splits > 0:
                         splits -= 2
+                        parts.extendleft(self._halves(part))
+                    else:
+                        undecided = verdict
+                        self._settle(part, outcome, _every(part, self._why(verdict)), "gave_up")
+                else:
+                    refused_bytes = min(refused_bytes, part.chunk.raw_bytes)
                     parts.extendleft(self._halves(part))
+            if undecided is not None and not any(r.accepted for r, _ in outcome.receipts):
+                self._count_given_up(undecided)
         except MixpanelSinkError as error:
             left = [part, *parts] if part is not None else list(parts)
             if not self.fails_alone(error):
@@ -230,6 +248,8 @@ class BatchSender:
             self.stop(error)
             for each in left:
                 self._settle(each, outcome, _every(each, str(error)), "project_refused")
+        if refused_bytes < sys.maxsize:
+            self._lane.learn_max_bytes(refused_bytes)
         self._end(begun, chunk, outcome)
         return outcome
 
@@ -370,16 +390,16 @@ class BatchSender:
                 if insert_ids is None and answer.status in (200, 400, 422):
                     insert_ids = self._insert_ids(part, answer)
                 ids = insert_ids if insert_ids is not None else [""] * part.chunk.count
-                verdict = judge(answer, ids, self._terms.asked, self._clock())
+                verdict = judge(answer, ids, self._terms.asked, self._clock(), self._lane.proven)
                 if isinstance(verdict, Retry):
                     if verdict.throttled:
                         throttled = self._lane.throttled(verdict.after, sent_at)
                     elif verdict.after:
                         self._lane.hold_off(verdict.after)
-                elif not isinstance(verdict, TooLarge):
+                elif isinstance(verdict, Settled) or _some(verdict):
                     self._lane.succeeded()
-                elif part.chunk.count > 1:  # one large event says nothing about batches
-                    self._lane.learn_max_bytes(part.chunk.raw_bytes)
+                else:
+                    self._lane.answered()
             except DestinationError as error:
                 self.stop(error)
                 raise
@@ -484,17 +504,35 @@ class BatchSender:
             )
             outcome.failed.append((failure, origin))
 
-    def _give_up(self, part: _Delivery, outcome: Outcome, verdict: Retry) -> None:
-        safe = (
-            "look at the profile before you send it again"
-            if self._endpoint.identity
-            else "sending it again with the same $insert_id is safe"
+    def _takes_nothing(self, verdict: Unclear) -> DestinationError:
+        return DestinationError(
+            f"{self._host} has taken nothing yet, whole or in parts, and does not say what is "
+            f"wrong with single {self._endpoint.unit} ({verdict.why}). Check the region, the "
+            "endpoint, the credentials and the mapping. The job is stopped."
         )
+
+    def _why(self, verdict: Unclear) -> str:
+        """Of a part for which no requests are left."""
+        return (
+            f"Given up: Mixpanel refuses some {self._endpoint.unit} of the batch ({verdict.why}) "
+            f"and does not say which. It may hold this one; {self._safe()}."
+        )
+
+    def _safe(self) -> str:
+        if self._endpoint.identity:
+            return "look at the profile before you send it again"
+        return "sending it again with the same $insert_id is safe"
+
+    def _give_up(self, part: _Delivery, outcome: Outcome, verdict: Retry) -> None:
         message = (
             f"Given up after {part.attempts} attempts; the last one: {verdict.why}. Mixpanel may "
-            f"hold it; {safe}."
+            f"hold it; {self._safe()}."
         )
         self._settle(part, outcome, _every(part, message), "gave_up")
+        self._count_given_up(verdict)
+
+    def _count_given_up(self, verdict: Retry | Unclear) -> None:
+        """One more batch of which nothing was taken."""
         in_a_row = self._lane.gave_up()
         if in_a_row >= self._retry.breaker:
             raise DestinationError(
@@ -517,6 +555,10 @@ def _origin_of(chunk: EventChunk, failure: FailedRecord) -> Run:
 
 def _named(verdict: object) -> Mapping[int, Refusal]:
     return verdict.refused if isinstance(verdict, Unclear) else {}
+
+
+def _some(verdict: object) -> bool:
+    return isinstance(verdict, Unclear) and verdict.some
 
 
 def _every(part: _Delivery, message: str) -> dict[int, Refusal]:

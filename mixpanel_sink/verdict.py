@@ -71,11 +71,14 @@ class Unclear:
         refused: those that it did name.
         again: whether the same request may fare better (a short count, an answer that
             contradicts itself), or not (a 400).
+        some: whether it surely took some, or named some that it refused: then it is not the
+            whole project that is refused.
     """
 
     why: str
     refused: Mapping[int, Refusal] = dataclasses.field(default_factory=dict)
     again: bool = False
+    some: bool = False
 
 
 Verdict = Settled | Retry | TooLarge | Unclear
@@ -91,6 +94,8 @@ _AUTH_WORDS = re.compile(
     re.IGNORECASE,
 )
 
+
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`""")
 
 _LONGEST_TEXT = 2000
 """Characters of one message that are kept: each failed record carries its own."""
@@ -118,7 +123,9 @@ class Asked:
         return self.kind if self.endpoint.basic_auth else "project token"
 
 
-def judge(answer: Answer, insert_ids: Sequence[str], asked: Asked, now: float) -> Verdict:
+def judge(
+    answer: Answer, insert_ids: Sequence[str], asked: Asked, now: float, proven: bool = False
+) -> Verdict:
     """Reads an answer.
 
     Args:
@@ -126,6 +133,8 @@ def judge(answer: Answer, insert_ids: Sequence[str], asked: Asked, now: float) -
         insert_ids: of the records sent, in their order; "" where they have none.
         asked: for error messages.
         now: seconds since 1970.
+        proven: whether the endpoint has taken something with these credentials already. Then
+            neither words about them in a message nor a 404 are about the whole project.
 
     Raises:
         AuthenticationError: the endpoint does not take the credentials.
@@ -144,7 +153,7 @@ def judge(answer: Answer, insert_ids: Sequence[str], asked: Asked, now: float) -
         raise _auth_error(status, said, asked)
     if status == 413:
         return TooLarge(f"413: {said}")
-    if status >= 500 or status in (408, 425):
+    if status >= 500 or status < 200 or status in (408, 425) or (status in (404, 405) and proven):
         return Retry(f"{status}: {said}", after=retry_after(answer.headers, now))
     if 300 <= status < 400:
         raise DestinationError(
@@ -157,16 +166,16 @@ def judge(answer: Answer, insert_ids: Sequence[str], asked: Asked, now: float) -
             "base such as https://api.mixpanel.com."
         )
     if status == 200 and not _named(body):
-        return _judge_200(body, said, len(insert_ids), asked)
+        return _judge_200(body, said, len(insert_ids), asked, proven)
     if status in (200, 400, 422):
-        return _judge_400(body, said, insert_ids, asked)
+        return _judge_400(body, said, insert_ids, asked, proven)
     raise DestinationError(
         f"{host} answered {status} to /{asked.endpoint.name}: {said}. The job is stopped, because "
         f"this concerns the project and not single {asked.endpoint.unit}."
     )
 
 
-def _judge_200(body: Any, said: str, sent: int, asked: Asked) -> Verdict:
+def _judge_200(body: Any, said: str, sent: int, asked: Asked, proven: bool) -> Verdict:
     if body in (1, "1"):
         return Settled()
     if body in (0, "0"):
@@ -176,7 +185,7 @@ def _judge_200(body: Any, said: str, sent: int, asked: Asked) -> Verdict:
     status, code = body.get("status"), body.get("code")
     failed = status in (0, "0", False) or (isinstance(code, int) and code >= 400)
     if failed or body.get("error"):
-        if _AUTH_WORDS.search(said):
+        if not proven and _of_credentials(said):
             raise _auth_error(200, said, asked)
         return Unclear(f"200, but with an error: {said}{_rejected(said, asked)}")
     imported = _count(body)
@@ -185,18 +194,21 @@ def _judge_200(body: Any, said: str, sent: int, asked: Asked) -> Verdict:
             f"200, but Mixpanel imported {imported} of {sent} {asked.endpoint.unit} and does not "
             "say which",
             again=True,
+            some=imported > 0,
         )
     if status in (1, "1", True, "OK", "ok") or code == 200 or imported == sent:
         return Settled()
     return Retry(f"200 with an answer that is not Mixpanel's: {said}")
 
 
-def _judge_400(body: Any, said: str, insert_ids: Sequence[str], asked: Asked) -> Verdict:
+def _judge_400(
+    body: Any, said: str, insert_ids: Sequence[str], asked: Asked, proven: bool
+) -> Verdict:
     named = _named(body)
     if not named:
-        if _AUTH_WORDS.search(said):
+        if not proven and _of_credentials(said):
             raise _auth_error(400, said, asked)
-        return Unclear(f"400: {said}{_rejected(said, asked)}")
+        return Unclear(f"400: {said}{_rejected(said, asked)}", some=(_count(body) or 0) > 0)
     refused, contradicts = _refusals(named, insert_ids)
     if insert_ids and len(refused) == len(insert_ids) and all(map(_of_token, refused.values())):
         # Every record carries the same token: it is the project that is refused.
@@ -212,7 +224,13 @@ def _judge_400(body: Any, said: str, insert_ids: Sequence[str], asked: Asked) ->
         f"400 whose failed_records do not fit the batch: {said}",
         refused,
         again=contradicts or not refused,
+        some=bool(refused),
     )
+
+
+def _of_credentials(said: str) -> bool:
+    """Whether a message is about the credentials. What it quotes is of some event."""
+    return bool(_AUTH_WORDS.search(_QUOTED.sub("", said)))
 
 
 def _of_token(refusal: Refusal) -> bool:
@@ -227,8 +245,10 @@ def _named(body: Any) -> list[Any]:
     return named if isinstance(named, list) else []
 
 
-def _count(body: Mapping[str, Any]) -> int | None:
+def _count(body: Any) -> int | None:
     """`num_records_imported`, for profiles `num_good_events`, if there; -1 if it is no number."""
+    if not isinstance(body, dict):
+        return None
     imported = body.get("num_records_imported", body.get("num_good_events"))
     if imported is None:
         return None

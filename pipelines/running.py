@@ -39,7 +39,7 @@ _STATE_CACHE_MB = 100
 _REFERENCES = ("api_secret", "service_account_secret", "project_token", "hash_key")
 """Options that say where secrets lie: not for a page that goes around."""
 
-EXIT_OK, EXIT_FAILED, EXIT_SETTING = 0, 1, 2
+EXIT_OK, EXIT_FAILED, EXIT_SETTING, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 _UNREAD = {"files_unreadable": "files not readable", "lines_unreadable": "lines not readable"}
 """Counters of input that was not read: the run must not look whole."""
@@ -139,13 +139,10 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         with progress.shown(own.progress, quota_of(own), total):
             result = pipeline.run()
             result.wait_until_finish()
-    except KeyboardInterrupt:
-        print(
-            f"Interrupted. {_once_more(own)}",
-            file=sys.stderr,
-        )
-        return 130
-    except Exception as error:  # runners wrap what a worker raised, each in its own way
+    except (Exception, KeyboardInterrupt) as error:  # runners wrap both, each in its own way
+        if interrupted(error):
+            sys.stderr.write(f"\nInterrupted. {_so_far(own)}\n")
+            return EXIT_INTERRUPTED
         known = job_error(error)
         if known is None:
             _LOGGER.error("The runner's own words:", exc_info=error)
@@ -270,6 +267,16 @@ def write_report(path: str, report: RunReport) -> None:
             continue
         with FileSystems.create(name) as remote:
             remote.write(text.encode())
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C, or what a runner made of one."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, KeyboardInterrupt) or str(chain).startswith("KeyboardInterrupt"):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
 
 
 def job_error(error: BaseException) -> str | None:

@@ -37,7 +37,7 @@ from pipelines.options import (
     privacy_of,
     require,
 )
-from pipelines.running import EXIT_FAILED, EXIT_OK, EXIT_SETTING
+from pipelines.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_SETTING
 from pipelines.startup import leave
 
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted. Nothing was changed.", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     print(render(result))
     if own.report_dir:
         print(f"Full lists: {own.report_dir}")

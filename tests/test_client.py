@@ -4,6 +4,7 @@ import base64
 import datetime
 import gzip
 import json
+import os
 import pathlib
 import socket
 import ssl
@@ -331,3 +332,46 @@ class TestTLS:
             answer = post(f"https://127.0.0.1:{listener.getsockname()[1]}")
         assert (answer.status, answer.untrusted) == (0, False)
         assert answer.error.startswith("TLS failed: the connection broke")
+
+
+class SlowLine:
+    """A server that reads a body at so many bytes a second, then answers."""
+
+    def __init__(self, bytes_per_second: int) -> None:
+        self._rate = bytes_per_second
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.body = b""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += connection.recv(4096)
+            head, _, body = data.partition(b"\r\n\r\n")
+            length = int(parse(head + b"\r\n\r\n")[1]["content-length"])
+            while len(body) < length:
+                more = connection.recv(self._rate // 20)
+                if not more:
+                    return
+                body += more
+                time.sleep(len(more) / self._rate)
+            self.body = body
+            connection.sendall(OK)
+
+
+def test_a_body_may_take_longer_than_any_timeout_while_it_moves() -> None:
+    line = SlowLine(4_000_000)
+    body = os.urandom(16_000_000)
+    began = time.monotonic()
+    one = client(line.url, connect=1.0, read=2.0)
+    answer = one.post(body)
+    one.close()
+    assert (answer.status, answer.error) == (200, "")
+    assert time.monotonic() - began > 2.0
+    assert line.body == body

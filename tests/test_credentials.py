@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pathlib
 import pickle
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_service_account_from_a_file(tmp_path: pathlib.Path) -> None:
 def test_project_token_is_user_and_property() -> None:
     resolved = ProjectToken(Vault(LITERAL.encode())).resolve()
     assert (resolved.user, resolved.token) == (LITERAL, LITERAL)
+
+
+@pytest.mark.parametrize("token", [b'tok"en', b"tok\\en"])
+@pytest.mark.parametrize(
+    "make", [ProjectToken, lambda token: ApiSecret(Vault(b"secret-0123456789"), token=token)]
+)
+def test_a_token_that_json_would_escape(make: Any, token: bytes) -> None:
+    with pytest.raises(CredentialsError, match="The project token holds characters"):
+        make(Vault(token)).resolve()
 
 
 def test_a_token_beside_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ NOW = 1_700_000_000.0
     [
         ({"retry-after": "3"}, 3),
         ({"retry-after": " 2.5 "}, 2.5),
-        ({"retry-after": "0"}, 0),
+        ({"retry-after": "0"}, None),
         ({"retry-after": "3600"}, 3600),
         ({"retry-after": formatdate(NOW + 90, usegmt=True)}, 90),
         # by the server's clock, not by ours

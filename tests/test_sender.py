@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import threading
@@ -247,11 +248,80 @@ def test_bisecting_ends_within_its_budget(mixpanel: Emulator, rig: Rig) -> None:
     assert all("bad batch" in failure.message for failure, _ in outcome.failed)
 
 
+def test_an_endpoint_that_refuses_all_and_says_nothing_stops_the_job(
+    mixpanel: Emulator, rig: Rig
+) -> None:
+    body = {"error": "Events will be rejected"}
+    mixpanel.faults([{"kind": "status", "status": 400, "body": body, "times": 1000}])
+    with pytest.raises(DestinationError, match=r"has taken nothing yet.*Events will be rejected"):
+        rig.send(chunk(2000))
+    assert mixpanel.stats()["requests"] <= 30
+
+
+def test_an_endpoint_that_begins_to_refuse_all_stops_the_job(mixpanel: Emulator, rig: Rig) -> None:
+    assert accepted(rig.send(chunk(2000))) == 2000
+    body = {"error": "some trouble"}
+    mixpanel.faults([{"kind": "status", "status": 400, "body": body, "times": 1000}])
+    for number in (1, 2):
+        outcome = rig.send(chunk(2000, first=2000 * number))
+        assert accepted(outcome) == 0
+        assert len(outcome.failed) == 2000
+    with pytest.raises(DestinationError, match=r"none of the last 3 batches.*some trouble"):
+        rig.send(chunk(2000, first=6000))
+
+
+def test_what_is_not_looked_at_singly_was_given_up_and_not_refused(
+    mixpanel: Emulator, rig: Rig
+) -> None:
+    failing = Rejecting(mixpanel, {f"id-{n}".encode() for n in range(0, 2000, 7)})
+    rig.client.post = failing.post(rig.client.post)  # type: ignore[method-assign]
+    outcome = rig.send(chunk(2000))
+    reasons = collections.Counter(failure.reason for failure, _ in outcome.failed)
+    assert reasons["refused"] <= 24
+    assert reasons["gave_up"] > 1000
+    assert all(
+        "same $insert_id is safe" in failure.message
+        for failure, _ in outcome.failed
+        if failure.reason == "gave_up"
+    )
+
+
+def test_one_large_event_does_not_make_later_batches_small(mixpanel: Emulator, rig: Rig) -> None:
+    mixpanel.settings(max_body_bytes=9000)
+    events = [event(n, pad="x" * (10_000 if n == 5 else 10)) for n in range(40)]
+    outcome = rig.send(EventChunk.of(events, [Run(40, 0, ("",))]))
+    assert [failure.reason for failure, _ in outcome.failed] == ["event_too_large"]
+    assert outcome.statuses["413"] <= 7
+    size = chunk(60, first=100).raw_bytes
+    assert 4000 < size < 9000
+    assert rig.send(chunk(60, first=100)).statuses == {"200": 1}
+
+
+def test_words_about_credentials_in_one_refusal_do_not_stop_the_job(
+    mixpanel: Emulator, rig: Rig
+) -> None:
+    rig.send(chunk(3))
+    failing = Rejecting(mixpanel, {b"id-12"}, "event Permission Granted is invalid")
+    rig.client.post = failing.post(rig.client.post)  # type: ignore[method-assign]
+    outcome = rig.send(chunk(8, first=10))
+    assert failed_ids(outcome) == ["id-12"]
+    assert accepted(outcome) == 7
+
+
+def test_retry_after_0_is_no_leave_to_go_on_at_once(mixpanel: Emulator) -> None:
+    rig = Rig(mixpanel.url, RetryPolicy(throttled_seconds=2, first_wait=0.2, longest_wait=0.4))
+    mixpanel.faults([{"kind": "rate_limit", "retry_after": "0", "times": 1000}])
+    outcome = rig.send(chunk(5))
+    assert [failure.reason for failure, _ in outcome.failed] == ["gave_up"] * 5
+    assert mixpanel.stats()["requests"] <= 20
+
+
 class Rejecting:
     """The emulator behind a door that refuses whole batches for a bad event, naming none."""
 
-    def __init__(self, mixpanel: Emulator, bad: set[bytes]) -> None:
+    def __init__(self, mixpanel: Emulator, bad: set[bytes], says: str = "bad batch") -> None:
         self.bad = bad
+        self.says = says
         self.posts = 0
 
     def post(self, forward: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -265,7 +335,7 @@ class Rejecting:
                 e["properties"]["$insert_id"].encode() for e in json.loads(igzip.decompress(body))
             }
             if ids & self.bad:
-                return Answer(400, {}, b'{"code":400,"error":"bad batch"}')
+                return Answer(400, {}, json.dumps({"code": 400, "error": self.says}).encode())
             return forward(body)
 
         return post
@@ -345,7 +415,7 @@ def test_the_breaker_stops_the_job_after_three(mixpanel: Emulator) -> None:
     mixpanel.faults([{"kind": "status", "status": 500, "times": 1000}])
     rig.send(chunk(1))
     rig.send(chunk(1))
-    with pytest.raises(DestinationError, match="none of the last 3 batches") as caught:
+    with pytest.raises(DestinationError, match=r"none of the last 3 batches") as caught:
         rig.send(chunk(1))
     assert "run it again" in str(caught.value)
     with pytest.raises(DestinationError):

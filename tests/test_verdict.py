@@ -452,3 +452,23 @@ def test_a_message_is_kept_short(status: int) -> None:
     found = verdict(status, body)
     assert isinstance(found, Settled)
     assert len(found.refused[0].message) == 2000
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_404_of_a_proven_endpoint_is_a_passing_fault(status: int) -> None:
+    asked = Asked(US, "API secret")
+    assert isinstance(judge(Answer(status, {}, b"no"), IDS, asked, NOW, proven=True), Retry)
+
+
+def test_an_informational_answer_is_no_verdict() -> None:
+    assert isinstance(verdict(103, b""), Retry)
+
+
+def test_what_a_message_quotes_is_not_about_the_credentials() -> None:
+    said = {"error": "event 'Permission Granted': property \"token\" is invalid"}
+    assert isinstance(verdict(400, said), Unclear)
+    with pytest.raises(AuthenticationError):
+        verdict(400, {"error": "Permission denied"})
+    body = json.dumps({"error": "Permission denied"}).encode()
+    once = judge(Answer(400, {}, body), IDS, Asked(US, "API secret"), NOW, proven=True)
+    assert isinstance(once, Unclear)
