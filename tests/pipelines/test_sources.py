@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.origin import RecordBlock
+from mixpanel_sink.sources import BadRecord
+from mixpanel_sink.sources.records import BLOCK_RECORDS, elements_of
 from pipelines import avro_to_mixpanel, csv_to_mixpanel, json_lines_to_mixpanel
 
 AT = 1_704_067_200_000
@@ -39,6 +42,45 @@ def json_lines(path: pathlib.Path, lines: Iterable[Any]) -> pathlib.Path:
 
 def properties(server: Emulator, limit: int = 10_000) -> list[dict[str, Any]]:
     return [event["properties"] for event in server.events(limit)]
+
+
+class TestBlocks:
+    def test_gaps_and_bad_records_end_no_block(self):
+        count = 3 * BLOCK_RECORDS // 2
+        rows = [(3 * n, {"n": n}) for n in range(count)]
+        bad = [(3 * n + 1, BadRecord("Bad.", f"text {n}")) for n in range(count)]
+        elements = list(elements_of(sorted([*rows, *bad], key=lambda x: x[0]), "a", "key", True))
+        blocks = [element for element in elements if isinstance(element, RecordBlock)]
+        assert [len(block.records) for block in blocks] == [BLOCK_RECORDS, count - BLOCK_RECORDS]
+        placed = []
+        for block in blocks:
+            assert block.origin is not None
+            assert block.offsets is not None
+            places = map(block.origin.source, block.offsets)
+            placed += [(at.row, at.file, n) for at, n in zip(places, block.records, strict=True)]
+        assert placed == [(row, "a", record) for row, record in rows]
+        failed = [element for element in elements if not isinstance(element, RecordBlock)]
+        assert [(f.row, f.file, f.record) for f in failed] == [
+            (row, "a", record.text) for row, record in bad
+        ]
+
+    def test_offsets_only_where_there_is_a_gap(self):
+        rows: list[Any] = [(n, {}) for n in range(5, 5 + BLOCK_RECORDS)]
+        rows += [(row, {}) for row in (20_000, 20_002)]
+        first, second = elements_of(rows, "a", "key", True)
+        assert (first.origin.first_row, first.offsets) == (5, None)
+        assert (second.origin.first_row, second.offsets) == (20_000, [0, 2])
+
+    def test_what_came_before_a_file_breaks_off(self):
+        def rows():
+            yield 0, {"n": 0}
+            yield 2, {"n": 2}
+            raise EOFError
+
+        elements = elements_of(rows(), "a", "key", True)
+        assert next(elements).offsets == [0, 2]
+        with pytest.raises(EOFError):
+            next(elements)
 
 
 class TestJsonLines:
@@ -88,6 +130,20 @@ class TestJsonLines:
         assert {f["file"] for f in run.failed} == {f"{tmp_path}/a.jsonl"}
         rows = sorted(int(p["$insert_id"].rpartition("-")[2]) for p in properties(server))
         assert rows == [0, 3, 5, 6], "ids are from the line's number"
+
+    def test_empty_and_bad_lines_between_records(self, send, server, tmp_path):
+        lines = [line for order in orders(300) for line in (order, "", "[1]")]
+        lines[3 * 7] = {"name": "Order", "at": AT, "user": None}
+        run = send(json_lines(tmp_path / "a.jsonl", lines))
+        assert run.code == 0, run.err
+        assert "600 read = 299 accepted + 301 failed" in run.out
+        ids = {p["time"] - AT: int(p["$insert_id"].rpartition("-")[2]) for p in properties(server)}
+        assert ids == {n: 3 * n for n in range(300) if n != 7}
+        assert {f["file"] for f in run.failed} == {f"{tmp_path}/a.jsonl"}
+        rows = {f["row"]: f["reason"] for f in run.failed}
+        assert rows == {21: "distinct_id_null"} | {
+            row: "line_unreadable" for row in range(2, 900, 3)
+        }
 
     def test_records_of_many_shapes(self, send, server, tmp_path):
         lines = [
