@@ -172,6 +172,14 @@ class TestJsonLines:
         assert [(f["reason"], f["field"]) for f in run.failed] == [("integer_too_large", "big")]
 
     def test_ready_made_events_without_a_mapping(self, send, server, tmp_path):
+    def test_a_line_nested_too_deep_for_the_parser_of_long_numbers(self, send, server, tmp_path):
+        deep = '{"n": 1234567890123456789, "list": ' + "[" * 1000 + "]" * 1000 + "}"
+        run = send(json_lines(tmp_path / "a.jsonl", [orders(1)[0], deep, *orders(1, first=1)]))
+        assert run.code == 0, run.err
+        assert [(f["reason"], f["row"]) for f in run.failed] == [("line_unreadable", 1)]
+        assert run.failed[0]["message"] == "Line 2 is nested too deep. Mend or remove it."
+        assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1"}
+
         event = {"event": "E", "properties": {"distinct_id": "u", "time": AT, "$insert_id": "i1"}}
         run = send(json_lines(tmp_path / "a.jsonl", [event, {"event": "F"}]), "--mapping=")
         assert run.code == 0
