@@ -77,7 +77,8 @@ class CsvRows:
         """The header.
 
         Raises:
-            InputError: if there is none, or types name a column that is not in it.
+            InputError: if there is none, a column in it has no name, two have the same, or types
+                name one that is not in it.
         """
         with opened(path) as file:
             header = self._header(path, _Lines(file), self.delimiter)
@@ -136,6 +137,13 @@ class _Lines:
         self._number = 0
         self.taken: list[str] = []
 
+        for place, name in enumerate(header, 1):
+            if not name.strip():
+                raise InputError(
+                    f"In {path}, column {place} of {len(header)} has no name in the header, and "
+                    "would become a property without one. Name it or leave it out at its source"
+                    + (" (in pandas: to_csv(index=False))." if place == 1 else ".")
+                )
     def __iter__(self) -> _Lines:
         return self
 

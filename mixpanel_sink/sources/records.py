@@ -120,6 +120,8 @@ class _ReadFile(beam.DoFn):
                 if is_passing(error):
                     raise
                 message = f"{path} cannot be read, or not to its end ({short(error)})."
+                if isinstance(error, InputError):  # it says all itself
+                    message = str(error)
                 yield unreadable_file(path, message)
                 return
             if element is None:

@@ -423,6 +423,10 @@ def exported(count: int = 3) -> list[dict[str, Any]]:
             "paid": True,
             "items": [{"sku": "a", "count": 2}, {"sku": None, "count": 1}],
         }
+            (",name,user,at\n", "--types=", "column 1 of 4 has no name in the header"),
+            (",name,user,at\n", "--types=", "(in pandas: to_csv(index=False))."),
+            ("name,user, ,at\n", "--types=", "column 3 of 4 has no name in the header"),
+            ("name,user,at,\n", "--types=", "Name it or leave it out at its source.\n"),
         for i in range(count)
     ]
 
