@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import near
 from mixpanel_sink.sources.records import BadRecord, lines_of, opened, without_mark
 
+CELL_CHARACTERS = Limits().batch_bytes
+"""Of one cell at least. Five events' worth: the longest may be a column that is not sent."""
+SHOWN_CHARACTERS = 100_000
+"""Of a bad row, in its failed record."""
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)", re.I)
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -50,7 +55,8 @@ class CsvRows:
     """Reads CSV (RFC 4180) in UTF-8: a header, then a record a row, counted from 0.
 
     Empty cells are null. A row with other than the header's number of cells, or a cell that is
-    not of its column's type, is bad.
+    not of its column's type, is bad. A quoted cell without an end makes the file unreadable from
+    there on.
 
     Args:
         types: column to "text" (default), "integer", "number" or "boolean".
@@ -77,7 +83,8 @@ class CsvRows:
         """The header.
 
         Raises:
-            InputError: if there is none, or types name a column that is not in it.
+            InputError: if there is none, a column in it has no name, two have the same, or types
+                name one that is not in it.
         """
         with opened(path) as file:
             header = self._header(path, _Lines(file), self.delimiter)
@@ -89,7 +96,11 @@ class CsvRows:
         return header
 
     def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
-        """Each row after the header."""
+        """Each row after the header.
+
+        Raises:
+            InputError: as `columns`, and at a quoted cell that is too long or has no end.
+        """
         with opened(path) as file:
             lines = _Lines(file)
             header = self._header(path, lines, self.delimiter)
@@ -98,7 +109,7 @@ class CsvRows:
                 for place, name in enumerate(header)
                 if self.types.get(name, "text") != "text"
             ]
-            cells = csv.reader(lines, delimiter=self.delimiter, strict=True)
+            cells = _cells(lines, self.delimiter)
             row = 0
             while True:
                 first = lines.begin()
@@ -107,6 +118,12 @@ class CsvRows:
                 except StopIteration:
                     return
                 except csv.Error as error:
+                    if lines.open_after(error):
+                        raise InputError(
+                            f"{path} is read up to line {first} only: the row that begins there "
+                            f"cannot be read ({error}), and where it ends cannot be told. Close "
+                            "its quote, or shorten its cell."
+                        ) from None
                     yield row, _bad(lines, first, f"cannot be read ({error})")
                     row += 1
                     continue
@@ -117,9 +134,16 @@ class CsvRows:
 
     @staticmethod
     def _header(path: str, lines: _Lines, delimiter: str) -> list[str]:
-        header = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+        header = next(_cells(lines, delimiter), [])
         if not header:
             raise InputError(f"{path} is empty: it has no header.")
+        for place, name in enumerate(header, 1):
+            if not name.strip():
+                raise InputError(
+                    f"In {path}, column {place} of {len(header)} has no name in the header, and "
+                    "would become a property without one. Name it or leave it out at its source"
+                    + (" (in pandas: to_csv(index=False))." if place == 1 else ".")
+                )
         twice = {name for name in header if header.count(name) > 1}
         if twice:
             raise InputError(
@@ -151,6 +175,24 @@ class _Lines:
         self.taken.clear()
         return self._number + 1
 
+    def open_after(self, error: csv.Error) -> bool:
+        """Whether the next line may still be text of a quoted cell, so that it is no row to take.
+
+        So it is where a cell is too long, unless no cell has quotes; and where a row went on over
+        lines for more than a failed record can show: its quote is the mistake, not its end.
+        """
+        if "field limit" in str(error):
+            return any('"' in line for line in self.taken)
+        return len(self.taken) > 1 and sum(map(len, self.taken)) > SHOWN_CHARACTERS
+
+
+def _cells(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
+    # The limit is the process's: a reader has none of its own. Raised only, and as late as here,
+    # it lets everyone else read what they could before.
+    if csv.field_size_limit() < CELL_CHARACTERS:
+        csv.field_size_limit(CELL_CHARACTERS)
+    return csv.reader(lines, delimiter=delimiter, strict=True)
+
 
 def _record(
     header: list[str], values: list[Any], convert: Any, lines: _Lines, first: int
@@ -169,6 +211,6 @@ def _record(
 def _bad(lines: _Lines, first: int, why: str) -> BadRecord:
     last = first + max(1, len(lines.taken)) - 1
     where = f"Line {first}" if last == first else f"The row in lines {first} to {last}"
-    text = "".join(lines.taken)[:100_000].rstrip("\r\n")
+    text = "".join(lines.taken)[:SHOWN_CHARACTERS].rstrip("\r\n")
     shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return BadRecord(f"{where} {why}. Mend or remove it.", shown)

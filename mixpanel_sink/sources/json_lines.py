@@ -65,4 +65,6 @@ def read_object(text: bytes) -> dict[str, Any] | str:
             value = json.loads(text)
     except ValueError as error:
         return f"is no JSON ({str(error).partition(':')[0]})"
+    except RecursionError:  # of json, which goes less deep than orjson
+        return "is nested too deep"
     return value if isinstance(value, dict) else f"holds a {type(value).__name__} and no object"

@@ -120,6 +120,8 @@ class _ReadFile(beam.DoFn):
                 if is_passing(error):
                     raise
                 message = f"{path} cannot be read, or not to its end ({short(error)})."
+                if isinstance(error, InputError):  # it says all itself
+                    message = str(error)
                 yield unreadable_file(path, message)
                 return
             if element is None:
@@ -135,29 +137,43 @@ class _ReadFile(beam.DoFn):
 def elements_of(
     rows: Iterable[tuple[int, dict[str, Any] | BadRecord]], path: str, key: str, keep_text: bool
 ) -> Iterator[RecordBlock | FailedRecord]:
-    """Blocks of the good records, and a failed record for each bad one."""
+    """Blocks of the good records, and a failed record for each bad one.
+
+    Neither a gap between rows nor a bad record ends a block: a file of which every other line is
+    empty or bad would be sent record by record. So a bad record may come before its neighbours.
+    """
     block: list[dict[str, Any]] = []
-    first = 0
-    for row, record in rows:
-        bad = isinstance(record, BadRecord)
-        if block and (bad or row != first + len(block) or len(block) >= BLOCK_RECORDS):
-            yield RecordBlock(block, TableOrigin(path, key, first))
-            block = []
-        if isinstance(record, BadRecord):
-            text = record.text if keep_text else None
-            yield FailedRecord(
-                reason="line_unreadable",
-                message=record.message,
-                record_json=None if text is None else record_as_json(text),
-                file=path,
-                row=row,
-            )
-            continue
-        if not block:
-            first = row
-        block.append(record)
+    places: list[int] = []
+    try:
+        for row, record in rows:
+            if isinstance(record, BadRecord):
+                text = record.text if keep_text else None
+                yield FailedRecord(
+                    reason="line_unreadable",
+                    message=record.message,
+                    record_json=None if text is None else record_as_json(text),
+                    file=path,
+                    row=row,
+                )
+                continue
+            block.append(record)
+            places.append(row)
+            if len(block) >= BLOCK_RECORDS:
+                yield _block(block, places, path, key)
+                block, places = [], []
+    except Exception:  # the file breaks off: what came before is good
+        if block:
+            yield _block(block, places, path, key)
+        raise
     if block:
-        yield RecordBlock(block, TableOrigin(path, key, first))
+        yield _block(block, places, path, key)
+
+
+def _block(records: list[dict[str, Any]], places: list[int], path: str, key: str) -> RecordBlock:
+    first = places[0]
+    gaps = places != list(range(first, first + len(places)))
+    offsets = [row - first for row in places] if gaps else None
+    return RecordBlock(records, TableOrigin(path, key, first), offsets)
 
 
 @contextmanager

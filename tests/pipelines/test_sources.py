@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import decimal
 import functools
@@ -17,6 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.origin import RecordBlock
+from mixpanel_sink.sources import BadRecord, CsvRows, csv_rows
+from mixpanel_sink.sources.records import BLOCK_RECORDS, elements_of
 from pipelines import avro_to_mixpanel, csv_to_mixpanel, json_lines_to_mixpanel
 
 AT = 1_704_067_200_000
@@ -39,6 +43,45 @@ def json_lines(path: pathlib.Path, lines: Iterable[Any]) -> pathlib.Path:
 
 def properties(server: Emulator, limit: int = 10_000) -> list[dict[str, Any]]:
     return [event["properties"] for event in server.events(limit)]
+
+
+class TestBlocks:
+    def test_gaps_and_bad_records_end_no_block(self):
+        count = 3 * BLOCK_RECORDS // 2
+        rows = [(3 * n, {"n": n}) for n in range(count)]
+        bad = [(3 * n + 1, BadRecord("Bad.", f"text {n}")) for n in range(count)]
+        elements = list(elements_of(sorted([*rows, *bad], key=lambda x: x[0]), "a", "key", True))
+        blocks = [element for element in elements if isinstance(element, RecordBlock)]
+        assert [len(block.records) for block in blocks] == [BLOCK_RECORDS, count - BLOCK_RECORDS]
+        placed = []
+        for block in blocks:
+            assert block.origin is not None
+            assert block.offsets is not None
+            places = map(block.origin.source, block.offsets)
+            placed += [(at.row, at.file, n) for at, n in zip(places, block.records, strict=True)]
+        assert placed == [(row, "a", record) for row, record in rows]
+        failed = [element for element in elements if not isinstance(element, RecordBlock)]
+        assert [(f.row, f.file, f.record) for f in failed] == [
+            (row, "a", record.text) for row, record in bad
+        ]
+
+    def test_offsets_only_where_there_is_a_gap(self):
+        rows: list[Any] = [(n, {}) for n in range(5, 5 + BLOCK_RECORDS)]
+        rows += [(row, {}) for row in (20_000, 20_002)]
+        first, second = elements_of(rows, "a", "key", True)
+        assert (first.origin.first_row, first.offsets) == (5, None)
+        assert (second.origin.first_row, second.offsets) == (20_000, [0, 2])
+
+    def test_what_came_before_a_file_breaks_off(self):
+        def rows():
+            yield 0, {"n": 0}
+            yield 2, {"n": 2}
+            raise EOFError
+
+        elements = elements_of(rows(), "a", "key", True)
+        assert next(elements).offsets == [0, 2]
+        with pytest.raises(EOFError):
+            next(elements)
 
 
 class TestJsonLines:
@@ -89,6 +132,20 @@ class TestJsonLines:
         rows = sorted(int(p["$insert_id"].rpartition("-")[2]) for p in properties(server))
         assert rows == [0, 3, 5, 6], "ids are from the line's number"
 
+    def test_empty_and_bad_lines_between_records(self, send, server, tmp_path):
+        lines = [line for order in orders(300) for line in (order, "", "[1]")]
+        lines[3 * 7] = {"name": "Order", "at": AT, "user": None}
+        run = send(json_lines(tmp_path / "a.jsonl", lines))
+        assert run.code == 0, run.err
+        assert "600 read = 299 accepted + 301 failed" in run.out
+        ids = {p["time"] - AT: int(p["$insert_id"].rpartition("-")[2]) for p in properties(server)}
+        assert ids == {n: 3 * n for n in range(300) if n != 7}
+        assert {f["file"] for f in run.failed} == {f"{tmp_path}/a.jsonl"}
+        rows = {f["row"]: f["reason"] for f in run.failed}
+        assert rows == {21: "distinct_id_null"} | {
+            row: "line_unreadable" for row in range(2, 900, 3)
+        }
+
     def test_records_of_many_shapes(self, send, server, tmp_path):
         lines = [
             {**orders(1)[0], "tags": ["a", 1, None], "nested": {"deep": {"x": True}}},
@@ -114,6 +171,14 @@ class TestJsonLines:
         lines = [{**orders(1)[0], "big": 10**20}, *orders(1)]
         run = send(json_lines(tmp_path / "a.jsonl", lines))
         assert [(f["reason"], f["field"]) for f in run.failed] == [("integer_too_large", "big")]
+
+    def test_a_line_nested_too_deep_for_the_parser_of_long_numbers(self, send, server, tmp_path):
+        deep = '{"n": 1234567890123456789, "list": ' + "[" * 1000 + "]" * 1000 + "}"
+        run = send(json_lines(tmp_path / "a.jsonl", [orders(1)[0], deep, *orders(1, first=1)]))
+        assert run.code == 0, run.err
+        assert [(f["reason"], f["row"]) for f in run.failed] == [("line_unreadable", 1)]
+        assert run.failed[0]["message"] == "Line 2 is nested too deep. Mend or remove it."
+        assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1"}
 
     def test_ready_made_events_without_a_mapping(self, send, server, tmp_path):
         event = {"event": "E", "properties": {"distinct_id": "u", "time": AT, "$insert_id": "i1"}}
@@ -250,6 +315,93 @@ class TestCsv:
             assert part in message
         assert run.failed[-1]["record"] == "\n".join(rows[-2:])
 
+    @pytest.fixture
+    def cell_limit(self, monkeypatch):
+        """Of 1000 characters, so that files are small."""
+        monkeypatch.setattr(csv_rows, "CELL_CHARACTERS", 1000)
+        before = csv.field_size_limit(500)
+        yield 1000
+        csv.field_size_limit(before)
+
+    def test_a_cell_as_long_as_an_event(self, send, server, tmp_path):
+        long = "x" * 700_000 + f"\nOrder,false,{AT},1,1,event\n" + "y" * 200_000
+        rows = [
+            self.HEADER,
+            f"Order,u0,{AT},1,1,{'z' * 140_000}",
+            f'Order,u1,{AT},1,1,"{long}"',
+            f"Order,u2,{AT},1,1,",
+        ]
+        (tmp_path / "a.csv").write_text("\n".join(rows))
+        run = send(tmp_path / "a.csv", self.TYPES)
+        assert run.code == 0, run.err
+        assert "3 read = 3 accepted + 0 failed" in run.out
+        assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1", "u2"}
+        read = [dict(record) for _, record in CsvRows().rows(str(tmp_path / "a.csv"))]
+        assert [record["note"] for record in read] == ["z" * 140_000, long, None]
+
+    def test_a_quoted_cell_that_is_too_long_ends_the_file(self, send, server, tmp_path, cell_limit):
+        rows = [
+            self.HEADER,
+            f"Order,u0,{AT},1,1,ok",
+            f'Order,u1,{AT},1,1,"{"x" * cell_limit}',
+            f"Order,false,{AT},1,1,event",
+            'end"',
+            f"Order,u2,{AT},1,1,ok",
+        ]
+        (tmp_path / "a.csv").write_text("\n".join(rows))
+        run = send(tmp_path / "a.csv", self.TYPES)
+        assert run.code == 1
+        assert [(f["reason"], f["file"]) for f in run.failed] == [
+            ("file_unreadable", f"{tmp_path}/a.csv")
+        ]
+        message = run.failed[0]["message"]
+        assert "up to line 3 only" in message
+        assert "field limit (1000)" in message
+        assert message.endswith("Close its quote, or shorten its cell.")
+        assert {p["distinct_id"] for p in properties(server)} == {"u0"}
+
+    @pytest.mark.parametrize("after", ["", f'Order,u2,{AT},1,1,"closed"\nOrder,u3,{AT},1,1,\n'])
+    def test_a_quote_that_swallows_more_than_can_be_shown(self, send, server, tmp_path, after):
+        rows = [self.HEADER, f"Order,u0,{AT},1,1,ok", f'Order,u1,{AT},1,1,"open']
+        rows += [f"Order,swallowed,{AT},1,1,"] * 5000
+        (tmp_path / "a.csv").write_text("\n".join([*rows, after]))
+        run = send(tmp_path / "a.csv", self.TYPES)
+        assert run.code == 1
+        assert [f["reason"] for f in run.failed] == ["file_unreadable"]
+        assert "up to line 3 only" in run.failed[0]["message"]
+        assert {p["distinct_id"] for p in properties(server)} == {"u0"}
+
+    def test_a_cell_that_is_too_long_without_quotes(self, send, server, tmp_path, cell_limit):
+        rows = [f"Order,u{n},{AT},1,1,{'x' * (n % 2) * 1001}" for n in range(4)]
+        (tmp_path / "a.csv").write_text("\n".join([self.HEADER, *rows]))
+        run = send(tmp_path / "a.csv", self.TYPES)
+        assert run.code == 0, run.err
+        assert [(f["reason"], f["row"]) for f in run.failed] == [
+            ("line_unreadable", 1),
+            ("line_unreadable", 3),
+        ]
+        assert {p["distinct_id"] for p in properties(server)} == {"u0", "u2"}
+
+    @pytest.mark.parametrize(("before", "after"), [(500, 1000), (5000, 5000)])
+    def test_a_higher_limit_of_the_process_stays(self, tmp_path, cell_limit, before, after):
+        csv.field_size_limit(before)
+        (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+        assert list(CsvRows().rows(str(tmp_path / "a.csv"))) == [(0, {"a": "1", "b": "2"})]
+        assert csv.field_size_limit() == after
+
+    def test_one_file_of_many_with_a_column_without_a_name(self, send, server, tmp_path):
+        (tmp_path / "a.csv").write_text(f"name,user,at\nOrder,u0,{AT}\n")
+        (tmp_path / "b.csv").write_text(f",name,user,at\n0,Order,u1,{AT}\n")
+        run = send(f"{tmp_path}/*.csv", "--types=at=integer")
+        assert run.code == 1
+        assert [f["reason"] for f in run.failed] == ["file_unreadable"]
+        assert run.failed[0]["message"] == (
+            f"In {tmp_path}/b.csv, column 1 of 4 has no name in the header, and would become a "
+            "property without one. Name it or leave it out at its source "
+            "(in pandas: to_csv(index=False))."
+        )
+        assert [p["distinct_id"] for p in properties(server)] == ["u0"]
+
     def test_text_that_is_not_utf8(self, send, server, tmp_path):
         rows = [self.HEADER, f"Order,u0,{AT},1,1,ok", f"Order,u1,{AT},1,1,caf\xe9"]
         (tmp_path / "a.csv").write_bytes("\n".join(rows).encode("latin-1"))
@@ -271,6 +423,10 @@ class TestCsv:
             ("", "--types=", "it has no header"),
             ("name,usr,at\n", "--types=", "Did you mean 'usr'?"),
             ("name,user,at,at\n", "--types=", "two columns named 'at'"),
+            (",name,user,at\n", "--types=", "column 1 of 4 has no name in the header"),
+            (",name,user,at\n", "--types=", "(in pandas: to_csv(index=False))."),
+            ("name,user, ,at\n", "--types=", "column 3 of 4 has no name in the header"),
+            ("name,user,at,\n", "--types=", "Name it or leave it out at its source.\n"),
             ("name,user,at\n", "--types=att=integer", "no column 'att', which has a type. Did you"),
             ("name,user,at\n", "--types=at=int", "has the type 'int'"),
             ("name,user,at\n", "--types=at", "write it as NAME=integer"),
