@@ -120,6 +120,8 @@ class Journal:
 
     def damaged(self, error: Exception) -> CheckpointError:
         """What to raise for a line that makes no sense."""
+        if isinstance(error, CheckpointError):
+            return error
         return CheckpointError(
             f"The checkpoint {self._folder.path} is damaged ({_short(error)}). Give another "
             "folder; ids keep events from doubling."

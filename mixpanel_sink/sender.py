@@ -476,7 +476,7 @@ class BatchSender:
             accepted=settled - len(refused),
             failed=len(refused),
             raw_bytes=part.chunk.raw_bytes,
-            sent_bytes=len(part.chunk.payload),
+            sent_bytes=len(part.chunk.payload) if self._endpoint.gzip else part.chunk.raw_bytes,
             attempts=part.unreceipted,
             status=part.status,
             started=part.started,

@@ -11,8 +11,9 @@ Cells are text unless --types says otherwise; empty ones are null. A row that do
 header or its types is a failed record.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-record read was accepted or is in the failed output; 1 if the job failed or a file could not be
-read; 2 if a setting is wrong, before anything was sent.
+record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
+anything was sent.
 """
 
 from __future__ import annotations

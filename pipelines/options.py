@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -33,6 +33,7 @@ from mixpanel_sink import (
 )
 from mixpanel_sink.credentials import Credentials, credentials_named
 from mixpanel_sink.endpoint import ENDPOINTS, Endpoint
+from mixpanel_sink.mapping import near
 from mixpanel_sink.parquet import open_file
 from mixpanel_sink.project import Target, projects_from_yaml
 
@@ -203,21 +204,42 @@ def add_reporting(parser: Any) -> None:
     )
 
 
+def names_of(given: str | None) -> list[str]:
+    """Names with commas between."""
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
+
+
 def privacy_of(own: Any) -> Privacy | None:
     """What must not leave the workers, if anything.
 
     Raises:
         SettingError: if the options contradict each other.
     """
-    drop, hashed = (
-        [name.strip() for name in (given or "").split(",") if name.strip()]
-        for given in (own.drop_properties, own.hash_properties)
-    )
+    drop, hashed = names_of(own.drop_properties), names_of(own.hash_properties)
     if not drop and not hashed:
         if own.hash_key:
             raise SettingError("--hash_key goes with --hash_properties.")
         return None
     return Privacy(drop, hashed, own.hash_key)
+
+
+def check_privacy(own: Any, columns: Collection[str]) -> None:
+    """Refuses a misspelt column to drop or hash: what was to be hidden would be sent.
+
+    Args:
+        own: the options.
+        columns: of all files looked at.
+
+    Raises:
+        SettingError: names it.
+    """
+    for option in ("drop_properties", "hash_properties"):
+        for name in names_of(getattr(own, option)):
+            if name not in columns:
+                raise SettingError(
+                    f"--{option} names {name!r}, which the input does not have."
+                    f"{near(name, sorted(columns))} Nothing was sent."
+                )
 
 
 def pipeline_arguments(
@@ -239,11 +261,15 @@ def pipeline_arguments(
     return arguments
 
 
+_LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "PrismRunner")
+
+
 def check_names(arguments: Sequence[str], prog: str, about: str | None, *options: Any) -> None:
     """Prints the help if it is asked for, and refuses misspelt options, which Beam drops.
 
     Raises:
-        SettingError: for an option that nobody knows and that is close to one of ours.
+        SettingError: for an option that nobody knows. Where the job runs elsewhere, whose runner
+            may know more than we do, only if it is close to one of ours.
     """
     own = argparse.ArgumentParser(
         prog=prog,
@@ -259,12 +285,21 @@ def check_names(arguments: Sequence[str], prog: str, about: str | None, *options
     for other in PipelineOptions.__subclasses__():
         other._add_argparse_args(known)
     names = [name for name in own._option_string_actions if name.startswith("--")]
-    for unknown in known.parse_known_args(rest)[1]:
-        near = difflib.get_close_matches(unknown.partition("=")[0], names, 1, 0.75)
-        if unknown.startswith("--") and near:
-            raise SettingError(
-                f"The option {unknown.partition('=')[0]} is unknown; did you mean {near[0]}?"
-            )
+    if any(argument.partition("=")[0] == "--dry_run" for argument in rest):
+        raise SettingError(  # Beam has an option of that name, which does something else
+            "This command has no --dry_run; pipelines.parquet_to_mixpanel and mixpanel-sink check "
+            "have, for Parquet files. Nothing was sent."
+        )
+    beams, others = known.parse_known_args(rest)
+    for unknown in others:
+        if not unknown.startswith("--"):
+            continue
+        name = unknown.partition("=")[0]
+        near = difflib.get_close_matches(name, names, 1, 0.75)
+        if near:
+            raise SettingError(f"The option {name} is unknown; did you mean {near[0]}?")
+        if (beams.runner or "DirectRunner").rpartition(".")[2] in _LOCAL_RUNNERS:
+            raise SettingError(f"The option {name} is unknown. --help lists those that there are.")
 
 
 def own_region(argv: Sequence[str]) -> list[str]:

@@ -39,6 +39,8 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
             f"--{option} {path} is on this machine, and the workers that write it are on others, "
             "where it would be lost with them. Give gs://BUCKET/PATH."
         )
+    if option == "report" and (path.endswith("/") or os.path.isdir(path)):
+        raise SettingError(f"--report {path} is a folder. Give a file in it, such as run.html.")
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)

@@ -9,8 +9,9 @@
 --dry_run shows what it would send, and how long it would take.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if
-every record read was accepted or is in the failed output; 1 if the job failed or a file
-could not be read; 2 if a setting is wrong, before anything was sent.
+every record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if
+the job failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
+anything was sent.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from mixpanel_sink.project import Route
 from pipelines.options import (
     AnyMapping,
     MixpanelOptions,
+    check_privacy,
     columns_of,
     mapping_of,
     patterns_of,
@@ -130,7 +132,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     files = [file for pattern in patterns for file in match_sizes(pattern)]
     checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
     write = write_of(own, mapping, checkpoint)
-    _check_files(mapping, [path for path, _ in files], own.destination)
+    _check_files(mapping, [path for path, _ in files], own)
     before_start(write, options)
     run_in_this_process(options)
     pipeline = make_pipeline(options)
@@ -165,7 +167,7 @@ def previewed(options: PipelineOptions, rows: str) -> Preview:
     sample = _sample_rows(rows)
     FileSystems.set_options(options)
     files = [path for pattern in patterns_of(own) for path in match_files(pattern)]
-    _check_files(mapping, files)
+    _check_files(mapping, files, own)
     return preview(
         files,
         mapping,
@@ -185,10 +187,11 @@ def _sample_rows(given: str) -> int | None:
     return int(given)
 
 
-def _check_files(mapping: AnyMapping, files: Sequence[str], destination: str | None = None) -> None:
-    """Refuses a mapping, or a column for the project, that fits none of the files looked at;
-    others may differ later."""
+def _check_files(mapping: AnyMapping, files: Sequence[str], own: MixpanelOptions) -> None:
+    """Refuses a mapping, or columns for the project or to hide, that fit none of the files looked
+    at; others may differ later."""
     readable = 0
+    columns: set[str] = set()
     misfit: MixpanelSinkError | None = None
     unreadable: MixpanelSinkError | None = None
     fits = False
@@ -199,10 +202,11 @@ def _check_files(mapping: AnyMapping, files: Sequence[str], destination: str | N
             unreadable = unreadable or error
             continue
         readable += 1
+        columns.update(footer.schema.names)
         try:
             mapping.check_schema(footer.schema)
-            if destination:
-                Route(destination).check_columns(footer.schema.names)
+            if own.destination:
+                Route(own.destination).check_columns(footer.schema.names)
             fits = True
         except SettingError as error:
             misfit = misfit or error
@@ -210,6 +214,8 @@ def _check_files(mapping: AnyMapping, files: Sequence[str], destination: str | N
         raise misfit
     if not readable and unreadable is not None and len(files) <= _FOOTERS_CHECKED:
         raise unreadable
+    if readable:
+        check_privacy(own, columns)
 
 
 __all__ = ["build", "main", "run"]

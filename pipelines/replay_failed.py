@@ -11,8 +11,9 @@ record go through the mapping. Each keeps its $insert_id, so that nothing is dou
 often this is run. What fails again is in the new failed output.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-line read was accepted or is in the failed output; 1 if the job failed or a line could not be
-read; 2 if a setting is wrong, before anything was sent.
+line read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+failed, nothing was accepted, or a line could not be read; 2 if a setting is wrong, before anything
+was sent.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -136,7 +137,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
             return _launch(pipeline)
         # The launcher prints them; elsewhere the log is where people look.
         logging.getLogger("mixpanel_sink.summary").setLevel(logging.WARNING)
-        with progress.shown(own.progress, quota_of(own), total):
+        with _known_errors_once(), progress.shown(own.progress, quota_of(own), total):
             result = pipeline.run()
             result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:  # runners wrap both, each in its own way
@@ -165,6 +166,9 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         print(f"  Report: {own.report}")
     if not balanced or refused or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED
+    if counters["records_failed"] and not counters["events_accepted"]:
+        print("Error: no record was accepted; the failures above say why.", file=sys.stderr)
+        return EXIT_FAILED
     return EXIT_OK
 
 
@@ -186,9 +190,10 @@ def _so_far(own: Any) -> str:
     counts = LIVE.counts()
     accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
     if not requests:
-        return f"This process has sent nothing; its workers may have. {_once_more(own)}"
+        return f"Nothing was accepted so far, as far as this process knows. {_once_more(own)}"
+    # What has not come back from the senders yet is in none of the counts.
     return (
-        f"Sent so far from this process: {accepted:,} accepted in {requests:,} requests. "
+        f"Sent so far from this process, at least: {accepted:,} accepted in {requests:,} requests. "
         f"{_once_more(own)}"
     )
 
@@ -267,6 +272,28 @@ def write_report(path: str, report: RunReport) -> None:
             continue
         with FileSystems.create(name) as remote:
             remote.write(text.encode())
+
+
+@contextlib.contextmanager
+def _known_errors_once() -> Iterator[None]:
+    """Keeps Beam from logging, with a traceback, what `run` says in one sentence at the end."""
+
+    def is_new(record: logging.LogRecord) -> bool:
+        if not record.name.startswith("apache_beam"):
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        said = record.getMessage()
+        known = error is not None and (interrupted(error) or job_error(error) is not None)
+        return not (known or "KeyboardInterrupt" in said or _RAISED.search(said))
+
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(is_new)
 
 
 def interrupted(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from mixpanel_sink.sources import Reader, ReadRecords
 from mixpanel_sink.sources.records import checked_columns
 from pipelines.options import (
     MixpanelOptions,
+    check_privacy,
     mapping_of,
     patterns_of,
     pipeline_arguments,
@@ -92,7 +93,9 @@ def build(options: PipelineOptions, reader: Reader, exact: bool = True) -> beam.
     files = [file for pattern in patterns for file in match_sizes(pattern)]
     checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
     write = write_of(own, mapping, checkpoint)
-    check_files([path for path, _ in files][:_FILES_CHECKED], reader, mapping, exact)
+    columns = check_files([path for path, _ in files][:_FILES_CHECKED], reader, mapping, exact)
+    if columns and exact:
+        check_privacy(own, columns)
     before_start(write, options)
 
     run_in_this_process(options)
@@ -108,8 +111,9 @@ def build(options: PipelineOptions, reader: Reader, exact: bool = True) -> beam.
 
 def check_files(
     paths: Sequence[str], reader: Reader, mapping: EventMapping | None, exact: bool = True
-) -> None:
-    """Refuses a mapping that fits none of the files looked at, and files that are none.
+) -> Sequence[str]:
+    """Refuses a mapping that fits none of the files looked at, and files that are none; gives the
+    columns of the first that is all right.
 
     Raises:
         InputError: if none can be read.
@@ -120,13 +124,14 @@ def check_files(
         try:
             columns = checked_columns(reader, path)
             if mapping is not None and columns:
+                known: set[str] = set()
                 if not exact:  # only what every event needs
                     known = {*mapping.rename, *mapping.exclude}
                     known |= set(() if mapping.properties == "all" else mapping.properties)
-                    columns = list(dict.fromkeys([*columns, *sorted(known)]))
-                mapping.check_columns(columns)
-            return
+                mapping.check_columns(dict.fromkeys([*columns, *sorted(known)]))
+            return columns
         except (InputError, SettingError) as error:
             wrong.append(error)
     if wrong:
         raise wrong[0]
+    return ()

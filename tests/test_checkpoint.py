@@ -104,8 +104,9 @@ class TestTheLog:
         open_ = AcceptedLog if endpoint == "import" else UpdateLog
         open_(Checkpoint(str(tmp_path)), owner)
         (tmp_path / f"accepted-{owner.mark}-x.jsonl").write_text(f"{line}\n")
-        with pytest.raises(CheckpointError, match="is damaged"):
+        with pytest.raises(CheckpointError, match="is damaged") as caught:
             open_(Checkpoint(str(tmp_path)), owner)
+        assert str(caught.value).count("is damaged") == 1
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: pathlib.Path) -> None:
         (tmp_path / "file").write_text("")

@@ -47,6 +47,20 @@ def test_a_place_that_cannot_be_written(
     assert server.stats()["requests"] == 0
 
 
+@pytest.mark.parametrize("place", ["{tmp}", "{tmp}/out/"])
+def test_a_report_is_no_folder(
+    send: Callable[..., Run],
+    server: Emulator,
+    source: pathlib.Path,
+    tmp_path: pathlib.Path,
+    place: str,
+) -> None:
+    run = send(source, f"--report={place.format(tmp=tmp_path)}")
+    assert run.code == 2
+    assert "is a folder. Give a file in it" in run.err
+    assert server.stats()["requests"] == 0
+
+
 def test_a_folder_is_made(
     send: Callable[..., Run], source: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -349,6 +349,20 @@ class TestBadSettings:
         assert "did you mean --failed_output?" in run.err
         assert server.stats()["requests"] == 0
 
+    def test_an_option_that_nobody_knows(self, send, server, tmp_path):
+        run = send(write(tmp_path / "a.parquet", shop(3)), "--wibble=email")
+        assert run.code == 2
+        assert "The option --wibble is unknown" in run.err
+        assert server.stats()["requests"] == 0
+
+    @pytest.mark.parametrize("option", ["drop_properties", "hash_properties"])
+    def test_a_misspelt_column_to_hide_is_not_sent(self, send, server, tmp_path, option):
+        run = send(write(tmp_path / "a.parquet", shop(3)), f"--{option}=name,usr")
+        assert run.code == 2
+        assert f"--{option} names 'usr'" in run.err
+        assert "Did you mean 'user'?" in run.err
+        assert server.stats()["requests"] == 0
+
     def test_help(self, capsys):
         with pytest.raises(SystemExit) as ended:
             main(["--help"])
@@ -387,3 +401,19 @@ class TestBadSettings:
         assert "Traceback" not in run.err
         assert "not-the-secret" not in run.err + run.out
         assert server.stats()["requests"] == 1
+
+    def test_its_process_says_so_once(self, send, server, tmp_path, monkeypatch):
+        monkeypatch.setenv("OTHER", "not-the-secret")
+        source = write(tmp_path / "a.parquet", shop(20_000))
+        run = send(source, "--api_secret=env:OTHER", own_process=True)
+        assert run.code == 1
+        assert "Traceback" not in run.err
+        assert run.err.count("does not take the API secret") == 1
+
+
+def test_a_run_of_which_nothing_was_accepted_is_no_success(send, server, tmp_path):
+    run = send(write(tmp_path / "a.parquet", shop(3, user=[None] * 3)))
+    assert run.code == 1
+    assert "3 read = 0 accepted + 3 failed" in run.out
+    assert "no record was accepted" in run.err
+    assert send(write(tmp_path / "a.parquet", shop(3, user=["u", None, "v"]))).code == 0

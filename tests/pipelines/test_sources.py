@@ -180,6 +180,15 @@ class TestJsonLines:
         assert run.failed[0]["message"] == "Line 2 is nested too deep. Mend or remove it."
         assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1"}
 
+    @pytest.mark.parametrize("option", ["--dry_run", "--dry_run=5"])
+    def test_a_dry_run_sends_nothing_where_there_is_none(self, send, server, tmp_path, option):
+        source = json_lines(tmp_path / "a.jsonl", orders(3))
+        run = send(source, option, module=json_lines_to_mixpanel)
+        assert run.code == 2
+        assert "This command has no --dry_run" in run.err
+        assert run.err.count("\n") == 1
+        assert server.stats()["requests"] == 0
+
     def test_ready_made_events_without_a_mapping(self, send, server, tmp_path):
         event = {"event": "E", "properties": {"distinct_id": "u", "time": AT, "$insert_id": "i1"}}
         run = send(json_lines(tmp_path / "a.jsonl", [event, {"event": "F"}]), "--mapping=")
