@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,7 +25,15 @@ from mixpanel_sink.encode.records import Source, as_mapping
 from mixpanel_sink.encode.tables import table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.origin import RecordBlock, TableOrigin
-from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
+from mixpanel_sink.pack import (
+    ConvertSettings,
+    Packer,
+    Slice,
+    failed_output,
+    failure,
+    slices,
+    source_of,
+)
 from mixpanel_sink.privacy import Masker
 from mixpanel_sink.project import Route, shown, unknown_project
 from mixpanel_sink.results import FailedRecord, ReadCount
@@ -77,8 +86,8 @@ class ConvertToChunks(beam.DoFn):
         self._held: list[Any] = []
         self._windows: Any = None
         self._texts: tuple[str, ...] = ()
-        self._lost = 0
-        """Records of no known project."""
+        self._lost: collections.Counter[str] = collections.Counter()
+        """Records of no known project; by its name, if they failed before with one."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record or table."""
@@ -99,6 +108,8 @@ class ConvertToChunks(beam.DoFn):
             outputs = self._table(element, place, runs)
         elif isinstance(element, RecordBlock):
             outputs = self._block(element, Run(1, timestamp, windows))
+        elif isinstance(element, FailedRecord):
+            outputs = self._again(element, Run(1, timestamp, windows))
         else:
             outputs = self._one(element, Run(1, timestamp, windows))
         if len(windowed.windows) == 1:
@@ -115,7 +126,7 @@ class ConvertToChunks(beam.DoFn):
         for packer in self._packers.values():
             yield from packer.send_batch()
         yield from slices(self._ahead, 0)
-        counts = [ReadCount("", self._lost)]
+        counts = [ReadCount(name, count) for name, count in self._lost.items()]
         for name, packer in self._packers.items():
             yield from packer.flush()
             counts.append(ReadCount(name, packer.read))
@@ -135,12 +146,6 @@ class ConvertToChunks(beam.DoFn):
         """One record that is no dict, or needs no mapping, or may be any project's."""
         route = self._settings.route
         try:
-            if isinstance(element, FailedRecord):
-                if self._masker is not None:
-                    element = self._masker.failed(element)
-                packer = self._only if route is None else self._packer(element.destination)
-                yield from packer.again(element, origin)
-                return
             record = as_mapping(element)
             if self._masker is not None:
                 record = element = self._masker.record(record)
@@ -151,7 +156,7 @@ class ConvertToChunks(beam.DoFn):
             if route is None:
                 self._only.read += 1
             else:
-                self._lost += 1
+                self._lost[""] += 1
             name = self._only.name if route is None else None
             yield failure(error, element, origin, source, name, self._codec)
             return
@@ -160,6 +165,31 @@ class ConvertToChunks(beam.DoFn):
         else:
             packer.read += 1
             yield from packer.encode(record, origin, source)
+
+    def _again(self, failed: FailedRecord, origin: Run) -> Iterator[Any]:
+        """A record that failed before: to the project it was for, or else its record is for."""
+        if self._masker is not None:
+            failed = self._masker.failed(failed)
+        route, name = self._settings.route, failed.destination
+        packer = self._only if route is None else self._packers.get(name or "")
+        if packer is None and failed.can_be_sent:
+            assert route is not None
+            try:
+                if name is not None:
+                    raise unknown_project(name, self._packers, route.column)
+                if isinstance(record := failed.record, dict):
+                    packer = self._packer(route.name_of(record))
+                    if record.pop(self._label, None) is not None:
+                        failed = failed._replace(record_json=json.dumps(record))
+            except RecordError as error:
+                failed = failed._replace(
+                    reason=error.reason, message=error.message, field=error.field, destination=None
+                )
+        if packer is not None:
+            yield from packer.again(failed, origin)
+            return
+        self._lost[failed.destination or ""] += 1
+        yield failed_output(failed, origin, self._codec)
 
     def _block(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
         """Records that know their place: as a table where that is the same, else one by one."""
@@ -208,7 +238,7 @@ class ConvertToChunks(beam.DoFn):
                     raise name
                 packer = self._packer(name)
             except RecordError as error:
-                self._lost += len(numbers)
+                self._lost[""] += len(numbers)
                 for row, record in zip(numbers, rows_as_records(table, numbers), strict=True):
                     source = source_of(each[row], key)
                     yield failure(error, record, each[row], source, None, self._codec)
