@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -22,7 +22,7 @@ from mixpanel_sink import metrics
 from mixpanel_sink.chunk import Run, join_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.records import Source, as_mapping
-from mixpanel_sink.encode.tables import table_of
+from mixpanel_sink.encode.tables import slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.origin import RecordBlock, TableOrigin
 from mixpanel_sink.pack import (
@@ -99,13 +99,7 @@ class ConvertToChunks(beam.DoFn):
         if self._simple and type(element) is dict:
             outputs = self._only.collect(element, timestamp, windows)
         elif isinstance(element, pa.Table | pa.RecordBatch):
-            if isinstance(element, pa.RecordBatch):
-                element = pa.Table.from_batches([element])
-            if self._masker is not None:
-                element = self._masker.table(element)
-            place = TableOrigin.of(element)
-            runs = runs_from(place, None, Run(len(element), timestamp, windows))
-            outputs = self._table(element, place, runs)
+            outputs = self._whole_table(element, Run(len(element), timestamp, windows))
         elif isinstance(element, RecordBlock):
             outputs = self._block(element, Run(1, timestamp, windows))
         elif isinstance(element, FailedRecord):
@@ -145,26 +139,37 @@ class ConvertToChunks(beam.DoFn):
     def _one(self, element: Any, origin: Run, source: Source | None = None) -> Iterator[Any]:
         """One record that is no dict, or needs no mapping, or may be any project's."""
         route = self._settings.route
+        shown_as = element if self._masker is None else None
         try:
             record = as_mapping(element)
             if self._masker is not None:
-                record = element = self._masker.record(record)
+                shown_as = record = self._masker.record(record)
             packer = self._only if route is None else self._packer(route.name_of(record))
-            if self._label is not None and self._label in record:
-                record = {name: value for name, value in record.items() if name != self._label}
         except RecordError as error:
-            if route is None:
-                self._only.read += 1
-            else:
-                self._lost[""] += 1
-            name = self._only.name if route is None else None
-            yield failure(error, element, origin, source, name, self._codec)
+            yield self._failure(error, shown_as, origin, source)
             return
+        if self._label is not None and self._label in record:
+            record = {name: value for name, value in record.items() if name != self._label}
         if packer.collects and source is None:
             yield from packer.collect(dict(record), origin.timestamp, origin.windows)
         else:
             packer.read += 1
             yield from packer.encode(record, origin, source)
+
+    def _failure(self, error: RecordError, record: Any, origin: Run, source: Source | None) -> Any:
+        """A record that gets to no project; None in place of one that could not be masked."""
+        name = None
+        if self._settings.route is None:
+            name = self._only.name
+            self._only.read += 1
+        else:
+            self._lost[""] += 1
+        if record is not None or self._masker is None:
+            return failure(error, record, origin, source, name, self._codec)
+        value = FailedRecord(error.reason, error.message, error.field, name)
+        if source is not None:
+            value = value._replace(file=source.file, row=source.row)
+        return failed_output(value, origin, self._codec)
 
     def _again(self, failed: FailedRecord, origin: Run) -> Iterator[Any]:
         """A record that failed before: to the project it was for, or else its record is for."""
@@ -191,6 +196,35 @@ class ConvertToChunks(beam.DoFn):
         self._lost[failed.destination or ""] += 1
         yield failed_output(failed, origin, self._codec)
 
+    def _whole_table(self, table: pa.Table | pa.RecordBatch, whole: Run) -> Iterator[Any]:
+        """A table as it came; as records where it cannot be masked as a table."""
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        place = TableOrigin.of(table)
+        masked = self._masked(table)
+        if masked is not None:
+            yield from self._table(masked, place, runs_from(place, None, whole))
+            return
+        step = slice_rows(table, 1)
+        for start in range(0, len(table), step):
+            records = rows_as_records(table, range(start, min(start + step, len(table))))
+            yield from self._each(RecordBlock(records, place and place.at(start)), whole)
+
+    def _masked(self, table: pa.Table) -> pa.Table | None:
+        """Without what must not leave; None if that must be done record by record.
+
+        So it is for ready-made events, whose properties lie deeper, and where a value cannot be
+        hashed, which fails its record alone.
+        """
+        if self._masker is None:
+            return table
+        if self._settings.mapping is None:
+            return None
+        try:
+            return self._masker.table(table)
+        except RecordError:
+            return None
+
     def _block(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
         """Records that know their place: as a table where that is the same, else one by one."""
         place, count = block.origin, len(block.records)
@@ -200,18 +234,36 @@ class ConvertToChunks(beam.DoFn):
             yield from self._only.block(block.records, key, runs)
             return
         table = table_of(block.records)
-        if table is not None:
-            if self._masker is not None:
-                table = self._masker.table(table)
+        if table is not None and (table := self._masked(table)) is not None:
             yield from self._table(table, place, runs)
-            return
-        for row, record in zip(block.offsets or range(count), block.records, strict=True):
-            if place is None:
-                yield from self._one(record, origin)
-            else:
-                source = place.source(row)
-                where = origin._replace(file=source.file, row=source.row)
+        else:
+            yield from self._each(block, origin)
+
+    def _each(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
+        """Records that know their place, one by one; together again once they are masked."""
+        place = block.origin
+        # Updates are never encoded ahead: they would overtake each other.
+        apart = self._settings.route is not None or not self._only.collects
+        masked: list[Mapping[Any, Any]] = []
+        offsets: list[int] = []
+        for offset, record in zip(
+            block.offsets or range(len(block.records)), block.records, strict=True
+        ):
+            source = None if place is None else place.source(offset)
+            where = origin._replace(count=1)
+            if source is not None:
+                where = where._replace(file=source.file, row=source.row)
+            if apart or self._masker is None:
                 yield from self._one(record, where, source)
+                continue
+            try:
+                masked.append(self._masker.record(record))
+                offsets.append(offset)
+            except RecordError as error:
+                yield self._failure(error, None, where, source)
+        if masked:
+            runs = runs_from(place, offsets, origin._replace(count=len(masked)))
+            yield from self._only.block(masked, None if place is None else place.key, runs)
 
     def _packer(self, name: Any) -> Packer:
         packer = self._packers.get(name) if isinstance(name, str) else None

@@ -462,6 +462,17 @@ class TestSettings:
         with pytest.raises(SettingError, match="destination needs as it is"):
             write(mixpanel, privacy=privacy)
 
+    def test_masked_events_of_a_table(self, mixpanel: Emulator) -> None:
+        events = [ready_made(n, True) for n in range(9)]
+        for number, event in enumerate(events):
+            event["properties"] |= {"mail": "a@b.c", "phone": number}
+        source = [pa.Table.from_pylist(events)]
+        privacy = Privacy(drop=["mail"], hash=["phone"])
+        assert run(source, write(mixpanel, None, privacy=privacy)).failed == []
+        assert stored(mixpanel) == {name: ids(n, n + 3, n + 6) for n, name in enumerate(NAMES)}
+        kept = [e["event"]["properties"] for e in mixpanel.event_details(10_000, project=1)]
+        assert all(len(each["phone"]) == 32 and "mail" not in each for each in kept)
+
     def test_masked_columns_do_not_leave(self, mixpanel: Emulator) -> None:
         records = [record(0, mail="a@b.c"), record(1, "delta", mail="a@b.c")]
         for source in (records, [pa.Table.from_pylist(records)]):
