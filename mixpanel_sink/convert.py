@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,10 +22,18 @@ from mixpanel_sink import metrics
 from mixpanel_sink.chunk import Run, join_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.records import Source, as_mapping
-from mixpanel_sink.encode.tables import table_of
+from mixpanel_sink.encode.tables import slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.origin import RecordBlock, TableOrigin
-from mixpanel_sink.pack import ConvertSettings, Packer, Slice, failure, slices, source_of
+from mixpanel_sink.pack import (
+    ConvertSettings,
+    Packer,
+    Slice,
+    failed_output,
+    failure,
+    slices,
+    source_of,
+)
 from mixpanel_sink.privacy import Masker
 from mixpanel_sink.project import Route, shown, unknown_project
 from mixpanel_sink.results import FailedRecord, ReadCount
@@ -77,8 +86,8 @@ class ConvertToChunks(beam.DoFn):
         self._held: list[Any] = []
         self._windows: Any = None
         self._texts: tuple[str, ...] = ()
-        self._lost = 0
-        """Records of no known project."""
+        self._lost: collections.Counter[str] = collections.Counter()
+        """Records of no known project; by its name, if they failed before with one."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record or table."""
@@ -90,15 +99,11 @@ class ConvertToChunks(beam.DoFn):
         if self._simple and type(element) is dict:
             outputs = self._only.collect(element, timestamp, windows)
         elif isinstance(element, pa.Table | pa.RecordBatch):
-            if isinstance(element, pa.RecordBatch):
-                element = pa.Table.from_batches([element])
-            if self._masker is not None:
-                element = self._masker.table(element)
-            place = TableOrigin.of(element)
-            runs = runs_from(place, None, Run(len(element), timestamp, windows))
-            outputs = self._table(element, place, runs)
+            outputs = self._whole_table(element, Run(len(element), timestamp, windows))
         elif isinstance(element, RecordBlock):
             outputs = self._block(element, Run(1, timestamp, windows))
+        elif isinstance(element, FailedRecord):
+            outputs = self._again(element, Run(1, timestamp, windows))
         else:
             outputs = self._one(element, Run(1, timestamp, windows))
         if len(windowed.windows) == 1:
@@ -115,7 +120,7 @@ class ConvertToChunks(beam.DoFn):
         for packer in self._packers.values():
             yield from packer.send_batch()
         yield from slices(self._ahead, 0)
-        counts = [ReadCount("", self._lost)]
+        counts = [ReadCount(name, count) for name, count in self._lost.items()]
         for name, packer in self._packers.items():
             yield from packer.flush()
             counts.append(ReadCount(name, packer.read))
@@ -134,32 +139,91 @@ class ConvertToChunks(beam.DoFn):
     def _one(self, element: Any, origin: Run, source: Source | None = None) -> Iterator[Any]:
         """One record that is no dict, or needs no mapping, or may be any project's."""
         route = self._settings.route
+        shown_as = element if self._masker is None else None
         try:
-            if isinstance(element, FailedRecord):
-                if self._masker is not None:
-                    element = self._masker.failed(element)
-                packer = self._only if route is None else self._packer(element.destination)
-                yield from packer.again(element, origin)
-                return
             record = as_mapping(element)
             if self._masker is not None:
-                record = element = self._masker.record(record)
+                shown_as = record = self._masker.record(record)
             packer = self._only if route is None else self._packer(route.name_of(record))
-            if self._label is not None and self._label in record:
-                record = {name: value for name, value in record.items() if name != self._label}
         except RecordError as error:
-            if route is None:
-                self._only.read += 1
-            else:
-                self._lost += 1
-            name = self._only.name if route is None else None
-            yield failure(error, element, origin, source, name, self._codec)
+            yield self._failure(error, shown_as, origin, source)
             return
+        if self._label is not None and self._label in record:
+            record = {name: value for name, value in record.items() if name != self._label}
         if packer.collects and source is None:
             yield from packer.collect(dict(record), origin.timestamp, origin.windows)
         else:
             packer.read += 1
             yield from packer.encode(record, origin, source)
+
+    def _failure(self, error: RecordError, record: Any, origin: Run, source: Source | None) -> Any:
+        """A record that gets to no project; None in place of one that could not be masked."""
+        name = None
+        if self._settings.route is None:
+            name = self._only.name
+            self._only.read += 1
+        else:
+            self._lost[""] += 1
+        if record is not None or self._masker is None:
+            return failure(error, record, origin, source, name, self._codec)
+        value = FailedRecord(error.reason, error.message, error.field, name)
+        if source is not None:
+            value = value._replace(file=source.file, row=source.row)
+        return failed_output(value, origin, self._codec)
+
+    def _again(self, failed: FailedRecord, origin: Run) -> Iterator[Any]:
+        """A record that failed before: to the project it was for, or else its record is for."""
+        if self._masker is not None:
+            failed = self._masker.failed(failed)
+        route, name = self._settings.route, failed.destination
+        packer = self._only if route is None else self._packers.get(name or "")
+        if packer is None and failed.can_be_sent:
+            assert route is not None
+            try:
+                if name is not None:
+                    raise unknown_project(name, self._packers, route.column)
+                if isinstance(record := failed.record, dict):
+                    packer = self._packer(route.name_of(record))
+                    if record.pop(self._label, None) is not None:
+                        failed = failed._replace(record_json=json.dumps(record))
+            except RecordError as error:
+                failed = failed._replace(
+                    reason=error.reason, message=error.message, field=error.field, destination=None
+                )
+        if packer is not None:
+            yield from packer.again(failed, origin)
+            return
+        self._lost[failed.destination or ""] += 1
+        yield failed_output(failed, origin, self._codec)
+
+    def _whole_table(self, table: pa.Table | pa.RecordBatch, whole: Run) -> Iterator[Any]:
+        """A table as it came; as records where it cannot be masked as a table."""
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        place = TableOrigin.of(table)
+        masked = self._masked(table)
+        if masked is not None:
+            yield from self._table(masked, place, runs_from(place, None, whole))
+            return
+        step = slice_rows(table, 1)
+        for start in range(0, len(table), step):
+            records = rows_as_records(table, range(start, min(start + step, len(table))))
+            yield from self._each(RecordBlock(records, place and place.at(start)), whole)
+
+    def _masked(self, table: pa.Table) -> pa.Table | None:
+        """Without what must not leave; None if that must be done record by record.
+
+        So it is for ready-made events, whose properties lie deeper, and where a value cannot be
+        hashed, which fails its record alone.
+        """
+        if self._masker is None:
+            return table
+        if self._settings.mapping is None:
+            return None
+        try:
+            return self._masker.table(table)
+        except RecordError:
+            return None
 
     def _block(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
         """Records that know their place: as a table where that is the same, else one by one."""
@@ -170,18 +234,36 @@ class ConvertToChunks(beam.DoFn):
             yield from self._only.block(block.records, key, runs)
             return
         table = table_of(block.records)
-        if table is not None:
-            if self._masker is not None:
-                table = self._masker.table(table)
+        if table is not None and (table := self._masked(table)) is not None:
             yield from self._table(table, place, runs)
-            return
-        for row, record in zip(block.offsets or range(count), block.records, strict=True):
-            if place is None:
-                yield from self._one(record, origin)
-            else:
-                source = place.source(row)
-                where = origin._replace(file=source.file, row=source.row)
+        else:
+            yield from self._each(block, origin)
+
+    def _each(self, block: RecordBlock, origin: Run) -> Iterator[Any]:
+        """Records that know their place, one by one; together again once they are masked."""
+        place = block.origin
+        # Updates are never encoded ahead: they would overtake each other.
+        apart = self._settings.route is not None or not self._only.collects
+        masked: list[Mapping[Any, Any]] = []
+        offsets: list[int] = []
+        for offset, record in zip(
+            block.offsets or range(len(block.records)), block.records, strict=True
+        ):
+            source = None if place is None else place.source(offset)
+            where = origin._replace(count=1)
+            if source is not None:
+                where = where._replace(file=source.file, row=source.row)
+            if apart or self._masker is None:
                 yield from self._one(record, where, source)
+                continue
+            try:
+                masked.append(self._masker.record(record))
+                offsets.append(offset)
+            except RecordError as error:
+                yield self._failure(error, None, where, source)
+        if masked:
+            runs = runs_from(place, offsets, origin._replace(count=len(masked)))
+            yield from self._only.block(masked, None if place is None else place.key, runs)
 
     def _packer(self, name: Any) -> Packer:
         packer = self._packers.get(name) if isinstance(name, str) else None
@@ -208,7 +290,7 @@ class ConvertToChunks(beam.DoFn):
                     raise name
                 packer = self._packer(name)
             except RecordError as error:
-                self._lost += len(numbers)
+                self._lost[""] += len(numbers)
                 for row, record in zip(numbers, rows_as_records(table, numbers), strict=True):
                     source = source_of(each[row], key)
                     yield failure(error, record, each[row], source, None, self._codec)

@@ -262,6 +262,21 @@ def test_projects_of_their_own(mixpanel, parquet):
     assert sorted(f.row for f in failures(ran)) == [n for n in kept if n % 3 == 2]
 
 
+def test_failures_among_several_projects(mixpanel, parquet):
+    projects = {
+        name: Project(ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, quota="none")
+        for name in ("Visit", "other")
+    }
+    sink = WriteToMixpanel(MAPPING, projects=projects, destination="name", retry=FAST)
+    ran = run(ReadTables(parquet), sink, MapRecords(spoil))
+    assert balanced(ran) == (25_000, 24_998, 2)
+    for failed in failures(ran):
+        assert (failed.reason, failed.destination) == ("function_failed", None)
+        assert failed.message.startswith("spoil raised")
+        assert failed.record["n"] == failed.row
+        assert failed.file == str(parquet)
+
+
 def test_privacy_covers_the_failures(mixpanel, parquet):
     def spoil_user(record):
         record["user"] = record["secret"] = int(record["user"])

@@ -364,7 +364,47 @@ def test_a_failed_record_goes_back_to_its_project(mixpanel: Emulator) -> None:
     failed.append(failed[0]._replace(destination="delta"))
     ran = run(failed, write(mixpanel, None))
     assert stored(mixpanel) == {"alpha": ids(0, 3), "beta": ids(1, 4), "gamma": ids(2, 5)}
-    assert reasons(ran) == ["destination_unknown"]
+    (unknown,) = failures(ran)
+    assert (unknown.reason, unknown.destination) == ("destination_unknown", None)
+    assert unknown.event == json.loads(events[0])  # for when there is such a project
+
+
+@pytest.mark.parametrize("destination", [None, "beta", "delta"])
+def test_what_cannot_be_sent_stays_what_it_is(mixpanel: Emulator, destination: str | None) -> None:
+    function = FailedRecord("function_failed", "f raised.", record_json=json.dumps(record(0)))
+    line = FailedRecord("line_unreadable", "Line 3 ...", record_json='"{"', file="a.json", row=2)
+    given = [failed._replace(destination=destination) for failed in (function, line)]
+    ran = run([*given, record(1)], write(mixpanel))
+    assert failures(ran) == given
+    assert stored(mixpanel)["beta"] == ids(1)
+    assert ran.totals[0][0][:3] == (3, 1, 2)
+
+
+@pytest.mark.parametrize("by", ["shop", by_user])
+def test_a_failed_record_of_no_project_goes_where_its_record_says(
+    mixpanel: Emulator, by: Any
+) -> None:
+    failed = [
+        FailedRecord("destination_unknown", "", record_json=json.dumps(record(n)), file="a", row=n)
+        for n in range(3)
+    ]
+    wrong = {**record(3), "shop": "delta", "user": "?"}
+    failed.append(failed[0]._replace(record_json=json.dumps(wrong), row=3))
+    ran = run(failed, write(mixpanel, destination=by))
+    assert stored(mixpanel) == {name: ids(n) for n, name in enumerate(NAMES)}
+    (unknown,) = failures(ran)
+    assert (unknown.reason, unknown.file, unknown.row) == ("destination_unknown", "a", 3)
+    assert unknown.record == wrong
+    assert unknown.destination is None
+
+
+def test_a_ready_made_event_of_no_project_goes_where_its_label_says(mixpanel: Emulator) -> None:
+    failed = [
+        FailedRecord("destination_unknown", "", record_json=json.dumps(ready_made(n, n == 1)))
+        for n in range(3)
+    ]
+    assert run(failed, write(mixpanel, None)).failed == []
+    assert stored(mixpanel) == {name: ids(n) for n, name in enumerate(NAMES)}
 
 
 class TestSettings:
@@ -421,6 +461,17 @@ class TestSettings:
     def test_the_column_must_not_be_masked(self, mixpanel: Emulator, privacy: Privacy) -> None:
         with pytest.raises(SettingError, match="destination needs as it is"):
             write(mixpanel, privacy=privacy)
+
+    def test_masked_events_of_a_table(self, mixpanel: Emulator) -> None:
+        events = [ready_made(n, True) for n in range(9)]
+        for number, event in enumerate(events):
+            event["properties"] |= {"mail": "a@b.c", "phone": number}
+        source = [pa.Table.from_pylist(events)]
+        privacy = Privacy(drop=["mail"], hash=["phone"])
+        assert run(source, write(mixpanel, None, privacy=privacy)).failed == []
+        assert stored(mixpanel) == {name: ids(n, n + 3, n + 6) for n, name in enumerate(NAMES)}
+        kept = [e["event"]["properties"] for e in mixpanel.event_details(10_000, project=1)]
+        assert all(len(each["phone"]) == 32 and "mail" not in each for each in kept)
 
     def test_masked_columns_do_not_leave(self, mixpanel: Emulator) -> None:
         records = [record(0, mail="a@b.c"), record(1, "delta", mail="a@b.c")]
