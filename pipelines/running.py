@@ -166,7 +166,7 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
         print(f"  Report: {own.report}")
     if not balanced or refused or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED
-    if counters["records_failed"] and not counters["events_accepted"]:
+    if counters.get("records_failed") and not counters.get("events_accepted"):
         print("Error: no record was accepted; the failures above say why.", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK

@@ -357,7 +357,7 @@ class TestBadSettings:
 
     @pytest.mark.parametrize("option", ["drop_properties", "hash_properties"])
     def test_a_misspelt_column_to_hide_is_not_sent(self, send, server, tmp_path, option):
-        run = send(write(tmp_path / "a.parquet", shop(3)), f"--{option}=name,usr")
+        run = send(write(tmp_path / "a.parquet", shop(3)), f"--{option}=amount,usr")
         assert run.code == 2
         assert f"--{option} names 'usr'" in run.err
         assert "Did you mean 'user'?" in run.err
