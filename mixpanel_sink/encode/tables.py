@@ -142,9 +142,12 @@ def values_by_name(
     """All records' values of each key.
 
     None if keys are missing: one of the required ones, or so many that a table would be mostly
-    nulls; without `required`, any.
+    nulls; without `required`, any. None too if there are no keys at all: a table without columns
+    has no rows.
     """
     cells = sum(map(len, records))
+    if not cells:
+        return None
     if cells == len(records[0]) * len(records):
         with contextlib.suppress(KeyError):
             return {name: [record[name] for record in records] for name in records[0]}

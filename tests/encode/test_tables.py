@@ -259,6 +259,7 @@ def test_one_value_that_fails_costs_one_record(value: Any, reason: str) -> None:
         [{"user": "u"}, FULL],  # of a column that the mapping needs
         [FULL | {"at": "soon"}, FULL],
         [FULL | {1: 1}],
+        [{}, {}],
         [FULL | {f"x{i}": i} for i in range(100)],  # a table of nulls
     ],
 )
@@ -282,6 +283,8 @@ def test_keys_may_only_be_missing_where_nulls_are_left_out() -> None:
         [{"x": "\ud800"}],
         [{1: "x"}],
         [{"x": [1]}],
+        [{}],
+        [{}, {}],
         [{"x": datetime.datetime(2024, 1, 1)}, {"x": datetime.datetime.now(ZONES[0])}],
     ],
 )
