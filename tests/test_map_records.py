@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import pathlib
@@ -201,6 +202,51 @@ def test_elements_are_not_changed():
     assert made == [row(1, n=2), RecordBlock([row(2, n=3)], None)]
 
 
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+def test_records_without_keys_fail(mixpanel, mapping):
+    ran = run(ReadBlocks([RecordBlock([{}, {}], ORIGIN)]), write(mixpanel, mapping))
+    assert balanced(ran) == (2, 0, 2)
+    ran = run([{}, {}], write(mixpanel, mapping), MapRecords(same))
+    assert balanced(ran) == (2, 0, 2)
+    assert {f.reason for f in failures(ran)} == {"missing_column" if mapping else "not_an_event"}
+
+
+def test_one_dict_given_again_and_again():
+    template = row(0)
+
+    def fill(record):
+        template["n"] = record["n"]
+        return template
+
+    (block,) = _Map(fill).process(TABLE)
+    assert list(block.records) == [row(0, n=n) for n in range(5)]
+
+
+def test_a_dict_that_makes_up_keys_is_copied():
+    def counted(record):
+        return collections.defaultdict(int, record, **{f"extra{record['n']}": 1})
+
+    (block,) = _Map(counted).process(TABLE)
+    assert list(block.records) == [row(n, **{f"extra{n}": 1}) for n in range(5)]
+    assert {type(record) for record in block.records} == {dict}
+
+
+class Hostile(collections.UserDict):
+    """A mapping that cannot be read."""
+
+    def __getitem__(self, key):
+        raise RuntimeError(key)
+
+
+def test_a_result_that_cannot_be_read_fails_alone(mixpanel):
+    def spoil_one(record):
+        return Hostile(record) if record["n"] == 1 else record
+
+    ran = run([TABLE], write(mixpanel), MapRecords(spoil_one))
+    assert balanced(ran) == (5, 4, 1)
+    assert [(f.reason, f.record) for f in failures(ran)] == [("function_failed", row(1))]
+
+
 def test_what_is_no_record_is_told_by_the_sink(mixpanel):
     ran = run([5], write(mixpanel), MapRecords(same))
     assert [failed.reason for failed in failures(ran)] == ["unsupported_record"]
@@ -218,6 +264,17 @@ def test_lines_of_a_file_and_the_bad_ones_among_them(mixpanel, tmp_path):
     assert [(failed.reason, failed.row) for failed in failures(ran)] == [("line_unreadable", 1)]
     ends = {n: int(i.rpartition("-")[2]) for n, i in ids_by_number(mixpanel).items()}
     assert ends == {0: 0, 3: 3}
+
+
+class ReadBlocks(beam.PTransform):
+    """These blocks."""
+
+    def __init__(self, blocks: list[RecordBlock]) -> None:
+        super().__init__()
+        self._blocks = blocks
+
+    def expand(self, pbegin: Any) -> Any:
+        return pbegin | beam.Create(self._blocks)
 
 
 class Lines(beam.PTransform):
