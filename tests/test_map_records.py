@@ -116,6 +116,30 @@ def test_what_the_function_makes_is_sent(mixpanel, parquet):
     assert all(event["list"] == [event["n"] // 2] for event in stored(mixpanel))
 
 
+def test_nanoseconds_of_one_record_cost_no_other(mixpanel):
+    def with_day(record):
+        return {**record, "day": record["when"].strftime("%a")}
+
+    when = pa.array([1_700_000_000_000_000_000, 1_700_000_000_000_000_001], pa.timestamp("ns"))
+    table = TABLE.slice(0, 2).append_column("when", when)
+    ran = run([table], write(mixpanel), MapRecords(with_day))
+    assert balanced(ran) == (2, 1, 1)
+    assert [event["day"] for event in stored(mixpanel)] == ["Tue"]
+
+
+def test_ready_made_events_with_nanoseconds_as_a_table(mixpanel):
+    kind = pa.struct(
+        [("distinct_id", pa.string()), ("time", pa.int64()), ("x", pa.timestamp("ns"))]
+    )
+    moments = [None, 1_700_000_000_000_000_000, 1_700_000_000_000_000_001]
+    properties = [{"distinct_id": "u", "time": AT, "x": moment} for moment in moments]
+    table = pa.table({"event": ["Visit"] * 3, "properties": pa.array(properties, kind)})
+    assert balanced(run([table], write(mixpanel, None))) == (3, 3, 0)
+    assert {event.get("x") for event in stored(mixpanel)} == {
+        None, "2023-11-14T22:13:20", "2023-11-14T22:13:20.000000001",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("nested", [False, True], ids=["as tables", "one by one"])
 def test_records_left_out(mixpanel, parquet, nested):
     def even(record):
