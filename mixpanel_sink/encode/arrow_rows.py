@@ -20,7 +20,8 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]
     """Some rows as dicts. Timestamps with a zone are in UTC.
 
     A value that Python has no form for (digits beyond microseconds, bad UTF-8) stays an Arrow
-    scalar, by itself: neither what is around it in a struct, list or map nor the rest of its column.
+    scalar, by itself: neither what is around it in a struct, list or map nor the rest of its
+    column.
     """
     columns: dict[str, list[Any]] = {}
     for name, column in zip(table.schema.names, table.columns, strict=True):
