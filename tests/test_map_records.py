@@ -7,10 +7,13 @@ import functools
 import json
 import pathlib
 import random
+import threading
 import time
+import unittest.mock
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -269,6 +272,48 @@ def test_a_result_that_cannot_be_read_fails_alone(mixpanel):
     ran = run([TABLE], write(mixpanel), MapRecords(spoil_one))
     assert balanced(ran) == (5, 4, 1)
     assert [(f.reason, f.record) for f in failures(ran)] == [("function_failed", row(1))]
+
+
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+def test_odd_values_fail_alone(mixpanel, mapping):
+    def spoil_some(record):
+        odd = [threading.Lock(), iter("a"), unittest.mock.Mock(), np.timedelta64(1, "M"), "fine"]
+        record[f"x{record['n']}"] = odd[record["n"]]
+        if mapping:
+            return record
+        return {"event": "E", "properties": {"distinct_id": "u", "time": AT, **record}}
+
+    ran = run([TABLE], write(mixpanel, mapping), MapRecords(spoil_some))
+    assert balanced(ran) == (5, 1, 4)
+    assert {f.reason for f in failures(ran)} == {"unsupported_type"}
+    assert sorted(f.field for f in failures(ran)) == ["x0", "x1", "x2", "x3"]
+
+
+class HostileName(str):
+    """A key that cannot be shown."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+def test_hostile_records_fail_alone(mixpanel, mapping):
+    hostile = {HostileName("x"): 1, Hostile: 2, ("a", HostileName("b")): 3}
+
+    def spoil_one(record):
+        event = {"event": "E", "properties": {"distinct_id": "u", "time": AT}}
+        made = record if mapping else event
+        return {**made, **hostile} if record["n"] == 1 else made
+
+    ran = run([TABLE], write(mixpanel, mapping), MapRecords(spoil_one))
+    assert balanced(ran) == (5, 4, 1)
+    ran = run([row(1)], write(mixpanel, mapping), beam.Map(Hostile))
+    assert balanced(ran) == (1, 0, 1)
+    assert [f.reason for f in failures(ran)] == ["unreadable_value"]
 
 
 def test_what_is_no_record_is_told_by_the_sink(mixpanel):

@@ -149,11 +149,14 @@ def values_by_name(
     if not cells:
         return None
     if cells == len(records[0]) * len(records):
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(Exception):  # of a user's class, too
             return {name: [record[name] for record in records] for name in records[0]}
     if required is None:
         return None
-    names = sorted(set(itertools.chain.from_iterable(records)), key=str)
+    try:
+        names = sorted(set(itertools.chain.from_iterable(records)), key=str)
+    except Exception:  # a key of a user's class
+        return None
     if len(names) * len(records) > MOST_MISSING * cells:
         return None
     if required and not all(set(required) <= record.keys() for record in records):
@@ -192,8 +195,8 @@ def _plain_column(values: Sequence[Any]) -> pa.Array | None:
             return pa.array(values)  # of as many digits as they need
         kind = _arrow_type(kinds, values)
         return None if kind is None else pa.array(values, kind)
-    except (ValueError, TypeError, OverflowError, pa.ArrowException):
-        return None  # integers beyond 64 bits, half surrogates, ...
+    except Exception:
+        return None  # integers beyond 64 bits, half surrogates, a time zone of the user's, ...
 
 
 _PLAIN: dict[type, pa.DataType] = {
@@ -212,6 +215,6 @@ def _arrow_type(kinds: Set[type], values: Sequence[Any]) -> pa.DataType | None:
         return pa.null()
     (kind,) = kinds
     if kind is datetime.datetime:
-        zoned = {value.tzinfo is not None for value in values if value is not None}
+        zoned = {value.utcoffset() is not None for value in values if value is not None}
         return None if len(zoned) > 1 else pa.timestamp("us", "UTC" if zoned.pop() else None)
     return _PLAIN.get(kind)
