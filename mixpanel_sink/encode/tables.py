@@ -53,9 +53,20 @@ class EncodedSlice:
 def slice_rows(table: pa.Table, batch_events: int) -> int:
     """How many rows to encode at once, so that memory stays small for wide tables too."""
     rows = SLICE_ROWS
-    if (size := table.nbytes) > SLICE_BYTES and len(table):
+    if (size := _plain_bytes(table)) > SLICE_BYTES and len(table):
         rows = max(8, min(rows, SLICE_BYTES * len(table) // size))
     return rows - rows % batch_events if rows >= batch_events else rows
+
+
+def _plain_bytes(table: pa.Table) -> int:
+    """A table's size where each row has its own copy of a dictionary's value, as events do."""
+    size = table.nbytes
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            for chunk in column.chunks:
+                words = chunk.dictionary
+                size += (len(chunk) - len(words)) * words.nbytes // max(1, len(words))
+    return size
 
 
 def encode_slice(

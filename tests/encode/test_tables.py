@@ -345,6 +345,14 @@ def test_slices_are_whole_batches_and_small_for_wide_tables() -> None:
     assert slice_rows(wide, 2000) < 100
 
 
+def test_slices_are_small_for_long_texts_in_a_dictionary() -> None:
+    texts = pa.array([chr(97 + i) * 4000 for i in range(20)])
+    words = pa.DictionaryArray.from_arrays(np.arange(50_000) % 20, texts)
+    assert 1900 < slice_rows(pa.table({"x": words}), 2000) <= 2000
+    assert slice_rows(pa.table({"x": words.slice(0, 3)}), 2000) == 50_000, "of the part only"
+    assert slice_rows(pa.table({"x": words.slice(0, 0)}), 2000) == 50_000
+
+
 @pytest.mark.parametrize(("size", "rows"), [(100_000, 300), (1_500_000, 30)])
 def test_long_strings_stay_within_the_byte_limits(size: int, rows: int) -> None:
     texts = [chr(97 + i % 26) * size for i in range(rows)]
