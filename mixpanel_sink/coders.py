@@ -76,6 +76,10 @@ class TableCoder(Coder):
         return pa.Table
 
 
+_UNKNOWN_SIZE = 1000
+"""Stands for the bytes of a record that cannot be measured."""
+
+
 class BlockCoder(Coder):
     """Encodes `RecordBlock`s, and the failed records among them, as Beam does by itself.
 
@@ -96,8 +100,14 @@ class BlockCoder(Coder):
     def estimate_size(self, value: Any) -> int:
         """About as many bytes as it has encoded."""
         if isinstance(value, RecordBlock):
-            return len(value.records) * self._any.estimate_size(value.records[0])
-        return self._any.estimate_size(value)
+            return len(value.records) * self._size(value.records[0])
+        return self._size(value)
+
+    def _size(self, value: Any) -> int:
+        try:
+            return self._any.estimate_size(value)
+        except Exception:  # a value that cannot be pickled; the sink says which
+            return _UNKNOWN_SIZE
 
     def to_type_hint(self) -> Any:
         """Blocks."""

@@ -121,7 +121,8 @@ class _Map(beam.DoFn):
             try:
                 result = fn(record)
                 if result is not None:
-                    made.append(result if type(result) is dict else as_mapping(result))
+                    # One dict may be given again and again, and a defaultdict makes up keys.
+                    made.append(record if result is record else dict(as_mapping(result)))
                     continue
                 left_out += 1
             except Exception as error:  # whatever the function may raise

@@ -232,6 +232,14 @@ class Packer:
                 insert_id = self._records.id_of(record, source)
             yield failure(error, record, origin, source, self.name, self._codec, insert_id)
             return
+        except Exception as error:  # a class of the user's; it must not cost the bundle
+            unreadable = RecordError(
+                "unreadable_value",
+                f"The record holds something that cannot be read ({type(error).__name__}). Convert "
+                "or exclude it.",
+            )
+            yield failure(unreadable, record, origin, source, self.name, self._codec)
+            return
         self.long_strings += encoded.long_strings
         yield from self._add(encoded.json, origin)
 
@@ -338,7 +346,10 @@ def failure(
     insert_id: str | None = None,
 ) -> beam.pvalue.TaggedOutput:
     """A record that cannot be sent, for the output of failed records."""
-    readable = dict(record) if isinstance(record, Mapping) else repr(record)
+    try:
+        readable: Any = dict(record) if isinstance(record, Mapping) else repr(record)
+    except Exception:  # of a user's class
+        readable = f"({type(record).__name__} that cannot be shown)"
     value = FailedRecord(
         reason=error.reason,
         message=error.message,

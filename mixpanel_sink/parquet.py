@@ -31,7 +31,10 @@ coders.register()
 BATCH_ROWS = SLICE_ROWS
 """Rows of one table, which is encoded at once, ..."""
 TABLE_BYTES = 32_000_000
-"""... if its groups' data is no larger than this for so many rows, uncompressed."""
+"""... if it is no larger than this ..."""
+STEP_ROWS = 10_000
+"""... and of so many rows more at most. A file does not tell how large its texts are in memory: its
+sizes count a dictionary once. Five requests' worth, so that tables stay whole requests."""
 UNIT_ROWS = 200_000
 """Small row groups are read together up to this many rows."""
 GROUP_BYTES = 128_000_000
@@ -213,15 +216,26 @@ def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Ta
         if columns is not None:
             have = set(parquet.schema_arrow.names)
             columns = [name for name in columns if name in have]
-        batches = parquet.iter_batches(
-            _batch_rows(whole.metadata, groups),
-            row_groups=groups,
-            columns=columns,
-        )
-        for batch in batches:
-            table = pa.Table.from_batches([batch])
+        rows = _batch_rows(whole.metadata, groups)
+        batches = parquet.iter_batches(min(rows, STEP_ROWS), row_groups=groups, columns=columns)
+        for table in _tables(batches, rows):
             yield TableOrigin(unit.path, unit.key, row).attach(table)
             row += len(table)
+
+
+def _tables(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Batches put together to tables of so many rows, or fewer where they are large."""
+    held: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in batches:
+        held.append(batch)
+        count += len(batch)
+        size += batch.nbytes
+        if count >= rows or size >= TABLE_BYTES:
+            yield pa.Table.from_batches(held)
+            held, count, size = [], 0, 0
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _buffer_bytes(metadata: pq.FileMetaData, groups: range) -> int:
@@ -234,7 +248,7 @@ def _buffer_bytes(metadata: pq.FileMetaData, groups: range) -> int:
 
 
 def _batch_rows(metadata: pq.FileMetaData, groups: range) -> int:
-    """How many rows to read together: few where they are large."""
+    """How many rows to read together: few where even the file's sizes tell that they are large."""
     rows = sum(metadata.row_group(group).num_rows for group in groups)
     size = sum(metadata.row_group(group).total_byte_size for group in groups)
     return max(8, min(BATCH_ROWS, TABLE_BYTES * rows // max(1, size)))

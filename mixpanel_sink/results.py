@@ -208,21 +208,25 @@ def record_as_json(record: Any) -> str:
     Values are written as in an event, so that the record can be sent again. What JSON does not
     hold, such as NaN, is marked with `NOT_JSON`: sent again it must not pass for something else.
     """
-    if isinstance(record, Mapping):
-        record = {name: _value(value) for name, value in _columns(record).items()}
     try:
+        if isinstance(record, Mapping):
+            record = {name: _value(value) for name, value in _columns(record).items()}
         return orjson.dumps(record, default=_readable, option=orjson.OPT_NON_STR_KEYS).decode()
-    except (orjson.JSONEncodeError, RecursionError):
+    except Exception:  # also of a user's class
         pass
     try:
         # Lone surrogates and huge integers: the standard library escapes and keeps them.
         return json.dumps(record, default=_readable, skipkeys=True)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:
         pass
     try:
         return json.dumps(repr(record))
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a cycle
-        return json.dumps(f"({type(record).__name__} that cannot be shown)")
+    except Exception:  # an integer of thousands of digits, a cycle
+        return json.dumps(_hidden(record))
+
+
+def _hidden(value: Any) -> str:
+    return f"({type(value).__name__} that cannot be shown)"
 
 
 def _columns(record: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -264,9 +268,10 @@ def _readable(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, set | frozenset):
         return list(value)
-    if hasattr(value, "as_py"):
-        return _arrow_scalar(value)
-    return str(value)
+    try:
+        return _arrow_scalar(value) if type(value).__module__ == "pyarrow.lib" else str(value)
+    except Exception:  # of a user's class: no reason to lose the rest of the record
+        return _hidden(value)
 
 
 def _arrow_scalar(scalar: Any) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import pathlib
 import random
+import threading
 import time
+import unittest.mock
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -115,6 +119,30 @@ def test_what_the_function_makes_is_sent(mixpanel, parquet):
     assert all(event["list"] == [event["n"] // 2] for event in stored(mixpanel))
 
 
+def test_nanoseconds_of_one_record_cost_no_other(mixpanel):
+    def with_day(record):
+        return {**record, "day": record["when"].strftime("%a")}
+
+    when = pa.array([1_700_000_000_000_000_000, 1_700_000_000_000_000_001], pa.timestamp("ns"))
+    table = TABLE.slice(0, 2).append_column("when", when)
+    ran = run([table], write(mixpanel), MapRecords(with_day))
+    assert balanced(ran) == (2, 1, 1)
+    assert [event["day"] for event in stored(mixpanel)] == ["Tue"]
+
+
+def test_ready_made_events_with_nanoseconds_as_a_table(mixpanel):
+    kind = pa.struct(
+        [("distinct_id", pa.string()), ("time", pa.int64()), ("x", pa.timestamp("ns"))]
+    )
+    moments = [None, 1_700_000_000_000_000_000, 1_700_000_000_000_000_001]
+    properties = [{"distinct_id": "u", "time": AT, "x": moment} for moment in moments]
+    table = pa.table({"event": ["Visit"] * 3, "properties": pa.array(properties, kind)})
+    assert balanced(run([table], write(mixpanel, None))) == (3, 3, 0)
+    assert {event.get("x") for event in stored(mixpanel)} == {
+        None, "2023-11-14T22:13:20", "2023-11-14T22:13:20.000000001",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("nested", [False, True], ids=["as tables", "one by one"])
 def test_records_left_out(mixpanel, parquet, nested):
     def even(record):
@@ -201,6 +229,93 @@ def test_elements_are_not_changed():
     assert made == [row(1, n=2), RecordBlock([row(2, n=3)], None)]
 
 
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+def test_records_without_keys_fail(mixpanel, mapping):
+    ran = run(ReadBlocks([RecordBlock([{}, {}], ORIGIN)]), write(mixpanel, mapping))
+    assert balanced(ran) == (2, 0, 2)
+    ran = run([{}, {}], write(mixpanel, mapping), MapRecords(same))
+    assert balanced(ran) == (2, 0, 2)
+    assert {f.reason for f in failures(ran)} == {"missing_column" if mapping else "not_an_event"}
+
+
+def test_one_dict_given_again_and_again():
+    template = row(0)
+
+    def fill(record):
+        template["n"] = record["n"]
+        return template
+
+    (block,) = _Map(fill).process(TABLE)
+    assert list(block.records) == [row(0, n=n) for n in range(5)]
+
+
+def test_a_dict_that_makes_up_keys_is_copied():
+    def counted(record):
+        return collections.defaultdict(int, record, **{f"extra{record['n']}": 1})
+
+    (block,) = _Map(counted).process(TABLE)
+    assert list(block.records) == [row(n, **{f"extra{n}": 1}) for n in range(5)]
+    assert {type(record) for record in block.records} == {dict}
+
+
+class Hostile(collections.UserDict):
+    """A mapping that cannot be read."""
+
+    def __getitem__(self, key):
+        raise RuntimeError(key)
+
+
+def test_a_result_that_cannot_be_read_fails_alone(mixpanel):
+    def spoil_one(record):
+        return Hostile(record) if record["n"] == 1 else record
+
+    ran = run([TABLE], write(mixpanel), MapRecords(spoil_one))
+    assert balanced(ran) == (5, 4, 1)
+    assert [(f.reason, f.record) for f in failures(ran)] == [("function_failed", row(1))]
+
+
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+def test_odd_values_fail_alone(mixpanel, mapping):
+    def spoil_some(record):
+        odd = [threading.Lock(), iter("a"), unittest.mock.Mock(), np.timedelta64(1, "M"), "fine"]
+        record[f"x{record['n']}"] = odd[record["n"]]
+        if mapping:
+            return record
+        return {"event": "E", "properties": {"distinct_id": "u", "time": AT, **record}}
+
+    ran = run([TABLE], write(mixpanel, mapping), MapRecords(spoil_some))
+    assert balanced(ran) == (5, 1, 4)
+    assert {f.reason for f in failures(ran)} == {"unsupported_type"}
+    assert sorted(f.field for f in failures(ran)) == ["x0", "x1", "x2", "x3"]
+
+
+class HostileName(str):
+    """A key that cannot be shown."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+def test_hostile_records_fail_alone(mixpanel, mapping):
+    hostile = {HostileName("x"): 1, Hostile: 2, ("a", HostileName("b")): 3}
+
+    def spoil_one(record):
+        event = {"event": "E", "properties": {"distinct_id": "u", "time": AT}}
+        made = record if mapping else event
+        return {**made, **hostile} if record["n"] == 1 else made
+
+    ran = run([TABLE], write(mixpanel, mapping), MapRecords(spoil_one))
+    assert balanced(ran) == (5, 4, 1)
+    ran = run([row(1)], write(mixpanel, mapping), beam.Map(Hostile))
+    assert balanced(ran) == (1, 0, 1)
+    assert [f.reason for f in failures(ran)] == ["unreadable_value"]
+
+
 def test_what_is_no_record_is_told_by_the_sink(mixpanel):
     ran = run([5], write(mixpanel), MapRecords(same))
     assert [failed.reason for failed in failures(ran)] == ["unsupported_record"]
@@ -218,6 +333,17 @@ def test_lines_of_a_file_and_the_bad_ones_among_them(mixpanel, tmp_path):
     assert [(failed.reason, failed.row) for failed in failures(ran)] == [("line_unreadable", 1)]
     ends = {n: int(i.rpartition("-")[2]) for n, i in ids_by_number(mixpanel).items()}
     assert ends == {0: 0, 3: 3}
+
+
+class ReadBlocks(beam.PTransform):
+    """These blocks."""
+
+    def __init__(self, blocks: list[RecordBlock]) -> None:
+        super().__init__()
+        self._blocks = blocks
+
+    def expand(self, pbegin: Any) -> Any:
+        return pbegin | beam.Create(self._blocks)
 
 
 class Lines(beam.PTransform):

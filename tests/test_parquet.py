@@ -68,6 +68,18 @@ def test_columns_of_a_file_that_lacks_some(tmp_path: pathlib.Path) -> None:
     assert table.schema.names == ["x"]
 
 
+def test_tables_of_long_strings_of_a_dictionary_are_short(tmp_path: pathlib.Path) -> None:
+    texts = [chr(97 + i % 20) * 4000 for i in range(60_000)]
+    pq.write_table(pa.table({"t": texts}), tmp_path / "a.parquet")
+    (unit,) = units_of(read_footer(str(tmp_path / "a.parquet")))
+    tables = list(read_tables(unit, None))
+    assert max(table.nbytes for table in tables) < 2 * parquet.TABLE_BYTES
+    assert [len(table) % 2000 for table in tables] == [0] * len(tables)
+    assert sum(len(table) for table in tables) == 60_000
+    places = [TableOrigin.of(table) for table in tables]
+    assert [place and place.first_row for place in places] == list(range(0, 60_000, 10_000))
+
+
 def test_tables_of_long_strings_are_short(tmp_path: pathlib.Path) -> None:
     texts = [str(i) * 50_000 for i in range(1000)]
     pq.write_table(pa.table({"t": texts}), tmp_path / "a.parquet", compression="zstd")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import unittest.mock
 from typing import Any
 
 import pytest
@@ -116,6 +117,22 @@ def test_a_line_that_is_no_failed_record(line: str, says: str) -> None:
 )
 def test_any_record_as_json(record: Any, text: Any) -> None:
     assert json.loads(record_as_json(record)) == text
+
+
+class Hostile:
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("value", [Hostile(), unittest.mock.Mock(), (i for i in "a")])
+def test_a_value_that_cannot_be_shown_costs_no_other(value: Any) -> None:
+    record = json.loads(record_as_json({"a": 1, "b": value, "c": [value]}))
+    assert record["a"] == 1
+    assert record["b"]["$not_json"] == "unsupported_type"
+    assert isinstance(json.loads(record_as_json({Hostile(): 1})), str | dict)
+    assert json.loads(record_as_json(Hostile())) == "(Hostile that cannot be shown)"
 
 
 def test_a_record_without_an_end() -> None:

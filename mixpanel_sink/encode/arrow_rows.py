@@ -8,7 +8,9 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from mixpanel_sink.encode.values import ColumnsOfOneName
@@ -18,7 +20,8 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]
     """Some rows as dicts. Timestamps with a zone are in UTC.
 
     A value that Python has no form for (digits beyond microseconds, bad UTF-8) stays an Arrow
-    scalar.
+    scalar, by itself: neither what is around it in a struct, list or map nor the rest of its
+    column.
     """
     columns: dict[str, list[Any]] = {}
     for name, column in zip(table.schema.names, table.columns, strict=True):
@@ -62,34 +65,81 @@ def values_of(column: pa.ChunkedArray) -> list[Any]:
             pass
     if types.is_timestamp(kind) and kind.tz is not None:
         column = column.cast(pa.timestamp(kind.unit, "UTC"))  # any zone, known or not
+    if _is_nanoseconds(kind):
+        return _nanoseconds(column)
     try:
         if types.is_timestamp(kind):
             return _moments(column)
         if types.is_date32(kind):
             return _dates(column)
     except (pa.ArrowInvalid, ArithmeticError, TypeError):
-        pass  # digits beyond microseconds, or years that Python does not have
+        pass  # years that Python does not have
     if _holds(_is_nanoseconds, kind):
         # What as_py makes of them depends on whether pandas is there, and may drop digits.
-        return [value if value.is_valid else None for value in column]
+        return _parts(column)
     try:
         column.validate(full=True)  # among others, times of day that Python would wrap
         # Told what to do with maps, `to_pylist` takes ten times longer.
         return column.to_pylist(maps_as_pydicts="strict" if _holds(types.is_map, kind) else None)
-    except (ValueError, OverflowError, LookupError, pa.ArrowException):
+    except (ValueError, OverflowError, LookupError, TypeError, pa.ArrowException):
+        if types.is_nested(kind):
+            return _parts(column)
         return [_value(column, i) for i in range(len(column))]
+
+
+def _parts(column: pa.ChunkedArray) -> list[Any]:
+    """Structs, lists and maps, put together of the values of their parts."""
+    kind = column.type
+    if types.is_struct(kind) and len(names := [part.name for part in kind]) == len(set(names)):
+        parts = [values_of(part) for part in column.flatten()]
+        rows = zip(*parts, strict=True) if parts else itertools.repeat((), len(column))
+        valid = column.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if there else None
+            for there, row in zip(valid, rows, strict=True)
+        ]
+    if types.is_map(kind):
+        pair = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
+        pairs = _parts(column.cast(pa.list_(pair)))
+        return [_map(column, row, given) for row, given in enumerate(pairs)]
+    if types.is_nested(kind) and hasattr(kind, "value_field"):  # a list of any kind
+        items = iter(values_of(pc.list_flatten(column)))
+        counts = pc.list_value_length(column).to_pylist()
+        return [None if n is None else list(itertools.islice(items, n)) for n in counts]
+    return [value if value.is_valid else None for value in column]
+
+
+def _map(column: pa.ChunkedArray, row: int, pairs: list[dict[str, Any]] | None) -> Any:
+    if pairs is None:
+        return None
+    try:
+        values = {pair["key"]: pair["value"] for pair in pairs}
+    except TypeError:  # keys of a type that no dict takes
+        return column[row]
+    return values if len(values) == len(pairs) else column[row]
+
+
+def _nanoseconds(column: pa.ChunkedArray) -> list[Any]:
+    """Those of whole microseconds as Python has them, scalars for the rest."""
+    kind = column.type
+    whole = pa.time64("us") if types.is_time64(kind) else pa.duration("us")
+    if types.is_timestamp(kind):
+        whole = pa.timestamp("us", kind.tz)
+    values = values_of(column.cast(whole, safe=False))
+    counts = column.cast(pa.int64()).fill_null(0).to_numpy()
+    for row in np.flatnonzero(counts % 1000).tolist():
+        values[row] = column[row]
+    return values
 
 
 def _moments(column: pa.ChunkedArray) -> list[Any]:
     """Timestamps as datetimes, by way of NumPy: a fortieth of the time of `to_pylist`.
 
     Raises:
-        ArrowInvalid, OverflowError, TypeError: if one of them has no datetime.
+        OverflowError, TypeError: if one of them has no datetime.
     """
     kind = column.type
-    if kind.unit == "ns":
-        column = column.cast(pa.timestamp("us", kind.tz))
-    since: list[Any] = column.to_numpy().view(f"m8[{column.type.unit}]").tolist()
+    since: list[Any] = column.to_numpy().view(f"m8[{kind.unit}]").tolist()
     epoch = datetime.datetime(1970, 1, 1, tzinfo=None if kind.tz is None else datetime.timezone.utc)
     if column.null_count:
         # NumPy takes the smallest timestamp for a null; a timedelta of none is false.

@@ -9,7 +9,6 @@ import orjson
 import pyarrow as pa
 
 from mixpanel_sink.encode.values import json_text, to_json
-from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import LONG_STRING_BYTES
 
 
@@ -46,5 +45,5 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
         if type(plain) is str and len(plain) > LONG_STRING_BYTES // 4:
             return JsonType.UNFIT  # the record encoder counts those that Mixpanel cuts
         return None if plain is None else orjson.dumps(plain).decode()
-    except (RecordError, orjson.JSONEncodeError, RecursionError):
+    except Exception:  # also of a user's class
         return JsonType.UNFIT  # the record encoder says why

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import enum
 import re
 import time
@@ -15,7 +14,7 @@ import orjson
 
 from mixpanel_sink.encode.ids import content_id, fitting_id, position_id
 from mixpanel_sink.encode.times import check_range, to_ms
-from mixpanel_sink.encode.values import id_text, json_text, to_json
+from mixpanel_sink.encode.values import id_text, is_null, json_text, to_json
 from mixpanel_sink.endpoint import IMPORT, TRACK, Endpoint
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.identity import IDENTITY_EVENTS, missing_part
@@ -70,20 +69,27 @@ def now_ms() -> int:
 
 
 def as_mapping(record: Any) -> Mapping[Any, Any]:
-    """A dict, beam.Row, NamedTuple, dataclass or attrs object as a mapping.
+    """A dict, beam.Row, NamedTuple, dataclass or attrs object as a dict.
 
     Raises:
         RecordError: for anything else.
     """
-    if isinstance(record, Mapping):
-        return record
-    for method in ("_asdict", "as_dict"):
-        if callable(call := getattr(record, method, None)):
-            return dict(call())
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    if hasattr(type(record), "__attrs_attrs__"):
-        return {f.name: getattr(record, f.name) for f in type(record).__attrs_attrs__}
+    try:
+        if isinstance(record, Mapping):  # others than dict may make up keys, or fail later
+            return record if type(record) is dict else dict(record)
+        for method in ("_asdict", "as_dict"):
+            if callable(call := getattr(record, method, None)):
+                return dict(call())
+        if dataclasses.is_dataclass(record) and not isinstance(record, type):
+            return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        if hasattr(type(record), "__attrs_attrs__"):
+            return {f.name: getattr(record, f.name) for f in type(record).__attrs_attrs__}
+    except Exception as error:  # whatever a class of the user's may raise
+        raise RecordError(
+            "unreadable_value",
+            f"The record is a {type(record).__name__} that cannot be read "
+            f"({type(error).__name__}). Make it a dict.",
+        ) from None
     raise RecordError(
         "unsupported_record",
         f"The record is a {type(record).__name__}; the sink takes dicts, beam.Row, named tuples, "
@@ -245,7 +251,7 @@ class RecordEncoder:
         )
 
     def _id(self, record: Mapping[Any, Any], part: Any, what: str, optional: bool) -> str | None:
-        if optional and record.get(part.name, None) is None and part.if_null is None:
+        if optional and _is_missing(record.get(part.name)) and part.if_null is None:
             if part.name not in record:
                 self._required(record, part, what)
             return None
@@ -322,9 +328,7 @@ class RecordEncoder:
                 f"The record has no column {part.name!r}, which the mapping needs for {what}.",
                 part.name,
             )
-        if value is None or (
-            isinstance(value, float | datetime.datetime) and value != value  # NaN, pandas.NaT
-        ):
+        if _is_missing(value):
             if (stand_in := getattr(part, "if_null", None)) is not None:
                 return stand_in
             if null is not ...:
@@ -387,26 +391,28 @@ class EventChecker:
                 raise RecordError("bad_key", f"The property {key!r} is not text.", str(key))
             check_text(key, key)
         properties = {
-            plain_name(key): to_json(given[key], key, False)
+            plain_name(key): value
             for key in sorted(given)
-            if key not in FIXED and given[key] is not None
+            if key not in FIXED and (value := to_json(given[key], key, False)) is not None
         }
         for key in ("$device_id", "$user_id"):
-            if given.get(key) is not None:
-                properties[key] = to_json(given[key], key, False)
+            if (value := to_json(given.get(key), key, False)) is not None:
+                properties[key] = value
         distinct_id = given.get("distinct_id")
-        if distinct_id is not None:
+        if not is_null(distinct_id):
             properties["distinct_id"] = user_id(distinct_id, "distinct_id", "distinct_id")
         elif name not in IDENTITY_EVENTS:
             raise RecordError("distinct_id_null", "The event has no distinct_id.", "distinct_id")
         _check_identity(name, given, self._endpoint)
-        ip = self._ip if given.get("ip") in (None, "") else given["ip"]
+        ip = given.get("ip")
+        if is_null(ip) or (isinstance(ip, str) and not ip):
+            ip = self._ip
         if ip is not None:
             if not isinstance(ip, str):
                 raise RecordError("ip_wrong_type", "ip must be text.", "ip")
             properties["ip"] = ip
         at = given.get("time")
-        if at is not None or self._endpoint != TRACK:  # /track takes the time of arrival
+        if not is_null(at) or self._endpoint != TRACK:  # /track takes the time of arrival
             properties["time"] = self._time(at)
         insert_id = _given_id(given)
         return self.finish({"event": name, "properties": properties}, insert_id)
@@ -420,7 +426,7 @@ class EventChecker:
             return None
 
     def _time(self, value: Any) -> int:
-        if value is None:
+        if is_null(value):
             raise RecordError("time_null", "The event has no time.", "time")
         if getattr(value, "ndim", None) == 0 and value.dtype.kind in "iuf":  # a NumPy scalar
             value = value.item()
@@ -448,7 +454,8 @@ def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> 
     """Raises RecordError for an identity event that is not whole, or goes to the wrong place."""
     if name not in IDENTITY_EVENTS:
         return
-    if (missing := missing_part(name, given)) is not None:
+    whole = {key: value for key, value in given.items() if not is_null(value)}
+    if (missing := missing_part(name, whole)) is not None:
         raise RecordError(
             "identity_incomplete",
             f"The event {name} needs {missing}. mixpanel_sink.identity makes such events.",
@@ -466,7 +473,7 @@ def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> 
 def _given_id(properties: Mapping[Any, Any]) -> str | None:
     """A ready-made event's own id, hashed where Mixpanel would not take it."""
     insert_id = properties.get("$insert_id")
-    if insert_id is None:
+    if is_null(insert_id):
         return None
     text = id_text(insert_id, "$insert_id")
     check_text(text, "$insert_id")
@@ -502,6 +509,13 @@ class _Finisher:
                 longest(properties),
             )
         return EncodedEvent(text, count_long_strings(properties))
+
+
+def _is_missing(value: Any) -> bool:
+    """In a mapped column NaN counts as null too, as pandas has it."""
+    return type(value) is not str and (
+        is_null(value) or (isinstance(value, float) and value != value)
+    )
 
 
 def _null_mend(what: str) -> str:

@@ -53,9 +53,20 @@ class EncodedSlice:
 def slice_rows(table: pa.Table, batch_events: int) -> int:
     """How many rows to encode at once, so that memory stays small for wide tables too."""
     rows = SLICE_ROWS
-    if (size := table.nbytes) > SLICE_BYTES and len(table):
+    if (size := _plain_bytes(table)) > SLICE_BYTES and len(table):
         rows = max(8, min(rows, SLICE_BYTES * len(table) // size))
     return rows - rows % batch_events if rows >= batch_events else rows
+
+
+def _plain_bytes(table: pa.Table) -> int:
+    """A table's size where each row has its own copy of a dictionary's value, as events do."""
+    size = table.nbytes
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            for chunk in column.chunks:
+                words = chunk.dictionary
+                size += (len(chunk) - len(words)) * words.nbytes // max(1, len(words))
+    return size
 
 
 def encode_slice(
@@ -142,15 +153,21 @@ def values_by_name(
     """All records' values of each key.
 
     None if keys are missing: one of the required ones, or so many that a table would be mostly
-    nulls; without `required`, any.
+    nulls; without `required`, any. None too if there are no keys at all: a table without columns
+    has no rows.
     """
     cells = sum(map(len, records))
+    if not cells:
+        return None
     if cells == len(records[0]) * len(records):
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(Exception):  # of a user's class, too
             return {name: [record[name] for record in records] for name in records[0]}
     if required is None:
         return None
-    names = sorted(set(itertools.chain.from_iterable(records)), key=str)
+    try:
+        names = sorted(set(itertools.chain.from_iterable(records)), key=str)
+    except Exception:  # a key of a user's class
+        return None
     if len(names) * len(records) > MOST_MISSING * cells:
         return None
     if required and not all(set(required) <= record.keys() for record in records):
@@ -189,8 +206,8 @@ def _plain_column(values: Sequence[Any]) -> pa.Array | None:
             return pa.array(values)  # of as many digits as they need
         kind = _arrow_type(kinds, values)
         return None if kind is None else pa.array(values, kind)
-    except (ValueError, TypeError, OverflowError, pa.ArrowException):
-        return None  # integers beyond 64 bits, half surrogates, ...
+    except Exception:
+        return None  # integers beyond 64 bits, half surrogates, a time zone of the user's, ...
 
 
 _PLAIN: dict[type, pa.DataType] = {
@@ -209,6 +226,6 @@ def _arrow_type(kinds: Set[type], values: Sequence[Any]) -> pa.DataType | None:
         return pa.null()
     (kind,) = kinds
     if kind is datetime.datetime:
-        zoned = {value.tzinfo is not None for value in values if value is not None}
+        zoned = {value.utcoffset() is not None for value in values if value is not None}
         return None if len(zoned) > 1 else pa.timestamp("us", "UTC" if zoned.pop() else None)
     return _PLAIN.get(kind)

@@ -48,11 +48,13 @@ def to_ms(value: Any, column: TimeColumn) -> int:
                 column.name,
             ) from None
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
-        return int(value.micros // 1000)
+        if type(micros := getattr(value, "micros", None)) is not int:
+            raise _wrong_type(value, column)
+        return micros // 1000
     if hasattr(value, "as_py"):
         return _arrow_ms(value, column)
     if isinstance(value, datetime.datetime):
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             return _wall_ms(value, column)
         return ((value - _EPOCH) // _ISO) // 1000
     if isinstance(value, datetime.date):

@@ -25,7 +25,7 @@ from mixpanel_sink.encode.records import (
     user_id,
 )
 from mixpanel_sink.encode.times import check_range, to_ms
-from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.encode.values import is_null, to_json
 from mixpanel_sink.endpoint import Endpoint
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.limits import Limits
@@ -182,7 +182,7 @@ class UpdateEncoder:
         value = record.get(part.name, ...)
         if value is ...:
             raise _missing(part.name, what)
-        if value is None:
+        if is_null(value):
             value = part.if_null if isinstance(part, Column) and part.if_null is not None else null
         if value is None:
             raise RecordError(

@@ -90,28 +90,37 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: int = 1) -> An
             "mapping.",
             field,
         )
-    if isinstance(value, Mapping):
-        if hasattr(value, "as_py"):  # an Arrow struct or map
-            return _arrow_scalar(value, field, drop_non_finite, depth)
-        return _object(value.items(), field, drop_non_finite, depth)
-    if isinstance(value, list | tuple | set | frozenset):
-        if hasattr(value, "_asdict"):
-            return _object(value._asdict().items(), field, drop_non_finite, depth)
-        if len(value) > MAX_LIST_ITEMS:
-            raise RecordError(
-                "list_too_long",
-                f"{field} holds a list of {len(value)}; Mixpanel takes fewer than 255 elements. "
-                "Shorten it or leave it out.",
-                field,
-            )
-        items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
-        try:
+    try:
+        if isinstance(value, Mapping):
+            if hasattr(value, "as_py"):  # an Arrow struct or map
+                return _arrow_scalar(value, field, drop_non_finite, depth)
+            return _object(value.items(), field, drop_non_finite, depth)
+        if isinstance(value, list | tuple | set | frozenset):
+            if hasattr(value, "_asdict"):
+                return _object(value._asdict().items(), field, drop_non_finite, depth)
+            if len(value) > MAX_LIST_ITEMS:
+                raise RecordError(
+                    "list_too_long",
+                    f"{field} holds a list of {len(value)}; Mixpanel takes fewer than 255 "
+                    "elements. Shorten it or leave it out.",
+                    field,
+                )
+            items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
             return [to_json(item, field, drop_non_finite, depth) for item in items]
-        except RecursionError:
-            raise RecordError(
-                "nested_too_deep", f"{field} nests too many lists. Flatten it.", field
-            ) from None
-    return _scalar(value, field, drop_non_finite, depth)
+        return _scalar(value, field, drop_non_finite, depth)
+    except RecordError:
+        raise
+    except RecursionError:
+        raise RecordError(
+            "nested_too_deep", f"{field} nests too many lists. Flatten it.", field
+        ) from None
+    except Exception as error:  # whatever a class of the user's may raise
+        raise RecordError(
+            "unsupported_type",
+            f"{field} is a {kind.__name__}, which cannot be written as JSON "
+            f"({type(error).__name__}). Convert or exclude it.",
+            field,
+        ) from None
 
 
 def json_text(value: Any) -> str | None:
@@ -195,6 +204,8 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> Any:
         return base64.b64encode(bytes(value)).decode("ascii")
     if isinstance(value, uuid.UUID | pathlib.PurePath):
         return str(value)
+    if is_null(value):  # pandas.NA
+        return None
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
         return timestamp_text(value.to_utc_datetime(has_tz=True), field)
     if hasattr(value, "as_dict"):  # beam.Row
@@ -216,6 +227,16 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> Any:
         f"{field} is a {type(value).__name__}, which has no form in JSON. Convert or exclude it.",
         field,
     )
+
+
+def is_null(value: Any) -> bool:
+    """Whether it is None, or what pandas has for it: NaT or NA."""
+    if value is None:
+        return True
+    if isinstance(value, datetime.datetime):
+        return bool(value != value)
+    kind = type(value)
+    return kind.__name__ == "NAType" and kind.__module__.partition(".")[0] == "pandas"
 
 
 def timestamp_text(value: datetime.datetime, field: str) -> str:
@@ -242,7 +263,7 @@ def _decimal(value: decimal.Decimal, field: str, drop_non_finite: bool) -> float
             f"{field} holds a decimal beyond 64-bit floats. Send it as text.",
             field,
         )
-    return number
+    return number + 0.0  # Arrow's decimals have no -0
 
 
 def _numpy_times(value: Any, field: str) -> Any:
@@ -287,8 +308,12 @@ def _arrow_scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> 
         return _object(pairs, field, drop_non_finite, depth)
     if types.is_nested(kind) and hasattr(value, "values"):
         return to_json(list(value.values), field, drop_non_finite, depth)
-    if types.is_timestamp(kind) and kind.unit == "ns":
-        return _nanosecond_text(value.value) + ("Z" if kind.tz else "")
+    if types.is_timestamp(kind):  # of any zone, known or not
+        try:
+            text = _nanosecond_text(value.value * (1_000_000_000 // _PER_SECOND[kind.unit]))
+        except OverflowError:
+            raise _unreadable(field, str(kind)) from None
+        return text + ("Z" if kind.tz else "")
     if types.is_time(kind):
         nanoseconds = value.value * (1_000_000_000 // _PER_SECOND[kind.unit])
         if not 0 <= nanoseconds < 86_400_000_000_000:

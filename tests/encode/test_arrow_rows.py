@@ -27,17 +27,38 @@ def _column(column: Any, rows: Any = None) -> list[Any]:
 def test_values_are_the_scalars_own(data: st.DataObject, kind: pa.DataType) -> None:
     array = pa.array(data.draw(st.lists(values(kind, wild=True), max_size=6)), kind)
     for scalar, value in zip(array, _column(array), strict=True):
-        if isinstance(value, pa.Scalar):  # Arrow's own, for what Python may have no form for
-            expected = scalar.cast(value.type) if types.is_timestamp(kind) else scalar
-            assert _same(value, expected)
-        elif types.is_timestamp(kind) and value is not None:
-            micros = (value.replace(tzinfo=UTC) - datetime.datetime(1970, 1, 1, tzinfo=UTC)) // (
-                datetime.timedelta(microseconds=1)
-            )
-            assert (value.tzinfo is not None) == (kind.tz is not None)
-            assert micros == pa.scalar(scalar.value, pa.int64()).as_py() * _micros(kind)
-        else:
-            assert repr(value) == repr(scalar.as_py(maps_as_pydicts="strict"))
+        _check(scalar, value)
+        if isinstance(value, datetime.datetime):
+            assert not value.utcoffset()
+
+
+def _check(scalar: Any, value: Any) -> None:
+    kind = scalar.type
+    if isinstance(value, pa.Scalar):  # Arrow's own, for what Python may have no form for
+        assert types.is_map(kind) or not types.is_nested(kind)
+        expected = scalar.cast(value.type) if types.is_timestamp(kind) else scalar
+        assert _same(value, expected)
+    elif value is None:
+        assert not scalar.is_valid
+    elif types.is_timestamp(kind):
+        assert (value.tzinfo is not None) == (kind.tz is not None)
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=UTC if kind.tz else None)
+        micros = (value - epoch) // datetime.timedelta(microseconds=1)
+        assert micros == pa.scalar(scalar.value, pa.int64()).as_py() * _micros(kind)
+    elif types.is_struct(kind):
+        for name in value:
+            _check(scalar[name], value[name])
+    elif types.is_map(kind):
+        for pair, (key, item) in zip(scalar.values, value.items(), strict=True):
+            _check(pair["key"], key)
+            _check(pair["value"], item)
+    elif types.is_nested(kind):
+        for part, item in zip(scalar.values, value, strict=True):
+            _check(part, item)
+    elif types.is_duration(kind) or types.is_time(kind):
+        assert pa.scalar(value, kind).equals(scalar)
+    else:
+        assert repr(value) == repr(scalar.as_py(maps_as_pydicts="strict"))
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -79,7 +100,7 @@ def test_a_time_beyond_python_s_years_is_no_null(unit: str, zone: str | None, wi
     assert null is None
     assert isinstance(odd, pa.Scalar)
     assert odd.value == wild
-    assert getattr(first, "value", 0) == 0  # nanoseconds: Arrow's, where one of them has digits
+    assert first == datetime.datetime(1970, 1, 1, tzinfo=None if zone is None else UTC)
 
 
 def test_a_date_beyond_python_s_years_is_no_null() -> None:
@@ -93,6 +114,52 @@ def test_digits_beyond_microseconds_stay() -> None:
     column = pa.array([1_700_000_000_000_000_001], pa.timestamp("ns"))
     (value,) = _column(column)
     assert value.value == 1_700_000_000_000_000_001
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain"),
+    [
+        (pa.timestamp("ns"), datetime.datetime(1970, 1, 1, 0, 0, 0, 5)),
+        (pa.timestamp("ns", "UTC"), datetime.datetime(1970, 1, 1, 0, 0, 0, 5, UTC)),
+        (pa.duration("ns"), datetime.timedelta(microseconds=5)),
+        (pa.time64("ns"), datetime.time(0, 0, 0, 5)),
+    ],
+    ids=str,
+)
+def test_digits_beyond_microseconds_cost_no_other_value(kind: pa.DataType, plain: Any) -> None:
+    array = pa.array([5000, None, 5001], kind)
+    assert _column(array) == [plain, None, array[2]]
+    assert _column(pa.chunked_array([array.slice(1), array])) == [
+        None, array[2], plain, None, array[2],
+    ]  # fmt: skip
+    assert _column(pa.array([{"a": 5000, "b": 1}, None], pa.struct([("a", kind), ("b", "int8")])))[
+        0
+    ] == {"a": plain, "b": 1}
+    lists = [pa.list_(kind), pa.large_list(kind), pa.list_(kind, 2), pa.list_view(kind)]
+    for of_kind in lists:
+        column = pa.array([[5000, 5001], None, [None, 5000]], of_kind)
+        assert _column(column) == [[plain, array[2]], None, [None, plain]]
+        assert _column(column.slice(1)) == [None, [None, plain]]
+    maps = pa.array([[("a", 5000), ("b", 5001)], None, []], pa.map_(pa.string(), kind))
+    assert _column(maps) == [{"a": plain, "b": array[2]}, None, {}]
+    twice = pa.array([[("a", 5000), ("a", 5001)]], pa.map_(pa.string(), kind))
+    assert _column(twice) == [twice[0]], "no dict holds both"
+
+
+def test_only_what_python_has_no_form_for_stays_arrow_s_in_a_struct() -> None:
+    kind = pa.struct([("id", pa.string()), ("at", pa.timestamp("us", "Foo/Bar")), ("t", "int8")])
+    text = pa.array([b"fine", b"\xff"]).cast(pa.binary()).view(pa.string())
+    parts = [text, pa.array([0, None], kind[1].type), pa.array([1, 2], pa.int8())]
+    first, second = _column(pa.StructArray.from_arrays(parts, fields=list(kind)))
+    assert first == {"id": "fine", "at": datetime.datetime(1970, 1, 1, tzinfo=UTC), "t": 1}
+    assert isinstance(second.pop("id"), pa.Scalar)
+    assert second == {"at": None, "t": 2}
+
+
+def test_a_map_whose_keys_no_dict_takes() -> None:
+    kind = pa.map_(pa.struct([("x", pa.int8())]), pa.int8())
+    array = pa.array([[({"x": 1}, 2)], None], kind)
+    assert _column(array) == [array[0], None]
 
 
 def test_maps_are_dicts_wherever_they_are() -> None:

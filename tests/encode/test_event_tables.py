@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from typing import Any
 
@@ -17,6 +18,7 @@ from mixpanel_sink.encode.tables import encode_slice
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
 
+from .pandas_nulls import NULLS
 from .test_tables import ODD, PLAIN
 
 EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 1500
@@ -123,6 +125,10 @@ def _check(events: list[Any], found: Any, token: str | None, limits: Limits) -> 
     return encoded.odd
 
 
+class Nothing(enum.Enum):
+    NONE = None
+
+
 def ready(**properties: Any) -> dict[str, Any]:
     return {"event": "Visit", "properties": {"distinct_id": "u", "time": NOW, **properties}}
 
@@ -139,6 +145,7 @@ def ready(**properties: Any) -> dict[str, Any]:
         [ready(a=[1, {"b": 2}]), ready(a="text"), ready(a=None)],
         [ready(event="a property"), ready(token="of its own")],
         [ready(a=value) for value in ("x" * 300, "y")],
+        [ready(a=value) for value in (1, *NULLS, np.datetime64("NaT"), Nothing.NONE)],
     ],
     ids=lambda events: "-".join(events[-1]["properties"]),
 )

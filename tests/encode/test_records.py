@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import pathlib
+import unittest.mock
 import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId,
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source, as_mapping
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
+
+from .pandas_nulls import NULLS
 
 NOW = 1_750_000_000_000
 T = 1_700_000_000
@@ -568,6 +571,57 @@ def test_no_records(record: Any) -> None:
     error = _error(lambda: as_mapping(record))
     assert error.reason == "unsupported_record"
     assert "dicts, beam.Row" in error.message
+
+
+class Unreadable(collections.UserDict[str, int]):
+    def __getitem__(self, key: str) -> int:
+        raise RuntimeError(key)
+
+
+def test_mappings_are_read_once() -> None:
+    made_up = as_mapping(collections.defaultdict(int, a=1))
+    assert type(made_up) is dict
+    assert made_up == {"a": 1}
+    for record in (Unreadable(a=1), unittest.mock.Mock()):
+        error = _error(lambda record=record: as_mapping(record))  # type: ignore[misc]
+        assert error.reason == "unreadable_value"
+
+
+@pytest.mark.parametrize("null", NULLS, ids=str)
+def test_nulls_of_pandas_are_nulls(null: Any) -> None:
+    assert "p" not in _properties({"p": null}, drop_nulls=True)
+    assert _properties({"p": null}, drop_nulls=False)["p"] is None
+    assert _properties({"p": [null]})["p"] == [None]
+    both: dict[str, Any] = {"distinct_id": None, "user_id": "v", "device_id": "d"}
+    found = _properties({"v": null, "d": "x"}, **both)
+    assert found["distinct_id"] == "$device:x"
+    assert "$user_id" not in found
+    _refused({"u": null}, "distinct_id_null", "u")
+    _refused({"t": null}, "time_null", "t")
+    _refused({"k": null}, "insert_id_null", "k", insert_id="k")
+
+
+@pytest.mark.parametrize("null", NULLS, ids=str)
+def test_nulls_of_pandas_in_ready_made_events(null: Any) -> None:
+    names = ("p", "$device_id", "$user_id", "ip", "$insert_id")
+    assert _checked(_ready(**dict.fromkeys(names, null))) == _checked(_ready())
+    for name in ("distinct_id", "time"):
+        assert _error(lambda name=name: _checked(_ready(**{name: null}))).reason == f"{name}_null"  # type: ignore[misc]
+    link = {"event": "$identify", "properties": {"distinct_id": "u", "time": T, "$anon_id": null}}
+    assert _error(lambda: _checked(link)).reason == "identity_incomplete"
+
+
+def test_a_time_that_only_looks_like_one() -> None:
+    _refused({"t": unittest.mock.Mock()}, "time_wrong_type", "t")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_arrow_timestamps_of_an_unknown_zone(unit: str) -> None:
+    moment = pa.scalar(T * 10**9, pa.timestamp("ns")).cast(pa.timestamp(unit, "Foo/Bar"))
+    assert _properties({"p": [moment]})["p"] == ["2023-11-14T22:13:20Z"]
+    if unit != "ns":
+        far = pa.scalar(2**62, pa.int64()).cast(pa.timestamp(unit, "Foo/Bar"))
+        _refused({"p": far}, "unreadable_value", "p")
 
 
 # Ready-made events

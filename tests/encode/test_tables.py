@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
+import unittest.mock
 import uuid
 import zoneinfo
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pytest
@@ -24,6 +27,8 @@ from mixpanel_sink.encode.values import json_text, to_json
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.limits import Limits
 from mixpanel_sink.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
+
+from .pandas_nulls import NULLS
 
 NOW = 1_800_000_000_000
 MAPPING = EventMapping(
@@ -52,6 +57,34 @@ class Color(enum.Enum):
     RED = 1
     BLUE = "blue"
     SOME = ("a", 2.5)
+
+
+class Hostile:
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class HostileMapping(collections.UserDict[str, int]):
+    """Cannot be read."""
+
+    def __getitem__(self, key: str) -> int:
+        raise RuntimeError(key)
+
+
+class HostileZone(datetime.tzinfo):
+    """Knows no offset."""
+
+    def utcoffset(self, moment: Any) -> Any:
+        raise RuntimeError(moment)
+
+
+class NoZone(datetime.tzinfo):
+    """Has no offset, so that a datetime with it is naive."""
+
+    def utcoffset(self, moment: Any) -> None:
+        return None
 
 
 class Many(dict[str, int]):
@@ -217,6 +250,11 @@ FULL = {"user": "u", "at": datetime.datetime(2024, 1, 1), "device": None}
         [{"x": decimal.Decimal("1.5")}, {"x": decimal.Decimal("1e3")}],
         [{"x": datetime.datetime(2024, 1, 1)}, {"x": datetime.datetime(2024, 1, 1, tzinfo=UTC)}],
         [{"x": Color.RED}, {"x": uuid.UUID(int=1)}, {"x": datetime.time(1)}],
+        [{"x": decimal.Decimal("-0.00")}, {"x": decimal.Decimal("1.00")}],
+        [{"x": datetime.datetime(2024, 1, 1, tzinfo=NoZone())}],
+        [{"at": datetime.datetime(2024, 1, 1, tzinfo=NoZone())}],
+        [{"x": null} for null in [*NULLS, 1]],
+        [{"x": NULLS}],
     ],
 )
 def test_with_a_mapping_properties_may_be_anything(records: list[dict[str, Any]]) -> None:
@@ -239,6 +277,14 @@ def test_with_a_mapping_properties_may_be_anything(records: list[dict[str, Any]]
         (2**64, "integer_too_large"),
         (["\ud800"], "invalid_text"),
         (object(), "unsupported_type"),
+        (np.timedelta64(1, "M"), "unsupported_type"),
+        (unittest.mock.Mock(), "unsupported_type"),
+        (Hostile(), "unsupported_type"),
+        ({Hostile()}, "unsupported_type"),
+        (HostileMapping(a=1), "unsupported_type"),
+        ([HostileMapping(a=1)], "unsupported_type"),
+        ((i for i in range(3)), "unsupported_type"),
+        (datetime.datetime(2024, 1, 1, tzinfo=HostileZone()), "unsupported_type"),
     ],
 )
 def test_one_value_that_fails_costs_one_record(value: Any, reason: str) -> None:
@@ -259,6 +305,7 @@ def test_one_value_that_fails_costs_one_record(value: Any, reason: str) -> None:
         [{"user": "u"}, FULL],  # of a column that the mapping needs
         [FULL | {"at": "soon"}, FULL],
         [FULL | {1: 1}],
+        [{}, {}],
         [FULL | {f"x{i}": i} for i in range(100)],  # a table of nulls
     ],
 )
@@ -282,6 +329,8 @@ def test_keys_may_only_be_missing_where_nulls_are_left_out() -> None:
         [{"x": "\ud800"}],
         [{1: "x"}],
         [{"x": [1]}],
+        [{}],
+        [{}, {}],
         [{"x": datetime.datetime(2024, 1, 1)}, {"x": datetime.datetime.now(ZONES[0])}],
     ],
 )
@@ -294,6 +343,14 @@ def test_slices_are_whole_batches_and_small_for_wide_tables() -> None:
     assert slice_rows(narrow, 2000) == 50_000
     wide = pa.table({"x": ["y" * 100_000] * 1000})
     assert slice_rows(wide, 2000) < 100
+
+
+def test_slices_are_small_for_long_texts_in_a_dictionary() -> None:
+    texts = pa.array([chr(97 + i) * 4000 for i in range(20)])
+    words = pa.DictionaryArray.from_arrays(np.arange(50_000) % 20, texts)
+    assert 1900 < slice_rows(pa.table({"x": words}), 2000) <= 2000
+    assert slice_rows(pa.table({"x": words.slice(0, 3)}), 2000) == 50_000, "of the part only"
+    assert slice_rows(pa.table({"x": words.slice(0, 0)}), 2000) == 50_000
 
 
 @pytest.mark.parametrize(("size", "rows"), [(100_000, 300), (1_500_000, 30)])
