@@ -206,8 +206,11 @@ def _text(value: Any, name: str) -> str | None:
     except RecordError:
         if isinstance(value, ColumnsOfOneName):
             raise
-    # No event can hold it; its hash can stand for it all the same.
-    return json.dumps(json.loads(record_as_json(value)), sort_keys=True)
+    # No event can hold it; its hash can stand for it all the same, if it has a text at all.
+    shown = record_as_json(value)
+    if "that cannot be shown)" in shown:
+        raise ValueError
+    return json.dumps(json.loads(shown), sort_keys=True)
 
 
 def _plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import logging
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -37,6 +38,7 @@ from mixpanel_sink.mapping import near
 from mixpanel_sink.parquet import open_file
 from mixpanel_sink.project import Target, projects_from_yaml
 
+_LOGGER = logging.getLogger(__name__)
 AnyMapping = EventMapping | ProfileMapping | GroupMapping
 Write = WriteToMixpanel | WriteProfilesToMixpanel | WriteGroupsToMixpanel
 _MAPPINGS: dict[str, type[EventMapping | ProfileMapping | GroupMapping]] = {
@@ -224,7 +226,8 @@ def privacy_of(own: Any) -> Privacy | None:
 
 
 def check_privacy(own: Any, columns: Collection[str]) -> None:
-    """Refuses a misspelt column to drop or hash: what was to be hidden would be sent.
+    """Refuses a misspelt column to drop or hash: what was to be hidden would be sent. Another that
+    is not there may be meant for other files: that is said only.
 
     Args:
         own: the options.
@@ -235,11 +238,12 @@ def check_privacy(own: Any, columns: Collection[str]) -> None:
     """
     for option in ("drop_properties", "hash_properties"):
         for name in names_of(getattr(own, option)):
-            if name not in columns:
-                raise SettingError(
-                    f"--{option} names {name!r}, which the input does not have."
-                    f"{near(name, sorted(columns))} Nothing was sent."
-                )
+            if name in columns:
+                continue
+            said = f"--{option} names {name!r}, which the input does not have."
+            if meant := near(name, sorted(columns)):
+                raise SettingError(f"{said}{meant} Nothing was sent.")
+            _LOGGER.warning("%s", said)
 
 
 def pipeline_arguments(

@@ -64,6 +64,10 @@ def _check(scalar: Any, value: Any) -> None:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, pa.Scalar):  # whose repr fails where Python has no such value
         return bool(one.equals(other)) or "float" in str(one.type)  # NaN equals nothing
+    if isinstance(one, dict):
+        return list(one) == list(other) and _same([*one.values()], [*other.values()])
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
     return repr(one) == repr(other)
 
 
