@@ -235,6 +235,7 @@ class BatchSender:
                 else:
                     refused_bytes = min(refused_bytes, part.chunk.raw_bytes)
                     parts.extendleft(self._halves(part))
+            part = None  # all are settled, also if the job or project stops here
             if undecided is not None and not any(r.accepted for r, _ in outcome.receipts):
                 self._count_given_up(undecided)
         except MixpanelSinkError as error:

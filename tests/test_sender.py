@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import json
 import threading
 import time
@@ -268,6 +269,22 @@ def test_an_endpoint_that_begins_to_refuse_all_stops_the_job(mixpanel: Emulator,
         assert len(outcome.failed) == 2000
     with pytest.raises(DestinationError, match=r"none of the last 3 batches.*some trouble"):
         rig.send(chunk(2000, first=6000))
+
+
+def test_of_several_projects_one_that_refuses_all_fails_each_record_once(
+    mixpanel: Emulator, rig: Rig
+) -> None:
+    terms = dataclasses.replace(rig.sender._terms, stops_job=False)
+    rig.sender = BatchSender(rig.client, rig.lane, terms)
+    assert accepted(rig.send(chunk(2000))) == 2000
+    body = {"error": "some trouble"}
+    mixpanel.faults([{"kind": "status", "status": 400, "body": body, "times": 1000}])
+    for number in (1, 2, 3):
+        outcome = rig.send(chunk(2000, first=2000 * number))
+        assert len(outcome.failed) == len(set(failed_ids(outcome))) == 2000
+        assert sum(receipt.failed for receipt, _ in outcome.receipts) == 2000
+    with pytest.raises(DestinationError, match="none of the last 3 batches"):
+        rig.sender.check()
 
 
 def test_what_is_not_looked_at_singly_was_given_up_and_not_refused(
