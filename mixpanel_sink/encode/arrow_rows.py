@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types
 
 from mixpanel_sink.encode.values import ColumnsOfOneName
@@ -98,25 +97,26 @@ def _parts(column: pa.ChunkedArray) -> list[Any]:
             dict(zip(names, row, strict=True)) if there else None
             for there, row in zip(valid, rows, strict=True)
         ]
+    values = [value if value.is_valid else None for value in column]
+    # One by one: Arrow's flattening of lists in lists may end the process.
     if types.is_map(kind):
-        pair = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
-        pairs = _parts(column.cast(pa.list_(pair)))
-        return [_map(column, row, given) for row, given in enumerate(pairs)]
+        return [None if value is None else _map(value) for value in values]
     if types.is_nested(kind) and hasattr(kind, "value_field"):  # a list of any kind
-        items = iter(values_of(pc.list_flatten(column)))
-        counts = pc.list_value_length(column).to_pylist()
-        return [None if n is None else list(itertools.islice(items, n)) for n in counts]
-    return [value if value.is_valid else None for value in column]
+        return [None if value is None else _items(value) for value in values]
+    return values
 
 
-def _map(column: pa.ChunkedArray, row: int, pairs: list[dict[str, Any]] | None) -> Any:
-    if pairs is None:
-        return None
+def _items(scalar: Any) -> list[Any]:
+    return values_of(pa.chunked_array([scalar.values]))
+
+
+def _map(scalar: Any) -> Any:
+    pairs = _parts(pa.chunked_array([scalar.values]))
     try:
         values = {pair["key"]: pair["value"] for pair in pairs}
     except TypeError:  # keys of a type that no dict takes
-        return column[row]
-    return values if len(values) == len(pairs) else column[row]
+        return scalar
+    return values if len(values) == len(pairs) else scalar
 
 
 def _nanoseconds(column: pa.ChunkedArray) -> list[Any]:

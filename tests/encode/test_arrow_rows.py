@@ -36,15 +36,16 @@ def _check(scalar: Any, value: Any) -> None:
     kind = scalar.type
     if isinstance(value, pa.Scalar):  # Arrow's own, for what Python may have no form for
         assert types.is_map(kind) or not types.is_nested(kind)
-        expected = scalar.cast(value.type) if types.is_timestamp(kind) else scalar
+        expected = scalar if value.type == kind else scalar.cast(value.type)
         assert _same(value, expected)
     elif value is None:
         assert not scalar.is_valid
     elif types.is_timestamp(kind):
         assert (value.tzinfo is not None) == (kind.tz is not None)
         epoch = datetime.datetime(1970, 1, 1, tzinfo=UTC if kind.tz else None)
-        micros = (value - epoch) // datetime.timedelta(microseconds=1)
-        assert micros == pa.scalar(scalar.value, pa.int64()).as_py() * _micros(kind)
+        assert _nanoseconds(value - epoch) == scalar.value * _PER_UNIT[kind.unit]
+    elif types.is_duration(kind):  # Arrow does not take back those at its ends
+        assert _nanoseconds(value) == scalar.value * _PER_UNIT[kind.unit]
     elif types.is_struct(kind):
         for name in value:
             _check(scalar[name], value[name])
@@ -71,8 +72,11 @@ def _same(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-def _micros(kind: pa.DataType) -> float:
-    return {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0.001}[kind.unit]
+_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
+
+
+def _nanoseconds(delta: datetime.timedelta) -> int:
+    return delta // datetime.timedelta(microseconds=1) * 1000
 
 
 @PROFILE
