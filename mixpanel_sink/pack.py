@@ -35,7 +35,7 @@ from mixpanel_sink.mapping import EventMapping
 from mixpanel_sink.privacy import Privacy
 from mixpanel_sink.profile_mapping import UpdateMapping
 from mixpanel_sink.project import Route, Target
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.results import FailedRecord, hidden, record_as_json
 from mixpanel_sink.windowing import WindowCodec
 
 FAILED = "failed"
@@ -349,7 +349,7 @@ def failure(
     try:
         readable: Any = dict(record) if isinstance(record, Mapping) else repr(record)
     except Exception:  # of a user's class
-        readable = f"({type(record).__name__} that cannot be shown)"
+        readable = hidden(record)
     value = FailedRecord(
         reason=error.reason,
         message=error.message,

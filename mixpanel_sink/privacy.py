@@ -21,7 +21,12 @@ from mixpanel_sink.credentials import SecretReference, check_reference, resolve
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.values import ColumnsOfOneName, id_text, to_json
 from mixpanel_sink.errors import RecordError, SettingError
-from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord, record_as_json
+from mixpanel_sink.results import (
+    CANNOT_BE_SHOWN,
+    FUNCTION_FAILED,
+    FailedRecord,
+    record_as_json,
+)
 
 _HEX = 32
 """Hex digits of a hash: 128 bits."""
@@ -208,7 +213,7 @@ def _text(value: Any, name: str) -> str | None:
             raise
     # No event can hold it; its hash can stand for it all the same, if it has a text at all.
     shown = record_as_json(value)
-    if "that cannot be shown)" in shown:
+    if CANNOT_BE_SHOWN in shown:
         raise ValueError
     return json.dumps(json.loads(shown), sort_keys=True)
 

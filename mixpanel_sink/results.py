@@ -222,11 +222,16 @@ def record_as_json(record: Any) -> str:
     try:
         return json.dumps(repr(record))
     except Exception:  # an integer of thousands of digits, a cycle
-        return json.dumps(_hidden(record))
+        return json.dumps(hidden(record))
 
 
-def _hidden(value: Any) -> str:
-    return f"({type(value).__name__} that cannot be shown)"
+CANNOT_BE_SHOWN = "that cannot be shown)"
+"""Ends what stands for a value without any text."""
+
+
+def hidden(value: Any) -> str:
+    """Stands for such a value."""
+    return f"({type(value).__name__} {CANNOT_BE_SHOWN}"
 
 
 def _columns(record: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -271,7 +276,7 @@ def _readable(value: Any) -> Any:
     try:
         return _arrow_scalar(value) if type(value).__module__ == "pyarrow.lib" else str(value)
     except Exception:  # of a user's class: no reason to lose the rest of the record
-        return _hidden(value)
+        return hidden(value)
 
 
 def _arrow_scalar(scalar: Any) -> Any:

@@ -207,7 +207,7 @@ def add_reporting(parser: Any) -> None:
 
 
 def names_of(given: str | None) -> list[str]:
-    """Names with commas between."""
+    """Names or patterns with commas between."""
     return [name.strip() for name in (given or "").split(",") if name.strip()]
 
 
@@ -299,9 +299,9 @@ def check_names(arguments: Sequence[str], prog: str, about: str | None, *options
         if not unknown.startswith("--"):
             continue
         name = unknown.partition("=")[0]
-        near = difflib.get_close_matches(name, names, 1, 0.75)
-        if near:
-            raise SettingError(f"The option {name} is unknown; did you mean {near[0]}?")
+        close = difflib.get_close_matches(name, names, 1, 0.75)
+        if close:
+            raise SettingError(f"The option {name} is unknown; did you mean {close[0]}?")
         if (beams.runner or "DirectRunner").rpartition(".")[2] in _LOCAL_RUNNERS:
             raise SettingError(f"The option {name} is unknown. --help lists those that there are.")
 
@@ -332,7 +332,7 @@ def require(own: Any, *names: str) -> None:
 
 def patterns_of(own: Any) -> list[str]:
     """The paths and globs of --input."""
-    return [pattern.strip() for pattern in own.input.split(",") if pattern.strip()]
+    return names_of(own.input)
 
 
 def credentials_of(own: Any) -> Credentials:

@@ -37,6 +37,7 @@ from pipelines.options import (
     MixpanelOptions,
     endpoint_of,
     mapping_of,
+    names_of,
     patterns_of,
     pipeline_arguments,
     require,
@@ -96,7 +97,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
             "them anew from the failed records, after a look at the profiles."
         )
     given = options.view_as(ReplayOptions).only
-    only = [reason.strip() for reason in given.split(",") if reason.strip()] if given else None
+    only = names_of(given) if given else None
     check_reasons(only or ())
     mapping = mapping_of(own.mapping, own.endpoint_kind) if own.mapping else None
     patterns = patterns_of(own)

@@ -298,25 +298,29 @@ def _known_errors_once() -> Iterator[None]:
 
 def interrupted(error: BaseException) -> bool:
     """Whether it is a Ctrl-C, or what a runner made of one."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, KeyboardInterrupt) or str(chain).startswith("KeyboardInterrupt"):
-            return True
-        chain = chain.__cause__ or chain.__context__
-    return False
+    return any(
+        isinstance(seen, KeyboardInterrupt) or str(seen).startswith("KeyboardInterrupt")
+        for seen in _chain(error)
+    )
 
 
 def job_error(error: BaseException) -> str | None:
     """Our own sentence out of what a runner raised; None if the fault is not one of ours."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _chain(error):
         if isinstance(seen, errors.MixpanelSinkError):
             return str(seen).split(" [while running")[0].strip()
         found = _RAISED.findall(str(seen))
         if found:
             return str(found[-1]).strip().replace("\\n", " ").strip("'\"")
-        seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
 def _runner_error(error: BaseException) -> str:
