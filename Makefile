@@ -77,10 +77,10 @@ bench: $(STAMP) $(PRISM)
 # More of what the tests do in small: thousands of schedules of faults, kills, a long run.
 faults: $(STAMP)
 	$(BIN)/python -m tests.fault_schedules --seeds 2000
-	MIXPANEL_SINK_PIPELINE_SCHEDULES=200 $(BIN)/python -m pytest -q tests/test_faults.py -k whole_pipeline
+	MIXPANEL_SINK_PIPELINE_SCHEDULES=200 $(BIN)/python -m pytest -q tests/write/test_faults.py -k whole_pipeline
 
 kills: $(STAMP)
-	$(BIN)/python -m tests.pipelines.kills --kills 20
+	$(BIN)/python -m tests.jobs.kills --kills 20
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak --events 10000000 --fault-rate 0.05

@@ -38,7 +38,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["mixpanel_sink*", "pipelines*"]),
+    packages=find_packages(include=["mixpanel_sink*"]),
     package_data={"mixpanel_sink": ["py.typed", "emulator/page/*", "yaml/*.yaml"]},
     install_requires=[
         "apache-beam[gcp]>=2.77",

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import paths, report
 from benchmarks.simulation import Outcome, Scenario, Simulation
-from mixpanel_sink.quota import Quota
+from mixpanel_sink.settings.quota import Quota
 
 PAGE, MINUTE, REFERENCE = Quota.page(), Quota.parse("600/minute"), Quota.reference()
 _CALM = "nothing happens"

@@ -1,6 +1,6 @@
 """Many workers, one quota: a discrete-event simulation around the sink's own `Lane`.
 
-What decides when a request may go is the real thing (mixpanel_sink/lane.py and quota.py);
+What decides when a request may go is the real thing (mixpanel_sink/send/lane.py and quota.py);
 runner, workers, clocks, network and server are simulated, so that an hour takes a moment.
 The lane's `sleep` raises instead of waiting, and whoever wanted to sleep is called again
 when the time has come or the lane has changed. No threads, no real time.
@@ -16,8 +16,8 @@ import math
 import random
 from collections.abc import Callable
 
-from mixpanel_sink.lane import Lane
-from mixpanel_sink.quota import Quota, Weight
+from mixpanel_sink.send.lane import Lane
+from mixpanel_sink.settings.quota import Quota, Weight
 
 _BEGIN = 1_800_000_000.0
 """Seconds since 1970, so that floats are as coarse as they are in a real job."""

@@ -20,13 +20,13 @@ import pyarrow as pa
 from benchmarks import data, mappings, report
 from benchmarks.events import to_event
 from mixpanel_sink import EventMapping
-from mixpanel_sink.chunk import EventChunk, Run
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.chunk import EventChunk, Run
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_tables import EventTables
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, table_of
-from mixpanel_sink.limits import Limits
 
 MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 15, 250_000)
 _MAP = pa.map_(pa.string(), pa.int32())

@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixpanel_sink.checkpoint import Checkpoint
-    from mixpanel_sink.credentials import ApiSecret, ProjectToken, ServiceAccount
+    from mixpanel_sink.api.limits import Limits
+    from mixpanel_sink.checkpoint.log import Checkpoint
     from mixpanel_sink.errors import (
         AccountingError,
         AuthenticationError,
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         MixpanelSinkError,
         SettingError,
     )
-    from mixpanel_sink.limits import Limits
-    from mixpanel_sink.map_records import MapRecords
-    from mixpanel_sink.mapping import (
+    from mixpanel_sink.read.map_records import MapRecords
+    from mixpanel_sink.read.parquet import ReadParquetTables
+    from mixpanel_sink.results import FailedRecord, Receipt
+    from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
+    from mixpanel_sink.settings.mapping import (
         Column,
         Constant,
         ContentId,
@@ -35,13 +37,11 @@ if TYPE_CHECKING:
         PositionId,
         TimeColumn,
     )
-    from mixpanel_sink.parquet import ReadParquetTables
-    from mixpanel_sink.privacy import Privacy
-    from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping
-    from mixpanel_sink.project import Project
-    from mixpanel_sink.quota import Quota, Rate
-    from mixpanel_sink.results import FailedRecord, Receipt
-    from mixpanel_sink.retry import RetryPolicy
+    from mixpanel_sink.settings.privacy import Privacy
+    from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
+    from mixpanel_sink.settings.project import Project
+    from mixpanel_sink.settings.quota import Quota, Rate
+    from mixpanel_sink.settings.retry import RetryPolicy
     from mixpanel_sink.write import (
         WriteGroupsToMixpanel,
         WriteProfilesToMixpanel,
@@ -52,10 +52,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Checkpoint": "checkpoint",
-    "ApiSecret": "credentials",
-    "ProjectToken": "credentials",
-    "ServiceAccount": "credentials",
+    "Checkpoint": "checkpoint.log",
+    "ApiSecret": "settings.credentials",
+    "ProjectToken": "settings.credentials",
+    "ServiceAccount": "settings.credentials",
     "AccountingError": "errors",
     "AuthenticationError": "errors",
     "CheckpointError": "errors",
@@ -65,24 +65,24 @@ _HOME = {
     "MappingError": "errors",
     "MixpanelSinkError": "errors",
     "SettingError": "errors",
-    "Limits": "limits",
-    "MapRecords": "map_records",
-    "Column": "mapping",
-    "Constant": "mapping",
-    "ContentId": "mapping",
-    "EventMapping": "mapping",
-    "PositionId": "mapping",
-    "TimeColumn": "mapping",
-    "ReadParquetTables": "parquet",
-    "Privacy": "privacy",
-    "GroupMapping": "profile_mapping",
-    "ProfileMapping": "profile_mapping",
-    "Project": "project",
-    "Quota": "quota",
-    "Rate": "quota",
+    "Limits": "api.limits",
+    "MapRecords": "read.map_records",
+    "Column": "settings.mapping",
+    "Constant": "settings.mapping",
+    "ContentId": "settings.mapping",
+    "EventMapping": "settings.mapping",
+    "PositionId": "settings.mapping",
+    "TimeColumn": "settings.mapping",
+    "ReadParquetTables": "read.parquet",
+    "Privacy": "settings.privacy",
+    "GroupMapping": "settings.profile_mapping",
+    "ProfileMapping": "settings.profile_mapping",
+    "Project": "settings.project",
+    "Quota": "settings.quota",
+    "Rate": "settings.quota",
     "FailedRecord": "results",
     "Receipt": "results",
-    "RetryPolicy": "retry",
+    "RetryPolicy": "settings.retry",
     "WriteGroupsToMixpanel": "write",
     "WriteProfilesToMixpanel": "write",
     "WriteResult": "write",

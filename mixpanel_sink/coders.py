@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.coders import Coder, FastPrimitivesCoder, registry
 
-from mixpanel_sink.origin import RecordBlock
+from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mixpanel_sink.encode.values import to_json
+from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import RecordError
 
 _REASONS = """

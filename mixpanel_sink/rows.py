@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Optional, get_type_hints
 import apache_beam as beam
 from apache_beam.typehints.row_type import RowTypeConstraint
 
-from mixpanel_sink.accounting import CheckAccounting
-from mixpanel_sink.credentials import credentials_named
 from mixpanel_sink.errors import FailedRecordError, MappingError, SettingError
-from mixpanel_sink.mapping import EventMapping
-from mixpanel_sink.privacy import Privacy
+from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.settings.credentials import credentials_named
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.write import WriteToMixpanel
 
 RECEIPTS = "receipts"

@@ -17,24 +17,25 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from mixpanel_sink import coders, convert, pack, send
-from mixpanel_sink.checkpoint import Checkpoint, open_log
-from mixpanel_sink.convert import ConvertToChunks
-from mixpanel_sink.credentials import Credentials
-from mixpanel_sink.endpoint import ENGAGE, GROUPS, Endpoint, event_endpoint
+from mixpanel_sink import coders
+from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint, event_endpoint
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.checkpoint.log import Checkpoint, open_log
 from mixpanel_sink.errors import MappingError, SettingError
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import EventMapping
-from mixpanel_sink.pack import ConvertSettings
-from mixpanel_sink.preflight import Preflight, check
-from mixpanel_sink.privacy import Privacy
-from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
-from mixpanel_sink.project import Project, Route, Target
-from mixpanel_sink.quota import Quota
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
-from mixpanel_sink.retry import RetryPolicy
-from mixpanel_sink.send import SendChunks, SendChunksWithin, SendSettings
-from mixpanel_sink.sender import OnAmbiguous
+from mixpanel_sink.send.preflight import Preflight, check
+from mixpanel_sink.send.sender import OnAmbiguous
+from mixpanel_sink.settings.credentials import Credentials
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
+from mixpanel_sink.settings.project import Project, Route, Target
+from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.settings.retry import RetryPolicy
+from mixpanel_sink.stages import convert, pack, send
+from mixpanel_sink.stages.convert import ConvertToChunks
+from mixpanel_sink.stages.pack import ConvertSettings
+from mixpanel_sink.stages.send import SendChunks, SendChunksWithin, SendSettings
 from mixpanel_sink.windowing import GLOBAL
 
 coders.register()

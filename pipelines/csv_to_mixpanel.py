@@ -1,73 +1,10 @@
 """Sends CSV files with a header to Mixpanel.
 
-    python -m pipelines.csv_to_mixpanel \\
-        --input 'gs://bucket/orders/*.csv' \\
-        --types created_at=integer,amount=number \\
-        --mapping configs/orders_csv.yaml \\
-        --api_secret env:MIXPANEL_API_SECRET \\
-        --failed_output gs://bucket/failed/run1
-
-Cells are text unless --types says otherwise; empty ones are null. A row that does not fit the
-header or its types is a failed record.
-
-Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
-failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
-anything was sent.
+The options and exit codes are those of `mixpanel_sink.jobs.import_csv`; --help lists them.
 """
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
-
-from pipelines.sources import run_source
-from pipelines.startup import leave
-
-# isort: split
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from mixpanel_sink import SettingError
-from mixpanel_sink.sources import CsvRows
-
-
-class CsvOptions(PipelineOptions):
-    """The pipeline's own options."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        group = parser.add_argument_group("CSV")
-        group.add_argument(
-            "--types",
-            default="",
-            help="Columns that are not text, as NAME=integer, number or boolean; with commas "
-            "between.",
-        )
-        group.add_argument("--delimiter", default=",", help="Between cells; tab for a tab.")
-
-
-def reader_of(options: PipelineOptions) -> CsvRows:
-    """The reader that the options describe.
-
-    Raises:
-        SettingError: what is wrong.
-    """
-    own = options.view_as(CsvOptions)
-    types = {}
-    for part in own.types.split(","):
-        name, sign, kind = part.strip().rpartition("=")
-        if not part.strip():
-            continue
-        if not sign or not name:
-            raise SettingError(f"--types has {part.strip()!r}; write it as NAME=integer.")
-        types[name.strip()] = kind.strip()
-    return CsvRows(types, "\t" if own.delimiter == "tab" else own.delimiter)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the pipeline and gives the exit code."""
-    return run_source(argv, "pipelines.csv_to_mixpanel", __doc__, reader_of, CsvOptions)
-
+from mixpanel_sink.jobs.import_csv import main
+from mixpanel_sink.jobs.startup import leave
 
 if __name__ == "__main__":
     leave(main())

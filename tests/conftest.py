@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from mixpanel_sink.credentials import ApiSecret
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.lane import LANES
+from mixpanel_sink.send.lane import LANES
+from mixpanel_sink.settings.credentials import ApiSecret
 
 SECRET = "s3cr3t-0123456789abcdef"
 TOKEN = "t0ken-0123456789abcdef"

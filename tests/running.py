@@ -8,11 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import apache_beam as beam
 import pytest
 
-from mixpanel_sink import metrics
-from mixpanel_sink.accounting import CheckAccounting
 from mixpanel_sink.errors import MixpanelSinkError
+from mixpanel_sink.report import metrics
+from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.retry import RetryPolicy
+from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.write import WriteResult
 
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

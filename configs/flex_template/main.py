@@ -5,7 +5,7 @@ It builds the graph, runs it and returns. It does not wait for the job.
 
 import sys
 
-from pipelines.parquet_to_mixpanel import main
+from mixpanel_sink.jobs.import_parquet import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -26,8 +26,8 @@ def run(
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from mixpanel_sink.preview import render
-    from pipelines.parquet_to_mixpanel import previewed
+    from mixpanel_sink.inspect.preview import render
+    from mixpanel_sink.jobs.import_parquet import previewed
 
     given = {"input": common.files_option(files), "mapping": mapping, "quota": quota}
     try:

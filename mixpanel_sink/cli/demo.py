@@ -11,7 +11,7 @@ def run() -> None:
     Example: mixpanel-sink demo
     """
     try:
-        from pipelines import demo
+        from mixpanel_sink.jobs import demo
     except ImportError as error:
         common.fail(f"The demo needs {error.name}: pip install 'mixpanel-sink[emulator]'.")
     common.finish(demo.main())

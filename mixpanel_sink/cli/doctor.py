@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mixpanel_sink.api.hosts import REGIONS, Destination
 from mixpanel_sink.cli import common
-from mixpanel_sink.destination import REGIONS, Destination
 from mixpanel_sink.errors import MixpanelSinkError, SettingError
 
 _PACKAGES = ("mixpanel-sink", "apache-beam", "pyarrow", "polars", "requests", "orjson", "isal")
@@ -95,7 +95,7 @@ def runners() -> Iterator[Finding]:
 
 def secrets(given: dict[str, str | None]) -> Iterator[Finding]:
     """Whether the references resolve here; the secrets themselves are not shown."""
-    from mixpanel_sink.credentials import resolve
+    from mixpanel_sink.settings.credentials import resolve
 
     named = {
         name: given[name] for name in ("api_secret", "service_account_secret", "project_token")

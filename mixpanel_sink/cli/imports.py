@@ -47,7 +47,7 @@ def run(
 
     Example: mixpanel-sink import events.parquet -m events.yaml --region eu --failed-output failed
     """
-    from pipelines import parquet_to_mixpanel
+    from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
 
     files, extra = common.split([*files, *context.args])
     given = {

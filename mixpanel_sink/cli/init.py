@@ -29,8 +29,8 @@ def run(
 
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """
-    from mixpanel_sink.parquet import first_rows, match_files
-    from mixpanel_sink.propose import propose
+    from mixpanel_sink.inspect.propose import propose
+    from mixpanel_sink.read.parquet import first_rows, match_files
 
     if output.exists() and not force and not as_json:
         common.fail(f"{output} is there already. Give another --output, or --force.")

@@ -34,7 +34,7 @@ def run(
 
     Example: mixpanel-sink replay 'failed*.jsonl' -m events.yaml --failed-output failed-again
     """
-    from pipelines import replay_failed
+    from mixpanel_sink.jobs import replay as replay_failed
 
     files, extra = common.split([*files, *context.args])
     given = {

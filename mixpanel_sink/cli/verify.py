@@ -35,7 +35,7 @@ def run(
 
     Example: mixpanel-sink verify events.parquet -m events.yaml --region eu
     """
-    from pipelines import verify_import
+    from mixpanel_sink.jobs import verify as verify_import
 
     given = {
         "input": common.files_option(files),

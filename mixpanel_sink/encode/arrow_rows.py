@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from mixpanel_sink.encode.values import ColumnsOfOneName
+from mixpanel_sink.api.values import ColumnsOfOneName
 
 
 def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]]:

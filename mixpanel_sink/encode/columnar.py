@@ -23,14 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from mixpanel_sink.encode.arrow_rows import values_of
-from mixpanel_sink.encode.ids import CONTENT_HEX
-from mixpanel_sink.encode.json_columns import JsonType, json_column
-from mixpanel_sink.encode.records import now_ms
-from mixpanel_sink.encode.times import PER_SECOND
-from mixpanel_sink.encode.values import to_json
-from mixpanel_sink.errors import MappingError
-from mixpanel_sink.limits import (
+from mixpanel_sink.api.insert_ids import CONTENT_HEX
+from mixpanel_sink.api.limits import (
     INSERT_ID,
     LONG_STRING_BYTES,
     MAX_DEPTH,
@@ -43,7 +37,13 @@ from mixpanel_sink.limits import (
     RESERVED_DISTINCT_IDS,
     Limits,
 )
-from mixpanel_sink.mapping import (
+from mixpanel_sink.api.values import to_json
+from mixpanel_sink.encode.arrow_rows import values_of
+from mixpanel_sink.encode.json_columns import JsonType, json_column
+from mixpanel_sink.encode.records import now_ms
+from mixpanel_sink.encode.times import PER_SECOND
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.mapping import (
     Column,
     ColumnsId,
     Constant,

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from mixpanel_sink.encode.values import json_text, to_json
-from mixpanel_sink.limits import LONG_STRING_BYTES
+from mixpanel_sink.api.limits import LONG_STRING_BYTES
+from mixpanel_sink.api.values import json_text, to_json
 
 
 class JsonType(pa.ExtensionType):

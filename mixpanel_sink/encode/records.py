@@ -12,13 +12,10 @@ from typing import Any
 
 import orjson
 
-from mixpanel_sink.encode.ids import content_id, fitting_id, position_id
-from mixpanel_sink.encode.times import check_range, to_ms
-from mixpanel_sink.encode.values import id_text, is_null, json_text, to_json
-from mixpanel_sink.endpoint import IMPORT, TRACK, Endpoint
-from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.identity import IDENTITY_EVENTS, missing_part
-from mixpanel_sink.limits import (
+from mixpanel_sink.api.endpoints import IMPORT, TRACK, Endpoint
+from mixpanel_sink.api.identity import IDENTITY_EVENTS, missing_part
+from mixpanel_sink.api.insert_ids import content_id, fitting_id, position_id
+from mixpanel_sink.api.limits import (
     LONG_STRING_BYTES,
     MAX_FUTURE_MS,
     MAX_ID_BYTES,
@@ -27,7 +24,10 @@ from mixpanel_sink.limits import (
     RESERVED_DISTINCT_IDS,
     Limits,
 )
-from mixpanel_sink.mapping import (
+from mixpanel_sink.api.values import id_text, is_null, json_text, to_json
+from mixpanel_sink.encode.times import check_range, to_ms
+from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.settings.mapping import (
     FIXED,
     Column,
     ColumnsId,
@@ -458,7 +458,7 @@ def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> 
     if (missing := missing_part(name, whole)) is not None:
         raise RecordError(
             "identity_incomplete",
-            f"The event {name} needs {missing}. mixpanel_sink.identity makes such events.",
+            f"The event {name} needs {missing}. mixpanel_sink.api.identity makes such events.",
             missing,
         )
     if name == "$merge" and endpoint == TRACK:

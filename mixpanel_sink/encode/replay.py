@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mixpanel_sink.encode.ids import fitting_id
+from mixpanel_sink.api.insert_ids import fitting_id
 from mixpanel_sink.encode.records import EncodedEvent, EventChecker, RecordEncoder
 from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.mapping import EventMapping, TimeColumn
 from mixpanel_sink.results import NOT_JSON, FailedRecord
+from mixpanel_sink.settings.mapping import EventMapping, TimeColumn
 
 _BEYOND_MICROSECONDS = re.compile(r"(?<=\.\d{6})\d+")
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mixpanel_sink.chunk import EventChunk, Run, cut_runs, join_runs
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.chunk import EventChunk, Run, cut_runs, join_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.json_columns import json_column
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import EventMapping
+from mixpanel_sink.settings.mapping import EventMapping
 
 SLICE_ROWS = 50_000
 """Rows of a table that are encoded at once ..."""

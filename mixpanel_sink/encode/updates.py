@@ -13,6 +13,9 @@ from typing import Any
 
 import orjson
 
+from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.api.values import is_null, to_json
 from mixpanel_sink.encode.records import (
     EncodedEvent,
     Source,
@@ -25,12 +28,9 @@ from mixpanel_sink.encode.records import (
     user_id,
 )
 from mixpanel_sink.encode.times import check_range, to_ms
-from mixpanel_sink.encode.values import is_null, to_json
-from mixpanel_sink.endpoint import Endpoint
 from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import Column, Constant
-from mixpanel_sink.profile_mapping import UpdateMapping
+from mixpanel_sink.settings.mapping import Column, Constant
+from mixpanel_sink.settings.profile_mapping import UpdateMapping
 
 _OF_GROUPS = ("$set", "$set_once", "$union", "$remove", "$unset", "$delete")
 OPERATIONS = {"engage": (*_OF_GROUPS, "$add", "$append"), "groups": _OF_GROUPS}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import simulate
 from benchmarks.simulation import Scenario, Server, Simulation
-from mixpanel_sink.quota import Quota
+from mixpanel_sink.settings.quota import Quota
 
 QUOTAS = ["7/10s", "60/60s", "100000 events/20s", "40000 events/5s, 20 MB/20s"]
 

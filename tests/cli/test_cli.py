@@ -18,7 +18,7 @@ from mixpanel_sink import __version__
 from mixpanel_sink.cli import main
 from mixpanel_sink.cli.common import split
 from mixpanel_sink.emulator.testing import Emulator
-from pipelines.demo import shop_events
+from mixpanel_sink.jobs.demo import shop_events
 
 Shop = pathlib.Path
 

@@ -30,10 +30,10 @@ from mixpanel_sink import (
     WriteProfilesToMixpanel,
     WriteToMixpanel,
 )
-from mixpanel_sink.chunk import EventChunk, Run
-from mixpanel_sink.lane import Lane
+from mixpanel_sink.batch.chunk import EventChunk, Run
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
-from mixpanel_sink.retry import RetryPolicy
+from mixpanel_sink.send.lane import Lane
+from mixpanel_sink.settings.retry import RetryPolicy
 
 STORED = pathlib.Path(__file__).parent / "stored.json"
 PARDO = "beam:transform:pardo:v1"

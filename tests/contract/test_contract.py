@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from mixpanel_sink import Quota
-from mixpanel_sink.chunk import EventChunk
-from mixpanel_sink.lane import Lane
-from mixpanel_sink.retry import RetryPolicy
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.send.lane import Lane
+from mixpanel_sink.settings.retry import RetryPolicy
 from tests.contract import describe
 
 STORED: dict[str, Any] = json.loads(describe.STORED.read_text())

@@ -62,7 +62,7 @@ def test_it_stages_and_returns(staged) -> None:
     }
 
 
-@pytest.mark.parametrize("module", ["mixpanel_sink/pack.py", "pipelines/running.py"])
+@pytest.mark.parametrize("module", ["mixpanel_sink/stages/pack.py", "mixpanel_sink/jobs/run.py"])
 def test_what_ran_is_the_images_copy(staged, image, module) -> None:
     """It fails as soon as a module is missing there, although the clone has it."""
     path = image.root / "template" / module

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import types
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
-from mixpanel_sink.limits import Limits
+from mixpanel_sink.api.limits import Limits
 
 NOW = 1_750_000_000_000
 MAX_AGE = 5 * 86_400

@@ -16,13 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
+from mixpanel_sink.api.limits import RESERVED_DISTINCT_IDS, Limits
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.records import RecordEncoder, Source
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import RESERVED_DISTINCT_IDS, Limits
-
-from .arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
+from tests.encode.arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
 
 EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 1000
 KEY = "0123456789abcdef0123"

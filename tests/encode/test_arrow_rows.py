@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import types
 
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
-
-from .arrow_tables import UNITS, ZONES, data_types, values
+from tests.encode.arrow_tables import UNITS, ZONES, data_types, values
 
 UTC = datetime.timezone.utc
 PROFILE = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_sink.chunk import Run
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.chunk import Run
 from mixpanel_sink.encode.event_tables import EventTables
 from mixpanel_sink.encode.records import EventChecker
 from mixpanel_sink.encode.tables import encode_slice
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import Limits
-
-from .pandas_nulls import NULLS
-from .test_tables import ODD, PLAIN
+from tests.encode.pandas_nulls import NULLS
+from tests.encode.test_tables import ODD, PLAIN
 
 EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 1500
 NOW = 1_750_000_000_000

@@ -19,11 +19,10 @@ import pytest
 from apache_beam.utils.timestamp import Timestamp
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
+from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source, as_mapping
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import Limits
-
-from .pandas_nulls import NULLS
+from tests.encode.pandas_nulls import NULLS
 
 NOW = 1_750_000_000_000
 T = 1_700_000_000

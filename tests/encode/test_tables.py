@@ -19,16 +19,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_sink.chunk import Run
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.api.values import json_text, to_json
+from mixpanel_sink.batch.chunk import Run
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, slice_rows, table_of
-from mixpanel_sink.encode.values import json_text, to_json
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
-
-from .pandas_nulls import NULLS
+from mixpanel_sink.settings.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
+from tests.encode.pandas_nulls import NULLS
 
 NOW = 1_800_000_000_000
 MAPPING = EventMapping(

@@ -12,12 +12,12 @@ import numpy as np
 import orjson
 import pytest
 
+from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
+from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.encode.updates import OPERATIONS, UpdateChecker, UpdateEncoder, check_operation
-from mixpanel_sink.endpoint import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.mapping import Column, Constant, TimeColumn
-from mixpanel_sink.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
+from mixpanel_sink.settings.mapping import Column, Constant, TimeColumn
+from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
 
 TOKEN = "t0ken"
 NOW = 1_750_000_000_000

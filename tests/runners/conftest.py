@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from tests.pipelines.conftest import _server, send, server  # noqa: F401  (fixtures)
+from tests.jobs.conftest import _server, send, server  # noqa: F401  (fixtures)
 from tests.prism import prism_or_skip
 from tests.runners.matrix import RUNNERS, Runner
 

@@ -15,10 +15,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 
-from mixpanel_sink import metrics
-from mixpanel_sink.accounting import CheckAccounting, Totals
+from mixpanel_sink.jobs.run import job_error
+from mixpanel_sink.report import metrics
+from mixpanel_sink.report.accounting import CheckAccounting, Totals
 from mixpanel_sink.results import FailedRecord, Receipt
-from pipelines.running import job_error
 from tests.prism import PRISM
 from tests.running import IN_PROCESS
 

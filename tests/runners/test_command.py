@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pathlib
 
-from tests.pipelines.test_parquet_to_mixpanel import shop, write
+from tests.jobs.test_import_parquet import shop, write
 from tests.prism import PRISM
 from tests.runners.matrix import RUNNERS
 

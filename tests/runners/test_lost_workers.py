@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from tests.pipelines.conftest import MAPPING
-from tests.pipelines.test_parquet_to_mixpanel import shop, write
+from tests.jobs.conftest import MAPPING
+from tests.jobs.test_import_parquet import shop, write
 from tests.prism import prism_or_skip
 from tests.runners.matrix import RUNNERS
 

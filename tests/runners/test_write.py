@@ -10,13 +10,13 @@ import pytest
 from apache_beam.testing.test_stream import TestStream as Script
 from apache_beam.transforms.window import FixedWindows, Sessions, SlidingWindows, TimestampedValue
 
-from mixpanel_sink.accounting import Totals
+from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.retry import RetryPolicy
+from mixpanel_sink.report.accounting import Totals
+from mixpanel_sink.settings.retry import RetryPolicy
 from tests.runners.matrix import JobFailed, Runner
 from tests.running import FAST
-from tests.test_write import record, stamped, write
+from tests.write.test_write import record, stamped, write
 
 TEN = Limits(batch_events=10)
 RECORDS = [record(n) for n in range(400)]

@@ -15,8 +15,8 @@ from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.jobs.stream_pubsub import MESSAGE_ID, PUBLISH_TIME, build, main, record_of
 from mixpanel_sink.results import FailedRecord
-from pipelines.pubsub_to_mixpanel import MESSAGE_ID, PUBLISH_TIME, build, main, record_of
 from tests.streaming.conftest import Topic
 
 AT = 1_704_067_200_000

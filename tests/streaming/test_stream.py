@@ -19,11 +19,11 @@ from apache_beam.transforms.trigger import AccumulationMode, AfterWatermark
 from apache_beam.transforms.window import FixedWindows, IntervalWindow, TimestampedValue
 from apache_beam.utils.timestamp import Duration
 
-from mixpanel_sink import send
+from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.limits import Limits
-from mixpanel_sink.send import SendChunks
-from tests.test_write import Kept, record, write
+from mixpanel_sink.stages import send
+from mixpanel_sink.stages.send import SendChunks
+from tests.write.test_write import Kept, record, write
 
 LATENCY = 5
 START = 1_704_067_200

@@ -1,0 +1,67 @@
+"""Where rows come from, for position ids and failed records.
+
+A table carries it in its own schema metadata. So a reader's output stays a plain `pyarrow.Table`,
+and any transform between that keeps the metadata (and the rows' order) keeps the origin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from mixpanel_sink.encode.records import Source
+
+_KEY = b"mixpanel_sink.batch.origin"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOrigin:
+    """A file, and the row in it that is the table's first.
+
+    Attributes:
+        file: its path.
+        key: what stands for it in position ids; see `ids.file_key`.
+        first_row: counted from 0.
+    """
+
+    file: str
+    key: str
+    first_row: int
+
+    @classmethod
+    def of(cls, table: pa.Table) -> TableOrigin | None:
+        """Of a table that `attach` has marked; None for others."""
+        packed = (table.schema.metadata or {}).get(_KEY)
+        return None if packed is None else cls(*orjson.loads(packed))
+
+    def attach(self, table: pa.Table) -> pa.Table:
+        """The same table, marked."""
+        packed = orjson.dumps(dataclasses.astuple(self))
+        return table.replace_schema_metadata({_KEY: packed})
+
+    def at(self, row: int) -> TableOrigin:
+        """Of the part that begins at this row of the table."""
+        return dataclasses.replace(self, first_row=self.first_row + row)
+
+    def source(self, row: int) -> Source:
+        """Of one row of the table."""
+        return Source(self.file, self.key, self.first_row + row)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordBlock:
+    """Records that travel together, without being a table.
+
+    Attributes:
+        records: one or more.
+        origin: of the first row; None if no file is known.
+        offsets: each record's row, counted from there; None if there is no gap.
+    """
+
+    records: Sequence[Mapping[Any, Any]]
+    origin: TableOrigin | None
+    offsets: Sequence[int] | None = None

@@ -1,0 +1,1 @@
+"""The log of what was accepted, outside the runner."""

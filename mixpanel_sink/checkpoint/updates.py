@@ -1,0 +1,195 @@
+"""The checkpoint of profile updates, which must not be sent twice: a log with intents.
+
+Sending `$add`, `$append` or `$remove` again changes the profile again, and no id tells. So
+an update is entered before it is sent, and again once its end is known. One that was only
+begun when a process was killed is doubtful: whether Mixpanel has applied it, nobody knows.
+
+Other tries may make other chunks of the same updates. So each update counts by itself: by its
+file, its row and its content. Those whose file and row are not known are always sent. Lines:
+
+    {"begun": TOKEN, "keys": [64-bit numbers as base64]}
+    {"ended": TOKEN, "again": [places], "failed": [[place, [FailedRecord's values]], ...]}
+
+The updates at the places `again` have failed for now, and were not applied.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mixpanel_sink.api.endpoints import ENDPOINTS
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.checkpoint.journal import Journal
+from mixpanel_sink.checkpoint.log import PASSING, REFRESH_SECONDS, Checkpoint, Owner, Recall
+from mixpanel_sink.results import FailedRecord
+
+_MERGE = 50_000
+"""Keys that are kept apart before they are sorted in with the others."""
+
+
+class KeySet:
+    """A set of 64-bit numbers at little more than eight bytes each."""
+
+    def __init__(self) -> None:
+        self._sorted = np.empty(0, np.uint64)
+        self._recent: set[int] = set()
+
+    def add(self, keys: np.ndarray[Any, Any]) -> None:
+        """Adds an array of them."""
+        self._recent.update(keys.tolist())
+        if len(self._recent) > max(_MERGE, len(self._sorted) // 8):
+            recent = np.fromiter(self._recent, np.uint64, len(self._recent))
+            self._sorted = np.union1d(self._sorted, recent)
+            self._recent.clear()
+
+    def find(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which of an array are in it, as an array of booleans."""
+        found = np.fromiter((key in self._recent for key in keys.tolist()), bool, len(keys))
+        if len(self._sorted):
+            places = np.searchsorted(self._sorted, keys)
+            places[places == len(self._sorted)] = 0
+            found |= self._sorted[places] == keys
+        return found
+
+
+class UpdateLog:
+    """The log of updates, by rows. Thread-safe; a `checkpoint.Log`.
+
+    Args:
+        checkpoint: where.
+        owner: whose; it is entered if the checkpoint is new.
+
+    Raises:
+        CheckpointError: if the checkpoint belongs to something else, or cannot be read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, owner: Owner) -> None:
+        self._endpoint = ENDPOINTS[owner.endpoint]
+        self._journal = Journal(checkpoint.path, dataclasses.asdict(owner), owner.mark)
+        self._lock = threading.Lock()
+        self._done = KeySet()
+        self._failed: dict[int, FailedRecord] = {}
+        self._open: dict[str, np.ndarray[Any, Any]] = {}
+        self._read_at = 0.0
+        self._refresh()
+
+    def recall(self, chunk: EventChunk, repeat: bool = False) -> Recall:
+        """Each update by itself: its end is known, or it is doubtful, or it is to be sent."""
+        keys = _keys(chunk)
+        if keys is None:
+            return Recall(chunk)
+        with self._lock:
+            if time.monotonic() - self._read_at > REFRESH_SECONDS:
+                self._refresh()
+            done = self._done.find(keys)
+            begun = np.isin(keys, np.concatenate([np.empty(0, np.uint64), *self._open.values()]))
+            failed = [f for key in keys[done].tolist() if (f := self._failed.get(key))]
+        if not done.any() and not begun.any():
+            return Recall(chunk)
+        known, doubtful, rest = [], [], []
+        for index, record in enumerate(chunk.events()):
+            if done[index]:
+                known.append(index)
+            elif begun[index] and not repeat and not self._endpoint.repeatable(record):
+                doubtful.append(index)
+            else:
+                rest.append(index)
+        return Recall(
+            rest=_select(chunk, rest),
+            known=_select(chunk, known),
+            accepted=len(known) - len(failed),
+            failed=tuple(failed),
+            doubtful=_select(chunk, doubtful),
+        )
+
+    def begin(self, chunk: EventChunk) -> str | None:
+        """Enters what is about to be sent, and waits until that is written where it matters."""
+        keys = _keys(chunk)
+        if keys is None:
+            return None
+        token = uuid.uuid4().hex
+        with self._lock:
+            self._open[token] = keys
+        line = {"begun": token, "keys": base64.b64encode(keys.tobytes()).decode()}
+        number = self._journal.write(line)
+        if not all(map(self._endpoint.repeatable, chunk.events())):
+            self._journal.wait(number)
+        return token
+
+    def end(
+        self,
+        begun: str | None,
+        chunk: EventChunk,
+        failed: Sequence[FailedRecord],
+        left: Sequence[EventChunk] = (),
+    ) -> None:
+        """Enters what has become of a chunk."""
+        if begun is None:
+            return
+        places = {place: index for index, place in enumerate(_places(chunk))}
+        again = {places[place] for part in left for place in _places(part)}
+        final = []
+        for failure in failed:
+            index = places[failure.file or "", -1 if failure.row is None else failure.row]
+            if failure.reason in PASSING:
+                again.add(index)
+            else:
+                final.append((index, tuple(failure)))
+        line = {"ended": begun, "again": sorted(again), "failed": final}
+        with self._lock:
+            self._take(line)
+        self._journal.write(line)
+
+    def flush(self) -> None:
+        """Waits until everything that was entered is written."""
+        self._journal.wait()
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if (token := line.get("begun")) is not None:
+            self._open[token] = np.frombuffer(base64.b64decode(line["keys"]), np.uint64)
+            return
+        keys = self._open.pop(line["ended"])
+        done = np.ones(len(keys), bool)
+        done[line["again"]] = False
+        self._done.add(keys[done])
+        for index, values in line["failed"]:
+            self._failed[int(keys[index])] = FailedRecord(*values)
+
+    def _refresh(self) -> None:
+        self._read_at = time.monotonic()
+        try:
+            for line in self._journal.read():
+                self._take(line)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise self._journal.damaged(error) from None
+
+
+def _keys(chunk: EventChunk) -> np.ndarray[Any, Any] | None:
+    """A number for each update; None if where it comes from is not known."""
+    if any(run.row < 0 for run in chunk.runs):
+        return None
+    digests = (
+        hashlib.blake2b(f"{file}\0{row}\0".encode() + record, digest_size=8).digest()
+        for (file, row), record in zip(_places(chunk), chunk.events(), strict=True)
+    )
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _places(chunk: EventChunk) -> list[tuple[str, int]]:
+    """File and row of each update."""
+    return [(run.file, run.row + i) for run in chunk.runs for i in range(run.count)]
+
+
+def _select(chunk: EventChunk, indexes: list[int]) -> EventChunk | None:
+    if len(indexes) == chunk.count:
+        return chunk
+    return chunk.select(indexes) if indexes else None

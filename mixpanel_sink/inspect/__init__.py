@@ -1,0 +1,1 @@
+"""Looks at an input or at what Mixpanel holds, and sends nothing."""

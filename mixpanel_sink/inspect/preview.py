@@ -1,0 +1,338 @@
+"""What an import would send, as a value and as text: the dry run. It needs no secret."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.parquet import FooterInfo, ReadUnit, read_footer, read_tables, units_of
+from mixpanel_sink.report.failures import FailureSummary, describe, in_order, summarize
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.stages.local import convert_tables
+
+SAMPLE_ROWS = 10_000
+"""Rows of a sample."""
+EXAMPLES = 5
+"""Events that are shown."""
+MASKED_TOKEN = "*" * 32
+"""Stands for the project token, which has as many letters."""
+_SAMPLE_FILES = 100
+_SAMPLE_GROUPS = 5
+_FOOTER_THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Amounts:
+    """What is sent.
+
+    Attributes:
+        events: how many.
+        requests: that carry them.
+        raw_bytes: of JSON.
+        sent_bytes: as gzip.
+    """
+
+    events: int
+    requests: int
+    raw_bytes: int
+    sent_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """What an import would do.
+
+    Attributes:
+        files: of the input.
+        rows: in all that could be read.
+        read: rows that were looked at.
+        looked_at: what these would send.
+        total: what all would send; estimated unless every row was read.
+        seconds: that the quota will need for `total`, at least.
+        quota: it.
+        examples: events as they would be sent, the token masked.
+        failures: records that would fail, and files that cannot be read.
+    """
+
+    files: int
+    rows: int
+    read: int
+    looked_at: Amounts
+    total: Amounts
+    seconds: float
+    quota: Quota
+    examples: tuple[dict[str, Any], ...]
+    failures: tuple[FailureSummary, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row was read."""
+        return self.read == self.rows
+
+    @property
+    def files_unreadable(self) -> int:
+        """Files that could not be read, or not to their end."""
+        return sum(each.count for each in self.failures if each.reason == "file_unreadable")
+
+
+def preview(
+    files: Sequence[str],
+    mapping: EventMapping,
+    *,
+    rows: int | None = SAMPLE_ROWS,
+    limits: Limits | None = None,
+    quota: Quota | None = None,
+    token: bool = False,
+    privacy: Privacy | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Preview:
+    """Maps and checks a sample of Parquet files, or all of them, as a job would.
+
+    Args:
+        files: paths, local or of any file system that Beam knows.
+        mapping: how rows become events.
+        rows: of the sample, spread over the files and their row groups; None for all. The same
+            input gives the same sample.
+        limits: of events and requests.
+        quota: the project's; the default is 60 requests an hour.
+        token: whether events carry the project token.
+        privacy: what events do not hold. Its key is not needed: hashes are made without it.
+        clock: seconds since 1970.
+    """
+    limits, quota = limits or Limits(), quota or Quota()
+    if privacy is not None:
+        privacy = dataclasses.replace(privacy, key=None)
+    failures: dict[str, FailureSummary] = {}
+    footers = list(_footers(files, failures))
+    total_rows = sum(footer.rows for footer in footers)
+    source = _Source(mapping.columns(), failures)
+    tables = source.everything(footers) if rows is None else source.sample(footers, rows)
+    outputs = convert_tables(
+        tables,
+        mapping,
+        limits=limits,
+        token=MASKED_TOKEN if token else None,
+        privacy=privacy,
+        clock=clock,
+    )
+    examples: list[dict[str, Any]] = []
+    chunks = _Chunks()
+    for output in outputs:
+        if isinstance(output, FailedRecord):
+            summarize(failures, output)
+            continue
+        if len(examples) < EXAMPLES:
+            examples += _examples(output, EXAMPLES - len(examples))
+        chunks.add(output)
+    looked_at = chunks.amounts()
+    whole = source.read == total_rows
+    total = looked_at if whole else chunks.scaled(total_rows, source.read, limits)
+    return Preview(
+        files=len(files),
+        rows=total_rows,
+        read=source.read,
+        looked_at=looked_at,
+        total=total,
+        seconds=quota.seconds_for(total.requests, total.events, total.raw_bytes),
+        quota=quota,
+        examples=tuple(examples),
+        failures=tuple(in_order(failures.values())),
+    )
+
+
+def render(preview: Preview) -> str:
+    """The preview for people."""
+    lines = ["Dry run: nothing was sent."]
+    lines.append(_line("files", preview.files))
+    lines.append(_line("rows", preview.rows))
+    sample = "" if preview.whole else "a sample; --dry_run=all reads every row"
+    lines.append(_line("rows looked at", preview.read, sample))
+    lines.append(_line("events", preview.looked_at.events))
+    failed = sum(each.count for each in preview.failures) - preview.files_unreadable
+    lines.append(_line("records that would fail", failed))
+    if preview.files_unreadable:
+        lines.append(_line("files not readable", preview.files_unreadable))
+    if preview.examples:
+        lines += ["", "Events, as they would be sent"]
+        lines += [json.dumps(event, indent=2, ensure_ascii=False) for event in preview.examples]
+    lines += describe(preview.failures)
+    total = preview.total
+    lines += ["", "To send all" + ("" if preview.whole else ", estimated from the sample")]
+    lines.append(_line("events", total.events))
+    lines.append(_line("requests", total.requests))
+    lines.append(_line("bytes of JSON", total.raw_bytes))
+    lines.append(_line("bytes as gzip", total.sent_bytes))
+    lines.append(f"  the quota of {preview.quota} needs {_duration(preview.seconds)}")
+    return "\n".join(lines)
+
+
+def _line(name: str, number: int, remark: str = "") -> str:
+    return f"  {name:<24}{number:>15,}  {remark}".rstrip()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "no waiting"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next(i for i, (number, _) in enumerate(parts) if number)
+    return "at least " + " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2])
+
+
+class _Chunks:
+    """Adds up what chunks hold."""
+
+    def __init__(self) -> None:
+        self.events = self.requests = self.raw_bytes = self.sent_bytes = self._last = 0
+
+    def add(self, chunk: EventChunk) -> None:
+        self.events += chunk.count
+        self.requests += 1
+        self.raw_bytes += chunk.raw_bytes
+        self.sent_bytes += len(chunk.payload)
+        self._last = chunk.count
+
+    def amounts(self) -> Amounts:
+        return Amounts(self.events, self.requests, self.raw_bytes, self.sent_bytes)
+
+    def scaled(self, rows: int, read: int, limits: Limits) -> Amounts:
+        """For all rows, as if they were like those that were read."""
+        if not self.events:
+            return Amounts(0, 0, 0, 0)
+        by = rows / read
+        events = round(self.events * by)
+        full = self.events - self._last
+        if full:  # all but the last chunk are as large as they may be
+            each = full / (self.requests - 1)
+        else:
+            each = min(limits.batch_events, limits.batch_bytes * self.events / self.raw_bytes)
+        return Amounts(
+            events,
+            math.ceil(events / max(1.0, each)),
+            round(self.raw_bytes * by),
+            round(self.sent_bytes * by),
+        )
+
+
+def _examples(chunk: EventChunk, wanted: int) -> list[dict[str, Any]]:
+    """Events with different names first."""
+    events = [orjson.loads(event) for event in chunk.events()]
+    names: set[str] = set()
+    chosen: list[int] = []
+    for place, event in enumerate(events):
+        if event["event"] not in names and len(chosen) < wanted:
+            names.add(event["event"])
+            chosen.append(place)
+    more = [place for place in range(len(events)) if place not in chosen]
+    return [events[place] for place in sorted(chosen + more[: wanted - len(chosen)])]
+
+
+def _footers(files: Sequence[str], failures: dict[str, FailureSummary]) -> Iterator[FooterInfo]:
+    with concurrent.futures.ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        for path, footer in zip(files, pool.map(_footer, files), strict=True):
+            if isinstance(footer, FooterInfo):
+                yield footer
+            else:
+                summarize(failures, _unreadable(path, footer))
+
+
+def _footer(path: str) -> FooterInfo | str:
+    try:
+        return read_footer(path)
+    except InputError as error:
+        return str(error)
+
+
+def _unreadable(path: str, message: str) -> FailedRecord:
+    return FailedRecord(reason="file_unreadable", message=message, file=path)
+
+
+class _Source:
+    """Reads tables, and counts their rows.
+
+    Args:
+        columns: to read; None for all.
+        failures: where files that break off are entered.
+    """
+
+    def __init__(self, columns: Sequence[str] | None, failures: dict[str, FailureSummary]) -> None:
+        self.read = 0
+        self._columns = columns
+        self._failures = failures
+
+    def everything(self, footers: Sequence[FooterInfo]) -> Iterator[pa.Table]:
+        """All rows."""
+        for footer in footers:
+            for unit in units_of(footer):
+                yield from self._tables(unit, footer.rows)
+
+    def sample(self, footers: Sequence[FooterInfo], rows: int) -> Iterator[pa.Table]:
+        """So many rows, evenly over files and row groups, each group's first."""
+        filled = [footer for footer in footers if footer.rows]
+        chosen = _evenly(filled, _SAMPLE_FILES)
+        if sum(footer.rows for footer in chosen) < rows:
+            chosen = filled
+        for footer, take in zip(chosen, spread(rows, [f.rows for f in chosen]), strict=True):
+            yield from self._sample_of(footer, take)
+
+    def _sample_of(self, footer: FooterInfo, rows: int) -> Iterator[pa.Table]:
+        sizes = footer.group_rows
+        groups = _evenly(range(len(sizes)), _SAMPLE_GROUPS)
+        if sum(sizes[group] for group in groups) < rows:
+            groups = range(len(sizes))
+        starts = [sum(sizes[:group]) for group in groups]
+        takes = spread(rows, [sizes[group] for group in groups])
+        for group, start, take in zip(groups, starts, takes, strict=True):
+            if take:
+                unit = ReadUnit(footer.path, footer.key, group, 1, start)
+                yield from self._tables(unit, take)
+
+    def _tables(self, unit: ReadUnit, rows: int) -> Iterator[pa.Table]:
+        tables = read_tables(unit, self._columns)
+        while rows > 0:
+            try:
+                table = next(tables, None)
+            except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+                text = " ".join(str(error).split())[:160] or type(error).__name__
+                message = f"{unit.path} breaks off in row group {unit.first_group} ({text})."
+                summarize(self._failures, _unreadable(unit.path, message))
+                return
+            if table is None:
+                return
+            table = table.slice(0, rows)
+            rows -= len(table)
+            self.read += len(table)
+            yield table
+
+
+def _evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
+    if len(items) <= most:
+        return items
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def spread(total: int, sizes: Sequence[int]) -> list[int]:
+    """Shares of a total, as equal as they can be where none is larger than its size."""
+    shares = [0] * len(sizes)
+    left = total
+    by_size = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for place, i in enumerate(by_size):
+        shares[i] = min(sizes[i], -(-left // (len(sizes) - place)))
+        left -= shares[i]
+    return shares

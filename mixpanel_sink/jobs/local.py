@@ -1,0 +1,38 @@
+"""Runs the Parquet pipeline against the emulator on this machine, for demo and flights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mixpanel_sink.emulator.testing import Emulator
+
+_SECRET = "MIXPANEL_API_SECRET"
+
+
+@contextmanager
+def emulator(**settings: Any) -> Iterator[Emulator]:
+    """A running emulator, ended with the block."""
+    with Emulator(**settings) as running:
+        print(f"Stand-in for Mixpanel on {running.url}")
+        yield running
+
+
+def run_pipeline(endpoint: Emulator, arguments: Sequence[str]) -> tuple[int, float]:
+    """Runs `pipelines.parquet_to_mixpanel` as a user would; gives exit code and seconds."""
+    command = [
+        *("-m", "mixpanel_sink.jobs.import_parquet"),
+        *arguments,
+        f"--api_secret=env:{_SECRET}",
+        f"--endpoint={endpoint.url}",
+    ]
+    print("$ python", " ".join(command), flush=True)
+    started = time.monotonic()
+    environment = {**os.environ, _SECRET: endpoint.api_secret}
+    code = subprocess.run([sys.executable, *command], env=environment, check=False).returncode
+    return code, time.monotonic() - started

@@ -1,0 +1,119 @@
+"""Imports what every pipeline needs, quickly, and ends it quickly. Import it first.
+
+Beam's imports make a million objects that live as long as the process does. Looking through
+them for garbage, again and again and once more at the end, takes as long as half the imports:
+the garbage collector is off meanwhile.
+
+Beam also imports Google's clients whether a pipeline needs them or not. Some it uses only by
+their names: it gets stand-ins, which import the client when they are used for the first time.
+And it imports pandas and MongoDB's client if they are there, for transforms that these pipelines do
+without.
+
+Polars and NumPy each open a pool of threads, a thread a core. The sink encodes on threads of its
+own, beside which those only cost. Arrow's own allocator keeps what is freed; the system's gives it
+back, and is as fast for the large blocks of tables.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NoReturn
+
+_CLIENTS = ("bigquery", "dataflow", "pubsub")
+
+
+class StandIn(ModuleType):
+    """A module's, for those who take it by `from package import module`.
+
+    (Not `importlib.util.LazyLoader`: whoever looks at all of `sys.modules`, as Beam does to
+    measure its state, would load the module.)
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    try:
+        cloud = importlib.import_module("google.cloud")
+    except ImportError:  # Beam without [gcp]
+        yield
+        return
+    names = [name for name in _CLIENTS if not hasattr(cloud, name)]
+    for name in names:
+        setattr(cloud, name, StandIn(f"google.cloud.{name}"))
+    try:
+        yield
+    finally:
+        for name in names:
+            if isinstance(getattr(cloud, name), StandIn):
+                delattr(cloud, name)
+
+
+class _Absent:
+    """Finds no pandas and no MongoDB. (None in `sys.modules` would do, were it not for Cython.)"""
+
+    names = ("pandas", "bson", "pymongo")
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name in self.names:
+            raise ModuleNotFoundError(f"{name} is not imported at the start", name=name)
+
+
+@contextlib.contextmanager
+def _without() -> Iterator[None]:
+    finder: Any = _Absent()
+    regrets = logging.getLogger("apache_beam.io.mongodbio")
+    sys.meta_path.insert(0, finder)
+    regrets.disabled = True
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        regrets.disabled = False
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process as `sys.exit` does, but leaves its million objects to the operating system:
+    to take them apart one by one costs a tenth of a second.
+
+    Threads are waited for, what is registered with `atexit` runs, and the streams are flushed.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
+            stream.flush()
+    os._exit(code)
+
+
+for _pool in ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_pool, "1")
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+_was_on = gc.isenabled()
+gc.disable()
+try:
+    with _stand_ins(), _without():
+        import apache_beam  # noqa: F401
+        import pyarrow
+
+        import mixpanel_sink.read.parquet
+        import mixpanel_sink.write  # noqa: F401
+
+        pyarrow.array([])  # it looks once whether pandas is there
+finally:
+    if _was_on:
+        gc.enable()
+    gc.freeze()

@@ -1,0 +1,70 @@
+"""Newline-delimited JSON: an object a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.records import BadRecord, lines_of, opened, without_mark
+
+LINES_CHECKED = 1000
+"""Lines whose keys are taken for the file's columns before anything is sent."""
+_LONG_NUMBER = re.compile(rb"\d{19}")
+
+
+@dataclasses.dataclass(frozen=True)
+class JsonLines:
+    """Reads JSON lines. A row is a line, counted from 0; empty lines are left out."""
+
+    def columns(self, path: str) -> list[str]:
+        """The keys of the first lines.
+
+        Raises:
+            InputError: if the file is something else.
+        """
+        keys: dict[str, None] = {}
+        bad: list[BadRecord] = []
+        for _, record in itertools.islice(self.rows(path), LINES_CHECKED):
+            if isinstance(record, BadRecord):
+                bad.append(record)
+            else:
+                keys |= dict.fromkeys(record)
+        if bad and not keys:
+            raise InputError(f"{path} is no newline-delimited JSON. {bad[0].message}")
+        return list(keys)
+
+    def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
+        """Each line that is not empty, with its number."""
+        with opened(path) as file:
+            for row, line in enumerate(without_mark(lines_of(file))):
+                if line.strip():
+                    yield row, parse(line, row)
+
+
+def parse(line: bytes, row: int) -> dict[str, Any] | BadRecord:
+    """The object of a line."""
+    value = read_object(line)
+    if not isinstance(value, str):
+        return value
+    text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+    return BadRecord(f"Line {row + 1} {value}. Mend or remove it.", text)
+
+
+def read_object(text: bytes) -> dict[str, Any] | str:
+    """The JSON object of a text, or why there is none."""
+    try:
+        value = orjson.loads(text)
+        if _LONG_NUMBER.search(text):  # orjson rounds integers beyond 64 bits; the sink names them
+            value = json.loads(text)
+    except ValueError as error:
+        return f"is no JSON ({str(error).partition(':')[0]})"
+    except RecursionError:  # of json, which goes less deep than orjson
+        return "is nested too deep"
+    return value if isinstance(value, dict) else f"holds a {type(value).__name__} and no object"

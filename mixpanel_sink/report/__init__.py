@@ -1,0 +1,1 @@
+"""What a run says: metrics, accounting, failures, log lines and the report."""

@@ -1,0 +1,180 @@
+"""The books: every record read is accepted or failed, or the run fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.coders import registry
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from mixpanel_sink.coders import ResultCoder
+from mixpanel_sink.errors import AccountingError
+from mixpanel_sink.report.metrics import NAMESPACE, read_texts
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
+from mixpanel_sink.windowing import GLOBAL
+from mixpanel_sink.write import WriteResult
+
+_METRIC = "books"
+
+
+class Books(NamedTuple):
+    """The counts of each destination, and of each number of windows that a result is in.
+
+    Attributes:
+        rows: name and number of windows; then records read, accepted and failed, and requests,
+            once for each of those windows.
+    """
+
+    rows: Sequence[tuple[str, int, int, int, int, int]]
+
+
+class Totals(NamedTuple):
+    """Counts of a run."""
+
+    read: int = 0
+    accepted: int = 0
+    failed: int = 0
+    requests: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every record read is accounted for."""
+        return self.read == self.accepted + self.failed
+
+    def plus(self, more: Totals) -> Totals:
+        """Both together."""
+        return Totals(*(one + other for one, other in zip(self, more, strict=True)))
+
+
+for _kind in (Books, Totals):
+    registry.register_coder(_kind, ResultCoder)
+
+
+class CheckAccounting(beam.PTransform):
+    """Adds up a bounded write on the runner, and fails the job if the books do not balance, for
+    each destination and altogether.
+
+    Args:
+        result: what `WriteToMixpanel` gave.
+
+    Returns:
+        PCollection of one `Totals`, of all destinations.
+    """
+
+    def expand(self, result: WriteResult) -> Any:
+        """Builds the flow."""
+        parts = tuple(
+            _globally(part | f"Count {name}" >> beam.ParDo(_Count(of)).with_output_types(Books))
+            for name, part, of in (
+                ("read", result.read, _of_read),
+                ("receipts", result.receipts, _of_receipt),
+                ("failed", result.failed, _of_failure),
+            )
+        )
+        return (
+            parts
+            | beam.Flatten()
+            | "Sum" >> beam.CombineGlobally(_sum).with_output_types(Books)
+            | "Check" >> beam.Map(_check).with_output_types(Totals)
+        )
+
+
+class _Count(beam.DoFn):
+    """Adds up a bundle, into the global window.
+
+    Some runners keep an element together that is in several windows, and some hand it on once for
+    each of them. Asking for the window makes all of them do the latter.
+    """
+
+    def __init__(self, of: Callable[[Any], tuple[str, int, Totals]]) -> None:
+        self._of = of
+
+    def start_bundle(self) -> None:
+        self._books: _Sums = {}
+
+    def process(self, element: Any, _: Any = beam.DoFn.WindowParam) -> None:
+        name, windows, totals = self._of(element)
+        _add(self._books, (name, windows), totals)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._books:
+            yield WindowedValue(_closed(self._books), MIN_TIMESTAMP, (GlobalWindow(),))
+
+
+_Sums = dict[tuple[str, int], list[int]]
+
+
+def _globally(pcollection: Any) -> Any:
+    pcollection._windowing = GLOBAL
+    return pcollection
+
+
+def _of_read(read: ReadCount) -> tuple[str, int, Totals]:
+    return read.destination, 1, Totals(read=read.count)
+
+
+def _of_receipt(receipt: Receipt) -> tuple[str, int, Totals]:
+    totals = Totals(accepted=receipt.accepted, requests=receipt.attempts)
+    return receipt.destination, receipt.windows, totals
+
+
+def _of_failure(failure: FailedRecord) -> tuple[str, int, Totals]:
+    return failure.destination or "", failure.windows, Totals(failed=1)
+
+
+def _add(books: _Sums, key: tuple[str, int], counts: Iterable[int]) -> None:
+    sums = books.setdefault(key, [0, 0, 0, 0])
+    for place, count in enumerate(counts):
+        sums[place] += count
+
+
+def _closed(books: _Sums) -> Books:
+    return Books([(*key, *sums) for key, sums in sorted(books.items())])  # type: ignore[misc]
+
+
+def _sum(parts: Iterable[Books]) -> Books:
+    books: _Sums = {}
+    for part in parts:
+        for name, windows, *counts in part.rows:
+            _add(books, (name, windows), counts)
+    return _closed(books)
+
+
+def read_books(result: Any) -> list[tuple[str, Totals]]:
+    """Each project's books in a finished pipeline with `CheckAccounting`, by name; "" for records
+    of no known project."""
+    books = (json.loads(text) for text in read_texts(result, _METRIC))
+    return sorted((name, Totals(*counts)) for name, *counts in books)
+
+
+def _check(books: Books) -> Totals:
+    """The sum of all books, each of which must balance."""
+    metric = Metrics.string_set(NAMESPACE, _METRIC)
+    everything = Totals()
+    for name, totals in _by_destination(books).items():
+        metric.add(json.dumps([name, *totals]))
+        if not totals.balanced:
+            raise AccountingError(
+                f"The books do not balance for {name or 'records without a project'}: "
+                f"{totals.read} records read, but {totals.accepted} accepted and {totals.failed} "
+                "failed. Do not trust this run; run it again (ids keep events from doubling) and "
+                "report it."
+            )
+        everything = everything.plus(totals)
+    return everything
+
+
+def _by_destination(books: Books) -> dict[str, Totals]:
+    """A result that came once for each of its windows counts once."""
+    by_name: dict[str, Totals] = {}
+    for name, windows, *counts in books.rows:
+        # Rounded down: with a result lost in one of its windows the books do not balance.
+        once = Totals(*(count // windows for count in counts))
+        by_name[name] = by_name.get(name, Totals()).plus(once)
+    return by_name

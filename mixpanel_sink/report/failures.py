@@ -1,0 +1,154 @@
+"""A run's failures by reason, with an example of each: from the workers to whoever waits.
+
+A Beam metric carries them (a set of texts, of one for each reason), so that the launcher has
+them on every runner, without a file that both can reach.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.coders import registry
+from apache_beam.metrics import Metrics
+
+from mixpanel_sink.coders import ResultCoder
+from mixpanel_sink.report.metrics import NAMESPACE, read_texts
+from mixpanel_sink.results import FailedRecord
+
+_LOGGER = logging.getLogger(__name__)
+_METRIC = "failures"
+_LONGEST = 500
+"""Characters of a message in a summary."""
+
+
+class FailureSummary(NamedTuple):
+    """The failures of one reason.
+
+    Attributes:
+        reason: their code.
+        count: how many.  (It hides `tuple.count`.)
+        message: of the example, which is the first by file and row.
+        file: of the example, where it is known.
+        row: of the example, counted from 0, where it is known.
+    """
+
+    reason: str
+    count: int  # type: ignore[assignment]
+    message: str
+    file: str | None = None
+    row: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the example is, "" if unknown."""
+        if self.file is None:
+            return ""
+        return self.file if self.row is None else f"{self.file}, row {self.row}"
+
+
+registry.register_coder(FailureSummary, ResultCoder)
+
+
+class SummarizeFailures(beam.PTransform):
+    """Adds up the failed records of a bounded pipeline by reason, and reports them as a metric.
+
+    Returns:
+        PCollection of one `FailureSummary` for each reason.
+    """
+
+    def expand(self, failed: Any) -> Any:
+        """Builds the flow."""
+        summaries = (
+            failed
+            | "By reason" >> beam.CombineGlobally(_Summarize()).without_defaults()
+            | "Report" >> beam.FlatMap(_report)
+        )
+        summaries.element_type = FailureSummary
+        return summaries
+
+
+def read_summaries(result: Any) -> list[FailureSummary]:
+    """The summaries of a finished pipeline, most frequent first."""
+    return in_order(FailureSummary(*json.loads(text)) for text in read_texts(result, _METRIC))
+
+
+def in_order(summaries: Iterable[FailureSummary]) -> list[FailureSummary]:
+    """Most frequent first."""
+    return sorted(summaries, key=lambda each: (-each.count, each.reason))
+
+
+def describe(failures: Iterable[FailureSummary]) -> list[str]:
+    """Lines for people, led by an empty one; none if there are no failures."""
+    lines = []
+    for each in failures:
+        lines.append(f"  {each.reason}  {each.count:,}")
+        if each.place:
+            lines.append(f"    {each.place}")
+        lines.append(f"    {each.message}")
+    return ["", "Failures, and an example of each", *lines] if lines else []
+
+
+def summarize(
+    summaries: dict[str, FailureSummary], failed: FailedRecord
+) -> dict[str, FailureSummary]:
+    """Enters one more failure; gives the same dict."""
+    message = failed.message[:_LONGEST]
+    one = FailureSummary(failed.reason, 1, message, failed.file, failed.row)
+    _enter(summaries, one)
+    return summaries
+
+
+def _enter(summaries: dict[str, FailureSummary], more: FailureSummary) -> None:
+    known = summaries.get(more.reason)
+    if known is not None:
+        # The same example whatever the order, so that two runs of a job say the same.
+        more = min(known, more, key=_place)._replace(count=known.count + more.count)
+    summaries[more.reason] = more
+
+
+def _place(summary: FailureSummary) -> tuple[bool, str, int, str]:
+    row = -1 if summary.row is None else summary.row
+    return summary.file is None, summary.file or "", row, summary.message
+
+
+class _Summarize(beam.CombineFn):
+    def create_accumulator(self) -> dict[str, FailureSummary]:
+        return {}
+
+    def add_input(
+        self, accumulator: dict[str, FailureSummary], failed: FailedRecord
+    ) -> dict[str, FailureSummary]:
+        return summarize(accumulator, failed)
+
+    def merge_accumulators(
+        self, accumulators: Iterable[dict[str, FailureSummary]]
+    ) -> dict[str, FailureSummary]:
+        merged: dict[str, FailureSummary] = {}
+        for accumulator in accumulators:
+            for summary in accumulator.values():
+                _enter(merged, FailureSummary(*summary))
+        return merged
+
+    def extract_output(
+        self, accumulator: dict[str, FailureSummary]
+    ) -> list[tuple[str, int, str, str | None, int | None]]:
+        return [tuple(each) for each in in_order(accumulator.values())]  # type: ignore[misc]
+
+
+def _report(summaries: list[tuple[Any, ...]]) -> Iterator[FailureSummary]:
+    metric = Metrics.string_set(NAMESPACE, _METRIC)
+    for values in summaries:
+        summary = FailureSummary(*values)
+        metric.add(json.dumps(values))
+        _LOGGER.info(
+            "%d records failed: %s. For example %s: %s",
+            summary.count,
+            summary.reason,
+            summary.place or "one",
+            summary.message,
+        )
+        yield summary

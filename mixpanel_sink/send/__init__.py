@@ -1,0 +1,1 @@
+"""Brings chunks to Mixpanel: waiting, posting, retrying, settling. No Beam."""

@@ -1,0 +1,355 @@
+"""A lane: one ordered way to a project, and its share of the project's quota.
+
+Runners process one key at a time, so what a lane keeps in its key's state is a limit
+for the whole job. `Lane` is that state's counterpart on a worker: it waits, counts, and
+remembers the requests of this process even when a bundle fails and its state is lost.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from mixpanel_sink.settings.quota import Quota, RollingWindow, Weight
+from mixpanel_sink.settings.retry import RetryPolicy
+
+_PROCESS = uuid.uuid4().hex
+"""Tells this process's requests in a lane's state from those of other workers."""
+_EPOCH = time.time() - time.monotonic()
+
+
+CLOCK_SKEW = 2.0
+"""Seconds by which the clocks of two workers may differ."""
+
+
+def steady_clock() -> float:
+    """Seconds since 1970, by a clock that nobody sets back or forward while we run."""
+    return _EPOCH + time.monotonic()
+
+
+class Held(NamedTuple):
+    """A request that a lane holds back.
+
+    Attributes:
+        lane: its name.
+        cause: the quota, or a pause that Mixpanel asked for.
+        until: when it may go, in seconds since 1970.
+        seconds: until then.
+    """
+
+    lane: str
+    cause: str
+    until: float
+    seconds: float
+
+
+class Lane:
+    """Counts and holds back the requests of one lane on this worker. Thread-safe.
+
+    Args:
+        quota: the lane's share.
+        max_in_flight: requests at the same time, at most.
+        name: for the log.
+        retry: how long to wait after a 429 that does not say.
+        clock: seconds since 1970.
+        process: tells this worker from others in the lane's state.
+        sleep: waits on a condition for at most so many seconds; a test's turns the clock.
+    """
+
+    def __init__(
+        self,
+        quota: Quota,
+        max_in_flight: int = 128,
+        name: str = "lane",
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], float] = steady_clock,
+        process: str = _PROCESS,
+        sleep: Callable[[threading.Condition, float], object] = threading.Condition.wait,
+    ) -> None:
+        self.proven = False
+        """Whether the endpoint has taken a request with these credentials."""
+        self.max_bytes = sys.maxsize
+        """Largest body that no 413 has spoken against; learnt from 413s."""
+        self._quota = quota
+        self._name = name
+        self._retry = retry or RetryPolicy()
+        self._clock = clock
+        self._process = process
+        self._sleep = sleep
+        self._max_in_flight = max_in_flight
+        self._windows = [RollingWindow(rate) for rate in quota.rates]
+        self._expected = [0] * len(self._windows)
+        self._elsewhere: dict[str, list[list[list[float]]]] = {}
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._width = float(max_in_flight)
+        self._narrowed_at = 0.0
+        self._paused_until = 0.0
+        self._backoff: Iterator[float] = self._retry.waits()
+        self._throttled_since: float | None = None
+        self._waiting = 0
+        self._throttled = 0.0
+        self._given_up = 0
+        self._held_until = 0.0
+        self._held_since = 0.0
+
+    def expect(self, weight: Weight, sign: int = 1) -> None:
+        """A request that will start before the bundle ends; `sign=-1` once it has.
+
+        The state is written before it starts, and must count it.
+        """
+        with self._changed:
+            for number, window in enumerate(self._windows):
+                self._expected[number] += sign * weight.of(window.rate.of)
+
+    def remember(self, at: float) -> None:
+        """A request that somebody else made, answered at this time; it brought no events."""
+        with self._changed:
+            for window in self._windows:
+                window.add(at, Weight(0, 0).of(window.rate.of))
+
+    def start(self, weight: Weight, check: Callable[[], None] = lambda: None) -> None:
+        """Waits until one more request may go, and counts it as open.
+
+        Args:
+            weight: of the request.
+            check: called before each look, at least every few seconds and after `wake`,
+                without the lock. What it raises ends the waiting.
+        """
+        while True:
+            check()
+            with self._changed:
+                seconds = self._wait(weight)
+                if seconds <= 0:
+                    self._begin(weight)
+                    return
+                self._hold(seconds)
+
+    def start_now(self, weight: Weight) -> bool:
+        """As `start`, for a request that may go without waiting and before nobody who waits;
+        says whether it may."""
+        with self._changed:
+            if self._waiting or self._wait(weight) > 0:
+                return False
+            self._begin(weight)
+            return True
+
+    def end(self, weight: Weight, reached_server: bool = True) -> None:
+        """The request is over. What its answer says is to be told before: others start now."""
+        with self._changed:
+            self._in_flight -= 1
+            now = self._clock()
+            for window in self._windows:
+                window.end(now, weight.of(window.rate.of), reached_server)
+            self._changed.notify_all()
+
+    def answered(self) -> None:
+        """A request was served, whatever became of it: widen slowly, forget the backoff."""
+        with self._changed:
+            self._width = min(self._max_in_flight, self._width + 0.5)
+            self._backoff = self._retry.waits()
+            self._throttled_since = None
+            self._changed.notify_all()
+
+    def succeeded(self) -> None:
+        """A request was served, and the endpoint takes what we send."""
+        with self._changed:
+            self.proven = True
+            self._given_up = 0
+        self.answered()
+
+    def throttled(self, seconds: float | None, sent_at: float) -> float:
+        """A 429: hold the whole lane back, and send fewer at a time.
+
+        The number in flight is halved, once for all requests sent before the last
+        halving. The quota itself is left alone: Retry-After says exactly when to go on.
+
+        Args:
+            seconds: what Retry-After asked for; None to back off exponentially.
+            sent_at: when the refused request started.
+
+        Returns:
+            Seconds for which the lane has now seen nothing but 429s, this wait included.
+        """
+        with self._changed:
+            now = self._clock()
+            if sent_at >= self._narrowed_at:
+                self._width = max(1.0, self._width / 2)
+                self._narrowed_at = now
+                if seconds is None:
+                    seconds = next(self._backoff)
+            if seconds is not None:
+                self._paused_until = max(self._paused_until, now + seconds)
+            if self._throttled_since is None:
+                self._throttled_since = now
+            return max(now, self._paused_until) - self._throttled_since
+
+    def hold_off(self, seconds: float) -> None:
+        """The server asked for a pause, but not because of too many requests."""
+        with self._changed:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def paused_seconds(self) -> float:
+        """For how much longer the server wants no request."""
+        with self._changed:
+            return max(0.0, self._paused_until - self._clock())
+
+    def gave_up(self) -> int:
+        """A batch was given up. Returns how many in a row."""
+        with self._changed:
+            self._given_up += 1
+            return self._given_up
+
+    def learn_max_bytes(self, refused: int) -> None:
+        """A request of so many bytes was too large: later ones must stay below."""
+        with self._changed:
+            self.max_bytes = min(refused - 1, self.max_bytes)
+
+    def wake(self) -> None:
+        """Lets everyone who waits look again, and call their `check`."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def pause(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """Sleeps; `check` as in `start`."""
+        end = self._clock() + seconds
+        while True:
+            check()
+            with self._changed:
+                left = end - self._clock()
+                if left <= 0:
+                    return
+                self._sleep(self._changed, min(left, 5.0))
+
+    def take_throttled_seconds(self) -> float:
+        """Wall-clock seconds since the last call in which the quota held a request back."""
+        with self._changed:
+            seconds, self._throttled = self._throttled, 0.0
+            return seconds
+
+    def held(self) -> Held | None:
+        """Who holds the next request back and until when, if somebody waits for that now."""
+        with self._changed:
+            now = self._clock()
+            if not self._waiting or self._held_until <= now:
+                return None
+            cause = "Mixpanel asked to wait" if self._paused_until > now else f"quota {self._quota}"
+            return Held(self._name, cause, self._held_until, self._held_until - now)
+
+    def snapshot(self) -> bytes:
+        """What another worker must know, for the lane's state."""
+        with self._changed:
+            now = self._clock()
+            self._forget(now)
+            mine = [
+                [*window.entries(now), *_open(window.open_weight + expected, now)]
+                for window, expected in zip(self._windows, self._expected, strict=True)
+            ]
+            state = {
+                "v": 2,
+                "of": self._process,
+                "at": now,
+                "paused": self._paused_until,
+                "by": {self._process: mine, **self._elsewhere},
+            }
+            return orjson.dumps(state)
+
+    def merge(self, snapshot: bytes | None) -> None:
+        """Takes in what the lane's state knows of other workers.
+
+        Of this process the lane knows more than the state does. A request that another
+        worker left open was answered before its state was committed, hence before now.
+
+        Times in the state are of the clock of the worker that wrote it. How old a request was
+        then is certain; how long ago "then" is, the two clocks tell only to `CLOCK_SKEW`. The
+        request counts for so much longer, and a clock that is far ahead stops nobody.
+        """
+        if not snapshot:
+            return
+        state: dict[str, Any] = orjson.loads(snapshot)
+        with self._changed:
+            now = self._clock()
+            later = 0.0
+            if state["of"] != self._process:
+                passed = now - state["at"]
+                later = passed - max(0.0, passed - CLOCK_SKEW)
+            for process, windows in state["by"].items():
+                if process != self._process and len(windows) == len(self._windows):
+                    self._elsewhere[process] = [
+                        [[e[0] + later, e[1] + later if e[1] >= 0 else now, e[2]] for e in entries]
+                        for entries in windows
+                    ]
+            paused = min(state["paused"] + later, now + 86_400)
+            self._paused_until = max(self._paused_until, paused)
+            self._forget(now)
+
+    def _begin(self, weight: Weight) -> None:
+        self._in_flight += 1
+        for window in self._windows:
+            window.begin(weight.of(window.rate.of))
+
+    def _wait(self, weight: Weight) -> float:
+        now = self._clock()
+        if self._in_flight >= max(1, int(self._width)):
+            return float("inf")
+        seconds = max(0.0, self._paused_until - now)
+        for number, window in enumerate(self._windows):
+            elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
+            seconds = max(seconds, window.wait(now, weight.of(window.rate.of), elsewhere))
+        return seconds
+
+    def _hold(self, seconds: float) -> None:
+        # Wall-clock time in which at least one request is held back, counted once.
+        if self._waiting == 0:
+            self._held_since = self._clock()
+        if seconds < float("inf"):
+            self._held_until = self._clock() + seconds
+        self._waiting += 1
+        try:
+            self._sleep(self._changed, min(seconds, 5.0))
+        finally:
+            self._waiting -= 1
+            now = self._clock()
+            self._throttled += max(0.0, now - self._held_since)
+            self._held_since = now
+
+    def _forget(self, now: float) -> None:
+        life = max((rate.seconds for rate in self._quota.rates), default=0.0) * 1.001 + 1
+        for process, windows in list(self._elsewhere.items()):
+            if not any(e[1] + life > now for entries in windows for e in entries):
+                del self._elsewhere[process]
+
+
+def _open(weight: int, now: float) -> list[list[float]]:
+    return [[now, -1, weight]] if weight else []
+
+
+class LaneRegistry:
+    """The lanes of this process, so that they outlive bundles and DoFn instances."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lanes: dict[tuple[Any, ...], Lane] = {}
+
+    def get(self, key: tuple[Any, ...], make: Callable[[], Lane]) -> Lane:
+        """The lane of that key, made if there is none. It is never dropped: a bundle that
+        failed is run again, and its requests still count."""
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = make()
+            return lane
+
+    def clear(self) -> None:
+        """Forgets all lanes, as a new process would."""
+        with self._lock:
+            self._lanes.clear()
+
+
+LANES = LaneRegistry()

@@ -1,0 +1,86 @@
+"""Preflight: before any data is read, do the endpoint and the credentials fit?
+
+One request with an empty array, which Mixpanel looks at only after the credentials and then
+calls invalid: nothing is stored. It counts against the quota all the same: at 60 requests
+an hour it costs 2000 events. So it is made only when it is asked for; without it a job sends
+its first batch alone, and stops there if that is refused.
+
+/track, /engage and /groups know a project by the token in each record: there an empty
+array shows only that the endpoint is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from isal import isal_zlib
+
+from mixpanel_sink.api.client import IngestionClient
+from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.api.responses import Asked, Retry, judge
+from mixpanel_sink.errors import DestinationError
+from mixpanel_sink.send.lane import steady_clock
+from mixpanel_sink.settings.project import Target
+from mixpanel_sink.settings.retry import RetryPolicy
+
+_EMPTY = isal_zlib.compress(b"[]", 1, wbits=31)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """What one project's endpoint said.
+
+    Attributes:
+        name: of the project.
+        said: a sentence for people.
+        at: when the request was answered, in seconds since 1970, for the quota; None if it
+            never arrived.
+        proven: whether the credentials are known to be good.
+    """
+
+    name: str
+    said: str
+    at: float | None
+    proven: bool
+
+
+def check(
+    target: Target,
+    endpoint: Endpoint,
+    retry: RetryPolicy,
+    clock: Callable[[], float] = steady_clock,
+) -> Preflight:
+    """Asks once.
+
+    Raises:
+        CredentialsError: if a secret does not resolve.
+        DestinationError: if the endpoint is none, or refuses the credentials.
+    """
+    credentials = target.credentials.resolve()
+    client = IngestionClient(
+        target.destination, credentials, retry.connect_timeout, retry.read_timeout, endpoint
+    )
+    asked = Asked(target.destination, credentials.kind, endpoint)
+    try:
+        answer = client.post(_EMPTY)
+    finally:
+        client.close()
+    now = clock()
+    verdict = judge(answer, [], asked, now)
+    host, what = target.destination.host, asked.authenticated_by
+    if isinstance(verdict, Retry) and not verdict.throttled:
+        if answer.status == 0:
+            raise DestinationError(
+                f"{host} cannot be reached: {answer.error}. Check the endpoint, the network and "
+                "the proxy. Nothing was sent."
+            )
+        said = f"{host} is not well ({verdict.why}); the job will try until it is."
+        return Preflight(target.name, said, now, False)
+    if isinstance(verdict, Retry):
+        said = f"{host} has the quota used up at the moment ({verdict.why}); the job will wait."
+        return Preflight(target.name, said, now, False)
+    if not endpoint.basic_auth:
+        said = f"{host} has /{endpoint.name}; whether it takes the token, the first batch tells."
+        return Preflight(target.name, said, now, False)
+    return Preflight(target.name, f"{host} takes the {what}.", now, True)

@@ -1,0 +1,1 @@
+"""What a user says, as frozen objects. No Beam, and no input or output."""

@@ -1,0 +1,572 @@
+"""`EventMapping`: which column becomes which part of a Mixpanel event.
+
+The same thing in Python and in YAML. A bare string always names a column; everything
+else is an object (`Constant("Flight")`, in YAML `{constant: Flight}`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import re
+import zoneinfo
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from mixpanel_sink.api.limits import MAX_ID_BYTES, MAX_PROPERTIES, RESERVED_DISTINCT_IDS
+from mixpanel_sink.api.values import to_json
+from mixpanel_sink.errors import MappingError, RecordError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
+_UNITS = ("s", "ms", "us", "ns", "iso8601")
+
+FIXED = ("$device_id", "$user_id", "distinct_id", "ip", "time", "$insert_id", "token")
+"""Properties that the sink itself writes, in their order, behind all others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column. `if_null` stands in where it is null; without it a null may fail the record."""
+
+    name: str
+    if_null: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.if_null is not None:
+            _check_text(f"if_null of the column {self.name!r}", self.if_null)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The same value for every event."""
+
+    value: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeColumn:
+    """The event's time.
+
+    Args:
+        name: of the column.
+        unit: of a number: "s", "ms", "us" or "ns" since 1970; "iso8601" for text.
+            Timestamps and dates carry their own and need none.
+        timezone: of timestamps, dates and texts that have none, as an IANA name.
+    """
+
+    name: str
+    unit: TimeUnit | None = None
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.unit is not None and self.unit not in _UNITS:
+            raise MappingError(
+                f"The time unit {self.unit!r} is unknown; use one of {', '.join(_UNITS)}."
+            )
+        try:
+            zoneinfo.ZoneInfo(self.timezone)
+        except (TypeError, AttributeError, zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise MappingError(
+                f"The time zone {self.timezone!r} is unknown. Use an IANA name such as UTC or "
+                "Europe/Berlin."
+            ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnsId:
+    """`$insert_id` from one or several columns.
+
+    One column's value is used as it is where Mixpanel takes it (1 to 36 of letters,
+    digits and dashes); every other value, and several columns together, are hashed.
+    """
+
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise MappingError("insert_id names no column.")
+        check_names("insert_id", self.columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentId:
+    """`$insert_id` is a hash of the whole event: identical records become one event."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionId:
+    """`$insert_id` from file and row: every row is its own event, however often it is sent."""
+
+
+InsertId = ColumnsId | ContentId | PositionId
+
+
+@dataclasses.dataclass(frozen=True)
+class EventMapping:
+    """How a record becomes an event.
+
+    Args:
+        event: the event's name: a column or a `Constant`.
+        time: when it happened: a column, or a `TimeColumn` with a unit and time zone.
+        distinct_id: the user: a column (text or integers). May be left out where
+            `user_id` or `device_id` is given: then it is the user id, or else
+            "$device:" and the device id, as Mixpanel's SDKs have it.
+        device_id: column for `$device_id`.
+        user_id: column for `$user_id`.
+        insert_id: for deduplication: a column, several, `ContentId()` or `PositionId()`.
+            None leaves the choice to the sink: position where tables come with their
+            file and row (`ReadParquetTables`), else content.
+        ip: a column with the client's address. The default "0" keeps Mixpanel from
+            placing every user where the pipeline runs; None leaves the property out.
+        properties: "all" columns, or a list of them.
+        rename: column to property name.
+        exclude: columns that are no property.
+        constants: properties that every event gets.
+        include_mapped: whether columns that serve as event, time, ids or ip are
+            properties as well.
+        drop_nulls: leave out properties that are null (at the top level; nulls inside
+            lists and objects stay).
+        non_finite: NaN and infinity, which JSON does not have: "fail" the record, or
+            "drop" them as if they were null.
+
+    Raises:
+        MappingError: if it contradicts itself.
+
+    >>> EventMapping(event=Constant("Flight"), distinct_id="origin", time="date").ip
+    Constant(value='0')
+    """
+
+    event: str | Column | Constant
+    time: str | TimeColumn
+    distinct_id: str | Column | Constant | None = None
+    device_id: str | Column | None = None
+    user_id: str | Column | None = None
+    insert_id: str | Sequence[str] | InsertId | None = None
+    ip: str | Column | Constant | None = Constant("0")
+    properties: Literal["all"] | Sequence[str] = "all"
+    rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    exclude: Sequence[str] = ()
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    include_mapped: bool = False
+    drop_nulls: bool = True
+    non_finite: Literal["fail", "drop"] = "fail"
+
+    def __post_init__(self) -> None:
+        put = functools.partial(object.__setattr__, self)
+        for name in ("event", "distinct_id", "device_id", "user_id", "ip"):
+            if isinstance(value := getattr(self, name), str):
+                put(name, Column(value))
+        if isinstance(self.time, str):
+            put("time", TimeColumn(self.time))
+        if isinstance(self.insert_id, str):
+            put("insert_id", ColumnsId((self.insert_id,)))
+        elif isinstance(self.insert_id, list | tuple):
+            put("insert_id", ColumnsId(tuple(self.insert_id)))
+        if self.properties != "all":
+            if not isinstance(self.properties, list | tuple):
+                raise MappingError('properties is "all" or a list of columns.')
+            put("properties", tuple(self.properties))
+        if not isinstance(self.exclude, list | tuple):
+            raise MappingError("exclude is a list of columns, such as [password, email].")
+        put("exclude", tuple(self.exclude))
+        for name in ("rename", "constants"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise MappingError(f"{name} is {value!r}; it must be names and what they become.")
+            put(name, dict(value))
+        _check_types(self)
+        _check_constants(self)
+        _check_renaming(self)
+        if self.distinct_id is None and self.user_id is None and self.device_id is None:
+            raise MappingError(
+                "The mapping names no user: give distinct_id (or user_id or device_id) a column."
+            )
+
+    @classmethod
+    def from_yaml(cls, text: str) -> EventMapping:
+        """Reads a mapping from YAML text; see configs/ for examples.
+
+        Raises:
+            MappingError: if it is no YAML or no mapping.
+        """
+        return cls.from_dict(load_yaml(text))
+
+    @classmethod
+    def from_dict(cls, settings: Any) -> EventMapping:
+        """From what YAML or JSON gives.
+
+        Raises:
+            MappingError: names the key that is unknown or wrong.
+        """
+        check_keys(settings, [field.name for field in dataclasses.fields(cls)])
+        for key in ("event", "time"):
+            if settings.get(key) is None:
+                raise MappingError(f"The mapping says nothing of {key!r}: give it a column.")
+        arguments = {key: part_of(key, value) for key, value in settings.items()}
+        return cls(**arguments)
+
+    def mapped_columns(self) -> dict[str, str]:
+        """The columns that are read for something other than a property, and for what."""
+        columns: dict[str, str] = {}
+        for part in ("event", "distinct_id", "device_id", "user_id", "ip", "time"):
+            value = getattr(self, part)
+            if isinstance(value, Column | TimeColumn):
+                columns.setdefault(value.name, part)
+        if isinstance(self.insert_id, ColumnsId):
+            for name in self.insert_id.columns:
+                columns.setdefault(name, "insert_id")
+        return columns
+
+    def named_columns(self) -> dict[str, str]:
+        """Every column that must be there, and for what."""
+        listed = () if self.properties == "all" else self.properties
+        return {**dict.fromkeys(listed, "properties"), **self.mapped_columns()}
+
+    def columns(self) -> list[str] | None:
+        """The columns that a reader must fetch; None for all."""
+        if self.properties == "all":
+            return None
+        return list(dict.fromkeys([*self.mapped_columns(), *self.properties]))
+
+    def plan(self, columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        """(property, column) pairs for an input with these columns, sorted by property.
+
+        The order does not depend on the input's, so that equal data makes equal events
+        and equal content ids.
+
+        Raises:
+            MappingError: if two columns would become one property.
+        """
+        return _plan(self, columns)
+
+    def check_columns(self, columns: Iterable[str]) -> None:
+        """Refuses a mapping that names columns which the input does not have.
+
+        Raises:
+            MappingError: names the column, the nearest one, and lists them all.
+        """
+        have = list(columns)
+        wanted = {**self.mapped_columns()}
+        if self.properties != "all":
+            wanted |= {name: "properties" for name in self.properties if name not in wanted}
+        wanted |= {name: "rename" for name in self.rename if name not in wanted}
+        wanted |= {name: "exclude" for name in self.exclude if name not in wanted}
+        for name, part in wanted.items():
+            if name not in have:
+                raise MappingError(
+                    f"The mapping's {part} names the column {name!r}, which the input does not "
+                    f"have.{near(name, have)} Its columns are: {', '.join(map(repr, have))}."
+                )
+        if len(set(have)) < len(have):
+            twice = next(name for name in have if have.count(name) > 1)
+            raise MappingError(
+                f"The input has two columns named {twice!r}; rename one of them at its source."
+            )
+        properties = len(self.plan(tuple(have)))
+        if not self.drop_nulls and properties + len(FIXED) > MAX_PROPERTIES:
+            raise MappingError(
+                f"The mapping makes {properties} properties an event and Mixpanel takes fewer than "
+                "255. List those that you need under properties."
+            )
+
+    def check_schema(self, schema: pa.Schema) -> None:
+        """`check_columns`, and the types of the columns that make ids and time.
+
+        Raises:
+            MappingError: names the column, its type and the mend.
+        """
+        from mixpanel_sink.encode.columnar import check_types
+
+        self.check_columns(schema.names)
+        check_types(self, schema)
+
+
+def load_yaml(text: str, what: str = "mapping") -> Any:
+    """What YAML text says; keys given twice are refused. `what` it is, for messages.
+
+    Raises:
+        MappingError: if it is no YAML, with the line.
+    """
+    import yaml
+
+    try:
+        loader = _yaml_loader(what)(text)  # a SafeLoader: it runs no code
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _expanded(node, {}) > _MOST_NODES:
+                raise MappingError(
+                    f"The {what} has over {_MOST_NODES:,} values, its aliases (*name) written out. "
+                    "Write less."
+                )
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise MappingError(f"The {what} nests too deep, or in itself. Write it flat.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise MappingError(f"The {what} is no valid YAML{where}. Mend that line.") from None
+
+
+def check_keys(settings: Any, known: Sequence[str]) -> None:
+    """Refuses what is no mapping, or has a key that is unknown.
+
+    Raises:
+        MappingError: names the key, and the nearest that there is.
+    """
+    if not isinstance(settings, dict):
+        raise MappingError("A mapping is a list of keys and values, such as 'time: created_at'.")
+    for key in settings:
+        if key not in known:
+            raise MappingError(f"The mapping's key {key!r} is unknown.{near(str(key), known)}")
+
+
+def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    left_out = set(mapping.exclude)
+    if mapping.properties == "all":
+        if not mapping.include_mapped:
+            left_out |= set(mapping.mapped_columns())
+        chosen = [name for name in columns if name not in left_out]
+    else:
+        chosen = [name for name in mapping.properties if name not in left_out and name in columns]
+    sources: dict[str, str] = dict.fromkeys(mapping.constants, "constants")
+    pairs = []
+    written = written_by_the_sink(mapping)
+    for column in chosen:
+        name = mapping.rename.get(column, column)
+        if name in written:
+            raise MappingError(
+                f"The column {column!r} would become the property {name!r}, which the sink writes "
+                "itself. Rename or exclude the column."
+            )
+        if name in sources:
+            raise MappingError(
+                f"The column {column!r} and {sources[name]!r} would both become the property "
+                f"{name!r}. Rename or exclude one of them."
+            )
+        sources[name] = column
+        pairs.append((name, column))
+    return tuple(sorted(pairs))
+
+
+def written_by_the_sink(mapping: EventMapping) -> set[str]:
+    """Names of properties that no column may have."""
+    written = {"distinct_id", "time", "$insert_id", "token"}
+    if mapping.ip is not None:
+        written.add("ip")
+    if mapping.device_id is not None:
+        written.add("$device_id")
+    if mapping.user_id is not None:
+        written.add("$user_id")
+    return written
+
+
+def part_of(key: str, value: Any) -> Any:
+    """One value of the YAML form."""
+    if not isinstance(value, dict) or key in ("rename", "constants"):
+        return value
+    kinds: dict[str, Any] = {"column": Column, "constant": Constant}
+    if key == "time":
+        kinds = {"column": TimeColumn}
+    elif key == "insert_id":
+        if value == {"from": "content"}:
+            return ContentId()
+        if value == {"from": "position"}:
+            return PositionId()
+        if set(value) == {"columns"} and isinstance(value["columns"], list):
+            return tuple(value["columns"])
+        if set(value) == {"column"}:
+            return value["column"]
+        raise MappingError(
+            "insert_id is a column, a list of columns, {from: content} or {from: position}."
+        )
+    for kind, make in kinds.items():
+        if kind in value:
+            rest = {name: item for name, item in value.items() if name != kind}
+            allowed = {"column": ["if_null"], "constant": []}[kind]
+            if make is TimeColumn:
+                allowed = ["unit", "timezone"]
+            for name in rest:
+                if name not in allowed:
+                    raise MappingError(
+                        f"{key} has an unknown setting {name!r}.{near(name, allowed)}"
+                    )
+            return make(value[kind], **rest)
+    raise MappingError(
+        f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}."
+    )
+
+
+def _check_types(mapping: EventMapping) -> None:
+    allowed: dict[str, Any] = {
+        "event": Column | Constant,
+        "time": TimeColumn,
+        "distinct_id": Column | Constant | None,
+        "device_id": Column | None,
+        "user_id": Column | None,
+        "insert_id": ColumnsId | ContentId | PositionId | None,
+        "ip": Column | Constant | None,
+        "include_mapped": bool,
+        "drop_nulls": bool,
+    }
+    for name, kinds in allowed.items():
+        if not isinstance(value := getattr(mapping, name), kinds):
+            raise MappingError(f"{name} is {value!r}, which is no column and no setting of it.")
+    if mapping.non_finite not in ("fail", "drop"):
+        raise MappingError('non_finite is "fail" or "drop".')
+    for part in ("event", "distinct_id", "ip"):
+        value = getattr(mapping, part)
+        if isinstance(value, Constant) and not isinstance(value.value, str):
+            raise MappingError(f"{part}'s constant is {value.value!r}; it must be text: quote it.")
+    check_names("exclude", mapping.exclude)
+    if mapping.properties != "all":
+        check_names("properties", mapping.properties)
+    for name in [*mapping.rename, *mapping.rename.values(), *mapping.constants]:
+        check_name(name)
+
+
+def _check_constants(mapping: EventMapping) -> None:
+    """Refuses what would fail every record, or be cut."""
+    for part in ("event", "distinct_id", "device_id", "user_id"):
+        value = getattr(mapping, part)
+        text = value.value if isinstance(value, Constant) else getattr(value, "if_null", None)
+        if text is None:
+            continue
+        if isinstance(value, Constant):
+            _check_text(f"{part}'s constant", text)
+        if len(text.encode()) > MAX_ID_BYTES:
+            raise MappingError(
+                f"{part} is {text[:20]!r}..., longer than {MAX_ID_BYTES} bytes. Mixpanel would cut "
+                "it: shorten it."
+            )
+        if part == "event" and not text:
+            raise MappingError("The event name is empty; name the event.")
+        if part != "event" and text.lower() in RESERVED_DISTINCT_IDS:
+            raise MappingError(
+                f"{part} is {text!r}, a word that Mixpanel refuses as an id; use another."
+            )
+    for name, constant in mapping.constants.items():
+        if name in written_by_the_sink(mapping):
+            raise MappingError(
+                f"The constant property {name!r} is one that the sink writes itself; drop it."
+            )
+        try:
+            orjson.dumps(to_json(constant, name, False))
+        except RecordError as error:
+            raise MappingError(f"The constant property cannot be sent: {error}") from None
+        except orjson.JSONEncodeError:
+            raise MappingError(
+                f"The constant property {name!r} holds what JSON cannot: mend it."
+            ) from None
+
+
+def _check_renaming(mapping: EventMapping) -> None:
+    """Refuses settings that contradict each other."""
+    listed = () if mapping.properties == "all" else mapping.properties
+    for name in mapping.exclude:
+        if name in listed:
+            raise MappingError(f"The column {name!r} is in both properties and exclude. Choose.")
+    names: dict[str, str] = {}
+    for column, name in mapping.rename.items():
+        left_out = column in mapping.exclude or (listed and column not in listed)
+        if not listed and not mapping.include_mapped and column in mapping.mapped_columns():
+            left_out = True
+        if left_out:
+            raise MappingError(
+                f"rename names the column {column!r}, which is no property. List it under "
+                "properties, or set include_mapped if it is mapped to something else."
+            )
+        if name in written_by_the_sink(mapping):
+            raise MappingError(
+                f"The column {column!r} would become the property {name!r}, which the sink writes "
+                "itself. Choose another name."
+            )
+        other = names.get(name, "constants" if name in mapping.constants else None)
+        if other is not None:
+            raise MappingError(
+                f"The column {column!r} and {other!r} would both become the property {name!r}. "
+                "Rename one of them otherwise."
+            )
+        names[name] = column
+
+
+_MOST_NODES = 100_000
+
+
+def _expanded(node: Any, known: dict[int, float]) -> float:
+    """How many values a YAML node has with its aliases written out: aliases of aliases make
+    billions out of a few lines, which only shows where somebody looks at them."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # for itself, within itself
+        children: Any = node.value if isinstance(node.value, list) else ()
+        parts = (part for child in children for part in _parts(child))
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _parts(child: Any) -> tuple[Any, ...]:
+    return child if isinstance(child, tuple) else (child,)
+
+
+@functools.cache
+def _yaml_loader(what: str) -> Any:
+    """A safe loader that refuses a key given twice, of which YAML would take the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def make(loader: Any, node: Any) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if key.value.__hash__ and key.value in seen:
+                mark = key.start_mark
+                raise MappingError(
+                    f"The {what} has the key {key.value!r} twice (line {mark.line + 1}). Drop one."
+                )
+            if key.value.__hash__:
+                seen.add(key.value)
+        return loader.construct_yaml_map(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:map", make)
+    return Loader
+
+
+def check_names(part: str, names: Sequence[Any]) -> None:
+    """Raises MappingError for a list with something that is no column, or twice the same."""
+    for name in names:
+        check_name(name)
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise MappingError(f"{part} names the column {twice[0]!r} twice. Drop one.")
+
+
+def check_name(name: Any) -> None:
+    """Raises MappingError for what cannot be a column's or property's name."""
+    if not isinstance(name, str) or not name:
+        raise MappingError(f"{name!r} is no column's name; it must be text (quote it in YAML).")
+    if re.search(r"[\ud800-\udfff]", name):
+        raise MappingError(f"The name {name!r} is no valid Unicode text.")
+
+
+def _check_text(what: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise MappingError(f"{what} is {text!r}; it must be text: quote it.")
+    if re.search(r"[\ud800-\udfff]", text):
+        raise MappingError(f"{what} is {text!r}, which is no valid Unicode text.")
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """A hint at the nearest of some names, led by a space, or nothing."""
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,1 @@
+"""The two stages of the flow, Convert and Send, as Beam DoFns."""

@@ -1,0 +1,356 @@
+"""Send: the one keyed, stateful stage. It merges partial chunks, holds the quota and posts.
+
+This file only wires: merging is in `chunk.py`, waiting in `lane.py`, posting and
+retrying in `sender.py`.
+"""
+
+# ruff: noqa: B008  (Beam declares state and timers as argument defaults)
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import (
+    BagStateSpec,
+    ReadModifyWriteStateSpec,
+    TimerSpec,
+    on_timer,
+)
+
+from mixpanel_sink.api.client import IngestionClient
+from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.api.responses import Asked
+from mixpanel_sink.batch.chunk import EventChunk, merge
+from mixpanel_sink.checkpoint.log import Checkpoint, Log, open_log
+from mixpanel_sink.errors import MixpanelSinkError
+from mixpanel_sink.report import metrics
+from mixpanel_sink.report import worker_log as progress
+from mixpanel_sink.send.dispatch import Dispatcher
+from mixpanel_sink.send.lane import LANES, Lane, steady_clock
+from mixpanel_sink.send.sender import BatchSender, OnAmbiguous, Outcome, Terms
+from mixpanel_sink.settings.credentials import ResolvedCredentials
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.profile_mapping import UpdateMapping
+from mixpanel_sink.settings.project import Target
+from mixpanel_sink.settings.retry import RetryPolicy
+from mixpanel_sink.stages.pack import lane_of
+from mixpanel_sink.windowing import WindowCodec
+
+FAILED = "failed"
+
+
+WAITING_BYTES = 256_000_000
+"""Compressed chunks that may wait on a worker for projects whose quota is used up, while those
+of other projects go on. With one project only the next chunk waits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SendSettings:
+    """What Send needs to know; picklable, without secrets."""
+
+    endpoint: Endpoint
+    targets: tuple[Target, ...]
+    lanes: int
+    retry: RetryPolicy
+    max_in_flight: int
+    window_coder: Any
+    max_latency: float | None = None
+    on_ambiguous: OnAmbiguous = "fail"
+    checkpoint: Checkpoint | None = None
+    mapping: EventMapping | UpdateMapping | None = None
+    spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Requests that a preflight made, by project: when, in seconds since 1970."""
+    clock: Callable[[], float] = steady_clock
+
+
+class SendChunks(beam.DoFn):
+    """Takes (lane key, chunk as bytes); emits receipts, and FAILED on the side.
+
+    Full chunks go straight out. Partial ones wait in the lane's state until they make a
+    request, or until the input ends. Several requests are in flight within a bundle; none
+    is left when it ends.
+    """
+
+    TAILS = BagStateSpec("tails", BytesCoder())
+    SIZE = ReadModifyWriteStateSpec("size", TupleCoder((VarIntCoder(), VarIntCoder())))
+    LANE = ReadModifyWriteStateSpec("lane", BytesCoder())
+    FLUSH = TimerSpec("flush", TimeDomain.WATERMARK)
+
+    def __init__(self, settings: SendSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        """Resolves the credentials."""
+        settings = self._settings
+        self._codec = WindowCodec(settings.window_coder)
+        self._projects = {target.name: _Project.of(target, settings) for target in settings.targets}
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._log: Log | None = None
+        if settings.checkpoint is not None:
+            known = [(each.target, each.credentials) for each in self._projects.values()]
+            self._log = open_log(settings.checkpoint, settings.mapping, settings.endpoint, known)
+        self._throttle = metrics.ThrottleCounter()
+        self._pending: list[concurrent.futures.Future[Outcome]] = []
+        self._senders: dict[str, tuple[Lane, BatchSender]] = {}
+
+    def start_bundle(self) -> None:
+        """Begins with nothing in flight."""
+        self._abandon()
+        self._pending = []
+        self._senders = {}
+
+    def process(
+        self,
+        element: tuple[str, bytes],
+        tails: Any = beam.DoFn.StateParam(TAILS),
+        size: Any = beam.DoFn.StateParam(SIZE),
+        lane: Any = beam.DoFn.StateParam(LANE),
+        flush: Any = beam.DoFn.TimerParam(FLUSH),
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[Any]:
+        """One chunk."""
+        key, data = element
+        if self._take(key, data, tails, size, lane):
+            flush.set(window.max_timestamp())
+        yield from self._harvest()
+
+    @on_timer(FLUSH)
+    def on_flush(
+        self,
+        key: Any = beam.DoFn.KeyParam,
+        tails: Any = beam.DoFn.StateParam(TAILS),
+        size: Any = beam.DoFn.StateParam(SIZE),
+        lane: Any = beam.DoFn.StateParam(LANE),
+    ) -> Iterator[Any]:
+        """The input has ended: what is left goes out."""
+        self._send_tails(key, tails, size, lane)
+        yield from self._harvest()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Waits for every request of the bundle."""
+        while self._pending:
+            concurrent.futures.wait(self._pending, 5.0, concurrent.futures.FIRST_COMPLETED)
+            self._report_throttling()
+            yield from self._harvest()
+        self._report_throttling()
+        if self._log is not None:
+            self._log.flush()
+
+    def teardown(self) -> None:
+        """Closes the pools and the connections."""
+        self._abandon()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.close()
+        for project in self._projects.values():
+            project.close()
+
+    def _abandon(self) -> None:
+        """Stops what a failed bundle left behind, which might go on retrying for hours."""
+        for future in self._pending:
+            future.cancel()
+        for _, sender in self._senders.values():
+            sender.stop(MixpanelSinkError("The bundle has failed elsewhere."))
+
+    def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> bool:
+        """Sends or keeps a chunk; says whether something is kept."""
+        limits = self._limits(key)
+        chunk = EventChunk.from_bytes(data)
+        count, raw_bytes = size.read() or (0, 0)
+        full = chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes
+        # Updates of a profile keep their order: a full chunk must not overtake what is kept.
+        if full and not (count and self._settings.endpoint.ordered):
+            self._submit(key, chunk, lane)
+            return False
+        count += chunk.count
+        raw_bytes += chunk.raw_bytes
+        if count < limits.batch_events and raw_bytes <= limits.batch_bytes:
+            tails.add(data)
+            size.write((count, raw_bytes))
+            return True
+        kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
+        done, rest = merge([*kept, chunk], limits, self._group_of)
+        tails.clear()
+        for part in rest:
+            tails.add(part.to_bytes())
+        size.write((sum(p.count for p in rest), sum(p.raw_bytes for p in rest)))
+        for part in done:
+            self._submit(key, part, lane)
+        return bool(rest)
+
+    def _send_tails(self, key: str, tails: Any, size: Any, lane: Any) -> None:
+        kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
+        tails.clear()
+        size.clear()
+        full, rest = merge(kept, self._limits(key), self._group_of)
+        for part in [*full, *rest]:
+            self._submit(key, part, lane)
+
+    def _limits(self, key: str) -> Limits:
+        return self._projects[lane_of(key)[0]].target.limits
+
+    @property
+    def _group_of(self) -> Callable[[bytes], str] | None:
+        endpoint = self._settings.endpoint
+        return endpoint.group_of if endpoint.ordered else None
+
+    def _submit(self, key: str, chunk: EventChunk, state: Any) -> None:
+        """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
+        settings = self._settings
+        lane, sender = self._sender(key, state)
+        outcome, rest = sender.recall(chunk)
+        if outcome is not None:
+            known: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
+            known.set_result(outcome)
+            self._pending.append(known)
+        if rest is None:
+            return
+        dispatcher = self._dispatchers.get(key)
+        if dispatcher is None:
+            several = len(settings.targets) > 1
+            room = WAITING_BYTES // (len(settings.targets) * settings.lanes) if several else 0
+            threads = 1 if settings.endpoint.ordered else settings.max_in_flight
+            dispatcher = self._dispatchers[key] = Dispatcher(threads, room, key)
+        self._pending.append(dispatcher.put(rest, lane, sender, self._report_throttling))
+        state.write(lane.snapshot())
+
+    def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:
+        if key not in self._senders:
+            settings = self._settings
+            name, number = lane_of(key)
+            project = self._projects[name]
+            share = project.target.quota.share(number, settings.lanes)
+
+            def make() -> Lane:
+                lane = Lane(
+                    share,
+                    settings.max_in_flight,
+                    f"{name} lane {number}",
+                    settings.retry,
+                    settings.clock,
+                )
+                if number == 0 and (at := settings.spent.get(name)) is not None:
+                    lane.remember(at)
+                return lane
+
+            lane = LANES.get(
+                (key, project.identity, share, settings.max_in_flight, settings.retry), make
+            )
+            lane.merge(state.read())
+            terms = Terms(
+                name,
+                Asked(project.target.destination, project.kind, settings.endpoint),
+                number,
+                settings.retry,
+                settings.on_ambiguous,
+                stops_job=len(settings.targets) == 1,
+            )
+            sender = BatchSender(project.client, lane, terms, settings.clock, self._log)
+            self._senders[key] = lane, sender
+        return self._senders[key]
+
+    def _harvest(self) -> Iterator[Any]:
+        """Results of the requests that are done."""
+        done = [future for future in self._pending if future.done()]
+        if not done:
+            return
+        self._pending = [future for future in self._pending if future not in done]
+        for future in done:
+            outcome = future.result()
+            metrics.count_requests(outcome.statuses, outcome.seconds)
+            for receipt, origin in outcome.receipts:
+                metrics.count_receipt(receipt)
+                yield self._codec.restore(receipt, origin)
+            for failure, origin in outcome.failed:
+                metrics.count_failed(failure)
+                yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
+        self._report_progress()
+
+    def _report_throttling(self) -> None:
+        for lane, _ in self._senders.values():
+            self._throttle.add(lane.take_throttled_seconds())
+        self._report_progress()
+
+    def _report_progress(self) -> None:
+        lanes = [lane for lane, _ in self._senders.values()]
+        progress.PROGRESS.say(lambda: [held for lane in lanes if (held := lane.held())])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Project:
+    """A project on this worker, with its secrets resolved."""
+
+    target: Target
+    credentials: ResolvedCredentials
+    client: IngestionClient
+    kind: str
+    identity: int
+
+    @classmethod
+    def of(cls, target: Target, settings: SendSettings) -> _Project:
+        credentials = target.credentials.resolve()
+        client = IngestionClient(
+            target.destination,
+            credentials,
+            settings.retry.connect_timeout,
+            settings.retry.read_timeout,
+            settings.endpoint,
+        )
+        identity = hash((credentials.user, credentials.project_id))
+        return cls(target, credentials, client, credentials.kind, identity)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class SendChunksWithin(SendChunks):
+    """`SendChunks` for streams: partial chunks wait `max_latency` seconds at most.
+
+    A class of its own, because a processing-time timer, used or not, keeps the
+    DirectRunner from its fast way.
+    """
+
+    DUE = ReadModifyWriteStateSpec("due", VarIntCoder())
+    LATENCY = TimerSpec("latency", TimeDomain.REAL_TIME)
+
+    def process(  # type: ignore[override]
+        self,
+        element: tuple[str, bytes],
+        tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+        size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+        lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+        due: Any = beam.DoFn.StateParam(DUE),
+        flush: Any = beam.DoFn.TimerParam(SendChunks.FLUSH),
+        latency: Any = beam.DoFn.TimerParam(LATENCY),
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[Any]:
+        """One chunk."""
+        key, data = element
+        if self._take(key, data, tails, size, lane):
+            flush.set(window.max_timestamp())
+            if not due.read():
+                assert self._settings.max_latency is not None
+                latency.set(time.time() + self._settings.max_latency)
+                due.write(1)
+        yield from self._harvest()
+
+    @on_timer(LATENCY)
+    def on_latency(
+        self,
+        key: Any = beam.DoFn.KeyParam,
+        tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+        size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+        lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+        due: Any = beam.DoFn.StateParam(DUE),
+    ) -> Iterator[Any]:
+        """Partial chunks have waited long enough."""
+        due.clear()
+        self._send_tails(key, tails, size, lane)
+        yield from self._harvest()

@@ -1,0 +1,151 @@
+"""The dry run as a value: against what a real run sends, and against itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mixpanel_sink import EventMapping, Limits, Privacy, Quota, TimeColumn
+from mixpanel_sink.inspect.preview import MASKED_TOKEN, preview, render, spread
+
+MAPPING = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))
+
+
+def shop(path: pathlib.Path, rows: int, first: int = 0, **options: int) -> str:
+    table = pa.table(
+        {
+            "name": [("Order", "View")[i % 2] for i in range(rows)],
+            "user": [None if i % 100 == 7 else f"u{i}" for i in range(first, first + rows)],
+            "at": [1_704_067_200_000 + i for i in range(first, first + rows)],
+        }
+    )
+    pq.write_table(table, path, **options)
+    return str(path)
+
+
+def test_all_rows(tmp_path) -> None:
+    files = [shop(tmp_path / "a.parquet", 4500), shop(tmp_path / "b.parquet", 500, first=4500)]
+    found = preview(files, MAPPING, rows=None, quota=Quota.parse("2/hour"))
+    assert (found.files, found.rows, found.read, found.whole) == (2, 5000, 5000, True)
+    assert found.total == found.looked_at
+    assert (found.total.events, found.total.requests) == (4950, 3)
+    (failure,) = found.failures
+    assert failure[:2] == ("distinct_id_null", 50)
+    assert (failure.file, failure.row) == (files[0], 7)
+    assert found.seconds == 3600
+
+
+def test_a_sample_estimates_the_whole(tmp_path) -> None:
+    files = [shop(tmp_path / f"{i}.parquet", 20_000, row_group_size=3000) for i in range(3)]
+    whole = preview(files, MAPPING, rows=None)
+    found = preview(files, MAPPING, rows=6000)
+    assert (found.rows, found.read, found.whole) == (60_000, 6000, False)
+    assert found.looked_at.events == 5940
+    assert found.total.events == whole.total.events
+    assert found.total.requests == whole.total.requests == 30
+    assert found.total.raw_bytes == pytest.approx(whole.total.raw_bytes, rel=0.02)
+
+
+def test_the_same_input_gives_the_same_preview(tmp_path) -> None:
+    files = [shop(tmp_path / f"{i}.parquet", 20_000, row_group_size=3000) for i in range(3)]
+    first = preview(files, MAPPING, rows=5000)
+    assert all(preview(files, MAPPING, rows=5000) == first for _ in range(3))
+
+
+def test_a_sample_larger_than_the_input_is_the_input(tmp_path) -> None:
+    files = [shop(tmp_path / "a.parquet", 10), shop(tmp_path / "b.parquet", 3000)]
+    found = preview(files, MAPPING)
+    assert found.whole
+    assert found.read == 3010
+
+
+def test_more_files_than_a_sample_looks_at(tmp_path) -> None:
+    files = [shop(tmp_path / f"{i:03}.parquet", 5, first=i) for i in range(150)]
+    assert preview(files, MAPPING, rows=200).read == 200
+    assert preview(files, MAPPING, rows=700).read == 700
+
+
+def test_examples_differ_and_hold_no_secret(tmp_path) -> None:
+    found = preview([shop(tmp_path / "a.parquet", 3000)], MAPPING, token=True)
+    assert len(found.examples) == 5
+    assert [event["event"] for event in found.examples[:2]] == ["Order", "View"]
+    for event in found.examples:
+        assert event["properties"]["token"] == MASKED_TOKEN
+        assert event["properties"]["ip"] == "0"
+
+
+def test_requests_that_the_bytes_limit(tmp_path) -> None:
+    limits = Limits(batch_bytes=20_000, event_bytes=1000)
+    path = shop(tmp_path / "a.parquet", 10_000)
+    whole = preview([path], MAPPING, rows=None, limits=limits)
+    assert whole.total.requests > 50
+    for rows in (50, 3000):
+        found = preview([path], MAPPING, rows=rows, limits=limits)
+        assert found.total.requests == pytest.approx(whole.total.requests, rel=0.1)
+
+
+def test_privacy_needs_no_key(tmp_path) -> None:
+    privacy = Privacy(hash=["user"], key="env:NOT_SET_ANYWHERE")
+    found = preview([shop(tmp_path / "a.parquet", 30)], MAPPING, privacy=privacy)
+    assert all(len(event["properties"]["distinct_id"]) == 32 for event in found.examples)
+
+
+def test_unreadable_files(tmp_path) -> None:
+    good = shop(tmp_path / "a.parquet", 10)
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
+    path = tmp_path / "c.parquet"
+    shop(path, 2000, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[50:600] = b"\x00" * 550
+    path.write_bytes(bytes(content))
+    found = preview([good, str(tmp_path / "b.parquet"), str(path)], MAPPING)
+    assert found.files_unreadable == 2
+    assert found.looked_at.events == 9
+    assert "files not readable" in render(found)
+
+
+def test_no_rows(tmp_path) -> None:
+    found = preview([shop(tmp_path / "a.parquet", 0)], MAPPING)
+    assert found.whole
+    assert dataclasses.astuple(found.total) == (0, 0, 0, 0)
+    assert "no waiting" in render(found)
+
+
+@pytest.mark.parametrize(
+    ("quota", "said"),
+    [
+        ("60/hour", "no waiting"),
+        ("2/hour", "at least 4 h 0 min"),
+        ("1/day", "at least 9 d 0 h"),
+        ("10/minute", "no waiting"),
+        ("5/minute", "at least 1 min 0 s"),
+        ("1000 events/hour", "at least 19 h 0 min"),
+        ("none", "no waiting"),
+    ],
+)
+def test_the_time_that_the_quota_needs(tmp_path, quota: str, said: str) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"name": ["e"] * 20_000, "user": ["u"] * 20_000, "at": [10**12] * 20_000})
+    pq.write_table(table, path)
+    text = render(preview([str(path)], MAPPING, rows=None, quota=Quota.parse(quota)))
+    assert text.endswith(f"the quota of {Quota.parse(quota)} needs {said}")
+
+
+@pytest.mark.parametrize(
+    ("total", "sizes", "shares"),
+    [
+        (10, [5, 5, 5], [3, 3, 4]),
+        (10, [1, 100, 2], [1, 7, 2]),
+        (10, [1, 1], [1, 1]),
+        (0, [3], [0]),
+        (5, [], []),
+    ],
+)
+def test_spread(total: int, sizes: list[int], shares: list[int]) -> None:
+    found = spread(total, sizes)
+    assert sorted(found) == sorted(shares)
+    assert all(share <= size for share, size in zip(found, sizes, strict=True))

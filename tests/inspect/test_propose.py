@@ -1,0 +1,117 @@
+"""`mixpanel-sink init`: a proposal is always a mapping, and says what it guesses."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixpanel_sink.inspect.propose import propose
+from mixpanel_sink.jobs.demo import shop_events
+from mixpanel_sink.settings.mapping import Column, Constant, EventMapping, PositionId, TimeColumn
+
+NOW = int(time.time())
+
+
+def test_the_shop() -> None:
+    proposal = propose(shop_events(5000), "Shop")
+    mapping = proposal.mapping
+    assert mapping.event == Column("event_name")
+    assert mapping.distinct_id == Column("user_id")
+    assert mapping.time == TimeColumn("created_at", unit="ms")
+    assert mapping.ip == Column("client_ip")
+    mapping.check_schema(shop_events(10).schema)
+    assert any("order_event_id" in guess for guess in proposal.guesses)
+
+
+def test_a_file_without_users_events_or_ids() -> None:
+    table = pa.table(
+        {
+            "date": pa.array([0, 1], pa.timestamp("us")),
+            "delay": [1, 2],
+            "origin": ["a", "b"],
+        }
+    )
+    proposal = propose(table, "Flight")
+    assert proposal.mapping.event == Constant("Flight")
+    assert proposal.mapping.distinct_id == Column("origin")
+    assert proposal.mapping.time == TimeColumn("date", timezone="UTC")
+    assert proposal.mapping.insert_id == PositionId()
+    assert "GUESS: no column looks like a user" in proposal.text
+    proposal.mapping.check_schema(table.schema)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)]
+)
+def test_the_unit_of_numbers_is_told_by_their_size(unit: str, factor: int) -> None:
+    column = [(NOW - n * 86_400) * factor for n in range(100)]
+    proposal = propose(pa.table({"user_id": ["u"] * 100, "ts": column}))
+    assert proposal.mapping.time == TimeColumn("ts", unit=unit)  # type: ignore[arg-type]
+    assert "GUESS" in proposal.text
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("userId", "distinct_id"), ("eventName", "event"), ("shop_user_id", "distinct_id")],
+)
+def test_names_in_other_spellings(name: str, part: str) -> None:
+    table = pa.table({name: ["a"] * 60, "timestamp": pa.array([0] * 60, pa.timestamp("us"))})
+    assert getattr(propose(table).mapping, part) == Column(name)
+
+
+def test_personal_columns_are_pointed_out() -> None:
+    proposal = propose(pa.table({"user_id": ["u"], "e-mail": ["m"], "time": [NOW]}))
+    assert "# exclude: [e-mail]" in proposal.text
+    assert any("e-mail may be personal" in guess for guess in proposal.guesses)
+
+
+_TYPES: list[Any] = [
+    pa.string(),
+    pa.large_string(),
+    pa.int64(),
+    pa.float64(),
+    pa.bool_(),
+    pa.timestamp("ns", "UTC"),
+    pa.timestamp("ms"),
+    pa.date32(),
+    pa.binary(),
+    pa.list_(pa.int32()),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.struct([("a", pa.int64())]),
+    pa.null(),
+]
+_NAMES = st.sampled_from(
+    [
+        "event",
+        "id",
+        "user_id",
+        "time",
+        "ts",
+        "ip",
+        "name",
+        "x",
+        "é: #",
+        "yes",
+        "null",
+        "12",
+        "email",
+    ]
+) | st.text(min_size=1).filter(lambda name: "\x00" not in name)
+
+
+@given(
+    st.dictionaries(_NAMES, st.sampled_from(_TYPES), min_size=1, max_size=8),
+    st.integers(0, 3),
+    st.text(min_size=1, max_size=20).filter(str.isprintable),
+)
+def test_any_schema_gives_a_mapping(columns: dict[str, Any], rows: int, title: str) -> None:
+    schema = pa.schema(list(columns.items()))
+    table = pa.table([pa.nulls(rows, kind) for kind in columns.values()], schema)
+    proposal = propose(table, title)
+    assert EventMapping.from_yaml(proposal.text) == proposal.mapping
+    proposal.mapping.check_columns(columns)

@@ -1,0 +1,121 @@
+"""What counts as the same event."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any
+
+import orjson
+import pytest
+
+from mixpanel_sink.inspect.verify.events import Event, differences, exported_event, sent_event
+
+AT = 1_704_067_200_123
+SENT = {"a": 1, "distinct_id": "u", "ip": "1.2.3.4", "time": AT, "$insert_id": "i-1", "token": "t"}
+
+
+def sent(**properties: Any) -> Event:
+    return sent_event(orjson.dumps({"event": "e", "properties": SENT | properties}))
+
+
+def exported(**properties: Any) -> Event:
+    shape = {
+        "a": 1,
+        "distinct_id": "u",
+        "time": AT,
+        "$insert_id": "i-1",
+        "$import": True,
+        "mp_processing_time_ms": 1_750_000_000_000,
+        "mp_country_code": "AT",
+        "$city": "Wien",
+        "$region": "Wien",
+    }
+    return exported_event({"event": "e", "properties": shape | properties})
+
+
+def test_what_mixpanel_adds_and_takes_away_is_no_difference() -> None:
+    assert differences(sent(), exported()) == {}
+    assert sent().to_line().split(b"\t")[1] == exported().to_line().split(b"\t")[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("ü" * 300, "ü" * 127),  # 254 bytes: a whole letter less than 255
+        ("x" * 300, "x" * 255),
+        ("😀" * 100, "😀" * 63),
+        ("x" * 255, "x" * 255),
+        (2**60 + 1, float(2**60)),
+        (1.0, 1),
+        (5, 5.0),
+        (None, None),
+        ([1, "x" * 300], [1, "x" * 255]),
+        ({"k": None, "n": 1}, {"n": 1}),
+        ([None], [None]),
+        (True, True),
+    ],
+)
+def test_values_that_are_the_same(given: Any, found: Any) -> None:
+    assert differences(sent(v=given), exported(v=found)) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("x" * 300, "x" * 250),
+        ("x" * 300, "y" + "x" * 254),
+        ("x" * 254, "x" * 253),
+        ("x", "X"),
+        ("1", 1),
+        (1, 2),
+        (1, True),
+        (0, False),
+        (2**60, 2**60 + 1),
+        ([1, 2], [2, 1]),
+        ([1], [1, 1]),
+        ({"k": 1}, {"k": 2}),
+        ({"k": 1}, {"k": 1, "l": 2}),
+        ("x", None),
+        (None, "x"),
+    ],
+)
+def test_values_that_are_not(given: Any, found: Any) -> None:
+    assert list(differences(sent(v=given), exported(v=found))) == ["v"]
+
+
+def test_names_of_mixpanel_that_the_input_uses_are_compared() -> None:
+    assert differences(sent(**{"$city": "Wien"}), exported()) == {}
+    assert differences(sent(**{"$city": "Graz"}), exported()) == {"$city": ["Graz", "Wien"]}
+    assert differences(sent(mp_lib="x"), exported()) == {"mp_lib": ["x", None]}
+
+
+def test_times_are_compared_in_seconds() -> None:
+    assert differences(sent(), exported(time=AT // 1000)) == {}
+    assert differences(sent(), exported(time=AT // 1000 * 1000)) == {}
+    assert list(differences(sent(), exported(time=AT + 1000))) == ["time"]
+
+
+def test_times_of_a_project_made_before_2023() -> None:
+    zone = zoneinfo.ZoneInfo("America/New_York")
+    local = exported(time=AT - 5 * 3600 * 1000)
+    assert differences(sent(), local, zone) == {}
+    assert differences(sent(), exported(), zone) == {}
+    assert list(differences(sent(), local)) == ["time"]
+    assert list(differences(sent(), exported(time=AT - 4 * 3600 * 1000), zone)) == ["time"]
+
+
+def test_the_id_before_identity_management() -> None:
+    merged = exported(distinct_id="canonical", **{"$distinct_id_before_identity": "u"})
+    assert differences(sent(), merged) == {}
+    assert list(differences(sent(), exported(distinct_id="v"))) == ["distinct_id"]
+
+
+def test_another_name() -> None:
+    other = exported_event({"event": "f", "properties": {**SENT}})
+    assert differences(sent(), other) == {"event": ["e", "f"]}
+
+
+def test_lines_give_the_event_back() -> None:
+    for event in (sent(v="tab\tand\nbreak", w={"ü": [1]}), exported(), exported(time="x")):
+        assert Event.from_line(event.to_line()) == event
+        assert b"\n" not in event.to_line()

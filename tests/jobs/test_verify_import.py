@@ -1,0 +1,402 @@
+"""An import, read back from the emulator: equal, and every way in which it may not be."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import urllib.request
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mixpanel_sink.jobs import verify as verify_import
+from tests.inspect.verify.conftest import Reply, Scripted, lines, scripted  # noqa: F401
+from tests.jobs.conftest import MAPPING
+from tests.jobs.test_import_parquet import NOW_MS, shop, write
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def check(server, tmp_path: pathlib.Path, monkeypatch, capsys):
+    monkeypatch.setenv("TEST_API_SECRET", server.api_secret)
+    (tmp_path / "m.yaml").write_text(MAPPING)
+
+    def run(source: object, *more: str) -> tuple[int, str, str]:
+        given = [argument.partition("=")[0] for argument in more]
+        defaults = (
+            f"--mapping={tmp_path}/m.yaml",
+            "--api_secret=env:TEST_API_SECRET",
+            f"--endpoint={server.url}",
+        )
+        rest = [d for d in defaults if d.partition("=")[0] not in given]
+        code = verify_import.main([f"--input={source}", *rest, *more])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def number(out: str, name: str) -> int:
+    (line,) = (line for line in out.splitlines() if line.startswith(f"  {name} "))
+    return int(line.split()[-1].replace(",", ""))
+
+
+def days(rows: int, each: int) -> pa.Table:
+    """Events of several days, `each` of a day, and of two names."""
+    return shop(
+        rows,
+        name=[("Order", "View")[i % 2] for i in range(rows)],
+        at=[NOW_MS + i // each * DAY_MS + i % each for i in range(rows)],
+    )
+
+
+def post(server, *events: dict[str, Any]) -> None:
+    """Events that did not come from the input."""
+    request = urllib.request.Request(
+        f"{server.url}/import?strict=1",
+        json.dumps(events).encode(),
+        {"Content-Type": "application/json"},
+    )
+    token = f"{server.api_secret}:".encode()
+    request.add_header("Authorization", f"Basic {base64.b64encode(token).decode()}")
+    urllib.request.urlopen(request).close()
+
+
+def event(server, place: int = 0, **changes: Any) -> dict[str, Any]:
+    (stored,) = server.events(limit=1, offset=place)
+    return {"event": stored["event"], "properties": stored["properties"] | changes}
+
+
+class TestEqual:
+    def test_several_days_sent_twice(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", days(5000, 1000), row_group_size=700)
+        send(source)
+        send(source)
+        code, out, err = check(source)
+        assert code == 0, out + err
+        assert "2024-01-01 to 2024-01-05 (UTC)" in out
+        assert number(out, "the same on both sides") == 5000
+        assert number(out, "repeated in the export, one to Mixpanel") == 5000
+        assert out.endswith("Equal: Mixpanel holds each event of the input once, as it was sent.\n")
+
+    def test_all_types_long_texts_and_addresses(self, send, check, server, tmp_path):
+        table = shop(
+            3,
+            client=["1.2.3.4", None, "2001:db8::1"],
+            long=["ü" * 300, "x" * 300, "short"],
+            tags=[["a", None], [], None],
+            nested=[{"x": 1, "y": None}, None, {"x": 2, "y": "ü" * 200}],
+            exact=pa.array([2**63, 2**53 + 1, 0], pa.uint64()),
+            small=pa.array([0.1, 1e30, -0.0], pa.float32()),
+            **{"$city": ["Wien", None, "Graz"]},
+        )
+        mapping = MAPPING + "ip: client\n"
+        (tmp_path / "m.yaml").write_text(mapping)
+        source = write(tmp_path / "a.parquet", table)
+        send(source, mapping=mapping)
+        code, out, _ = check(source)
+        assert code == 0, out
+
+    @pytest.mark.parametrize("insert_id", ["", "insert_id: {from: content}\n", "insert_id: user\n"])
+    def test_equal_rows(self, send, check, server, tmp_path, insert_id):
+        table = shop(100, user=["u"] * 100, at=[NOW_MS] * 100, amount=[1.0] * 100)
+        source = write(tmp_path / "a.parquet", table)
+        (tmp_path / "m.yaml").write_text(MAPPING + insert_id)
+        send(source, mapping=MAPPING + insert_id)
+        code, out, _ = check(source)
+        assert code == 0, out
+        assert number(out, "repeated in the input, one to Mixpanel") == (99 if insert_id else 0)
+
+    def test_records_that_are_no_events_are_said(self, send, check, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(10, user=[None, *"abcdefghi"]))
+        send(source)
+        code, out, _ = check(source)
+        assert code == 0
+        assert "distinct_id_null  1" in out
+
+    def test_privacy_token_and_service_account(self, send, check, server, tmp_path, monkeypatch):
+        monkeypatch.setenv("TOKEN", server.project_token)
+        monkeypatch.setenv("KEY", "k")
+        source = write(tmp_path / "a.parquet", shop(10))
+        more = ("--project_token=env:TOKEN", "--hash_properties=user", "--hash_key=env:KEY")
+        more = (*more, "--drop_properties=amount")
+        send(source, *more)
+        assert check(source, *more)[0] == 0
+        assert check(source)[0] == 1
+
+    def test_a_429_is_waited_for(self, send, check, server, tmp_path, caplog):
+        source = write(tmp_path / "a.parquet", days(20, 10))
+        send(source)
+        server.faults(
+            [{"kind": "rate_limit", "retry_after": "0.2", "path": "/api/2.0/export"}] * 2
+            + [{"kind": "truncate", "path": "/api/2.0/export"}]
+        )
+        code, out, err = check(source)
+        assert code == 0, out + err
+        assert not server.remaining_faults()
+        assert number(out, "repeated in the export, one to Mixpanel") == 0
+
+    def test_events_of_other_names_are_not_its_business(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(5))
+        send(source)
+        other = event(server, **{"$insert_id": "other"})
+        post(server, {**other, "event": "Signed Up"})
+        assert check(source)[0] == 0
+        code, out, _ = check(source, "--all_events")
+        assert code == 1
+        assert number(out, "unexpected in Mixpanel") == 1
+
+    def test_merged_users(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(3))
+        send(source)
+        ids = {"$anon_id": "u1", "$identified_id": "known", "distinct_id": "known"}
+        post(
+            server,
+            {"event": "$identify", "properties": {**ids, "time": NOW_MS, "$insert_id": "id"}},
+        )
+        code, out, _ = check(source)
+        assert code == 0, out
+
+    def test_nothing_to_compare(self, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(0))
+        code, out, _ = check(source)
+        assert code == 0
+        assert "nothing to compare" in out
+
+
+class TestNotEqual:
+    def test_missing(self, send, check, server, tmp_path):
+        write(tmp_path / "a.parquet", days(300, 100))
+        write(tmp_path / "b.parquet", shop(40, at=[NOW_MS] * 40))
+        send(tmp_path / "a.parquet")
+        code, out, _ = check(f"{tmp_path}/*.parquet", f"--report_dir={tmp_path}/report")
+        assert code == 1
+        assert number(out, "missing in Mixpanel") == 40
+        assert number(out, "the same on both sides") == 300
+        assert "Missing, the first 20" in out
+        assert out.count("\n  2024-01-01 ") == 21, "20 events and a line of counts"
+        missing = read_lines(tmp_path / "report/missing.jsonl")
+        assert len({each["insert_id"] for each in missing}) == 40
+        assert all(each["day"] == "2024-01-01" and each["event"] == "Order" for each in missing)
+        assert read_lines(tmp_path / "report/altered.jsonl") == []
+        with open(tmp_path / "report/counts.csv") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == ["day", "event", "input", "mixpanel"]
+        assert ["2024-01-01", "Order", "90", "50"] in rows
+        assert ["2024-01-03", "View", "50", "50"] in rows
+
+    def test_unexpected(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(5))
+        send(source)
+        post(server, *(event(server, **{"$insert_id": f"other-{i}"}) for i in range(25)))
+        code, out, _ = check(source, f"--report_dir={tmp_path}/report")
+        assert code == 1
+        assert number(out, "unexpected in Mixpanel") == 25
+        assert "Unexpected, the first 20" in out
+        assert "other-3 Order" in out
+        found = {each["insert_id"] for each in read_lines(tmp_path / "report/unexpected.jsonl")}
+        assert found == {f"other-{i}" for i in range(25)}
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"amount": 99.5}, "amount: 0.0 in the input, 99.5 in Mixpanel"),
+            ({"more": "x"}, 'more: nothing in the input, "x" in Mixpanel'),
+            ({"distinct_id": "v"}, 'distinct_id: "u0" in the input, "v" in Mixpanel'),
+            ({"time": NOW_MS + 5000}, f"time: {NOW_MS} in the input, {NOW_MS + 5000} in Mixpanel"),
+        ],
+    )
+    def test_altered(self, send, check, server, tmp_path, changes, said):
+        source = write(tmp_path / "a.parquet", shop(5))
+        send(source)
+        changed = event(server, **changes)
+        others = [event(server, i) for i in range(1, 5)]
+        server.reset()
+        post(server, changed, *others)
+        code, out, _ = check(source, f"--report_dir={tmp_path}/report")
+        assert code == 1
+        assert number(out, "altered") == 1
+        assert number(out, "the same on both sides") == 4
+        assert said in out
+        (line,) = read_lines(tmp_path / "report/altered.jsonl")
+        assert list(line["differences"]) == list(changes)
+
+    def test_sent_with_another_mapping(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(50))
+        send(source, mapping=MAPPING + "exclude: [amount]\n")
+        code, out, _ = check(source)
+        assert code == 1
+        assert number(out, "altered") == 50
+
+    def test_a_file_that_cannot_be_read(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(5))
+        send(source)
+        (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
+        code, out, _ = check(f"{tmp_path}/*.parquet")
+        assert code == 1
+        assert "Not proven: a file of the input cannot be read." in out
+
+    def test_every_record_fails(self, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(5, user=[None] * 5))
+        code, out, _ = check(source)
+        assert code == 1
+        assert "distinct_id_null  5" in out
+
+
+class TestDays:
+    def test_a_range(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", days(500, 100))
+        send(source)
+        code, out, _ = check(source, "--from=2024-01-02", "--to=2024-01-03")
+        assert code == 0, out
+        assert number(out, "the same on both sides") == 200
+        assert number(out, "in the input on other days") == 300
+
+    def test_one_end_only(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", days(500, 100))
+        send(source)
+        code, out, _ = check(source, "--from=2024-01-04")
+        assert code == 0
+        assert "2024-01-04 to 2024-01-05" in out
+
+    def test_a_range_without_events_proves_nothing(self, send, check, server, tmp_path):
+        source = write(tmp_path / "a.parquet", days(500, 100))
+        send(source)
+        code, out, _ = check(source, "--from=2023-01-04", "--to=2023-01-05")
+        assert code == 1
+        assert "no event on these days" in out
+
+    def test_a_project_of_a_time_zone(self, check, scripted, tmp_path):  # noqa: F811
+        """Days, and times, of a project made before 2023."""
+        zone = -5 * HOUR_MS  # New York in January
+        at = [NOW_MS + hour * HOUR_MS for hour in (2, 4, 6, 30)]
+        table = shop(4, at=at, key=list("abcd"))
+        source = write(tmp_path / "a.parquet", table)
+        (tmp_path / "m.yaml").write_text(MAPPING + "insert_id: key\nproperties: [amount]\n")
+        exported = [
+            {
+                "event": "Order",
+                "properties": {
+                    "time": (at[i] + zone) // 1000,
+                    "distinct_id": f"u{i}",
+                    "$insert_id": "abcd"[i],
+                    "amount": float(i),
+                },
+            }
+            for i in range(4)
+        ]
+        scripted.replies = [Reply(body=lines(*exported[:2])), Reply(body=lines(*exported[2:]))]
+        scripted.replies.append(Reply())
+        more = (f"--endpoint={scripted.url}", "--project_timezone=America/New_York")
+        code, out, _ = check(source, *more, f"--report_dir={tmp_path}/report")
+        assert code == 0, out
+        assert "2023-12-31 to 2024-01-02 (America/New_York)" in out
+        assert [query["from_date"] for query in scripted.queries] == [
+            "2023-12-31",
+            "2024-01-01",
+            "2024-01-02",
+        ]
+        assert (tmp_path / "report/counts.csv").read_text().splitlines()[1:] == [
+            '2023-12-31,"Order",2,2',
+            '2024-01-01,"Order",1,1',
+            '2024-01-02,"Order",1,1',
+        ]
+
+
+class TestBadSettings:
+    """One sentence on stderr, and no query."""
+
+    @pytest.mark.parametrize(
+        ("argument", "says"),
+        [
+            ("--from=yesterday", "--from is 'yesterday'"),
+            ("--to=2024-13-01", "--to is '2024-13-01'"),
+            ("--project_timezone=Berlin", "The time zone 'Berlin' is unknown"),
+            ("--mapping=", "--mapping is missing"),
+            ("--mapping=/nowhere/m.yaml", "cannot be read"),
+            ("--api_secret=0123456789abcdef", "must be a reference"),
+            ("--api_secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
+            ("--api_secret=", "No credentials"),
+            ("--endpoint=http://example.com", "unencrypted"),
+            ("--mixpanel_region=us", "not both"),
+            ("--form=2024-01-01", "--form"),
+            ("--report_dir=/dev/null/x", "cannot be written"),
+        ],
+    )
+    def test_settings(self, check, server, tmp_path, argument, says):
+        code, _, err = check(write(tmp_path / "a.parquet", shop(3)), argument)
+        assert code == 2
+        assert says in err
+        assert err.count("\n") == 1
+
+    def test_days_in_the_wrong_order(self, check, tmp_path):
+        source = write(tmp_path / "a.parquet", shop(3))
+        code, _, err = check(source, "--from=2024-02-01", "--to=2024-01-01")
+        assert code == 2
+        assert "is before the first" in err
+
+    def test_a_token_does_not_do(self, check, tmp_path, monkeypatch):
+        monkeypatch.setenv("TOKEN", "t")
+        source = write(tmp_path / "a.parquet", shop(3))
+        code, _, err = check(source, "--api_secret=", "--project_token=env:TOKEN")
+        assert code == 2
+        assert "does not take a project token" in err
+
+    def test_wrong_secret(self, check, server, tmp_path, monkeypatch):
+        monkeypatch.setenv("OTHER", "not-the-secret")
+        source = write(tmp_path / "a.parquet", shop(3))
+        code, out, err = check(source, "--api_secret=env:OTHER")
+        assert code == 1
+        assert "does not take the API secret" in err
+        assert "not-the-secret" not in out + err
+
+    def test_no_file(self, check, tmp_path):
+        assert check(tmp_path / "none.parquet")[0] == 2
+
+
+def test_200_000_events_in_bounded_memory(send, server, tmp_path):
+    """In a process of its own, whose memory must not grow with the input."""
+    rows = 200_000
+    source = write(tmp_path / "a.parquet", days(rows, rows // 10), row_group_size=50_000)
+    assert send(source, own_process=True).code == 0
+    peaks = {}
+    for part, code in (("2024-01-01", 0), ("2024-01-10", 0)):
+        arguments = [
+            f"--input={source}",
+            f"--mapping={tmp_path}/mapping.yaml",
+            "--api_secret=env:TEST_API_SECRET",
+            f"--endpoint={server.url}",
+            f"--to={part}",
+        ]
+        script = (
+            "import resource, sys; from pipelines.verify_import import main; "
+            "code = main(sys.argv[1:]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        peaks[part] = int(done.stdout.split()[-1]) // 1024
+    assert f"{rows:,}" in done.stdout
+    print(f"peak memory in MB by last day: {peaks}")
+    assert peaks["2024-01-10"] < peaks["2024-01-01"] + 150
+
+
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        verify_import.main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--input", "--from", "--project_timezone", "--report_dir"):
+        assert option in out
