@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
-    r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/__init__.py").read_text(), re.MULTILINE
+    r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/version.py").read_text(), re.MULTILINE
 )[1]
 
 EMULATOR = ["cryptography>=43", "httptools>=0.6", "starlette>=1.0", "uvicorn>=0.54"]
@@ -17,6 +17,7 @@ DEV = [
     *YAML,
     "gcp-storage-emulator>=2026.7",
     "hypothesis>=6.170",
+    "import-linter>=2.7",
     "mixpanel>=5.4",
     "mixpanel-utils>=2.2",
     "mypy>=2.4",

@@ -17,7 +17,8 @@ import random
 from collections.abc import Callable
 
 from mixpanel_sink.send.lane import Lane
-from mixpanel_sink.settings.quota import Quota, Weight
+from mixpanel_sink.send.window import Weight
+from mixpanel_sink.settings.quota import Quota
 
 _BEGIN = 1_800_000_000.0
 """Seconds since 1970, so that floats are as coarse as they are in a real job."""

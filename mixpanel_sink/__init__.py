@@ -11,9 +11,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mixpanel_sink.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mixpanel_sink.api.limits import Limits
-    from mixpanel_sink.checkpoint.log import Checkpoint
     from mixpanel_sink.errors import (
         AccountingError,
         AuthenticationError,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     )
     from mixpanel_sink.read.map_records import MapRecords
     from mixpanel_sink.read.parquet import ReadParquetTables
-    from mixpanel_sink.results import FailedRecord, Receipt
+    from mixpanel_sink.results import FailedRecord, Receipt, WriteResult
+    from mixpanel_sink.settings.checkpoint import Checkpoint
     from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
     from mixpanel_sink.settings.mapping import (
         Column,
@@ -42,14 +44,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.settings.project import Project
     from mixpanel_sink.settings.quota import Quota, Rate
     from mixpanel_sink.settings.retry import RetryPolicy
-    from mixpanel_sink.write import (
-        WriteGroupsToMixpanel,
-        WriteProfilesToMixpanel,
-        WriteResult,
-        WriteToMixpanel,
-    )
-
-__version__ = "0.1.0"
+    from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel, WriteToMixpanel
 
 _HOME = {
     "Checkpoint": "checkpoint.log",

@@ -290,3 +290,19 @@ def _arrow_scalar(scalar: Any) -> Any:
         return scalar.cast("string").as_py()  # nanoseconds and the like
     except (ValueError, NotImplementedError):
         return getattr(scalar, "value", f"(unreadable {scalar.type})")
+
+
+class WriteResult(NamedTuple):
+    """What a write gives back. Every record read is in one place only.
+
+    Attributes:
+        failed: PCollection of `FailedRecord`, in the windows of the records.
+        receipts: PCollection of `Receipt`, one for each request; in the window of the
+            latest record in it.
+        read: PCollection of `ReadCount`, records that each bundle read for each project, in
+            the global window.
+    """
+
+    failed: Any
+    receipts: Any
+    read: Any

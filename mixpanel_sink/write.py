@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
@@ -20,11 +20,12 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from mixpanel_sink import coders
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint, event_endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.log import Checkpoint, open_log
+from mixpanel_sink.checkpoint.log import open_log
 from mixpanel_sink.errors import MappingError, SettingError
-from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
 from mixpanel_sink.send.preflight import Preflight, check
 from mixpanel_sink.send.sender import OnAmbiguous
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
@@ -43,22 +44,6 @@ coders.register()
 PROFILE_LANES = 8
 """Lanes of profile updates: each sends one request at a time, so that updates of a profile keep
 their order; several lanes make up for that."""
-
-
-class WriteResult(NamedTuple):
-    """What a write gives back. Every record read is in one place only.
-
-    Attributes:
-        failed: PCollection of `FailedRecord`, in the windows of the records.
-        receipts: PCollection of `Receipt`, one for each request; in the window of the
-            latest record in it.
-        read: PCollection of `ReadCount`, records that each bundle read for each project, in
-            the global window.
-    """
-
-    failed: Any
-    receipts: Any
-    read: Any
 
 
 class _Write(beam.PTransform):

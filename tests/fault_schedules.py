@@ -32,19 +32,21 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import Answer, IngestionClient
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.responses import Asked
+from mixpanel_sink.api.retry_after import retry_after
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.checkpoint.log import AcceptedLog, Checkpoint, Owner
+from mixpanel_sink.checkpoint.log import AcceptedLog, Owner
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.dispatch import Dispatcher
 from mixpanel_sink.send.lane import Lane, steady_clock
 from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
-from mixpanel_sink.settings.credentials import ResolvedCredentials
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.quota import Quota
-from mixpanel_sink.settings.retry import RetryPolicy, retry_after
+from mixpanel_sink.settings.retry import RetryPolicy
 from tests.send.test_sender import accepted, chunk, event, failed_ids
 
 SECRET = "s3cr3t-0123456789abcdef"

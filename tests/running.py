@@ -11,9 +11,8 @@ import pytest
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report.accounting import CheckAccounting
-from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results import FailedRecord, WriteResult
 from mixpanel_sink.settings.retry import RetryPolicy
-from mixpanel_sink.write import WriteResult
 
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """What runs in this process. By the DirectRunner's name Beam looks for Prism first, and a test

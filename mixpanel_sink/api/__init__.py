@@ -1,1 +1,1 @@
-"""What is true of Mixpanel's HTTP API: hosts, endpoints, limits, ids, requests, responses. No Beam."""
+"""What is true of Mixpanel's HTTP API, each rule in one place. No Beam."""

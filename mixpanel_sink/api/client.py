@@ -18,10 +18,10 @@ import urllib3
 from isal import isal_zlib
 from requests.adapters import HTTPAdapter
 
-from mixpanel_sink import __version__
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import IMPORT, Endpoint
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.settings.credentials import ResolvedCredentials
+from mixpanel_sink.version import __version__
 
 _CONNECTIONS = 256
 """Kept open at most; there are only as many as there are requests at a time."""

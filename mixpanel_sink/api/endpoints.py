@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.quota import Quota
 
 TRACK_SECONDS = 5 * 86_400
 """/track takes events of the last five days only."""
@@ -58,11 +57,6 @@ class Endpoint:
     def repeats_safely(self) -> bool:
         """Whether no request changes anything more when it is sent twice."""
         return not self.identity
-
-    @property
-    def default_quota(self) -> Quota:
-        """The page limits /import alone; for the others the API reference's rate is kept."""
-        return Quota.page() if self.name == "import" else Quota.reference()
 
     def group_of(self, record: bytes) -> str:
         """What an update's order is relative to: its profile, as text."""

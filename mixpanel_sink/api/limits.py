@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 
 from mixpanel_sink.errors import SettingError
 
@@ -83,3 +84,8 @@ RESERVED_DISTINCT_IDS = frozenset(
     }
 )
 """Lower case; compared without case."""
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)

@@ -18,8 +18,8 @@ import orjson
 from mixpanel_sink.api.client import Answer
 from mixpanel_sink.api.endpoints import IMPORT, Endpoint
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.api.retry_after import retry_after
 from mixpanel_sink.errors import AuthenticationError, DestinationError
-from mixpanel_sink.settings.retry import retry_after
 
 
 @dataclasses.dataclass(frozen=True)

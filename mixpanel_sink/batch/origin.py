@@ -13,8 +13,6 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from mixpanel_sink.encode.records import Source
-
 _KEY = b"mixpanel_sink.batch.origin"
 
 
@@ -65,3 +63,18 @@ class RecordBlock:
     records: Sequence[Mapping[Any, Any]]
     origin: TableOrigin | None
     offsets: Sequence[int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a record lies.
+
+    Attributes:
+        file: its name, for failures.
+        key: stands for the file in position ids (see `ids.file_key`).
+        row: counted from 0.
+    """
+
+    file: str
+    key: str
+    row: int

@@ -21,39 +21,18 @@ from typing import Any, Protocol
 import orjson
 from blake3 import blake3
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.journal import Journal
-from mixpanel_sink.errors import SettingError
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.settings.credentials import ResolvedCredentials
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.project import Target
 
 REFRESH_SECONDS = 30.0
 """How old the knowledge of what other processes wrote may be."""
 PASSING = frozenset({"gave_up", "project_refused"})
 """Reasons why a record failed for now: sent again it may be taken."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """Where accepted chunks are remembered, and what of.
-
-    Args:
-        path: a folder, local or gs://; made if there is none.
-        input: a text that stands for the input, such as `fingerprint` makes of its files:
-            a checkpoint of other input is refused. "" checks the mapping and project only.
-
-    >>> Checkpoint("gs://bucket/checkpoints/2024").path
-    'gs://bucket/checkpoints/2024'
-    """
-
-    path: str
-    input: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.path, str) or not self.path.strip():
-            raise SettingError("checkpoint is a folder, local or gs://.")
 
 
 def fingerprint(files: Iterable[tuple[str, int]]) -> str:

@@ -29,8 +29,9 @@ import numpy as np
 from mixpanel_sink.api.endpoints import ENDPOINTS
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.journal import Journal
-from mixpanel_sink.checkpoint.log import PASSING, REFRESH_SECONDS, Checkpoint, Owner, Recall
+from mixpanel_sink.checkpoint.log import PASSING, REFRESH_SECONDS, Owner, Recall
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.checkpoint import Checkpoint
 
 _MERGE = 50_000
 """Keys that are kept apart before they are sorted in with the others."""

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 
 import typer
 
-from mixpanel_sink import __version__
 from mixpanel_sink.cli import check, demo, doctor, imports, init, replay, verify
 from mixpanel_sink.emulator import command
+from mixpanel_sink.version import __version__
 
 _HELP = """Brings event data to Mixpanel: each event once, within the quota, all accounted for.
 

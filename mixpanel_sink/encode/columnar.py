@@ -36,11 +36,11 @@ from mixpanel_sink.api.limits import (
     MIN_TIME_MS,
     RESERVED_DISTINCT_IDS,
     Limits,
+    now_ms,
 )
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.json_columns import JsonType, json_column
-from mixpanel_sink.encode.records import now_ms
 from mixpanel_sink.encode.times import PER_SECOND
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import (

@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from mixpanel_sink.api.identity import IDENTITY_EVENTS
-from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS, Limits
+from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS, Limits, now_ms
 from mixpanel_sink.encode.columnar import ColumnarEncoder
-from mixpanel_sink.encode.records import now_ms
 from mixpanel_sink.encode.tables import table_of_columns, values_by_name
 from mixpanel_sink.settings.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,8 +22,10 @@ from mixpanel_sink.api.limits import (
     MIN_TIME_MS,
     RESERVED_DISTINCT_IDS,
     Limits,
+    now_ms,
 )
 from mixpanel_sink.api.values import id_text, is_null, json_text, to_json
+from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.settings.mapping import (
@@ -41,31 +42,11 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """Where a record lies.
-
-    Attributes:
-        file: its name, for failures.
-        key: stands for the file in position ids (see `ids.file_key`).
-        row: counted from 0.
-    """
-
-    file: str
-    key: str
-    row: int
-
-
-@dataclasses.dataclass(frozen=True)
 class EncodedEvent:
     """An event's JSON, and how many of its strings Mixpanel will cut."""
 
     json: bytes
     long_strings: int = 0
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
 
 
 def as_mapping(record: Any) -> Mapping[Any, Any]:

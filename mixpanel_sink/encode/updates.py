@@ -14,16 +14,15 @@ from typing import Any
 import orjson
 
 from mixpanel_sink.api.endpoints import Endpoint
-from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.api.limits import Limits, now_ms
 from mixpanel_sink.api.values import is_null, to_json
+from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.records import (
     EncodedEvent,
-    Source,
     check_text,
     count_long_strings,
     dumps,
     longest,
-    now_ms,
     plain_name,
     user_id,
 )

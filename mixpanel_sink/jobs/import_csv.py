@@ -27,7 +27,7 @@ from mixpanel_sink.jobs.startup import leave
 # isort: split
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mixpanel_sink import SettingError
+from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read import CsvRows
 
 

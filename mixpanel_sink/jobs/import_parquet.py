@@ -26,15 +26,8 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink import (
-    Checkpoint,
-    DestinationError,
-    InputError,
-    MixpanelSinkError,
-    ReadParquetTables,
-    SettingError,
-)
-from mixpanel_sink.checkpoint.log import fingerprint
+from mixpanel_sink.checkpoint.log import Checkpoint, fingerprint
+from mixpanel_sink.errors import DestinationError, InputError, MixpanelSinkError, SettingError
 from mixpanel_sink.inspect.preview import SAMPLE_ROWS, Preview, preview, render
 from mixpanel_sink.jobs.options import (
     AnyMapping,
@@ -60,7 +53,7 @@ from mixpanel_sink.jobs.run import (
     run_in_this_process,
 )
 from mixpanel_sink.jobs.startup import leave
-from mixpanel_sink.read.parquet import match_files, match_sizes, read_footer
+from mixpanel_sink.read.parquet import ReadParquetTables, match_files, match_sizes, read_footer
 from mixpanel_sink.settings.project import Route
 
 _FOOTERS_CHECKED = 20

@@ -15,28 +15,23 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from mixpanel_sink import (
-    ApiSecret,
-    Checkpoint,
-    EventMapping,
-    GroupMapping,
-    Limits,
-    PositionId,
-    Privacy,
-    ProfileMapping,
-    Project,
-    ProjectToken,
-    Quota,
-    SettingError,
-    WriteGroupsToMixpanel,
-    WriteProfilesToMixpanel,
-    WriteToMixpanel,
-)
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.checkpoint.log import Checkpoint
+from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.parquet import open_file
-from mixpanel_sink.settings.credentials import Credentials, credentials_named
-from mixpanel_sink.settings.mapping import near
-from mixpanel_sink.settings.project import Target, projects_from_yaml
+from mixpanel_sink.settings.credentials import (
+    ApiSecret,
+    Credentials,
+    ProjectToken,
+    credentials_named,
+)
+from mixpanel_sink.settings.mapping import EventMapping, PositionId, near
+from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
+from mixpanel_sink.settings.project import Project, Target, projects_from_yaml
+from mixpanel_sink.settings.quota import Quota, default_quota
+from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel, WriteToMixpanel
 
 _LOGGER = logging.getLogger(__name__)
 AnyMapping = EventMapping | ProfileMapping | GroupMapping
@@ -357,7 +352,7 @@ def quota_of(own: Any) -> Quota:
     """
     if own.projects:
         return Quota.none()
-    return Quota.parse(own.quota) if own.quota else endpoint_of(own).default_quota
+    return Quota.parse(own.quota) if own.quota else default_quota(endpoint_of(own))
 
 
 def projects_of(own: Any) -> dict[str, Project] | None:

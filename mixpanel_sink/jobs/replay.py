@@ -29,8 +29,8 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink import Checkpoint, DestinationError, InputError, SettingError
-from mixpanel_sink.checkpoint.log import fingerprint
+from mixpanel_sink.checkpoint.log import Checkpoint, fingerprint
+from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.options import (
     MixpanelOptions,
     endpoint_of,

@@ -34,8 +34,7 @@ from mixpanel_sink.report.failures import (
 )
 from mixpanel_sink.report.metrics import LIVE, read_counters, read_texts
 from mixpanel_sink.report.run_report import RunReport, SummarizeRequests, read_requests
-from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.write import WriteResult
+from mixpanel_sink.results import FailedRecord, WriteResult
 
 _LOGGER = logging.getLogger(__name__)
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

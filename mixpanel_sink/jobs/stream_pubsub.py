@@ -35,7 +35,7 @@ from apache_beam.io.gcp.pubsub import (
 )
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 
-from mixpanel_sink import DestinationError, EventMapping, InputError, SettingError
+from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.options import (
     MixpanelOptions,
     mapping_of,
@@ -47,7 +47,7 @@ from mixpanel_sink.jobs.run import EXIT_SETTING, before_start, make_pipeline, ru
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.json_lines import read_object
 from mixpanel_sink.results import FailedRecord, record_as_json
-from mixpanel_sink.settings.mapping import ColumnsId, PositionId
+from mixpanel_sink.settings.mapping import ColumnsId, EventMapping, PositionId
 
 MESSAGE_ID, PUBLISH_TIME = "$message_id", "$publish_time"
 """Columns that a mapping may name beside those of the message's JSON."""

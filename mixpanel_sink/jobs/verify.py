@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mixpanel_sink import DestinationError, InputError, SettingError
+from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
 from mixpanel_sink.jobs.options import (

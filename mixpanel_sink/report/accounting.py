@@ -16,9 +16,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from mixpanel_sink.coders import ResultCoder
 from mixpanel_sink.errors import AccountingError
 from mixpanel_sink.report.metrics import NAMESPACE, read_texts
-from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
 from mixpanel_sink.windowing import GLOBAL
-from mixpanel_sink.write import WriteResult
 
 _METRIC = "books"
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mixpanel_sink.settings.quota import Quota, RollingWindow, Weight
+from mixpanel_sink.send.window import RollingWindow, Weight
+from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 
 _PROCESS = uuid.uuid4().hex

@@ -23,7 +23,7 @@ from mixpanel_sink.checkpoint.log import Log
 from mixpanel_sink.errors import CheckpointError, DestinationError, MixpanelSinkError
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.lane import Lane, steady_clock
-from mixpanel_sink.settings.quota import Weight
+from mixpanel_sink.send.window import Weight
 from mixpanel_sink.settings.retry import RetryPolicy
 
 _LOGGER = logging.getLogger(__name__)

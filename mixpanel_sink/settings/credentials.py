@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Protocol
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.errors import CredentialsError
 
 _FORMS = (
@@ -28,20 +29,6 @@ class BeamSecret(Protocol):
 
 
 SecretReference = str | BeamSecret
-
-
-@dataclasses.dataclass(frozen=True)
-class ResolvedCredentials:
-    """Secrets in the clear. Lives on workers only, never in a pickle, a repr or a log."""
-
-    user: str = dataclasses.field(repr=False)
-    password: str = dataclasses.field(repr=False)
-    project_id: str | None = None
-    token: str | None = dataclasses.field(default=None, repr=False)
-    kind: str = "credentials"
-
-    def __reduce__(self) -> str:
-        raise TypeError("Resolved secrets are not to be pickled; pass the references.")
 
 
 def check_reference(reference: SecretReference, what: str) -> None:

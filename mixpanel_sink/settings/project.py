@@ -18,7 +18,7 @@ from mixpanel_sink.settings.credentials import (
     credentials_named,
 )
 from mixpanel_sink.settings.mapping import load_yaml, near
-from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.settings.quota import Quota, default_quota
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Target:
                 f"/{endpoint.name} knows a project by its token alone. Give ProjectToken("
                 '"env:MIXPANEL_TOKEN"), or token= beside the other credentials.'
             )
-        quota = endpoint.default_quota if project.quota is None else project.quota
+        quota = default_quota(endpoint) if project.quota is None else project.quota
         assert isinstance(quota, Quota)
         share = quota.share(lanes - 1, lanes)
         if limits.max_age_seconds is None:

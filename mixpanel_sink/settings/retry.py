@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import email.utils
-from collections.abc import Iterator, Mapping
-
-from apache_beam.utils.retry import FuzzedExponentialIntervals
+import random
+from collections.abc import Iterator
 
 from mixpanel_sink.errors import SettingError
+
+_JITTER = 0.5
+"""The share of a wait that chance may take away, so that workers do not retry in step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,40 +49,7 @@ class RetryPolicy:
 
     def waits(self) -> Iterator[float]:
         """Seconds to wait: `first_wait` doubling to `longest_wait`, with jitter, without end."""
+        wait = min(self.first_wait, self.longest_wait)
         while True:
-            yield from FuzzedExponentialIntervals(
-                self.first_wait, 10_000, max_delay_secs=self.longest_wait
-            )
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a Retry-After header asks for; None if it says nothing usable.
-
-    Args:
-        headers: of the answer, names in lower case.
-        now: seconds since 1970, used for a date if the answer carries no Date itself.
-    """
-    text = headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        date = _http_date(text)
-        if date is None:
-            return None
-        # Against the server's own clock, so that a skew between the two does not matter.
-        sent = _http_date(headers.get("date", ""))
-        seconds = date - (sent if sent is not None else now)
-    # NaN, negative and infinite values are no answer to "when?", and after a refusal "now" is none.
-    return seconds if 0 < seconds < 1e9 else None
-
-
-def _http_date(text: str) -> float | None:
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=datetime.timezone.utc)
-    return date.timestamp()
+            yield wait * (1 - _JITTER * random.random())
+            wait = min(2 * wait, self.longest_wait)

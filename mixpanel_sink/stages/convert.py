@@ -19,14 +19,14 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.batch.chunk import Run, join_runs
-from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
+from mixpanel_sink.batch.origin import RecordBlock, Source, TableOrigin
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
-from mixpanel_sink.encode.records import Source, as_mapping
+from mixpanel_sink.encode.records import as_mapping
+from mixpanel_sink.encode.redaction import Masker
 from mixpanel_sink.encode.tables import slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FailedRecord, ReadCount
-from mixpanel_sink.settings.privacy import Masker
 from mixpanel_sink.settings.project import Route, shown, unknown_project
 from mixpanel_sink.stages.pack import (
     ConvertSettings,

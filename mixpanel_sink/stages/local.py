@@ -17,12 +17,12 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import IMPORT
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.settings.credentials import ResolvedCredentials
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Target

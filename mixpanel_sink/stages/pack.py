@@ -22,10 +22,11 @@ from apache_beam.utils.windowed_value import WindowedValue
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import ChunkBuilder, EventChunk, Run, cut_runs
+from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_tables import EventTables
-from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source
+from mixpanel_sink.encode.records import EventChecker, RecordEncoder
 from mixpanel_sink.encode.replay import ReplayEncoder
 from mixpanel_sink.encode.tables import EncodedSlice, encode_slice, slice_rows, table_of
 from mixpanel_sink.encode.updates import UpdateChecker, UpdateEncoder

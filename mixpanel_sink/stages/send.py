@@ -24,19 +24,20 @@ from apache_beam.transforms.userstate import (
     on_timer,
 )
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.responses import Asked
 from mixpanel_sink.batch.chunk import EventChunk, merge
-from mixpanel_sink.checkpoint.log import Checkpoint, Log, open_log
+from mixpanel_sink.checkpoint.log import Log, open_log
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress
 from mixpanel_sink.send.dispatch import Dispatcher
 from mixpanel_sink.send.lane import LANES, Lane, steady_clock
 from mixpanel_sink.send.sender import BatchSender, OnAmbiguous, Outcome, Terms
-from mixpanel_sink.settings.credentials import ResolvedCredentials
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.project import Target

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from mixpanel_sink import __version__
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import MAX_ANSWER_BYTES, Answer, IngestionClient
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.batch.chunk import EventChunk, Run
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.settings.credentials import ResolvedCredentials
 
 SECRET = "s3cr3t-0123456789abcdef"
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"status":1}'

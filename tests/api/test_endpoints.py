@@ -9,7 +9,7 @@ import pytest
 
 from mixpanel_sink.api.endpoints import ENDPOINTS, ENGAGE, GROUPS, IMPORT, TRACK, event_endpoint
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.settings.quota import Quota, default_quota
 
 
 def test_how_each_wants_its_requests() -> None:
@@ -19,8 +19,8 @@ def test_how_each_wants_its_requests() -> None:
         ("engage", False, False, True),
         ("groups", False, False, True),
     ]
-    assert IMPORT.default_quota == Quota.page()
-    assert {e.default_quota for e in (TRACK, ENGAGE, GROUPS)} == {Quota.reference()}
+    assert default_quota(IMPORT) == Quota.page()
+    assert {default_quota(e) for e in (TRACK, ENGAGE, GROUPS)} == {Quota.reference()}
 
 
 @pytest.mark.parametrize(

@@ -12,25 +12,19 @@ from typing import Any
 
 import pytest
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import IMPORT
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk, Run
 from mixpanel_sink.checkpoint.journal import Journal
-from mixpanel_sink.checkpoint.log import (
-    LOGS,
-    AcceptedLog,
-    Checkpoint,
-    Log,
-    Owner,
-    Recall,
-    fingerprint,
-)
+from mixpanel_sink.checkpoint.log import LOGS, AcceptedLog, Log, Owner, Recall, fingerprint
 from mixpanel_sink.checkpoint.updates import UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.lane import LANES
-from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ResolvedCredentials
+from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
 from mixpanel_sink.settings.mapping import ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.settings.project import Project, Target
 from tests.cloud_storage import emulated_bucket

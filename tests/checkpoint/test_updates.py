@@ -15,13 +15,14 @@ import pytest
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk, Run
-from mixpanel_sink.checkpoint.log import LOGS, Checkpoint, Owner, Recall
+from mixpanel_sink.checkpoint.log import LOGS, Owner, Recall
 from mixpanel_sink.checkpoint.updates import KeySet, UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.read.parquet import ReadParquetTables
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.lane import LANES
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.retry import RetryPolicy
 from tests.running import run

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.api.limits import RESERVED_DISTINCT_IDS, Limits
+from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
-from mixpanel_sink.encode.records import RecordEncoder, Source
+from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.errors import RecordError
 from tests.encode.arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
 

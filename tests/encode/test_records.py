@@ -20,7 +20,8 @@ from apache_beam.utils.timestamp import Timestamp
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.encode.records import EventChecker, RecordEncoder, Source, as_mapping
+from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.encode.records import EventChecker, RecordEncoder, as_mapping
 from mixpanel_sink.errors import RecordError
 from tests.encode.pandas_nulls import NULLS
 

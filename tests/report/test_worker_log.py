@@ -7,7 +7,8 @@ import pytest
 
 from mixpanel_sink.report.worker_log import Progress, line
 from mixpanel_sink.send.lane import Held, Lane
-from mixpanel_sink.settings.quota import Quota, Weight
+from mixpanel_sink.send.window import Weight
+from mixpanel_sink.settings.quota import Quota
 
 COUNTS = {
     "events_accepted": 12_000,

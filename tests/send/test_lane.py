@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from mixpanel_sink.send.lane import CLOCK_SKEW, Lane, LaneRegistry, steady_clock
-from mixpanel_sink.settings.quota import Quota, Weight
+from mixpanel_sink.send.window import Weight
+from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 
 ONE = Weight(1, 100)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.responses import Asked
@@ -20,7 +21,6 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import AuthenticationError, DestinationError
 from mixpanel_sink.send.lane import Lane
 from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
-from mixpanel_sink.settings.credentials import ResolvedCredentials
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 

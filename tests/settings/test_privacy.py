@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.encode.redaction import Masker
 from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping, TimeColumn
-from mixpanel_sink.settings.privacy import Masker, Privacy
+from mixpanel_sink.settings.privacy import Privacy
 from tests.running import failures
 from tests.write.test_write import MAPPING, ready_made, record, run, write
 

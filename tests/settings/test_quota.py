@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.quota import Quota, Rate, RollingWindow, Weight
+from mixpanel_sink.send.window import RollingWindow, Weight
+from mixpanel_sink.settings.quota import Quota, Rate
 
 
 def busiest(stamps: list[tuple[float, float]], seconds: float) -> float:

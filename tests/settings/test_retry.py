@@ -5,8 +5,9 @@ from email.utils import formatdate
 
 import pytest
 
+from mixpanel_sink.api.retry_after import retry_after
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.retry import RetryPolicy, retry_after
+from mixpanel_sink.settings.retry import RetryPolicy
 
 NOW = 1_700_000_000.0
 

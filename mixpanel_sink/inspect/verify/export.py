@@ -18,12 +18,14 @@ import orjson
 import requests
 import urllib3
 
-from mixpanel_sink import __version__
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.api.retry_after import retry_after
 from mixpanel_sink.errors import AuthenticationError, CredentialsError, DestinationError
+from mixpanel_sink.send.window import RollingWindow
 from mixpanel_sink.settings.credentials import Credentials, ProjectToken
-from mixpanel_sink.settings.quota import Quota, RollingWindow
-from mixpanel_sink.settings.retry import RetryPolicy, retry_after
+from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.settings.retry import RetryPolicy
+from mixpanel_sink.version import __version__
 
 _LOGGER = logging.getLogger(__name__)
 REGIONS = {
