@@ -13,7 +13,7 @@ help:
 	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
 	@echo "make test     lint, types and all tests"
 	@echo "make flights  3,000,000 real events, sent twice, stored once"
-	@echo "make lint     ruff and mypy"
+	@echo "make lint     ruff, mypy and the layers of imports"
 	@echo "make bench    speed and memory against others, into benchmarks/RESULTS.md"
 	@echo "make install  the virtual environment in $(VENV)"
 
@@ -41,6 +41,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -30,15 +30,9 @@ if TYPE_CHECKING:
     from mixpanel_sink.read.parquet import ReadParquetTables
     from mixpanel_sink.results import FailedRecord, Receipt, WriteResult
     from mixpanel_sink.settings.checkpoint import Checkpoint
+    from mixpanel_sink.settings.columns import Column, Constant, ContentId, PositionId, TimeColumn
     from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
-    from mixpanel_sink.settings.mapping import (
-        Column,
-        Constant,
-        ContentId,
-        EventMapping,
-        PositionId,
-        TimeColumn,
-    )
+    from mixpanel_sink.settings.mapping import EventMapping
     from mixpanel_sink.settings.privacy import Privacy
     from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
     from mixpanel_sink.settings.project import Project
@@ -47,7 +41,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel, WriteToMixpanel
 
 _HOME = {
-    "Checkpoint": "checkpoint.log",
+    "Checkpoint": "settings.checkpoint",
     "ApiSecret": "settings.credentials",
     "ProjectToken": "settings.credentials",
     "ServiceAccount": "settings.credentials",
@@ -62,12 +56,12 @@ _HOME = {
     "SettingError": "errors",
     "Limits": "api.limits",
     "MapRecords": "read.map_records",
-    "Column": "settings.mapping",
-    "Constant": "settings.mapping",
-    "ContentId": "settings.mapping",
+    "Column": "settings.columns",
+    "Constant": "settings.columns",
+    "ContentId": "settings.columns",
     "EventMapping": "settings.mapping",
-    "PositionId": "settings.mapping",
-    "TimeColumn": "settings.mapping",
+    "PositionId": "settings.columns",
+    "TimeColumn": "settings.columns",
     "ReadParquetTables": "read.parquet",
     "Privacy": "settings.privacy",
     "GroupMapping": "settings.profile_mapping",

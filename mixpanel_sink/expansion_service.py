@@ -45,7 +45,7 @@ from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.rows import RECEIPTS, WriteRowsToMixpanel
-from mixpanel_sink.settings.mapping import near
+from mixpanel_sink.settings.names import near
 
 IDENTIFIER = "beam:schematransform:mixpanel_sink:write:v1"
 """The schema transform's name."""

@@ -95,7 +95,7 @@ def runners() -> Iterator[Finding]:
 
 def secrets(given: dict[str, str | None]) -> Iterator[Finding]:
     """Whether the references resolve here; the secrets themselves are not shown."""
-    from mixpanel_sink.settings.credentials import resolve
+    from mixpanel_sink.secrets import resolve
 
     named = {
         name: given[name] for name in ("api_secret", "service_account_secret", "project_token")

@@ -43,14 +43,8 @@ from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.json_columns import JsonType, json_column
 from mixpanel_sink.encode.times import PER_SECOND
 from mixpanel_sink.errors import MappingError
-from mixpanel_sink.settings.mapping import (
-    Column,
-    ColumnsId,
-    Constant,
-    ContentId,
-    EventMapping,
-    TimeColumn,
-)
+from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 
 _LEAD = "\n,"
 """Stands before every event in the buffer; see chunk.py."""

@@ -15,7 +15,8 @@ from mixpanel_sink.api.identity import IDENTITY_EVENTS
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS, Limits, now_ms
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.tables import table_of_columns, values_by_name
-from mixpanel_sink.settings.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
+from mixpanel_sink.settings.columns import Column, Constant, ContentId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 
 _EVENT = "\1event"
 """The column of the events' names; one of the properties may be called "event"."""

@@ -28,15 +28,8 @@ from mixpanel_sink.api.values import id_text, is_null, json_text, to_json
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.settings.mapping import (
-    FIXED,
-    Column,
-    ColumnsId,
-    Constant,
-    ContentId,
-    EventMapping,
-    PositionId,
-)
+from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, PositionId
+from mixpanel_sink.settings.mapping import FIXED, EventMapping
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 

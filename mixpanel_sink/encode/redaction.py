@@ -20,7 +20,7 @@ from mixpanel_sink.results import (
     FailedRecord,
     record_as_json,
 )
-from mixpanel_sink.settings.credentials import resolve
+from mixpanel_sink.secrets import resolve
 from mixpanel_sink.settings.privacy import Privacy
 
 _HEX = 32

@@ -11,7 +11,8 @@ from mixpanel_sink.api.insert_ids import fitting_id
 from mixpanel_sink.encode.records import EncodedEvent, EventChecker, RecordEncoder
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import NOT_JSON, FailedRecord
-from mixpanel_sink.settings.mapping import EventMapping, TimeColumn
+from mixpanel_sink.settings.columns import TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 
 _BEYOND_MICROSECONDS = re.compile(r"(?<=\.\d{6})\d+")
 

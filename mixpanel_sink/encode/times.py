@@ -9,7 +9,7 @@ from typing import Any
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.settings.mapping import TimeColumn
+from mixpanel_sink.settings.columns import TimeColumn
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)

@@ -28,7 +28,7 @@ from mixpanel_sink.encode.records import (
 )
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.settings.mapping import Column, Constant
+from mixpanel_sink.settings.columns import Column, Constant
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 
 _OF_GROUPS = ("$set", "$set_once", "$union", "$remove", "$unset", "$delete")

@@ -26,7 +26,8 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink.checkpoint.log import Checkpoint, fingerprint
+from mixpanel_sink.checkpoint.log import fingerprint
+from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.errors import DestinationError, InputError, MixpanelSinkError, SettingError
 from mixpanel_sink.inspect.preview import SAMPLE_ROWS, Preview, preview, render
 from mixpanel_sink.jobs.options import (
@@ -54,6 +55,7 @@ from mixpanel_sink.jobs.run import (
 )
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.parquet import ReadParquetTables, match_files, match_sizes, read_footer
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.project import Route
 
 _FOOTERS_CHECKED = 20
@@ -197,7 +199,7 @@ def _check_files(mapping: AnyMapping, files: Sequence[str], own: MixpanelOptions
         readable += 1
         columns.update(footer.schema.names)
         try:
-            mapping.check_schema(footer.schema)
+            check_schema(mapping, footer.schema)
             if own.destination:
                 Route(own.destination).check_columns(footer.schema.names)
             fits = True

@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink.checkpoint.log import Checkpoint, fingerprint
+from mixpanel_sink.checkpoint.log import fingerprint
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.options import (
     MixpanelOptions,
@@ -34,6 +34,7 @@ from mixpanel_sink.jobs.run import (
 from mixpanel_sink.read import Reader, ReadRecords
 from mixpanel_sink.read.parquet import match_sizes
 from mixpanel_sink.read.records import checked_columns
+from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.mapping import EventMapping
 
 _FILES_CHECKED = 20

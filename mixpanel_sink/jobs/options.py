@@ -17,16 +17,18 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.log import Checkpoint
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.parquet import open_file
+from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.credentials import (
     ApiSecret,
     Credentials,
     ProjectToken,
     credentials_named,
 )
-from mixpanel_sink.settings.mapping import EventMapping, PositionId, near
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 from mixpanel_sink.settings.project import Project, Target, projects_from_yaml

@@ -29,7 +29,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink.checkpoint.log import Checkpoint, fingerprint
+from mixpanel_sink.checkpoint.log import fingerprint
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.options import (
     MixpanelOptions,
@@ -52,6 +52,7 @@ from mixpanel_sink.jobs.run import (
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.failed_records import ReadFailedRecords, check_files, check_reasons
 from mixpanel_sink.read.parquet import match_sizes
+from mixpanel_sink.settings.checkpoint import Checkpoint
 
 _FILES_CHECKED = 20
 """Files that are looked at before anything is sent."""

@@ -47,7 +47,8 @@ from mixpanel_sink.jobs.run import EXIT_SETTING, before_start, make_pipeline, ru
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.json_lines import read_object
 from mixpanel_sink.results import FailedRecord, record_as_json
-from mixpanel_sink.settings.mapping import ColumnsId, EventMapping, PositionId
+from mixpanel_sink.settings.columns import ColumnsId, PositionId
+from mixpanel_sink.settings.mapping import EventMapping
 
 MESSAGE_ID, PUBLISH_TIME = "$message_id", "$publish_time"
 """Columns that a mapping may name beside those of the message's JSON."""

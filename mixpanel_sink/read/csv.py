@@ -11,7 +11,7 @@ from typing import Any
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.records import BadRecord, lines_of, opened, without_mark
-from mixpanel_sink.settings.mapping import near
+from mixpanel_sink.settings.names import near
 
 CELL_CHARACTERS = Limits().batch_bytes
 """Of one cell at least. Five events' worth: the longest may be a column that is not sent."""

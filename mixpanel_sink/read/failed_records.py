@@ -20,7 +20,7 @@ from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.parquet import match_files
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import REASONS, FailedRecord
-from mixpanel_sink.settings.mapping import near
+from mixpanel_sink.settings.names import near
 
 coders.register()
 

@@ -7,106 +7,31 @@ else is an object (`Constant("Flight")`, in YAML `{constant: Flight}`).
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import re
-import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 
 from mixpanel_sink.api.limits import MAX_ID_BYTES, MAX_PROPERTIES, RESERVED_DISTINCT_IDS
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import MappingError, RecordError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
-_UNITS = ("s", "ms", "us", "ns", "iso8601")
+from mixpanel_sink.settings.columns import (
+    NO_LOCATION,
+    Column,
+    ColumnsId,
+    Constant,
+    ContentId,
+    InsertId,
+    PositionId,
+    TimeColumn,
+    part_of,
+)
+from mixpanel_sink.settings.names import check_keys, check_name, check_names, check_text, near
+from mixpanel_sink.settings.yaml import load_yaml
 
 FIXED = ("$device_id", "$user_id", "distinct_id", "ip", "time", "$insert_id", "token")
 """Properties that the sink itself writes, in their order, behind all others."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A column. `if_null` stands in where it is null; without it a null may fail the record."""
-
-    name: str
-    if_null: str | None = None
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        if self.if_null is not None:
-            _check_text(f"if_null of the column {self.name!r}", self.if_null)
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """The same value for every event."""
-
-    value: str
-
-
-@dataclasses.dataclass(frozen=True)
-class TimeColumn:
-    """The event's time.
-
-    Args:
-        name: of the column.
-        unit: of a number: "s", "ms", "us" or "ns" since 1970; "iso8601" for text.
-            Timestamps and dates carry their own and need none.
-        timezone: of timestamps, dates and texts that have none, as an IANA name.
-    """
-
-    name: str
-    unit: TimeUnit | None = None
-    timezone: str = "UTC"
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        if self.unit is not None and self.unit not in _UNITS:
-            raise MappingError(
-                f"The time unit {self.unit!r} is unknown; use one of {', '.join(_UNITS)}."
-            )
-        try:
-            zoneinfo.ZoneInfo(self.timezone)
-        except (TypeError, AttributeError, zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise MappingError(
-                f"The time zone {self.timezone!r} is unknown. Use an IANA name such as UTC or "
-                "Europe/Berlin."
-            ) from None
-
-
-@dataclasses.dataclass(frozen=True)
-class ColumnsId:
-    """`$insert_id` from one or several columns.
-
-    One column's value is used as it is where Mixpanel takes it (1 to 36 of letters,
-    digits and dashes); every other value, and several columns together, are hashed.
-    """
-
-    columns: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.columns:
-            raise MappingError("insert_id names no column.")
-        check_names("insert_id", self.columns)
-
-
-@dataclasses.dataclass(frozen=True)
-class ContentId:
-    """`$insert_id` is a hash of the whole event: identical records become one event."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PositionId:
-    """`$insert_id` from file and row: every row is its own event, however often it is sent."""
-
-
-InsertId = ColumnsId | ContentId | PositionId
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +53,7 @@ class EventMapping:
             placing every user where the pipeline runs; None leaves the property out.
         properties: "all" columns, or a list of them.
         rename: column to property name.
-        exclude: columns that are no property.
+        exclude: columns that do not become properties.
         constants: properties that every event gets.
         include_mapped: whether columns that serve as event, time, ids or ip are
             properties as well.
@@ -150,7 +75,7 @@ class EventMapping:
     device_id: str | Column | None = None
     user_id: str | Column | None = None
     insert_id: str | Sequence[str] | InsertId | None = None
-    ip: str | Column | Constant | None = Constant("0")
+    ip: str | Column | Constant | None = NO_LOCATION
     properties: Literal["all"] | Sequence[str] = "all"
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     exclude: Sequence[str] = ()
@@ -186,7 +111,7 @@ class EventMapping:
         _check_renaming(self)
         if self.distinct_id is None and self.user_id is None and self.device_id is None:
             raise MappingError(
-                "The mapping names no user: give distinct_id (or user_id or device_id) a column."
+                "The mapping names no user. Give distinct_id, user_id or device_id a column."
             )
 
     @classmethod
@@ -194,7 +119,7 @@ class EventMapping:
         """Reads a mapping from YAML text; see configs/ for examples.
 
         Raises:
-            MappingError: if it is no YAML or no mapping.
+            MappingError: if it is not valid YAML, or not a valid mapping.
         """
         return cls.from_dict(load_yaml(text))
 
@@ -208,12 +133,12 @@ class EventMapping:
         check_keys(settings, [field.name for field in dataclasses.fields(cls)])
         for key in ("event", "time"):
             if settings.get(key) is None:
-                raise MappingError(f"The mapping says nothing of {key!r}: give it a column.")
+                raise MappingError(f"The mapping does not say what {key!r} is: give it a column.")
         arguments = {key: part_of(key, value) for key, value in settings.items()}
         return cls(**arguments)
 
     def mapped_columns(self) -> dict[str, str]:
-        """The columns that are read for something other than a property, and for what."""
+        """The columns that serve as something other than a property, and as what."""
         columns: dict[str, str] = {}
         for part in ("event", "distinct_id", "device_id", "user_id", "ip", "time"):
             value = getattr(self, part)
@@ -225,7 +150,7 @@ class EventMapping:
         return columns
 
     def named_columns(self) -> dict[str, str]:
-        """Every column that must be there, and for what."""
+        """Every column that the input must have, and what it is for."""
         listed = () if self.properties == "all" else self.properties
         return {**dict.fromkeys(listed, "properties"), **self.mapped_columns()}
 
@@ -276,60 +201,6 @@ class EventMapping:
                 "255. List those that you need under properties."
             )
 
-    def check_schema(self, schema: pa.Schema) -> None:
-        """`check_columns`, and the types of the columns that make ids and time.
-
-        Raises:
-            MappingError: names the column, its type and the mend.
-        """
-        from mixpanel_sink.encode.columnar import check_types
-
-        self.check_columns(schema.names)
-        check_types(self, schema)
-
-
-def load_yaml(text: str, what: str = "mapping") -> Any:
-    """What YAML text says; keys given twice are refused. `what` it is, for messages.
-
-    Raises:
-        MappingError: if it is no YAML, with the line.
-    """
-    import yaml
-
-    try:
-        loader = _yaml_loader(what)(text)  # a SafeLoader: it runs no code
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            if _expanded(node, {}) > _MOST_NODES:
-                raise MappingError(
-                    f"The {what} has over {_MOST_NODES:,} values, its aliases (*name) written out. "
-                    "Write less."
-                )
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except RecursionError:
-        raise MappingError(f"The {what} nests too deep, or in itself. Write it flat.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise MappingError(f"The {what} is no valid YAML{where}. Mend that line.") from None
-
-
-def check_keys(settings: Any, known: Sequence[str]) -> None:
-    """Refuses what is no mapping, or has a key that is unknown.
-
-    Raises:
-        MappingError: names the key, and the nearest that there is.
-    """
-    if not isinstance(settings, dict):
-        raise MappingError("A mapping is a list of keys and values, such as 'time: created_at'.")
-    for key in settings:
-        if key not in known:
-            raise MappingError(f"The mapping's key {key!r} is unknown.{near(str(key), known)}")
-
 
 def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     left_out = set(mapping.exclude)
@@ -360,7 +231,7 @@ def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, s
 
 
 def written_by_the_sink(mapping: EventMapping) -> set[str]:
-    """Names of properties that no column may have."""
+    """Names of properties that the sink writes itself."""
     written = {"distinct_id", "time", "$insert_id", "token"}
     if mapping.ip is not None:
         written.add("ip")
@@ -369,42 +240,6 @@ def written_by_the_sink(mapping: EventMapping) -> set[str]:
     if mapping.user_id is not None:
         written.add("$user_id")
     return written
-
-
-def part_of(key: str, value: Any) -> Any:
-    """One value of the YAML form."""
-    if not isinstance(value, dict) or key in ("rename", "constants"):
-        return value
-    kinds: dict[str, Any] = {"column": Column, "constant": Constant}
-    if key == "time":
-        kinds = {"column": TimeColumn}
-    elif key == "insert_id":
-        if value == {"from": "content"}:
-            return ContentId()
-        if value == {"from": "position"}:
-            return PositionId()
-        if set(value) == {"columns"} and isinstance(value["columns"], list):
-            return tuple(value["columns"])
-        if set(value) == {"column"}:
-            return value["column"]
-        raise MappingError(
-            "insert_id is a column, a list of columns, {from: content} or {from: position}."
-        )
-    for kind, make in kinds.items():
-        if kind in value:
-            rest = {name: item for name, item in value.items() if name != kind}
-            allowed = {"column": ["if_null"], "constant": []}[kind]
-            if make is TimeColumn:
-                allowed = ["unit", "timezone"]
-            for name in rest:
-                if name not in allowed:
-                    raise MappingError(
-                        f"{key} has an unknown setting {name!r}.{near(name, allowed)}"
-                    )
-            return make(value[kind], **rest)
-    raise MappingError(
-        f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}."
-    )
 
 
 def _check_types(mapping: EventMapping) -> None:
@@ -421,7 +256,7 @@ def _check_types(mapping: EventMapping) -> None:
     }
     for name, kinds in allowed.items():
         if not isinstance(value := getattr(mapping, name), kinds):
-            raise MappingError(f"{name} is {value!r}, which is no column and no setting of it.")
+            raise MappingError(f"{name} is {value!r}; that is not a valid value for it.")
     if mapping.non_finite not in ("fail", "drop"):
         raise MappingError('non_finite is "fail" or "drop".')
     for part in ("event", "distinct_id", "ip"):
@@ -436,14 +271,14 @@ def _check_types(mapping: EventMapping) -> None:
 
 
 def _check_constants(mapping: EventMapping) -> None:
-    """Refuses what would fail every record, or be cut."""
+    """Refuses constants that would fail every record, or that Mixpanel would cut."""
     for part in ("event", "distinct_id", "device_id", "user_id"):
         value = getattr(mapping, part)
         text = value.value if isinstance(value, Constant) else getattr(value, "if_null", None)
         if text is None:
             continue
         if isinstance(value, Constant):
-            _check_text(f"{part}'s constant", text)
+            check_text(f"{part}'s constant", text)
         if len(text.encode()) > MAX_ID_BYTES:
             raise MappingError(
                 f"{part} is {text[:20]!r}..., longer than {MAX_ID_BYTES} bytes. Mixpanel would cut "
@@ -466,7 +301,7 @@ def _check_constants(mapping: EventMapping) -> None:
             raise MappingError(f"The constant property cannot be sent: {error}") from None
         except orjson.JSONEncodeError:
             raise MappingError(
-                f"The constant property {name!r} holds what JSON cannot: mend it."
+                f"The constant property {name!r} holds a value that JSON cannot express. Change it."
             ) from None
 
 
@@ -475,7 +310,9 @@ def _check_renaming(mapping: EventMapping) -> None:
     listed = () if mapping.properties == "all" else mapping.properties
     for name in mapping.exclude:
         if name in listed:
-            raise MappingError(f"The column {name!r} is in both properties and exclude. Choose.")
+            raise MappingError(
+                f"The column {name!r} is in both properties and exclude. Remove it from one."
+            )
     names: dict[str, str] = {}
     for column, name in mapping.rename.items():
         left_out = column in mapping.exclude or (listed and column not in listed)
@@ -483,8 +320,8 @@ def _check_renaming(mapping: EventMapping) -> None:
             left_out = True
         if left_out:
             raise MappingError(
-                f"rename names the column {column!r}, which is no property. List it under "
-                "properties, or set include_mapped if it is mapped to something else."
+                f"rename names the column {column!r}, which does not become a property. List "
+                "it under properties, or set include_mapped if it is mapped to something else."
             )
         if name in written_by_the_sink(mapping):
             raise MappingError(
@@ -495,78 +332,6 @@ def _check_renaming(mapping: EventMapping) -> None:
         if other is not None:
             raise MappingError(
                 f"The column {column!r} and {other!r} would both become the property {name!r}. "
-                "Rename one of them otherwise."
+                "Give one of them another name."
             )
         names[name] = column
-
-
-_MOST_NODES = 100_000
-
-
-def _expanded(node: Any, known: dict[int, float]) -> float:
-    """How many values a YAML node has with its aliases written out: aliases of aliases make
-    billions out of a few lines, which only shows where somebody looks at them."""
-    if id(node) not in known:
-        known[id(node)] = float("inf")  # for itself, within itself
-        children: Any = node.value if isinstance(node.value, list) else ()
-        parts = (part for child in children for part in _parts(child))
-        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
-    return known[id(node)]
-
-
-def _parts(child: Any) -> tuple[Any, ...]:
-    return child if isinstance(child, tuple) else (child,)
-
-
-@functools.cache
-def _yaml_loader(what: str) -> Any:
-    """A safe loader that refuses a key given twice, of which YAML would take the last."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def make(loader: Any, node: Any) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if key.value.__hash__ and key.value in seen:
-                mark = key.start_mark
-                raise MappingError(
-                    f"The {what} has the key {key.value!r} twice (line {mark.line + 1}). Drop one."
-                )
-            if key.value.__hash__:
-                seen.add(key.value)
-        return loader.construct_yaml_map(node)
-
-    Loader.add_constructor("tag:yaml.org,2002:map", make)
-    return Loader
-
-
-def check_names(part: str, names: Sequence[Any]) -> None:
-    """Raises MappingError for a list with something that is no column, or twice the same."""
-    for name in names:
-        check_name(name)
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise MappingError(f"{part} names the column {twice[0]!r} twice. Drop one.")
-
-
-def check_name(name: Any) -> None:
-    """Raises MappingError for what cannot be a column's or property's name."""
-    if not isinstance(name, str) or not name:
-        raise MappingError(f"{name!r} is no column's name; it must be text (quote it in YAML).")
-    if re.search(r"[\ud800-\udfff]", name):
-        raise MappingError(f"The name {name!r} is no valid Unicode text.")
-
-
-def _check_text(what: str, text: Any) -> None:
-    if not isinstance(text, str):
-        raise MappingError(f"{what} is {text!r}; it must be text: quote it.")
-    if re.search(r"[\ud800-\udfff]", text):
-        raise MappingError(f"{what} is {text!r}, which is no valid Unicode text.")
-
-
-def near(name: str, names: Sequence[str]) -> str:
-    """A hint at the nearest of some names, led by a space, or nothing."""
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.credentials import SecretReference, check_reference
+from mixpanel_sink.secrets import SecretReference, check_reference
 
 
 @dataclasses.dataclass(frozen=True)

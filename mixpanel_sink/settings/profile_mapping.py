@@ -12,20 +12,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.settings.mapping import (
-    Column,
-    Constant,
-    TimeColumn,
-    check_keys,
-    check_name,
-    check_names,
-    load_yaml,
-    near,
-    part_of,
-)
-
-NO_PLACE = Constant("0")
-"""The `ip` that skips geolocation."""
+from mixpanel_sink.settings.columns import NO_LOCATION, Column, Constant, TimeColumn, part_of
+from mixpanel_sink.settings.names import check_keys, check_name, check_names, near
+from mixpanel_sink.settings.yaml import load_yaml
 
 _M = TypeVar("_M", bound="UpdateMapping")
 
@@ -80,7 +69,7 @@ class UpdateMapping:
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     exclude: Sequence[str] = ()
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    ip: str | Column | Constant | None = NO_PLACE
+    ip: str | Column | Constant | None = NO_LOCATION
     time: str | TimeColumn | None = None
     ignore_time: bool = False
     drop_nulls: bool = True
@@ -128,7 +117,9 @@ class UpdateMapping:
         }
         for name, kind in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
-                raise MappingError(f"{name} is {value!r}, which is no column and no setting of it.")
+                raise MappingError(
+                    f"{name} is {value!r}, which is not a valid value for this setting."
+                )
         if self.non_finite not in ("fail", "drop"):
             raise MappingError('non_finite is "fail" or "drop".')
         check_names("exclude", self.exclude)
@@ -164,8 +155,8 @@ class UpdateMapping:
             whole = self.set == "all" and column not in self.exclude and column not in named
             if column not in properties and not whole:
                 raise MappingError(
-                    f"rename names the column {column!r}, which is no property. List it under set "
-                    "or another operation."
+                    f"rename names the column {column!r}, which does not become a property. List "
+                    "it under set or another operation."
                 )
         for part in (*self._identity, "ip"):
             value = getattr(self, part)
@@ -179,7 +170,7 @@ class UpdateMapping:
         """Reads a mapping from YAML text.
 
         Raises:
-            MappingError: if it is no YAML or no mapping.
+            MappingError: if it is not valid YAML, or not a valid mapping.
         """
         return cls.from_dict(load_yaml(text))
 
@@ -193,7 +184,7 @@ class UpdateMapping:
         check_keys(settings, [field.name for field in dataclasses.fields(cls)])
         for key in cls._identity:
             if settings.get(key) is None:
-                raise MappingError(f"The mapping says nothing of {key!r}: give it a column.")
+                raise MappingError(f"The mapping does not say what {key!r} is: give it a column.")
         return cls(**{key: part_of(key, value) for key, value in settings.items()})
 
     @property
@@ -254,12 +245,8 @@ class UpdateMapping:
                 )
         self.plan(have)
 
-    def check_schema(self, schema: Any) -> None:
-        """`check_columns` for an Arrow schema."""
-        self.check_columns(schema.names)
-
     def named_columns(self) -> dict[str, str]:
-        """Every column that must be there, and for what."""
+        """Every column that the input must have, and what it is for."""
         named: dict[str, str] = {}
         for part in (*self._identity, "ip", "time", "delete"):
             value = getattr(self, part)

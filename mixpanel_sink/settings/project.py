@@ -17,8 +17,9 @@ from mixpanel_sink.settings.credentials import (
     ServiceAccount,
     credentials_named,
 )
-from mixpanel_sink.settings.mapping import load_yaml, near
+from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.quota import Quota, default_quota
+from mixpanel_sink.settings.yaml import load_yaml
 
 
 @dataclasses.dataclass(frozen=True)

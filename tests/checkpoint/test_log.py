@@ -24,8 +24,9 @@ from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.columns import ContentId, PositionId, TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
-from mixpanel_sink.settings.mapping import ContentId, EventMapping, PositionId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.project import Project, Target
 from tests.cloud_storage import emulated_bucket
 from tests.write.test_write import MAPPING, SECRET, record, run, write

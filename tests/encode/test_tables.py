@@ -26,7 +26,8 @@ from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, slice_rows, table_of
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.settings.mapping import Column, Constant, ContentId, EventMapping, TimeColumn
+from mixpanel_sink.settings.columns import Column, Constant, ContentId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 from tests.encode.pandas_nulls import NULLS
 
 NOW = 1_800_000_000_000

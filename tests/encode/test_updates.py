@@ -16,7 +16,7 @@ from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.encode.updates import OPERATIONS, UpdateChecker, UpdateEncoder, check_operation
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.settings.mapping import Column, Constant, TimeColumn
+from mixpanel_sink.settings.columns import Column, Constant, TimeColumn
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
 
 TOKEN = "t0ken"

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.inspect.propose import propose
 from mixpanel_sink.jobs.demo import shop_events
-from mixpanel_sink.settings.mapping import Column, Constant, EventMapping, PositionId, TimeColumn
+from mixpanel_sink.settings.columns import Column, Constant, PositionId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 
 NOW = int(time.time())
 
@@ -24,7 +26,7 @@ def test_the_shop() -> None:
     assert mapping.distinct_id == Column("user_id")
     assert mapping.time == TimeColumn("created_at", unit="ms")
     assert mapping.ip == Column("client_ip")
-    mapping.check_schema(shop_events(10).schema)
+    check_schema(mapping, shop_events(10).schema)
     assert any("order_event_id" in guess for guess in proposal.guesses)
 
 
@@ -42,7 +44,7 @@ def test_a_file_without_users_events_or_ids() -> None:
     assert proposal.mapping.time == TimeColumn("date", timezone="UTC")
     assert proposal.mapping.insert_id == PositionId()
     assert "GUESS: no column looks like a user" in proposal.text
-    proposal.mapping.check_schema(table.schema)
+    check_schema(proposal.mapping, table.schema)
 
 
 @pytest.mark.parametrize(

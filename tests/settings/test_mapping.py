@@ -6,7 +6,6 @@ import pickle
 import random
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
@@ -87,9 +86,9 @@ def test_example_configs_are_mappings() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("event: e\ntime: t\n  distinct_id: u", ["no valid YAML", "line 3"]),
-        ("event: [e", ["no valid YAML"]),
-        ("event: !!python/object/apply:os.getcwd []\ntime: t", ["no valid YAML", "line 1"]),
+        ("event: e\ntime: t\n  distinct_id: u", ["not valid YAML", "line 3"]),
+        ("event: [e", ["not valid YAML"]),
+        ("event: !!python/object/apply:os.getcwd []\ntime: t", ["not valid YAML", "line 1"]),
         ("event: e\ntime: t\nevent: f", ["'event' twice", "line 3"]),
         ("rename: {a: b, a: c}\nevent: e\ntime: t", ["'a' twice"]),
         ("", ["keys and values"]),
@@ -128,7 +127,7 @@ def test_bad_yaml(text: str, words: list[str]) -> None:
         ({"event": 5}, ["event", "5"]),
         ({"event": ""}, ["''", "text"]),
         ({"device_id": Constant("d")}, ["device_id"]),
-        ({"insert_id": []}, ["no column"]),
+        ({"insert_id": []}, ["insert_id", "empty list"]),
         ({"insert_id": ["a", "a"]}, ["insert_id", "'a' twice"]),
         ({"insert_id": 5}, ["insert_id", "5"]),
         ({"insert_id": [5]}, ["5", "text"]),
@@ -146,8 +145,8 @@ def test_bad_yaml(text: str, words: list[str]) -> None:
         ({"rename": {"p": "time"}}, ["'p'", "'time'", "writes itself"]),
         ({"rename": {"p": "x", "q": "x"}}, ["'p'", "'q'", "'x'"]),
         ({"rename": {"p": "x"}, "constants": {"x": 1}}, ["'p'", "constants"]),
-        ({"rename": {"p": "x"}, "exclude": ["p"]}, ["'p'", "no property"]),
-        ({"rename": {"p": "x"}, "properties": ["q"]}, ["'p'", "no property"]),
+        ({"rename": {"p": "x"}, "exclude": ["p"]}, ["'p'", "not become a property"]),
+        ({"rename": {"p": "x"}, "properties": ["q"]}, ["'p'", "not become a property"]),
         ({"rename": {"u": "user"}}, ["'u'", "include_mapped"]),
         ({"constants": ["a"]}, ["constants"]),
         ({"constants": {5: "a"}}, ["5", "text"]),
@@ -211,46 +210,6 @@ def test_check_columns_takes_what_fits_and_refuses_twins_and_crowds() -> None:
         EventMapping(**BASE, drop_nulls=False).check_columns(crowd)
 
 
-@pytest.mark.parametrize(
-    ("column", "kind", "time", "words"),
-    [
-        ("t", pa.int64(), "t", ["'t'", "int64", "s, ms, us or ns"]),
-        ("t", pa.float64(), "t", ["number", "unit"]),
-        ("t", pa.string(), "t", ["text", "iso8601"]),
-        ("t", pa.bool_(), "t", ["bool", "timestamp"]),
-        ("t", pa.time64("us"), "t", ["time64"]),
-        ("t", pa.decimal128(20, 0), TimeColumn("t", "s"), ["decimal"]),
-        ("u", pa.float64(), None, ["distinct_id", "'u'", "double", "integers"]),
-        ("u", pa.binary(), None, ["binary"]),
-        ("e", pa.int64(), None, ["event", "int64", "text"]),
-    ],
-)
-def test_check_schema_refuses(column: str, kind: pa.DataType, time: Any, words: list[str]) -> None:
-    kinds = {"e": pa.string(), "u": pa.string(), "t": pa.timestamp("us"), column: kind}
-    mapping = EventMapping(**{**BASE, **({} if time is None else {"time": time})})
-    with pytest.raises(MappingError) as caught:
-        mapping.check_schema(pa.schema(kinds.items()))
-    for word in words:
-        assert word in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "time"),
-    [
-        ({"t": pa.int64()}, TimeColumn("t", "s")),
-        ({"t": pa.float32()}, TimeColumn("t", "ms")),
-        ({"t": pa.large_string()}, TimeColumn("t", "iso8601")),
-        ({"t": pa.date32()}, "t"),
-        ({"t": pa.timestamp("ns", "UTC")}, "t"),
-        ({"u": pa.uint16()}, "t"),
-        ({"u": pa.dictionary(pa.int8(), pa.string()), "e": pa.string_view()}, "t"),
-    ],
-)
-def test_check_schema_takes(kinds: dict[str, pa.DataType], time: Any) -> None:
-    usual = {"e": pa.string(), "u": pa.string(), "t": pa.timestamp("us")}
-    EventMapping(**{**BASE, "time": time}).check_schema(pa.schema({**usual, **kinds}.items()))
-
-
 def test_columns_to_read() -> None:
     assert EventMapping(**BASE).columns() is None
     mapping = EventMapping(**BASE, ip="i", insert_id=["u", "k"], properties=["p", "e"])
@@ -275,11 +234,11 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (f"{LAUGHS}event: *i\ndistinct_id: u\ntime: t", "over 100,000 values"),
         ("event: &e [*e]\ndistinct_id: u\ntime: t", "over 100,000 values"),
         ("event: &e {constant: *e}\ndistinct_id: u\ntime: t", "over 100,000 values"),
-        ("event: " + "[" * 5000 + "]" * 5000, "nests too deep"),
-        ("event: " + "{a: " * 5000 + "}" * 5000, "nests too deep"),
-        ("event: !!python/name:os.system\ntime: t", "no valid YAML"),
-        ("event: !!python/object/new:os.system [true]\ntime: t", "no valid YAML"),
-        ("a: 1\n---\nb: 2", "no valid YAML"),
+        ("event: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("event: " + "{a: " * 5000 + "}" * 5000, "nested too deeply"),
+        ("event: !!python/name:os.system\ntime: t", "not valid YAML"),
+        ("event: !!python/object/new:os.system [true]\ntime: t", "not valid YAML"),
+        ("a: 1\n---\nb: 2", "not valid YAML"),
         ("", "must be|is empty|mapping"),
     ],
 )

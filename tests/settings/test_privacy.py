@@ -20,7 +20,8 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.encode.redaction import Masker
 from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.settings.mapping import EventMapping, TimeColumn
+from mixpanel_sink.settings.columns import TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from tests.running import failures
 from tests.write.test_write import MAPPING, ready_made, record, run, write

@@ -53,7 +53,7 @@ def test_the_example_file() -> None:
             "a: {api_secret: env:X}\na: {api_secret: env:Y}",
             "The projects file has the key 'a' twice",
         ),
-        ("a: [", "The projects file is no valid YAML"),
+        ("a: [", "The projects file is not valid YAML"),
         ("a: {api_secret: 5}", "api_secret is a int"),
     ],
 )

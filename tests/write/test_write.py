@@ -31,8 +31,9 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.report.accounting import CheckAccounting, Totals
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
+from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
-from mixpanel_sink.settings.mapping import EventMapping, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.write import WriteToMixpanel

@@ -18,8 +18,9 @@ from apache_beam.testing.test_stream import TestStream as Script
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
+from mixpanel_sink.settings.columns import Constant
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
-from mixpanel_sink.settings.mapping import Constant, EventMapping
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel

@@ -22,8 +22,9 @@ from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
 from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.lane import LANES
+from mixpanel_sink.settings.columns import PositionId, TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
-from mixpanel_sink.settings.mapping import EventMapping, PositionId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.project import Project

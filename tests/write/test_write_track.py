@@ -15,8 +15,9 @@ from mixpanel_sink.api import identity
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
-from mixpanel_sink.settings.mapping import EventMapping, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.write import WriteToMixpanel
 from tests.conftest import SECRET, TOKEN, Wire
 from tests.running import FAST, failing, failures, reasons, run

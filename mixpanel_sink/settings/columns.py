@@ -1,0 +1,132 @@
+"""The parts of a mapping: columns, constants, times and ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import zoneinfo
+from typing import Any, Literal, get_args
+
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.names import check_name, check_names, check_text, near
+
+TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
+_UNITS = get_args(TimeUnit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column. `if_null` takes the place of nulls; without it a null may fail the record."""
+
+    name: str
+    if_null: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.if_null is not None:
+            check_text(f"if_null of the column {self.name!r}", self.if_null)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The same value for every event."""
+
+    value: str
+
+
+NO_LOCATION = Constant("0")
+"""The `ip` that makes Mixpanel skip geolocation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeColumn:
+    """The event's time.
+
+    Args:
+        name: of the column.
+        unit: of a number: "s", "ms", "us" or "ns" since 1970; "iso8601" for text.
+            Timestamps and dates carry their own and need none.
+        timezone: of timestamps, dates and texts that have none, as an IANA name.
+    """
+
+    name: str
+    unit: TimeUnit | None = None
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.unit is not None and self.unit not in _UNITS:
+            raise MappingError(
+                f"The time unit {self.unit!r} is unknown; use one of {', '.join(_UNITS)}."
+            )
+        try:
+            zoneinfo.ZoneInfo(self.timezone)
+        except (TypeError, AttributeError, zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise MappingError(
+                f"The time zone {self.timezone!r} is unknown. Use an IANA name such as UTC or "
+                "Europe/Berlin."
+            ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnsId:
+    """`$insert_id` from one or several columns.
+
+    One column's value is used as it is where Mixpanel takes it (1 to 36 of letters,
+    digits and dashes); every other value, and several columns together, are hashed.
+    """
+
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise MappingError("insert_id is an empty list. Give it one or more columns.")
+        check_names("insert_id", self.columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentId:
+    """`$insert_id` is a hash of the whole event: identical records become one event."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionId:
+    """`$insert_id` from file and row: every row is its own event, however often it is sent."""
+
+
+InsertId = ColumnsId | ContentId | PositionId
+
+
+def part_of(key: str, value: Any) -> Any:
+    """The value object of one setting in the YAML form, such as `{column: day, unit: s}`."""
+    if not isinstance(value, dict) or key in ("rename", "constants"):
+        return value
+    kinds: dict[str, Any] = {"column": Column, "constant": Constant}
+    if key == "time":
+        kinds = {"column": TimeColumn}
+    elif key == "insert_id":
+        if value == {"from": "content"}:
+            return ContentId()
+        if value == {"from": "position"}:
+            return PositionId()
+        if set(value) == {"columns"} and isinstance(value["columns"], list):
+            return tuple(value["columns"])
+        if set(value) == {"column"}:
+            return value["column"]
+        raise MappingError(
+            "insert_id is a column, a list of columns, {from: content} or {from: position}."
+        )
+    for kind, make in kinds.items():
+        if kind in value:
+            rest = {name: item for name, item in value.items() if name != kind}
+            allowed = {"column": ["if_null"], "constant": []}[kind]
+            if make is TimeColumn:
+                allowed = ["unit", "timezone"]
+            for name in rest:
+                if name not in allowed:
+                    raise MappingError(
+                        f"{key} has an unknown setting {name!r}.{near(name, allowed)}"
+                    )
+            return make(value[kind], **rest)
+    raise MappingError(
+        f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}."
+    )

@@ -1,0 +1,54 @@
+"""Checks of names and texts, and "did you mean": used by every part that takes names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mixpanel_sink.errors import MappingError
+
+
+def check_keys(settings: Any, known: Sequence[str]) -> None:
+    """Refuses settings that are not keys and values, or have an unknown key.
+
+    Raises:
+        MappingError: names the key, and the nearest known one.
+    """
+    if not isinstance(settings, dict):
+        raise MappingError("A mapping is a list of keys and values, such as 'time: created_at'.")
+    for key in settings:
+        if key not in known:
+            raise MappingError(f"The mapping's key {key!r} is unknown.{near(str(key), known)}")
+
+
+def check_names(part: str, names: Sequence[Any]) -> None:
+    """Raises MappingError for a list that repeats a name, or holds something that is not one."""
+    for name in names:
+        check_name(name)
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise MappingError(f"{part} names the column {twice[0]!r} twice. Remove one.")
+
+
+def check_name(name: Any) -> None:
+    """Raises MappingError for what cannot be a column's or property's name."""
+    if not isinstance(name, str) or not name:
+        raise MappingError(f"{name!r} is not a name; names are text (quote it in YAML).")
+    if re.search(r"[\ud800-\udfff]", name):
+        raise MappingError(f"The name {name!r} is not valid Unicode text.")
+
+
+def check_text(what: str, text: Any) -> None:
+    """Raises MappingError for what is not text that JSON can hold."""
+    if not isinstance(text, str):
+        raise MappingError(f"{what} is {text!r}; it must be text: quote it.")
+    if re.search(r"[\ud800-\udfff]", text):
+        raise MappingError(f"{what} is {text!r}, which is not valid Unicode text.")
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """ " Did you mean '...'?" with the nearest of some names, or nothing."""
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
