@@ -42,6 +42,9 @@ GROUP_BYTES = 128_000_000
 """Compressed row groups of up to so many bytes are read column by column ..."""
 COLUMN_BYTES = 8_000_000
 """... larger ones in parts of so many bytes a column."""
+INT96_UNIT = "us"
+"""Spark's and Impala's old timestamps; read as nanoseconds, which is pyarrow's default, every year
+before 1678 or after 2262 becomes another one without a word."""
 FAILED = "failed"
 _MAX_FOOTER = 512 << 20
 
@@ -169,7 +172,7 @@ def read_footer(path: str) -> FooterInfo:
             size = file.tell()
             fingerprint = _footer_bytes(path, file, size)
             file.seek(0)
-            with pq.ParquetFile(file) as parquet:
+            with pq.ParquetFile(file, coerce_int96_timestamp_unit=INT96_UNIT) as parquet:
                 metadata = parquet.metadata
                 rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
                 return FooterInfo(path, file_key(path, fingerprint), parquet.schema_arrow, rows)
@@ -189,7 +192,12 @@ def first_rows(path: str, rows: int) -> pa.Table:
         InputError: if it cannot be read as Parquet.
     """
     try:
-        with open_file(path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+        with (
+            open_file(path) as file,
+            pq.ParquetFile(
+                file, pre_buffer=False, coerce_int96_timestamp_unit=INT96_UNIT
+            ) as parquet,
+        ):
             batch = next(parquet.iter_batches(rows), None)
             empty = parquet.schema_arrow.empty_table()
             return empty if batch is None else pa.Table.from_batches([batch])
@@ -212,6 +220,7 @@ def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Ta
             metadata=whole.metadata,
             pre_buffer=False,
             buffer_size=_buffer_bytes(whole.metadata, groups),
+            coerce_int96_timestamp_unit=INT96_UNIT,
         ) as parquet,
     ):
         if columns is not None:

@@ -1,5 +1,6 @@
 """Reading Parquet: slices, origins, and memory that does not grow with row groups."""
 
+import datetime
 import io
 import os
 import pathlib
@@ -12,7 +13,7 @@ import pytest
 
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.read import parquet
-from mixpanel_sink.read.parquet import BATCH_ROWS, read_footer, read_tables, units_of
+from mixpanel_sink.read.parquet import BATCH_ROWS, first_rows, read_footer, read_tables, units_of
 
 
 class Counted(io.FileIO):
@@ -87,3 +88,15 @@ def test_tables_of_long_strings_are_short(tmp_path: pathlib.Path) -> None:
     tables = list(read_tables(unit, None))
     assert max(table.nbytes for table in tables) < 2 * parquet.TABLE_BYTES
     assert sum(len(table) for table in tables) == 1000
+
+
+def test_old_timestamps_keep_their_year(tmp_path: pathlib.Path) -> None:
+    days = [datetime.datetime(9999, 12, 31), datetime.datetime(1, 1, 1), None]
+    exact = datetime.datetime(2024, 2, 29, 1, 2, 3, 456789)
+    table = pa.table({"a": [*days, exact], "b": [[day] for day in days] + [[exact]]})
+    path = str(tmp_path / "int96.parquet")
+    pq.write_table(table, path, use_deprecated_int96_timestamps=True)
+    footer = read_footer(path)
+    assert footer.schema.field("a").type == pa.timestamp("us")
+    (read,) = [part for unit in units_of(footer) for part in read_tables(unit, None)]
+    assert read.to_pydict() == first_rows(path, 10).to_pydict() == table.to_pydict()
