@@ -1,6 +1,7 @@
-"""`make demo`: 100,000 shop events, seven of them bad, into the emulator.
+"""`mixpanel-sink demo`: 100,000 shop events, seven of them bad, into the emulator.
 
-Under Mixpanel's default quota of 60 requests an hour: full batches make it 50.
+Under Mixpanel's default quota of 60 requests an hour: full batches make it 50. Everything that it
+needs and makes is in the folder `demo-output`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,18 @@ ROWS = 100_000
 _EVENTS = ("Page Viewed", "Product Viewed", "Added To Cart", "Checkout Started", "Order Placed")
 _START_MS = 1_704_067_200_000
 """2024-01-01T00:00:00Z."""
+MAPPING = """\
+# The demo's shop events. A bare name is a column; everything else is spelled out.
+event: event_name
+distinct_id: user_id
+time: {column: created_at, unit: ms}   # numbers need their unit
+insert_id: order_event_id              # one column makes events unique
+ip: client_ip                          # null or empty: no geolocation
+exclude: [internal_note]
+rename: {amount_eur: amount}
+constants: {source: warehouse}
+"""
+"""How shop events become Mixpanel events; configs/shop.yaml is the same text."""
 
 
 def shop_events(rows: int = ROWS, seed: int = 7) -> pa.Table:
@@ -49,36 +62,34 @@ def shop_events(rows: int = ROWS, seed: int = 7) -> pa.Table:
     return pa.table(columns)
 
 
-def main() -> int:
-    """Runs the demo and gives the pipeline's exit code."""
-    place = pathlib.Path("demo-output")
+def main(folder: str = "demo-output", rows: int = ROWS) -> int:
+    """Runs the demo and gives the import's exit code."""
+    place = pathlib.Path(folder)
     place.mkdir(exist_ok=True)
-    source = place / "shop.parquet"
-    pq.write_table(shop_events(), source, row_group_size=40_000)
-    print(f"Made {source}: {ROWS:,} rows, seven of them bad on purpose.")
-    for old in place.glob("failed*.jsonl"):
+    for old in (*place.glob("failed*.jsonl"), *place.glob("emulator.db*")):
         old.unlink()
-    database = place / "emulator.db"
-    for old in place.glob("emulator.db*"):
-        old.unlink()
+    source, mapping, database = place / "shop.parquet", place / "shop.yaml", place / "emulator.db"
+    pq.write_table(shop_events(rows), source, row_group_size=40_000)
+    mapping.write_text(MAPPING, encoding="utf-8")
+    print(f"Made {source}: {rows:,} rows, seven of them bad on purpose.")
     with emulator(quota="60/hour", db=str(database)) as running:
         code, seconds = run_pipeline(
             running,
             [
                 f"--input={source}",
-                "--mapping=configs/shop.yaml",
+                f"--mapping={mapping}",
                 "--quota=60/hour",
                 f"--failed_output={place}/failed",
             ],
         )
         stats = running.stats()
     print(
-        f"\nThe stand-in holds {stats['events_distinct']:,} distinct events after "
+        f"\nThe emulator holds {stats['events_distinct']:,} distinct events after "
         f"{stats['requests']} requests, in {seconds:.0f} s with start-up."
     )
     print("Where to look:")
     print(f"  the bad records    {place}/failed-00000-of-00001.jsonl")
-    print("  the mapping        configs/shop.yaml")
+    print(f"  the mapping        {mapping}")
     print(f"  the stored events  mixpanel-sink emulator --api-secret demo --db {database}")
     print("                     then http://127.0.0.1:8080/emulator/events?limit=5")
     return code

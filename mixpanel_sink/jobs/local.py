@@ -19,7 +19,7 @@ _SECRET = "MIXPANEL_API_SECRET"
 def emulator(**settings: Any) -> Iterator[Emulator]:
     """A running emulator, ended with the block."""
     with Emulator(**settings) as running:
-        print(f"Stand-in for Mixpanel on {running.url}")
+        print(f"The Mixpanel emulator runs on {running.url}")
         yield running
 
 

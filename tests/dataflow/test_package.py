@@ -53,11 +53,7 @@ def call(python: pathlib.Path, cwd: pathlib.Path, *command: str) -> str:
 
 
 def modules() -> set[str]:
-    return {
-        str(path.relative_to(ROOT))
-        for package in ("mixpanel_sink", "pipelines")
-        for path in (ROOT / package).rglob("*.py")
-    }
+    return {str(path.relative_to(ROOT)) for path in (ROOT / "mixpanel_sink").rglob("*.py")}
 
 
 def test_both_have_every_module_and_all_data(sdist, wheel) -> None:
@@ -68,17 +64,16 @@ def test_both_have_every_module_and_all_data(sdist, wheel) -> None:
     assert wheel.name == f"mixpanel_sink-{__version__}-py3-none-any.whl"
     for have in (in_wheel, in_sdist):
         assert modules() | DATA <= have
-        assert not any(name.startswith(("tests", "benchmarks")) for name in have)
+        assert not any(name.startswith(("tests", "benchmarks", "pipelines")) for name in have)
     assert {"pyproject.toml", "README.md", "LICENSE"} <= in_sdist
 
 
 def test_it_imports_from_where_it_is_installed(python, tmp_path) -> None:
     code = (
-        "import importlib, pkgutil, mixpanel_sink, pipelines\n"
-        "for each in (mixpanel_sink, pipelines):\n"
-        "    print(each.__file__)\n"
-        "    for found in pkgutil.walk_packages(each.__path__, each.__name__ + '.'):\n"
-        "        if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
+        "import importlib, pkgutil, mixpanel_sink\n"
+        "print(mixpanel_sink.__file__)\n"
+        "for found in pkgutil.walk_packages(mixpanel_sink.__path__, 'mixpanel_sink.'):\n"
+        "    if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
         "from importlib.resources import files\n"
         f"for name in {sorted(DATA)}: assert (files('mixpanel_sink') / '..' / name).is_file()\n"
     )
@@ -87,6 +82,6 @@ def test_it_imports_from_where_it_is_installed(python, tmp_path) -> None:
 
 
 def test_the_commands_run_from_there(python, tmp_path) -> None:
-    module = [str(python), "-m", "pipelines.parquet_to_mixpanel", "--help"]
+    module = [str(python), "-m", "mixpanel_sink.jobs.import_parquet", "--help"]
     assert "--mixpanel_region" in call(python, tmp_path, *module)
     assert "doctor" in call(python, tmp_path, str(python.parent / "mixpanel-sink"), "--help")
