@@ -84,7 +84,7 @@ def commands(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulator]:
-    with Emulator(service_account=("robot", "robot-secret")) as running:
+    with Emulator(service_account=("importer", "importer-secret"), project_id=12345) as running:
         yield running
 
 
@@ -137,6 +137,7 @@ def environment(server: Emulator) -> dict[str, str]:
         "MIXPANEL_API_SECRET": server.api_secret,
         "MIXPANEL_TOKEN": server.project_token,
         "MIXPANEL_PROJECT_TOKEN": server.project_token,
+        "MIXPANEL_SECRET": "importer-secret",
         "PII_KEY": "pepper",
         **dict.fromkeys(("SHOP_US_SECRET", "SHOP_EU_SECRET"), server.api_secret),
         "PYTHONPATH": str(ROOT),
