@@ -74,7 +74,7 @@ _HOME = {
     "RetryPolicy": "settings.retry",
     "WriteGroupsToMixpanel": "write",
     "WriteProfilesToMixpanel": "write",
-    "WriteResult": "write",
+    "WriteResult": "results",
     "WriteToMixpanel": "write",
 }
 
