@@ -19,9 +19,9 @@ from mixpanel_sink.emulator.auth import authenticate
 from mixpanel_sink.emulator.faults import Fault
 from mixpanel_sink.emulator.ingest import Delivery, Desk, Tampering
 from mixpanel_sink.emulator.protocol import Cut, CutShort, Paced, arrival
+from mixpanel_sink.emulator.rows import Entry
 from mixpanel_sink.emulator.settings import Project, Settings
 from mixpanel_sink.emulator.state import State
-from mixpanel_sink.emulator.store import Entry
 
 Take = Callable[[Delivery, Desk, Entry, Tampering], tuple[int, Answer]]
 _TRUE = ("1", "true")
@@ -59,11 +59,11 @@ def _endpoint(take: Take) -> Callable[[Request], Awaitable[Response]]:
         except Refused as refusal:
             answer = answers.refused(state.settings.variant, refusal)
             entry.status, entry.error = answer.status, refusal.error
-            await state.write(state.store.record, entry)
+            await state.write(state.store.writer.record, entry)
             response = _response(answer)
         except ClientDisconnect:
             entry.error = "the client went away before its request was read"
-            await state.write(state.store.record, entry)
+            await state.write(state.store.writer.record, entry)
             response = Response()
         if state.settings.latency_ms:
             await asyncio.sleep(state.settings.latency_ms / 1000)
@@ -119,9 +119,9 @@ async def _spoil(
         answer = _disguise(state.settings, entry, fault, answer)
     entry.status = None if isinstance(response, Cut) else answer.status
     if number is None:
-        await state.write(state.store.record, entry)
+        await state.write(state.store.writer.record, entry)
     else:
-        await state.write(state.store.amend, number, entry)
+        await state.write(state.store.writer.amend, number, entry)
     if fault.kind == "slow":
         await asyncio.sleep(fault.seconds)
     return response or _response(answer)
@@ -252,7 +252,7 @@ async def _export(request: Request) -> Response:
         state.exports.begin(project, entry.arrived, settings.export_quotas)
     except Refused as refusal:
         entry.status, entry.error = refusal.status, refusal.error
-        await state.write(state.store.record, entry)
+        await state.write(state.store.writer.record, entry)
         return _response(answers.refused("reference", refusal))
     exports = state.exports
     try:
@@ -285,7 +285,7 @@ async def _export(request: Request) -> Response:
         finally:
             exports.end(project)
             entry.status, entry.events = 200, lines.count
-            await asyncio.shield(state.write(state.store.record, entry))
+            await asyncio.shield(state.write(state.store.writer.record, entry))
 
     return StreamingResponse(told(), headers=headers, media_type="text/plain")
 

@@ -23,7 +23,7 @@ class Counts:
 
     def catch_up(self, store: Store) -> bool:
         """Count a portion of what is new; return whether there may be more."""
-        rows = store.counted(self._last, _PORTION)
+        rows = store.events.counted(self._last, _PORTION)
         portion = Counter((project, name, time // _MINUTE_MS) for _, project, name, time in rows)
         for unit, seconds in UNITS.items():
             counts, minutes = self._counts[unit], seconds // 60

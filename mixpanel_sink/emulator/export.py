@@ -14,8 +14,9 @@ import orjson
 
 from mixpanel_sink.emulator.answers import Refused
 from mixpanel_sink.emulator.quota import Quota, RollingWindow, retry_after
+from mixpanel_sink.emulator.rows import ExportRow
 from mixpanel_sink.emulator.settings import Project, Settings
-from mixpanel_sink.emulator.store import ExportRow, Store
+from mixpanel_sink.emulator.store import Store
 
 PATH = "/api/2.0/export"
 MAX_LIMIT = 100_000
@@ -108,7 +109,7 @@ class Lines:
     _portions: Iterator[list[ExportRow]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._portions = self.store.export(
+        self._portions = self.store.events.export(
             self.project.id, self.query.since, self.query.until, self.query.events, PORTION
         )
 
@@ -122,7 +123,7 @@ class Lines:
             return None
         self.count += len(rows)
         ids = {row.distinct_id for row in rows if row.distinct_id is not None}
-        users = self.store.users_of(self.project.id, ids)
+        users = self.store.people.users_of(self.project.id, ids)
         return b"".join(self._line(row, users) for row in rows)
 
     def _line(self, row: ExportRow, users: Mapping[str, str]) -> bytes:

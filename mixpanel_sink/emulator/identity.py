@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mixpanel_sink.emulator.rows import Canonical, LinkRow
 from mixpanel_sink.emulator.rules import Problem
 from mixpanel_sink.emulator.settings import Project, Settings
-from mixpanel_sink.emulator.store import Canonical, LinkRow
 
 EVENTS = frozenset(("$identify", "$create_alias", "$merge"))
 MAX_CLUSTER = 500

@@ -14,8 +14,9 @@ import orjson
 from mixpanel_sink.emulator import answers, body, identity, profiles, rules
 from mixpanel_sink.emulator.answers import Answer, Refused
 from mixpanel_sink.emulator.identity import Identities
+from mixpanel_sink.emulator.rows import Entry, EventRow, UpdateRow, dedupe_key
 from mixpanel_sink.emulator.settings import Project, Settings
-from mixpanel_sink.emulator.store import Entry, EventRow, Store, UpdateRow, dedupe_key
+from mixpanel_sink.emulator.store import Store
 
 TRACK_DAYS = 5
 
@@ -206,7 +207,7 @@ def update_profiles(
         answer = answers.tracked(as_json, entry.error if as_json else None)
     entry.status = answer.status
     entry.project = _only(rows)
-    return desk.store.record(entry, updates=rows), answer
+    return desk.store.writer.record(entry, updates=rows), answer
 
 
 def _strict(settings: Settings, failed: Sequence[Any], good: int) -> Answer:
@@ -323,7 +324,7 @@ def _record(desk: Desk, entry: Entry, answer: Answer, rows: Sequence[EventRow]) 
     entry.status = answer.status
     entry.project = entry.project or _only(rows)
     links, canonical = desk.identities.changes()
-    return desk.store.record(
+    return desk.store.writer.record(
         entry,
         rows,
         dedupe_window=settings.dedupe_window if settings.dedupe_rule == "page" else None,
@@ -345,7 +346,7 @@ def _refuse(delivery: Delivery, desk: Desk, entry: Entry, refusal: Refused) -> t
         told = answers.tracked(delivery.verbose, refusal.error)
         answer = Answer(refusal.status, told.body, told.content_type)
     entry.status, entry.error, entry.failed = answer.status, refusal.error, entry.events
-    return desk.store.record(entry), answer
+    return desk.store.writer.record(entry), answer
 
 
 def _refuse_tracked(
@@ -354,7 +355,7 @@ def _refuse_tracked(
     told = answers.tracked(as_json, refusal.error)
     answer = Answer(refusal.status, told.body, told.content_type)
     entry.status, entry.error, entry.failed = answer.status, refusal.error, entry.events
-    return desk.store.record(entry), answer
+    return desk.store.writer.record(entry), answer
 
 
 def _answers_json(delivery: Delivery, settings: Settings) -> bool:

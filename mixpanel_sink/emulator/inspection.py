@@ -34,20 +34,20 @@ async def stats(request: Request) -> Response:
 
 def _stats(state: State) -> dict[str, Any]:
     store, settings = state.store, state.settings
-    statuses = store.statuses()
+    statuses = store.log.statuses()
     counted = attempted = 0
-    by_project = store.by_project()
+    by_project = store.log.by_project()
     for project in settings.projects:
         seconds = project.quota.seconds if project.quota else 3600.0
-        busiest = busiest_window(store.stamps(project.id, "counted"), seconds)
-        attempts = store.stamps(project.id, "counted", "refused")
+        busiest = busiest_window(store.log.stamps(project.id, "counted"), seconds)
+        attempts = store.log.stamps(project.id, "counted", "refused")
         tried = busiest_window(attempts, seconds)
         counted, attempted = max(counted, busiest), max(attempted, tried)
         sums = by_project.setdefault(project.id, {})
         sums |= {"max_requests_in_window": busiest, "max_attempts_in_window": tried}
     quota = settings.projects[0].quota
     return {
-        **store.totals(),
+        **store.log.totals(),
         "requests": sum(sum(counts.values()) for counts in statuses.values()),
         "requests_by_endpoint": statuses,
         "quota": str(quota) if quota else None,
@@ -76,14 +76,14 @@ async def events(request: Request) -> Response:
             _details, state, {**filters, **more}, limit, _number(request, "before")
         )
         return json_response({"events": rows})
-    texts = await state.read(state.store.events, limit, offset, filters)
+    texts = await state.read(state.store.events.stored, limit, offset, filters)
     return Response(b'{"events":[' + b",".join(texts) + b"]}", media_type="application/json")
 
 
 def _details(
     state: State, given: dict[str, str], limit: int, before: int | None
 ) -> list[dict[str, Any]]:
-    return state.store.details(state.store.find(given, limit, before))
+    return state.store.events.details(state.store.events.find(given, limit, before))
 
 
 async def counts(request: Request) -> Response:
@@ -98,7 +98,7 @@ async def counts(request: Request) -> Response:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
     if query.get("by") == "arrival":
         since = float(_number(request, "since") or time.time() - 120 * UNITS[unit])
-        rows = await state.read(state.store.arrivals, since, UNITS[unit], project)
+        rows = await state.read(state.store.log.arrivals, since, UNITS[unit], project)
         names = ("start", "requests", "stored", "refused")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return json_response({"unit": unit, "periods": found})
@@ -112,7 +112,7 @@ async def names(request: Request) -> Response:
     query = request.query_params
     limit, _ = _page(request)
     found = await _state(request).read(
-        _store(request).beginning,
+        _store(request).events.beginning,
         query.get("of", "event"),
         query.get("search", ""),
         limit,
@@ -124,7 +124,7 @@ async def names(request: Request) -> Response:
 async def updates(request: Request) -> Response:
     """Stored profile updates as they came: kind (engage or groups), limit, offset."""
     kind = request.query_params.get("kind", "engage")
-    rows = await _state(request).read(_store(request).updates, kind, *_page(request))
+    rows = await _state(request).read(_store(request).people.updates, kind, *_page(request))
     return Response(b'{"updates":[' + b",".join(rows) + b"]}", media_type="application/json")
 
 
@@ -156,17 +156,17 @@ async def _profile_list(request: Request, kind: str) -> list[dict[str, Any]]:
     limit, offset = _page(request)
     search = request.query_params.get("search", "")
     return await _state(request).read(
-        _store(request).profiles, kind, limit, offset, search, _number(request, "project")
+        _store(request).people.profiles, kind, limit, offset, search, _number(request, "project")
     )
 
 
 def _profile(state: State, project: Project, id: str) -> dict[str, Any]:
-    canonical, ids = state.store.cluster(project.id, id)
+    canonical, ids = state.store.people.cluster(project.id, id)
     return {"distinct_id": canonical, **_one_profile(state, "engage", project, ids)}
 
 
 def _one_profile(state: State, kind: str, project: Project, names: list[str]) -> dict[str, Any]:
-    operations = state.store.operations(kind, project.id, names)
+    operations = state.store.people.operations(kind, project.id, names)
     properties = profiles.replay(operation["update"] for operation in operations)
     return {"project": project.id, "properties": properties, "operations": operations}
 
@@ -180,8 +180,11 @@ def _users(request: Request) -> list[dict[str, Any]]:
     query, store = request.query_params, _store(request)
     limit, _ = _page(request)
     project = _project(request)
-    ids = store.beginning("distinct_id", query.get("search", ""), limit, query.get("after", ""))
-    canonical = store.users_of(project.id, ids)
+    search, after = query.get("search", ""), query.get("after", "")
+    ids = store.events.beginning("distinct_id", search, limit, after)
+        "distinct_id", query.get("search", ""), limit, query.get("after", "")
+    )
+    canonical = store.people.users_of(project.id, ids)
     return [{"id": id, "distinct_id": canonical.get(id, id)} for id in ids]
 
 
@@ -194,21 +197,21 @@ def _user(request: Request) -> dict[str, Any]:
     state, project = _state(request), _project(request)
     store = state.store
     limit, offset = _page(request)
-    canonical, ids = store.cluster(project.id, request.path_params["id"])
-    count, numbers = store.user_events(project.id, ids, limit, offset)
+    canonical, ids = store.people.cluster(project.id, request.path_params["id"])
+    count, numbers = store.events.user_events(project.id, ids, limit, offset)
     return {
         "project": project.id,
         "distinct_id": canonical,
         "ids": ids,
         "profile": _one_profile(state, "engage", project, ids),
         "events_count": count,
-        "events": store.details(numbers),
+        "events": store.events.details(numbers),
     }
 
 
 async def identities(request: Request) -> Response:
     """What identity events did, newest first; `ignored` says why one had no effect."""
-    rows = await _state(request).read(_store(request).links, *_page(request))
+    rows = await _state(request).read(_store(request).people.links, *_page(request))
     return json_response({"links": rows})
 
 
@@ -246,7 +249,7 @@ async def requests(request: Request) -> Response:
     wanted = ("path", "status", "project", "fault")
     filters = {name: query[name] for name in wanted if query.get(name)}
     rows = await _state(request).read(
-        _store(request).requests, *_page(request), newest=order == "newest", filters=filters
+        _store(request).log.requests, *_page(request), newest=order == "newest", filters=filters
     )
     return json_response({"requests": rows})
 
@@ -254,7 +257,7 @@ async def requests(request: Request) -> Response:
 async def insert_ids(request: Request) -> Response:
     """The ``$insert_id`` of every stored event, one a line, streamed."""
     state = _state(request)
-    portions = state.store.insert_ids()
+    portions = state.store.events.insert_ids()
 
     async def lines() -> AsyncIterator[bytes]:
         while (portion := await state.read(next, portions, None)) is not None:

@@ -13,8 +13,9 @@ from mixpanel_sink.emulator.faults import FaultPlan
 from mixpanel_sink.emulator.identity import Identities
 from mixpanel_sink.emulator.ingest import Desk
 from mixpanel_sink.emulator.quota import RollingWindow, retry_after
+from mixpanel_sink.emulator.rows import Entry
 from mixpanel_sink.emulator.settings import Project, Settings
-from mixpanel_sink.emulator.store import Entry, Store
+from mixpanel_sink.emulator.store import Store
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,7 +45,7 @@ class State:
     _reading: ThreadPoolExecutor = field(default_factory=lambda: _one_thread("read"))
 
     def __post_init__(self) -> None:
-        self.identities = Identities(self.store.canonical_ids())
+        self.identities = Identities(self.store.writer.canonical_ids())
 
     @property
     def desk(self) -> Desk:
@@ -53,7 +54,7 @@ class State:
 
     async def clear(self) -> None:
         """Forget events, profiles, identities, requests, quotas and faults."""
-        await self.write(self.store.clear)
+        await self.write(self.store.writer.clear)
         self.identities = Identities()
         self.windows.clear()
         self.exports = Exports()

@@ -1,0 +1,193 @@
+"""Questions about stored events. Belongs to the reading thread."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.emulator.people import DEVICE, PeopleQueries
+from mixpanel_sink.emulator.rows import ExportRow, geolocation
+
+# Indexes of these are made when a query first asks for the column: at three million events each
+# costs every insert a few microseconds, and most runs never filter.
+_FILTERS = ("event", "distinct_id", "insert_id")
+_HIGHEST = 2**62
+_SEARCHED = 20
+"""How many names with the searched beginning are looked up."""
+
+
+class EventQueries:
+    """Events as they were stored, by filter, by time and page by page."""
+
+    def __init__(self, db: sqlite3.Connection, people: PeopleQueries) -> None:
+        self._db = db
+        self._people = people
+
+    def stored(
+        self, limit: int = 100, offset: int = 0, filters: Mapping[str, str] = MappingProxyType({})
+    ) -> list[bytes]:
+        """The JSON of stored events in the order of arrival; filters are exact matches."""
+        where = self._where(filters)
+        return [
+            text
+            for (text,) in self._db.execute(
+                f"SELECT json FROM events{where} ORDER BY seq LIMIT ? OFFSET ?",
+                (*filters.values(), limit, offset),
+            )
+        ]
+
+    def _where(self, filters: Mapping[str, str]) -> str:
+        for name in filters:
+            if name not in _FILTERS:
+                raise ValueError(f"events cannot be filtered by {name!r}")
+            self._index(name)
+        return " WHERE " + " AND ".join(f"{name} = ?" for name in filters) if filters else ""
+
+    def _index(self, name: str) -> None:
+        self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{name} ON events ({name})")
+
+    def find(self, given: Mapping[str, str], limit: int, before: int | None) -> list[int]:
+        """The numbers of events, newest first, smaller than `before`.
+
+        `given` are exact matches, beside ``project`` and ``search``: the beginning of an event's
+        name, a user's id or an insert id. Each of a few names with that beginning is looked up
+        in an index, so that it is quick however many events there are.
+        """
+        conditions = ["seq < ?"]
+        values: list[Any] = [before if before is not None else _HIGHEST]
+        for name in _FILTERS:
+            if name in given:
+                self._index(name)
+                conditions.append(f"{name} = ?")
+                values.append(given[name])
+        if "project" in given:
+            # The sign keeps SQLite from looking for an index of the project.
+            conditions.append("+project = ?")
+            values.append(int(given["project"]))
+        found: list[int] = []
+        search = given.get("search")
+        if not search:
+            return self._newest(conditions, values, limit)
+        for name in _FILTERS:
+            for value in self.beginning(name, search, _SEARCHED):
+                matching = self._newest([*conditions, f"{name} = ?"], [*values, value], limit)
+                found.extend(matching)
+        return sorted(set(found), reverse=True)[:limit]
+
+    def _newest(self, conditions: list[str], values: list[Any], limit: int) -> list[int]:
+        where = " AND ".join(conditions)
+        rows = self._db.execute(
+            f"SELECT seq FROM events WHERE {where} ORDER BY seq DESC LIMIT ?", (*values, limit)
+        )
+        return [seq for (seq,) in rows]
+
+    def beginning(self, name: str, start: str, limit: int, after: str = "") -> list[str]:
+        """Different values of a column that begin with `start` and follow `after`, in order."""
+        if name not in _FILTERS:
+            raise ValueError(f"events have no {name!r} to search")
+        self._index(name)
+        found: list[str] = []
+        value, comparison = max(start, after), ">=" if start > after else ">"
+        while len(found) < limit:
+            row = self._db.execute(
+                f"SELECT {name} FROM events WHERE {name} {comparison} ? ORDER BY {name} LIMIT 1",
+                (value,),
+            ).fetchone()
+            if row is None or not row[0].startswith(start):
+                break
+            found.append(row[0])
+            value, comparison = row[0], ">"
+        return found
+
+    def details(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Events by their numbers, in that order, each with what is known beside it."""
+        rows = self._db.execute(
+            "SELECT e.seq, e.request, e.project, r.arrived, r.path, r.geo, e.distinct_id, e.json"
+            " FROM events e JOIN requests r ON r.id = e.request"
+            " WHERE e.seq IN (SELECT value FROM json_each(?))",
+            (str(list(numbers)),),
+        ).fetchall()
+        users: dict[int, dict[str, str]] = {}
+        for project in {row[2] for row in rows}:
+            ids = {row[6] for row in rows if row[2] == project and row[6] is not None}
+            users[project] = self._people.users_of(project, ids)
+        found = {}
+        for seq, request, project, arrived, path, geo, distinct_id, text in rows:
+            event = orjson.loads(text)
+            found[seq] = {
+                "seq": seq,
+                "request": request,
+                "project": project,
+                "endpoint": path,
+                "arrived": arrived,
+                "user": users[project].get(distinct_id, distinct_id),
+                "geolocation": geolocation(event["properties"], geo),
+                "event": event,
+            }
+        return [found[seq] for seq in numbers if seq in found]
+
+    def user_events(
+        self, project: int, ids: Sequence[str], limit: int, offset: int
+    ) -> tuple[int, list[int]]:
+        """How many events these ids have, and the numbers of some, newest first."""
+        self._index("distinct_id")
+        names = orjson.dumps([name for id in ids for name in {id, DEVICE + id}]).decode()
+        where = "distinct_id IN (SELECT value FROM json_each(?)) AND +project = ?"
+        (count,) = self._db.execute(
+            f"SELECT count(*) FROM events WHERE {where}", (names, project)
+        ).fetchone()
+        rows = self._db.execute(
+            f"SELECT seq FROM events WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
+            (names, project, limit, offset),
+        )
+        return count, [seq for (seq,) in rows]
+
+    def export(
+        self, project: int, since: int, until: int, names: Sequence[str] | None, size: int
+    ) -> Iterator[list[ExportRow]]:
+        """Events and duplicates with a time from `since` to before `until`, in portions.
+
+        Nothing is held between two portions, so that a slow reader does not keep the database's
+        log from being folded in.
+        """
+        chosen = "" if names is None else " AND e.event IN (SELECT value FROM json_each(?))"
+        extra = () if names is None else (orjson.dumps(list(names)).decode(),)
+        for table in ("events", "duplicates"):
+            self._db.execute(
+                f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} (project, time)"
+            )
+            time, seq = since, -1
+            while True:
+                rows = self._db.execute(
+                    "SELECT e.seq, e.time, e.distinct_id, e.json, r.arrived, r.path, r.geo"
+                    f" FROM {table} e CROSS JOIN requests r ON r.id = e.request"
+                    f" WHERE e.project = ? AND (e.time, e.seq) > (?, ?) AND e.time < ?{chosen}"
+                    " ORDER BY e.time, e.seq LIMIT ?",
+                    (project, time, seq, until, *extra, size),
+                ).fetchall()
+                if not rows:
+                    break
+                seq, time = rows[-1][:2]
+                yield [ExportRow(*row) for row in rows]
+
+    def counted(self, after: int, size: int) -> list[tuple[int, int, str, int]]:
+        """Number, project, name and time of the events after a number, for counting."""
+        return self._db.execute(
+            "SELECT seq, project, event, time FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after, size),
+        ).fetchall()
+
+    def insert_ids(self, size: int = 10_000) -> Iterator[list[str]]:
+        """The ``$insert_id`` of every stored event that has one, in order, in portions."""
+        last = 0
+        while True:
+            rows = self._db.execute(
+                "SELECT seq, insert_id FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+                (last, size),
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [insert_id for _, insert_id in rows if insert_id is not None]

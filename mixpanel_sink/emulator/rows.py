@@ -1,0 +1,125 @@
+"""The rows that the store takes and gives: requests, events, updates, identities."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request's row in the log. `status` None: the connection was cut without an answer.
+
+    `arrived` and `finished` are epoch seconds; `finished` is when the answer was ready. `quota`
+    is ``counted``, ``refused`` or None (the request does not concern the quota). `accepted` is
+    what the answer says was taken, `stored` what was new. `raw_bytes` came over the wire,
+    `body_bytes` is their decoded size. `project` is None for a request to several projects:
+    ``shares`` tells how much was whose. `geo` is the address that geolocation takes where a
+    record names none; None: it is skipped. Holds no credentials.
+    """
+
+    path: str
+    arrived: float
+    finished: float | None = None
+    status: int | None = None
+    project: int | None = None
+    quota: str | None = None
+    events: int = 0
+    accepted: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    stored: int = 0
+    truncated_strings: int = 0
+    without_insert_id: int = 0
+    raw_bytes: int = 0
+    body_bytes: int = 0
+    content_encoding: str | None = None
+    content_type: str | None = None
+    user_agent: str | None = None
+    remote: str | None = None
+    geo: str | None = None
+    fault: str | None = None
+    error: str | None = None
+
+
+class EventRow(NamedTuple):
+    """One event to store; `time` in epoch milliseconds, `key` None: never a duplicate."""
+
+    project: int
+    key: int | None
+    event: str
+    distinct_id: str | None
+    insert_id: str | None
+    time: int
+    json: bytes
+
+
+class UpdateRow(NamedTuple):
+    """One valid profile or group update to store and apply.
+
+    `profile` is the profile's key, `seen` its new last-seen time in epoch milliseconds, `geo`
+    the address for its geolocation; both None: unchanged.
+    """
+
+    project: int
+    kind: str
+    profile: str
+    seen: int | None
+    geo: str | None
+    update: Mapping[str, Any]
+    json: bytes
+
+
+class LinkRow(NamedTuple):
+    """What an identity event did: the two ids, and why it had no effect (None: it had)."""
+
+    project: int
+    event: str
+    id: str
+    other: str
+    ignored: str | None
+
+
+class Canonical(NamedTuple):
+    """The canonical id of an id's cluster."""
+
+    project: int
+    id: str
+    canonical: str
+
+
+class ExportRow(NamedTuple):
+    """One event for the raw export, beside what is known of its request."""
+
+    seq: int
+    time: int
+    distinct_id: str | None
+    json: bytes
+    arrived: float
+    path: str
+    geo: str | None
+
+
+def geolocation(properties: Mapping[str, Any], geo: str | None) -> dict[str, str | None]:
+    """Where an event is placed: the address, and where it came from (None: it is skipped)."""
+    if "ip" not in properties:
+        return {"address": geo, "from": "request" if geo else None}
+    ip = properties["ip"]
+    if ip in (0, "0", "", None, False):
+        return {"address": None, "from": None}
+    return {"address": str(ip), "from": "ip"}
+
+
+def dedupe_key(*parts: object) -> int:
+    """A 64-bit key of an event's identity.
+
+    64 bits keep the index small. Two of three million different identities share a key with a
+    probability of 2.4e-7.
+    """
+    text = "\0".join(map(str, parts))
+    digest = blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+COLUMNS = tuple(f.name for f in fields(Entry))
+"""The columns of a request's row, besides its id."""

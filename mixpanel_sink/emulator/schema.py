@@ -1,0 +1,132 @@
+"""The tables of the emulator's SQLite database, and how a connection to it is set up."""
+
+import sqlite3
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY,
+    request INTEGER NOT NULL,
+    project INTEGER NOT NULL,
+    key INTEGER,
+    event TEXT NOT NULL,
+    distinct_id TEXT,
+    insert_id TEXT,
+    time INTEGER NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS duplicates (
+    seq INTEGER PRIMARY KEY,
+    request INTEGER NOT NULL,
+    project INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    distinct_id TEXT,
+    insert_id TEXT,
+    time INTEGER NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS updates (
+    seq INTEGER PRIMARY KEY,
+    request INTEGER NOT NULL,
+    project INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    seen INTEGER,
+    geo TEXT,
+    json BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS updates_by_profile ON updates (profile, kind, project);
+CREATE TABLE IF NOT EXISTS profiles (
+    kind TEXT NOT NULL,
+    project INTEGER NOT NULL,
+    profile TEXT NOT NULL,
+    updates INTEGER NOT NULL,
+    last_seen INTEGER,
+    geo TEXT,
+    properties BLOB NOT NULL,
+    PRIMARY KEY (kind, project, profile)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS identities (
+    project INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    canonical TEXT NOT NULL,
+    PRIMARY KEY (project, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS identities_by_canonical ON identities (project, canonical);
+CREATE TABLE IF NOT EXISTS links (
+    seq INTEGER PRIMARY KEY,
+    request INTEGER NOT NULL,
+    project INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    id TEXT NOT NULL,
+    other TEXT NOT NULL,
+    ignored TEXT
+);
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL,
+    arrived REAL NOT NULL,
+    finished REAL,
+    status INTEGER,
+    project INTEGER,
+    quota TEXT,
+    events INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    truncated_strings INTEGER NOT NULL,
+    without_insert_id INTEGER NOT NULL,
+    raw_bytes INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL,
+    content_encoding TEXT,
+    content_type TEXT,
+    user_agent TEXT,
+    remote TEXT,
+    geo TEXT,
+    fault TEXT,
+    error TEXT
+);
+CREATE INDEX IF NOT EXISTS requests_by_arrival ON requests (arrived);
+CREATE TABLE IF NOT EXISTS shares (
+    request INTEGER NOT NULL,
+    project INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL,
+    stored INTEGER NOT NULL
+);
+"""
+TABLES = (
+    *("events", "duplicates", "updates", "profiles", "identities", "links", "shares"),
+    *("requests", "known.keys"),
+)
+"""What `Writer.clear` empties."""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open the database at `path`; the connection may move between threads."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    for pragma in (
+        "journal_mode=WAL",
+        # What a test's emulator stored need not survive the machine's power cut.
+        "synchronous=OFF",
+        "cache_size=-65536",
+        "wal_autocheckpoint=8000",
+        # A query may have to make an index of millions of events first.
+        "busy_timeout=120000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def remember_keys(writer: sqlite3.Connection) -> None:
+    """Set up the table of known event keys.
+
+    The keys live in memory, each with the request that brought it last: random places in an
+    index on disk would be written again with every request.
+    """
+    writer.execute("ATTACH ':memory:' AS known")
+    writer.execute("CREATE TABLE known.keys (key INTEGER PRIMARY KEY, request INTEGER NOT NULL)")
+    writer.execute(
+        "INSERT OR REPLACE INTO known.keys"
+        " SELECT key, request FROM events WHERE key IS NOT NULL ORDER BY seq"
+    )
