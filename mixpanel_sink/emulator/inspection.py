@@ -182,8 +182,6 @@ def _users(request: Request) -> list[dict[str, Any]]:
     project = _project(request)
     search, after = query.get("search", ""), query.get("after", "")
     ids = store.events.beginning("distinct_id", search, limit, after)
-        "distinct_id", query.get("search", ""), limit, query.get("after", "")
-    )
     canonical = store.people.users_of(project.id, ids)
     return [{"id": id, "distinct_id": canonical.get(id, id)} for id in ids]
 
