@@ -21,7 +21,8 @@ from benchmarks import data, mappings, report
 from benchmarks.events import to_event
 from mixpanel_sink import EventMapping
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_tables import EventTables

@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.batch.chunk import Run
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.results import FailedRecord, Receipt
 
 GLOBAL = Windowing(GlobalWindows())

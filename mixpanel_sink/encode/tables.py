@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import EventChunk, Run, cut_runs, join_runs
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.json_columns import json_column
 from mixpanel_sink.settings.mapping import EventMapping
@@ -88,7 +89,7 @@ def encode_slice(
     result = EncodedSlice()
     first_row: int | np.ndarray[Any, np.dtype[np.int64]] = max(0, origins[0].row) if origins else 0
     if key is not None and len(origins) > 1:
-        first_row = np.concatenate([np.arange(run.row, run.row + run.count) for run in origins])
+        first_row = rows_of(origins)
     for encoded in encoder.encode(table, key, first_row):
         result.long_strings += encoded.long_strings
         result.odd += encoded.leftover.tolist()
@@ -105,30 +106,15 @@ def _cut(table: EncodedTable, origins: Sequence[Run], limits: Limits, result: En
         if offsets[stop] - offsets[start] > most:
             stop = int(np.searchsorted(offsets, offsets[start] + most, "right")) - 1
             full = True
-        runs = _runs(table.rows[start:stop], origins)
+        runs = take_runs(origins, table.rows[start:stop])
         if full:
             lines = table.buffer[int(offsets[start]) : int(offsets[stop])]
             result.chunks.append(EventChunk.of_lines(lines, stop - start, runs))
         else:
-            at = start
-            for run in runs:
-                for i in range(run.count):
-                    event = bytes(table.buffer[int(offsets[at]) + 2 : int(offsets[at + 1])])
-                    result.rest.append((event, run.slice(i, 1)))
-                    at += 1
+            for at, origin in enumerate(singles(runs), start):
+                event = bytes(table.buffer[int(offsets[at]) + 2 : int(offsets[at + 1])])
+                result.rest.append((event, origin))
         start = stop
-
-
-def _runs(rows: Any, origins: Sequence[Run]) -> list[Run]:
-    """The origins of a chunk's rows: those of each stretch without a gap."""
-    if rows[-1] - rows[0] == len(rows) - 1:
-        return list(cut_runs(origins, int(rows[0]), int(rows[-1]) + 1))
-    if len(origins) > 1:
-        every = [run.slice(i, 1) for run in origins for i in range(run.count)]
-        return list(join_runs(every[row] for row in rows))
-    (origin,) = origins
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [origin.slice(int(part[0]), len(part)) for part in np.split(rows, breaks)]
 
 
 def table_of(

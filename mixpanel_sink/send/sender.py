@@ -18,7 +18,8 @@ from typing import Any, Literal
 from mixpanel_sink.api import identity
 from mixpanel_sink.api.client import Answer, IngestionClient
 from mixpanel_sink.api.responses import Asked, Refusal, Retry, Settled, TooLarge, Unclear, judge
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.log import Log
 from mixpanel_sink.errors import CheckpointError, DestinationError, MixpanelSinkError
 from mixpanel_sink.results import FailedRecord, Receipt

@@ -18,8 +18,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.batch.chunk import Run, join_runs
 from mixpanel_sink.batch.origin import RecordBlock, Source, TableOrigin
+from mixpanel_sink.batch.runs import Run, join_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.encode.redaction import Masker

@@ -21,8 +21,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import ChunkBuilder, EventChunk, Run, cut_runs
+from mixpanel_sink.batch.builder import ChunkBuilder
+from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.runs import Run, cut_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_tables import EventTables

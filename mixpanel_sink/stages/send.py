@@ -29,7 +29,8 @@ from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.responses import Asked
-from mixpanel_sink.batch.chunk import EventChunk, merge
+from mixpanel_sink.batch.builder import merge
+from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.log import Log, open_log
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.report import metrics

@@ -20,7 +20,8 @@ from mixpanel_sink import __version__
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import MAX_ANSWER_BYTES, Answer, IngestionClient
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
 
 SECRET = "s3cr3t-0123456789abcdef"

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import ChunkBuilder, EventChunk, Run, cut_runs, join_runs, merge
+from mixpanel_sink.batch.builder import ChunkBuilder, merge
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run, cut_runs, join_runs
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 SMALL = Limits(batch_events=7, batch_bytes=200, event_bytes=100)

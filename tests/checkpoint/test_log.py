@@ -15,7 +15,8 @@ import pytest
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import IMPORT
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.journal import Journal
 from mixpanel_sink.checkpoint.log import LOGS, AcceptedLog, Log, Owner, Recall, fingerprint
 from mixpanel_sink.checkpoint.updates import UpdateLog

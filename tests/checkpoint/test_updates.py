@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.log import LOGS, Owner, Recall
 from mixpanel_sink.checkpoint.updates import KeySet, UpdateLog
 from mixpanel_sink.emulator.testing import Emulator

@@ -30,7 +30,8 @@ from mixpanel_sink import (
     WriteProfilesToMixpanel,
     WriteToMixpanel,
 )
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
 from mixpanel_sink.send.lane import Lane
 from mixpanel_sink.settings.retry import RetryPolicy

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.chunk import Run
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.event_tables import EventTables
 from mixpanel_sink.encode.records import EventChecker
 from mixpanel_sink.encode.tables import encode_slice

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.values import json_text, to_json
-from mixpanel_sink.batch.chunk import Run
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.records import RecordEncoder
 from mixpanel_sink.encode.tables import encode_slice, slice_rows, table_of

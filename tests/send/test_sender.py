@@ -16,7 +16,8 @@ from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.responses import Asked
-from mixpanel_sink.batch.chunk import EventChunk, Run
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import AuthenticationError, DestinationError
 from mixpanel_sink.send.lane import Lane

@@ -12,7 +12,7 @@ from apache_beam.transforms.window import (
     SlidingWindows,
 )
 
-from mixpanel_sink.batch.chunk import Run
+from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.windowing import WindowCodec
 
