@@ -56,7 +56,7 @@ def _forget() -> None:
     """The sink remembers its requests in this process; a test is a new job."""
     import sys
 
-    for module, name in (("lane", "LANES"), ("checkpoint", "LOGS")):
+    for module, name in (("send.lane", "LANES"), ("checkpoint.registry", "LOGS")):
         loaded = sys.modules.get(f"mixpanel_sink.{module}")
         if loaded is not None:
             getattr(loaded, name).clear()

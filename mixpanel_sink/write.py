@@ -20,7 +20,7 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from mixpanel_sink import coders
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint, event_endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.log import open_log
+from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
 from mixpanel_sink.send.preflight import Preflight, check

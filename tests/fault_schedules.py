@@ -38,7 +38,8 @@ from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.responses import Asked
 from mixpanel_sink.api.retry_after import retry_after
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.checkpoint.log import AcceptedLog, Owner
+from mixpanel_sink.checkpoint.events import EventLog
+from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.dispatch import Dispatcher
@@ -253,7 +254,7 @@ def _one_run(
     ).watch(posts)
     lane = Lane(Quota.parse(schedule.quota), schedule.max_in_flight, retry=retry)
     terms = Terms(destination.host, Asked(destination, "API secret"), retry=retry)
-    log = AcceptedLog(Checkpoint(folder), Owner("", "", "import", "")) if folder else None
+    log = EventLog(Checkpoint(folder), Owner("", "", "import", "")) if folder else None
     sender = BatchSender(client, lane, terms, log=log)
     dispatcher = Dispatcher(schedule.max_in_flight)
     outcomes, futures = [], []

@@ -8,13 +8,14 @@ names:
 
 Each process writes files of its own, so that several may share a folder. Local ones grow by
 a line; objects of a cloud cannot grow, so that all lines that gathered while one was written
-make the next. What the lines mean is `checkpoint.py`'s and `update_log.py`'s.
+make the next. `events` and `updates` say what the lines mean.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import os
 import threading
 import time
@@ -24,9 +25,11 @@ from typing import Any, Protocol
 
 import orjson
 
+from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
 
-VERSION = 1
+VERSION = 2
+"""The format of the header and of the lines; a checkpoint of another one is refused."""
 _HEADER = "checkpoint.json"
 _READERS = 16
 """Objects that are read at the same time."""
@@ -39,16 +42,17 @@ class Journal:
 
     Args:
         path: of the folder; made if there is none.
-        owner: whom it must belong to: names and values that the header holds.
-        mark: stands for the owner in the names of files, so that another's are never read.
+        owner: whom it must belong to. The header holds it, and its mark is in the names of files,
+            so that lines of another owner are never read.
 
     Raises:
         CheckpointError: if the folder is another's, or cannot be used.
     """
 
-    def __init__(self, path: str, owner: dict[str, str], mark: str) -> None:
+    def __init__(self, path: str, owner: Owner) -> None:
         self._folder = _CloudFolder(path) if "://" in path else _LocalFolder(path)
-        self._mine = f"accepted-{mark}-"
+        self._owner = owner
+        self._mine = f"accepted-{owner.mark}-"
         self._name = f"{self._mine}{uuid.uuid4().hex}"
         self._changed = threading.Condition()
         self._waiting: list[bytes] = []
@@ -56,7 +60,7 @@ class Journal:
         self._writing = False
         self._error: Exception | None = None
         self._seen: dict[str, int] = {}
-        header = orjson.dumps({"version": VERSION, **owner})
+        header = orjson.dumps({"version": VERSION, **dataclasses.asdict(owner)})
         try:
             self._folder.claim(header, lambda found: _check_owner(path, found, owner))
         except CheckpointError:
@@ -124,7 +128,7 @@ class Journal:
             return error
         return CheckpointError(
             f"The checkpoint {self._folder.path} is damaged ({_short(error)}). Give another "
-            "folder; ids keep events from doubling."
+            f"folder; {self._owner.without}."
         )
 
     def _start(self) -> None:
@@ -170,7 +174,7 @@ class Journal:
             return
         error, self._error = self._error, None
         raise CheckpointError(
-            f"The checkpoint {self._folder.path} cannot be written ({_short(error)}). Mend that "
+            f"The checkpoint {self._folder.path} cannot be written ({_short(error)}). Fix that "
             "and run the job again: what it knows so far is not sent twice."
         )
 
@@ -290,18 +294,23 @@ class _CloudFolder:
                 yield name, data, len(data)
 
 
-def _check_owner(path: str, header: bytes, owner: dict[str, str]) -> None:
+def _check_owner(path: str, header: bytes, owner: Owner) -> None:
     try:
         found: dict[str, Any] = orjson.loads(header)
-        version = found.get("version")
-    except (ValueError, AttributeError):
-        found, version = {}, None
-    if version != VERSION:
+        version = int(found["version"])
+    except (ValueError, TypeError, LookupError):
         raise CheckpointError(
-            f"The checkpoint {path} is damaged or of another version of mixpanel_sink. Give "
-            "another folder; ids keep events from doubling."
+            f"The checkpoint {path} is damaged: its {_HEADER} cannot be read. Give another folder; "
+            f"{owner.without}."
+        ) from None
+    if version != VERSION:
+        age = "a newer" if version > VERSION else "an older"
+        raise CheckpointError(
+            f"The checkpoint {path} was written by {age} version of mixpanel_sink (format "
+            f"{version}; this one has {VERSION}). Use that version, or give another folder; "
+            f"{owner.without}."
         )
-    for part, value in owner.items():
+    for part, value in dataclasses.asdict(owner).items():
         if found.get(part) != value:
             what = {"projects": "project or region"}.get(part, part)
             raise CheckpointError(

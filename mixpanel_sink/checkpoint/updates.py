@@ -10,13 +10,12 @@ file, its row and its content. Those whose file and row are not known are always
     {"begun": TOKEN, "keys": [64-bit numbers as base64]}
     {"ended": TOKEN, "again": [places], "failed": [[place, [FailedRecord's values]], ...]}
 
-The updates at the places `again` have failed for now, and were not applied.
+The updates at the places `again` failed for a transient reason and were not applied.
 """
 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import threading
 import time
@@ -29,7 +28,8 @@ import numpy as np
 from mixpanel_sink.api.endpoints import ENDPOINTS
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.journal import Journal
-from mixpanel_sink.checkpoint.log import PASSING, REFRESH_SECONDS, Owner, Recall
+from mixpanel_sink.checkpoint.log import REFRESH_SECONDS, TRANSIENT_REASONS, Lookup
+from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.checkpoint import Checkpoint
 
@@ -63,7 +63,7 @@ class KeySet:
 
 
 class UpdateLog:
-    """The log of updates, by rows. Thread-safe; a `checkpoint.Log`.
+    """The log of updates, by rows. Thread-safe; a `log.Log`.
 
     Args:
         checkpoint: where.
@@ -75,7 +75,7 @@ class UpdateLog:
 
     def __init__(self, checkpoint: Checkpoint, owner: Owner) -> None:
         self._endpoint = ENDPOINTS[owner.endpoint]
-        self._journal = Journal(checkpoint.path, dataclasses.asdict(owner), owner.mark)
+        self._journal = Journal(checkpoint.path, owner)
         self._lock = threading.Lock()
         self._done = KeySet()
         self._failed: dict[int, FailedRecord] = {}
@@ -83,11 +83,11 @@ class UpdateLog:
         self._read_at = 0.0
         self._refresh()
 
-    def recall(self, chunk: EventChunk, repeat: bool = False) -> Recall:
+    def lookup(self, chunk: EventChunk, repeat: bool = False) -> Lookup:
         """Each update by itself: its end is known, or it is doubtful, or it is to be sent."""
         keys = _keys(chunk)
         if keys is None:
-            return Recall(chunk)
+            return Lookup(chunk)
         with self._lock:
             if time.monotonic() - self._read_at > REFRESH_SECONDS:
                 self._refresh()
@@ -95,7 +95,7 @@ class UpdateLog:
             begun = np.isin(keys, np.concatenate([np.empty(0, np.uint64), *self._open.values()]))
             failed = [f for key in keys[done].tolist() if (f := self._failed.get(key))]
         if not done.any() and not begun.any():
-            return Recall(chunk)
+            return Lookup(chunk)
         known, doubtful, rest = [], [], []
         for index, record in enumerate(chunk.events()):
             if done[index]:
@@ -104,7 +104,7 @@ class UpdateLog:
                 doubtful.append(index)
             else:
                 rest.append(index)
-        return Recall(
+        return Lookup(
             rest=_select(chunk, rest),
             known=_select(chunk, known),
             accepted=len(known) - len(failed),
@@ -141,7 +141,7 @@ class UpdateLog:
         final = []
         for failure in failed:
             index = places[failure.file or "", -1 if failure.row is None else failure.row]
-            if failure.reason in PASSING:
+            if failure.reason in TRANSIENT_REASONS:
                 again.add(index)
             else:
                 final.append((index, tuple(failure)))

@@ -26,7 +26,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink.checkpoint.log import fingerprint
+from mixpanel_sink.checkpoint.owner import fingerprint
 from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.errors import DestinationError, InputError, MixpanelSinkError, SettingError
 from mixpanel_sink.inspect.preview import SAMPLE_ROWS, Preview, preview, render

@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from mixpanel_sink.checkpoint.log import fingerprint
+from mixpanel_sink.checkpoint.owner import fingerprint
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.options import (
     MixpanelOptions,

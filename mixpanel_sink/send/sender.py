@@ -276,7 +276,7 @@ class BatchSender:
         and what is left to be sent."""
         if self._log is None:
             return None, chunk
-        found = self._log.recall(chunk, self._terms.on_ambiguous == "retry")
+        found = self._log.lookup(chunk, self._terms.on_ambiguous == "retry")
         outcome = Outcome()
         if (known := found.known) is not None:
             receipt = Receipt(

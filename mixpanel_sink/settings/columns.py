@@ -96,6 +96,33 @@ class PositionId:
 InsertId = ColumnsId | ContentId | PositionId
 
 
+def plain(value: Any) -> Any:
+    """A value object as the YAML form has it: the inverse of `part_of`."""
+    if isinstance(value, Constant):
+        return {"constant": value.value}
+    if isinstance(value, ColumnsId):
+        return list(value.columns)
+    if isinstance(value, ContentId | PositionId):
+        return {"from": "content" if isinstance(value, ContentId) else "position"}
+    if isinstance(value, Column | TimeColumn):
+        changed = changed_fields(value)
+        name = changed.pop("name")
+        return {"column": name, **changed} if changed else name
+    return list(value) if isinstance(value, tuple) else value
+
+
+def changed_fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults, and their values."""
+    changed = {}
+    for field in dataclasses.fields(value):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if (given := getattr(value, field.name)) != default:
+            changed[field.name] = given
+    return changed
+
+
 def part_of(key: str, value: Any) -> Any:
     """The value object of one setting in the YAML form, such as `{column: day, unit: s}`."""
     if not isinstance(value, dict) or key in ("rename", "constants"):

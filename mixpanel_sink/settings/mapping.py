@@ -25,7 +25,9 @@ from mixpanel_sink.settings.columns import (
     InsertId,
     PositionId,
     TimeColumn,
+    changed_fields,
     part_of,
+    plain,
 )
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, check_text, near
 from mixpanel_sink.settings.yaml import load_yaml
@@ -136,6 +138,10 @@ class EventMapping:
                 raise MappingError(f"The mapping does not say what {key!r} is: give it a column.")
         arguments = {key: part_of(key, value) for key, value in settings.items()}
         return cls(**arguments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as `from_dict` and YAML take them."""
+        return {name: plain(value) for name, value in changed_fields(self).items()}
 
     def mapped_columns(self) -> dict[str, str]:
         """The columns that serve as something other than a property, and as what."""

@@ -12,7 +12,15 @@ from typing import Any, ClassVar, Literal, TypeVar
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import MappingError, RecordError
-from mixpanel_sink.settings.columns import NO_LOCATION, Column, Constant, TimeColumn, part_of
+from mixpanel_sink.settings.columns import (
+    NO_LOCATION,
+    Column,
+    Constant,
+    TimeColumn,
+    changed_fields,
+    part_of,
+    plain,
+)
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, near
 from mixpanel_sink.settings.yaml import load_yaml
 
@@ -186,6 +194,10 @@ class UpdateMapping:
             if settings.get(key) is None:
                 raise MappingError(f"The mapping does not say what {key!r} is: give it a column.")
         return cls(**{key: part_of(key, value) for key, value in settings.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as `from_dict` and YAML take them."""
+        return {name: plain(value) for name, value in changed_fields(self).items()}
 
     @property
     def identity(self) -> tuple[Column | Constant, ...]:

@@ -31,7 +31,8 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.responses import Asked
 from mixpanel_sink.batch.builder import merge
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.checkpoint.log import Log, open_log
+from mixpanel_sink.checkpoint.log import Log
+from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress

@@ -16,7 +16,9 @@ import pytest
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
-from mixpanel_sink.checkpoint.log import LOGS, Owner, Recall
+from mixpanel_sink.checkpoint.log import Lookup
+from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.checkpoint.updates import KeySet, UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import MixpanelSinkError
@@ -59,46 +61,46 @@ def opened(folder: Checkpoint) -> UpdateLog:
 class TestTheLog:
     def test_what_was_only_begun_is_doubtful(self, folder: Checkpoint) -> None:
         opened(folder).begin(chunk(1, 2, 3))
-        assert opened(folder).recall(chunk(1, 2, 3)) == Recall(None, doubtful=chunk(1, 2, 3))
+        assert opened(folder).lookup(chunk(1, 2, 3)) == Lookup(None, doubtful=chunk(1, 2, 3))
 
     def test_unless_it_may_be_repeated(self, folder: Checkpoint) -> None:
         opened(folder).begin(chunk(1, 2, operation="$set"))
         one = chunk(1, 2, operation="$set")
         log = opened(folder)
         log.flush()
-        assert log.recall(one).rest is one
+        assert log.lookup(one).rest is one
         opened(folder).begin(chunk(5))
-        assert opened(folder).recall(chunk(5), repeat=True).rest == chunk(5)
+        assert opened(folder).lookup(chunk(5), repeat=True).rest == chunk(5)
 
     def test_chunks_of_another_make_are_told_apart_row_by_row(self, folder: Checkpoint) -> None:
         first = opened(folder)
         first.end(first.begin(chunk(1, 2, 3)), chunk(1, 2, 3), [failed(2)])
         first.begin(chunk(4, 5))
-        found = opened(folder).recall(chunk(3, 2, 9, 4))
-        assert found == Recall(chunk(9), chunk(3, 2), 1, (failed(2),), chunk(4))
+        found = opened(folder).lookup(chunk(3, 2, 9, 4))
+        assert found == Lookup(chunk(9), chunk(3, 2), 1, (failed(2),), chunk(4))
 
     def test_what_failed_for_now_or_was_left_is_sent_again(self, folder: Checkpoint) -> None:
         first = opened(folder)
         one = chunk(1, 2, 3, 4)
         first.end(first.begin(one), one, [failed(1, "gave_up"), failed(2, "ambiguous")], [chunk(4)])
-        found = opened(folder).recall(one)
-        assert found == Recall(chunk(1, 4), chunk(2, 3), 1, (failed(2, "ambiguous"),))
+        found = opened(folder).lookup(one)
+        assert found == Lookup(chunk(1, 4), chunk(2, 3), 1, (failed(2, "ambiguous"),))
         # Begun once more, it is doubtful again.
         opened(folder).begin(chunk(1))
-        assert opened(folder).recall(chunk(1)).doubtful == chunk(1)
+        assert opened(folder).lookup(chunk(1)).doubtful == chunk(1)
 
     def test_other_content_or_another_file_is_another_update(self, folder: Checkpoint) -> None:
         first = opened(folder)
         first.end(first.begin(chunk(1)), chunk(1), [])
         log = opened(folder)
         for other in (chunk(1, operation="$set"), chunk(1, file="g.parquet"), chunk(2)):
-            assert log.recall(other).rest is other
+            assert log.lookup(other).rest is other
 
     def test_where_rows_are_not_known_nothing_is(self, folder: Checkpoint) -> None:
         one = EventChunk.of([update(1)], [Run(1, 5, ("",))])
         log = opened(folder)
         log.end(log.begin(one), one, [])
-        assert opened(folder).recall(one).rest is one
+        assert opened(folder).lookup(one).rest is one
 
     @pytest.mark.parametrize("seed", range(5))
     def test_a_set_of_keys(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

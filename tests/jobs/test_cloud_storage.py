@@ -11,7 +11,8 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 from google.cloud import storage
 
-from mixpanel_sink.checkpoint.log import LOGS, journal
+from mixpanel_sink.checkpoint import journal
+from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import import_json_lines as json_lines_to_mixpanel
 from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel

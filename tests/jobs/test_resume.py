@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mixpanel_sink.checkpoint.log import LOGS
+from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.send.lane import LANES
 from tests.jobs.conftest import MAPPING
@@ -101,7 +101,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_clearly(
     run = send(source, f"--checkpoint={tmp_path}/checkpoint")
     assert run.code == 1
     (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
-    assert "cannot be written (No such file or directory). Mend that and run the job again" in said
+    assert "cannot be written (No such file or directory). Fix that and run the job again" in said
 
 
 def test_two_runs_at_a_time(send, server: Emulator, source, checkpoint, tmp_path):

@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+import yaml
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.errors import MappingError
@@ -208,6 +209,24 @@ def test_check_columns_takes_what_fits_and_refuses_twins_and_crowds() -> None:
     mapping.check_columns(crowd)  # nulls may thin it out
     with pytest.raises(MappingError, match="300 properties"):
         EventMapping(**BASE, drop_nulls=False).check_columns(crowd)
+
+
+ROUND_TRIPS = [
+    FULL,
+    "event: e\ntime: t\ndistinct_id: u",
+    "event: e\ntime: t\ndevice_id: d\ninsert_id: {from: content}\nip: null\nexclude: [a]",
+    "event: e\ntime: {column: t, unit: s}\nuser_id: {column: u, if_null: nobody}\ninsert_id: k",
+    "event: e\ntime: t\ndistinct_id: {constant: me}\ninsert_id: {from: position}",
+]
+
+
+@pytest.mark.parametrize("text", ROUND_TRIPS)
+def test_to_dict_is_the_inverse_of_from_dict(text: str) -> None:
+    mapping = EventMapping.from_yaml(text)
+    settings = mapping.to_dict()
+    assert EventMapping.from_dict(settings) == mapping
+    assert settings.keys() == yaml.safe_load(text).keys()
+    assert EventMapping.from_yaml(yaml.safe_dump(settings)) == mapping
 
 
 def test_columns_to_read() -> None:

@@ -49,6 +49,19 @@ def test_yaml_is_the_same_as_python() -> None:
     mapping.check_columns(columns)
 
 
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        ProfileMapping(distinct_id="u"),
+        ProfileMapping(distinct_id=Column("u", if_null="x"), set=["a"], add=["n"], delete="gone"),
+        ProfileMapping(distinct_id="u", set=[], constants={"a": 1}, ip=None, time="at"),
+        GroupMapping(group_key=Constant("company"), group_id="id", unset=["x"], ignore_time=True),
+    ],
+)
+def test_to_dict_is_the_inverse_of_from_dict(mapping: Any) -> None:
+    assert type(mapping).from_dict(mapping.to_dict()) == mapping
+
+
 def test_groups() -> None:
     text = "group_key: {constant: company}\ngroup_id: id\nset: all\nexclude: [secret]"
     mapping = GroupMapping.from_yaml(text)

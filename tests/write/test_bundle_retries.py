@@ -19,7 +19,7 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.log import LOGS
+from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.send.lane import LANES

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.log import LOGS
+from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.credentials import ApiSecret

@@ -5,32 +5,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from mixpanel_sink.api.auth import ResolvedCredentials
-from mixpanel_sink.api.endpoints import IMPORT
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
-from mixpanel_sink.checkpoint.journal import Journal
-from mixpanel_sink.checkpoint.log import LOGS, AcceptedLog, Log, Owner, Recall, fingerprint
+from mixpanel_sink.checkpoint.events import EventLog
+from mixpanel_sink.checkpoint.log import Log, Lookup
+from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.checkpoint.updates import UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint
-from mixpanel_sink.settings.columns import ContentId, PositionId, TimeColumn
-from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
+from mixpanel_sink.settings.columns import TimeColumn
+from mixpanel_sink.settings.credentials import ProjectToken
 from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.project import Project, Target
 from tests.cloud_storage import emulated_bucket
-from tests.write.test_write import MAPPING, SECRET, record, run, write
+from tests.write.test_write import SECRET, record, run, write
 
 LIMITS = Limits(batch_events=10)
 OWNER = Owner("input", "mapping", "import", "projects")
@@ -53,51 +50,44 @@ def enter(log: Log, chunk: EventChunk, *failed: FailedRecord, **left: Any) -> No
 
 class TestTheLog:
     def test_knows_what_was_entered_also_after_a_restart(self, tmp_path: pathlib.Path) -> None:
-        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        log = EventLog(Checkpoint(str(tmp_path)), OWNER)
         bad = FailedRecord("refused", "no", field="time", file="f.parquet", row=101)
         one = chunk(1)
         enter(log, one, bad)
         log.flush()
-        for each in (log, AcceptedLog(Checkpoint(str(tmp_path)), OWNER)):
-            assert each.recall(chunk(1)) == Recall(None, chunk(1), 1, (bad,))
-            assert each.recall(chunk(2)) == Recall(chunk(2))
+        for each in (log, EventLog(Checkpoint(str(tmp_path)), OWNER)):
+            assert each.lookup(chunk(1)) == Lookup(None, chunk(1), 1, (bad,))
+            assert each.lookup(chunk(2)) == Lookup(chunk(2))
 
     @pytest.mark.parametrize("reason", ["gave_up", "project_refused"])
     def test_what_may_pass_later_is_not_entered(self, tmp_path: pathlib.Path, reason: str) -> None:
-        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        log = EventLog(Checkpoint(str(tmp_path)), OWNER)
         enter(log, chunk(1), FailedRecord(reason, "later"))
         enter(log, chunk(2), left=[chunk(2)])
-        assert log.recall(chunk(1)).rest == chunk(1)
-        assert log.recall(chunk(2)).rest == chunk(2)
-
-    @pytest.mark.parametrize("part", ["input", "mapping", "endpoint", "projects"])
-    def test_another_jobs_is_refused(self, tmp_path: pathlib.Path, part: str) -> None:
-        AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        other = OWNER.__class__(**{**vars(OWNER), part: "other"})
-        with pytest.raises(CheckpointError, match="belongs to another"):
-            AcceptedLog(Checkpoint(str(tmp_path)), other)
+        assert log.lookup(chunk(1)).rest == chunk(1)
+        assert log.lookup(chunk(2)).rest == chunk(2)
 
     def test_another_jobs_lines_are_never_read(self, tmp_path: pathlib.Path) -> None:
         """Also where two jobs took the folder at the same moment, or its header is lost."""
-        enter(AcceptedLog(Checkpoint(str(tmp_path)), OWNER), chunk(1))
+        enter(EventLog(Checkpoint(str(tmp_path)), OWNER), chunk(1))
         (tmp_path / "checkpoint.json").unlink()
-        other = AcceptedLog(Checkpoint(str(tmp_path)), dataclasses.replace(OWNER, projects="other"))
-        assert other.recall(chunk(1)) == Recall(chunk(1))
+        other = EventLog(Checkpoint(str(tmp_path)), dataclasses.replace(OWNER, projects="other"))
+        assert other.lookup(chunk(1)) == Lookup(chunk(1))
 
     def test_half_a_line_of_a_killed_process_is_left_out(self, tmp_path: pathlib.Path) -> None:
-        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        log = EventLog(Checkpoint(str(tmp_path)), OWNER)
         enter(log, chunk(1))
         (path,) = tmp_path.glob("accepted-*")
         whole = path.read_bytes()
         path.write_bytes(whole + whole[: len(whole) // 2])
-        again = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        assert again.recall(chunk(1)).rest is None
+        again = EventLog(Checkpoint(str(tmp_path)), OWNER)
+        assert again.lookup(chunk(1)).rest is None
 
     @pytest.mark.parametrize("line", ["no json", "[1]", '{"begun": 1}', '["a", 1, [[1, 2, 3]]] x'])
     @pytest.mark.parametrize("endpoint", ["import", "engage"])
     def test_damage_is_one_sentence(self, tmp_path: pathlib.Path, line: str, endpoint: str) -> None:
         owner = dataclasses.replace(OWNER, endpoint=endpoint)
-        open_ = AcceptedLog if endpoint == "import" else UpdateLog
+        open_ = EventLog if endpoint == "import" else UpdateLog
         open_(Checkpoint(str(tmp_path)), owner)
         (tmp_path / f"accepted-{owner.mark}-x.jsonl").write_text(f"{line}\n")
         with pytest.raises(CheckpointError, match="is damaged") as caught:
@@ -107,108 +97,26 @@ class TestTheLog:
     def test_a_folder_that_cannot_be_made(self, tmp_path: pathlib.Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(CheckpointError, match="cannot be used"):
-            AcceptedLog(Checkpoint(str(tmp_path / "file" / "folder")), OWNER)
+            EventLog(Checkpoint(str(tmp_path / "file" / "folder")), OWNER)
 
     def test_two_at_a_time_see_each_other(
         self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mixpanel_sink.checkpoint.log.REFRESH_SECONDS", 0.0)
-        one, two = (AcceptedLog(Checkpoint(str(tmp_path)), OWNER) for _ in range(2))
+        monkeypatch.setattr("mixpanel_sink.checkpoint.events.REFRESH_SECONDS", 0.0)
+        one, two = (EventLog(Checkpoint(str(tmp_path)), OWNER) for _ in range(2))
         enter(one, chunk(1))
         enter(two, chunk(2))
         for log in (one, two):
-            assert log.recall(chunk(1)).rest is None
-            assert log.recall(chunk(2)).rest is None
+            assert log.lookup(chunk(1)).rest is None
+            assert log.lookup(chunk(2)).rest is None
 
     def test_many_threads_lose_no_line(self, tmp_path: pathlib.Path) -> None:
-        log = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
+        log = EventLog(Checkpoint(str(tmp_path)), OWNER)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: enter(log, chunk(n)), range(300)))
         log.flush()
-        again = AcceptedLog(Checkpoint(str(tmp_path)), OWNER)
-        assert all(again.recall(chunk(n)).rest is None for n in range(300))
-
-
-class TestAFullDisk:
-    """The real one: a file size limit of the operating system, in a process of its own."""
-
-    SCRIPT = """
-import resource, signal, sys
-from mixpanel_sink.checkpoint import journal
-from mixpanel_sink.errors import CheckpointError
-from mixpanel_sink.checkpoint.journal import Journal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-journal.WAITS = (0.01,)
-lines = journal.Journal(sys.argv[1], {"input": "x"}, "mark")
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-lines.wait(lines.write("a" * 40))
-lines.write("b" * 90)
-for _ in range(2):
-    try:
-        lines.wait()
-    except CheckpointError as error:
-        print(error)
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-lines.write("c")
-lines.wait()
-"""
-
-    def test_says_so_and_loses_nothing(self, tmp_path: pathlib.Path) -> None:
-        command = [sys.executable, "-c", self.SCRIPT, str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        first, second = done.stdout.splitlines()
-        assert first == second
-        assert "cannot be written (File too large). Mend that and run the job again" in first
-        read = list(Journal(str(tmp_path), {"input": "x"}, "mark").read())
-        assert read == ["a" * 40, "b" * 90, "c"]
-
-
-def owner(**changes: Any) -> Owner:
-    given: dict[str, Any] = {
-        "mapping": MAPPING,
-        "secret": "s3cr3t",
-        "region": "us",
-        "project_id": None,
-        **changes,
-    }
-    project = Project(ApiSecret("env:X"), region=given["region"])
-    target = Target.of(None, project, IMPORT, 1, Limits())
-    resolved = ResolvedCredentials(given["secret"], "", given["project_id"])
-    return Owner.of(Checkpoint("/c", "files"), given["mapping"], IMPORT, [(target, resolved)])
-
-
-class TestOwner:
-    def test_is_the_same_for_the_same(self) -> None:
-        assert owner() == owner()
-
-    @pytest.mark.parametrize(
-        ("change", "part"),
-        [
-            ({"secret": "other"}, "projects"),
-            ({"region": "eu"}, "projects"),
-            ({"mapping": None}, "mapping"),
-            ({"mapping": dataclasses.replace(MAPPING, insert_id=ContentId())}, "mapping"),
-            ({"mapping": dataclasses.replace(MAPPING, insert_id=PositionId())}, "mapping"),
-            (
-                {"mapping": EventMapping(event="name", distinct_id="user", time="at")},
-                "mapping",
-            ),
-        ],
-    )
-    def test_differs_with(self, change: dict[str, Any], part: str) -> None:
-        changed = owner(**change)
-        assert getattr(changed, part) != getattr(owner(), part)
-        assert "s3cr3t" not in repr(changed)
-
-    def test_how_an_id_is_made_belongs_to_the_mapping(self) -> None:
-        made = [ContentId(), PositionId()]
-        owners = {owner(mapping=dataclasses.replace(MAPPING, insert_id=each)) for each in made}
-        assert len(owners) == 2
-
-    def test_a_fingerprint_is_of_paths_and_sizes(self) -> None:
-        assert fingerprint([("a", 1), ("b", 2)]) == fingerprint([("b", 2), ("a", 1)])
-        assert fingerprint([("a", 1)]) != fingerprint([("a", 2)])
+        again = EventLog(Checkpoint(str(tmp_path)), OWNER)
+        assert all(again.lookup(chunk(n)).rest is None for n in range(300))
 
 
 class TestInCloudStorage:
@@ -217,17 +125,17 @@ class TestInCloudStorage:
     def test_is_as_good_as_a_folder(self, mixpanel: Emulator, tmp_path: pathlib.Path) -> None:
         with emulated_bucket(tmp_path):
             place = "gs://events/checkpoints/a"
-            log = AcceptedLog(Checkpoint(place), OWNER)
+            log = EventLog(Checkpoint(place), OWNER)
             bad = FailedRecord("refused", "no", file="f.parquet", row=101)
             for number in range(5):
                 enter(log, chunk(number), bad)
             log.flush()
-            again = AcceptedLog(Checkpoint(place), OWNER)
+            again = EventLog(Checkpoint(place), OWNER)
             for number in range(5):
-                assert again.recall(chunk(number)) == Recall(None, chunk(number), 1, (bad,))
+                assert again.lookup(chunk(number)) == Lookup(None, chunk(number), 1, (bad,))
             other = OWNER.__class__(**{**vars(OWNER), "input": "other"})
             with pytest.raises(CheckpointError, match="belongs to another input"):
-                AcceptedLog(Checkpoint(place), other)
+                EventLog(Checkpoint(place), other)
             options: dict[str, Any] = {"checkpoint": "gs://events/checkpoints/b", "limits": LIMITS}
             run([record(n) for n in range(25)], write(mixpanel, **options))
             forget()
@@ -240,7 +148,7 @@ class TestInCloudStorage:
             emulated_bucket(tmp_path),
             pytest.raises(CheckpointError, match="cannot be used"),
         ):
-            AcceptedLog(Checkpoint("gs://no-such-bucket/a"), OWNER)
+            EventLog(Checkpoint("gs://no-such-bucket/a"), OWNER)
 
 
 class TestInAPipeline:

@@ -1,0 +1,84 @@
+"""The log of events, by chunks: sending one again is harmless, but costs a request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.checkpoint.journal import Journal
+from mixpanel_sink.checkpoint.log import REFRESH_SECONDS, TRANSIENT_REASONS, Lookup
+from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.checkpoint import Checkpoint
+
+
+class EventLog:
+    """The log of events. Thread-safe; a `log.Log`.
+
+    A line is [identity, accepted, failed]: sending a chunk again is harmless, so that it is
+    only entered once it is settled.
+
+    Args:
+        checkpoint: where.
+        owner: whose; it is entered if the checkpoint is new.
+
+    Raises:
+        CheckpointError: if the checkpoint belongs to something else, or cannot be read.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, owner: Owner) -> None:
+        self._journal = Journal(checkpoint.path, owner)
+        self._lock = threading.Lock()
+        self._entries: dict[str, tuple[int, tuple[FailedRecord, ...]]] = {}
+        self._read_at = 0.0
+        self._refresh()
+
+    def lookup(self, chunk: EventChunk, repeat: bool = False) -> Lookup:
+        """All of a chunk or nothing is known."""
+        del repeat
+        identity = chunk.identity()
+        with self._lock:
+            entry = self._entries.get(identity)
+            if entry is None and time.monotonic() - self._read_at > REFRESH_SECONDS:
+                self._refresh()
+                entry = self._entries.get(identity)
+        return Lookup(chunk) if entry is None else Lookup(None, chunk, *entry)
+
+    def begin(self, chunk: EventChunk) -> str:
+        """Its name in the log."""
+        return chunk.identity()
+
+    def end(
+        self,
+        begun: str,
+        chunk: EventChunk,
+        failed: Sequence[FailedRecord],
+        left: Sequence[EventChunk] = (),
+    ) -> None:
+        """Enters a settled chunk.
+
+        Not one of which something is left, or failed for a transient reason: another run tries
+        it again.
+        """
+        if left or any(failure.reason in TRANSIENT_REASONS for failure in failed):
+            return
+        accepted = chunk.count - len(failed)
+        with self._lock:
+            self._entries[begun] = accepted, tuple(failed)
+        self._journal.write([begun, accepted, [tuple(failure) for failure in failed]])
+
+    def flush(self) -> None:
+        """Waits until everything that was entered is written."""
+        self._journal.wait()
+
+    def _refresh(self) -> None:
+        """Takes in what has been written since the last look, by others too."""
+        self._read_at = time.monotonic()
+        try:
+            for identity, accepted, failures in self._journal.read():
+                failed = tuple(FailedRecord(*values) for values in failures)
+                self._entries[identity] = accepted, failed
+        except (ValueError, TypeError) as error:
+            raise self._journal.damaged(error) from None

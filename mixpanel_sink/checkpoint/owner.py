@@ -1,0 +1,91 @@
+"""What a checkpoint belongs to: an input, a mapping, an endpoint and projects."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from blake3 import blake3
+
+from mixpanel_sink.api.auth import ResolvedCredentials
+from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
+from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.profile_mapping import UpdateMapping
+from mixpanel_sink.settings.project import Target
+
+AnyMapping = EventMapping | UpdateMapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """What a checkpoint belongs to. The values are hashes, or names without secrets."""
+
+    input: str
+    mapping: str
+    endpoint: str
+    projects: str
+
+    @property
+    def mark(self) -> str:
+        """All of it in 16 hex digits."""
+        return _digest(dataclasses.asdict(self))[:16]
+
+    @property
+    def without(self) -> str:
+        """What starting over without the checkpoint means, for messages."""
+        if ENDPOINTS[self.endpoint].repeats_safely:
+            return "ids keep events from doubling"
+        return "updates that add, append or remove would then be applied again"
+
+    @classmethod
+    def of(
+        cls,
+        checkpoint: Checkpoint,
+        mapping: AnyMapping | None,
+        endpoint: Endpoint,
+        projects: Iterable[tuple[Target, ResolvedCredentials]],
+    ) -> Owner:
+        """Of one write, with its secrets resolved: another project's secret is another owner."""
+        named = [
+            [target.name, target.destination.url, _project_mark(checkpoint, target, credentials)]
+            for target, credentials in projects
+        ]
+        return cls(checkpoint.input, mapping_mark(mapping), endpoint.name, _digest(sorted(named)))
+
+
+def fingerprint(files: Iterable[tuple[str, int]]) -> str:
+    """What stands for an input: the paths and sizes of its files."""
+    return _digest(sorted((str(path), int(size)) for path, size in files))
+
+
+def mapping_mark(mapping: AnyMapping | None) -> str:
+    """What stands for a mapping: its settings as YAML would have them, without the defaults.
+
+    So a setting that is added later, or a class that is renamed, changes no mark.
+    """
+    return _digest(None if mapping is None else mapping.to_dict())
+
+
+def _digest(value: Any) -> str:
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+    return blake3(orjson.dumps(value, _plain, options)).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    """A constant property that JSON does not have."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return sorted(map(repr, value)) if isinstance(value, set | frozenset) else repr(value)
+
+
+def _project_mark(checkpoint: Checkpoint, target: Target, credentials: ResolvedCredentials) -> str:
+    """Tells projects apart without giving away the secret: a slow, salted hash."""
+    if credentials.project_id is not None:
+        return credentials.project_id
+    salt = hashlib.sha256(f"{checkpoint.path}\0{target.destination.url}".encode()).digest()
+    known = (credentials.token or credentials.user).encode()
+    return hashlib.scrypt(known, salt=salt, n=2**12, r=8, p=1, dklen=16).hex()
