@@ -33,12 +33,8 @@ def orders(rows: int) -> pa.Table:
         {
             "id": [f"o{i}" for i in range(rows)],
             "user": [f"u{i % 7}" for i in range(rows)],
-            "at": pa.array(
-                [at + datetime.timedelta(seconds=i) for i in range(rows)], pa.timestamp("us", "UTC")
-            ),
-            "amount": pa.array(
-                [decimal.Decimal(i) / 100 for i in range(rows)], pa.decimal128(38, 9)
-            ),
+            "at": pa.array(times, pa.timestamp("us", "UTC")),
+            "amount": pa.array(amounts, pa.decimal128(38, 9)),
             "n": range(rows),
         }
     )
