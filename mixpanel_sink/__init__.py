@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from mixpanel_sink.settings.project import Project
     from mixpanel_sink.settings.quota import Quota, Rate
     from mixpanel_sink.settings.retry import RetryPolicy
-    from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel, WriteToMixpanel
+    from mixpanel_sink.write import WriteToMixpanel
+    from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
 
 _HOME = {
     "Checkpoint": "settings.checkpoint",
@@ -72,8 +73,8 @@ _HOME = {
     "FailedRecord": "results",
     "Receipt": "results",
     "RetryPolicy": "settings.retry",
-    "WriteGroupsToMixpanel": "write",
-    "WriteProfilesToMixpanel": "write",
+    "WriteGroupsToMixpanel": "write_profiles",
+    "WriteProfilesToMixpanel": "write_profiles",
     "WriteResult": "results",
     "WriteToMixpanel": "write",
 }

@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.coders import Coder, FastPrimitivesCoder, registry
 
 from mixpanel_sink.batch.origin import RecordBlock
-from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
+from mixpanel_sink.results import Books, FailedRecord, FailureSummary, ReadCount, Receipt, Totals
 
 
 class ResultCoder(Coder):
@@ -115,8 +115,8 @@ class BlockCoder(Coder):
 
 
 def register() -> None:
-    """Makes them the coders of failed records, receipts, tables and blocks."""
-    for kind in (FailedRecord, ReadCount, Receipt):
+    """Makes them the coders of results, tables and blocks: `import mixpanel_sink.write` does."""
+    for kind in (Books, FailedRecord, FailureSummary, ReadCount, Receipt, Totals):
         registry.register_coder(kind, ResultCoder)
     registry.register_coder(pa.Table, TableCoder)
     registry.register_coder(RecordBlock, BlockCoder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -306,3 +306,57 @@ class WriteResult(NamedTuple):
     failed: Any
     receipts: Any
     read: Any
+
+
+class Books(NamedTuple):
+    """The counts of each destination, and of each number of windows that a result is in.
+
+    Attributes:
+        rows: name and number of windows; then records read, accepted and failed, and requests,
+            once for each of those windows.
+    """
+
+    rows: Sequence[tuple[str, int, int, int, int, int]]
+
+
+class Totals(NamedTuple):
+    """Counts of a run."""
+
+    read: int = 0
+    accepted: int = 0
+    failed: int = 0
+    requests: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every record read is accounted for."""
+        return self.read == self.accepted + self.failed
+
+    def plus(self, more: Totals) -> Totals:
+        """Both together."""
+        return Totals(*(one + other for one, other in zip(self, more, strict=True)))
+
+
+class FailureSummary(NamedTuple):
+    """The failures of one reason.
+
+    Attributes:
+        reason: their code.
+        count: how many.  (It hides `tuple.count`.)
+        message: of the example, which is the first by file and row.
+        file: of the example, where it is known.
+        row: of the example, counted from 0, where it is known.
+    """
+
+    reason: str
+    count: int  # type: ignore[assignment]
+    message: str
+    file: str | None = None
+    row: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the example is, "" if unknown."""
+        if self.file is None:
+            return ""
+        return self.file if self.row is None else f"{self.file}, row {self.row}"

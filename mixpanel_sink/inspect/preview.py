@@ -17,8 +17,8 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.parquet import FooterInfo, ReadUnit, read_footer, read_tables, units_of
-from mixpanel_sink.report.failures import FailureSummary, describe, in_order, summarize
-from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.report.failures import describe, in_order, summarize
+from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.quota import Quota

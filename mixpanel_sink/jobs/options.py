@@ -33,7 +33,8 @@ from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 from mixpanel_sink.settings.project import Project, Target, projects_from_yaml
 from mixpanel_sink.settings.quota import Quota, default_quota
-from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel, WriteToMixpanel
+from mixpanel_sink.write import WriteToMixpanel
+from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
 
 _LOGGER = logging.getLogger(__name__)
 AnyMapping = EventMapping | ProfileMapping | GroupMapping

@@ -25,16 +25,11 @@ from mixpanel_sink import errors
 from mixpanel_sink.jobs import progress
 from mixpanel_sink.jobs.options import MixpanelOptions, Write, endpoint_of, quota_of, runs_remotely
 from mixpanel_sink.jobs.outputs import check_output
-from mixpanel_sink.report.accounting import CheckAccounting, Totals, read_books
-from mixpanel_sink.report.failures import (
-    FailureSummary,
-    SummarizeFailures,
-    describe,
-    read_summaries,
-)
+from mixpanel_sink.report.accounting import CheckAccounting, read_books
+from mixpanel_sink.report.failures import SummarizeFailures, describe, read_summaries
 from mixpanel_sink.report.metrics import LIVE, read_counters, read_texts
 from mixpanel_sink.report.run_report import RunReport, SummarizeRequests, read_requests
-from mixpanel_sink.results import FailedRecord, WriteResult
+from mixpanel_sink.results import FailedRecord, FailureSummary, Totals, WriteResult
 
 _LOGGER = logging.getLogger(__name__)
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import registry
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.coders import ResultCoder
 from mixpanel_sink.errors import AccountingError
 from mixpanel_sink.report.metrics import NAMESPACE, read_texts
-from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
+from mixpanel_sink.results import Books, FailedRecord, ReadCount, Receipt, Totals, WriteResult
 from mixpanel_sink.windowing import GLOBAL
 
 _METRIC = "books"
-
-
-class Books(NamedTuple):
-    """The counts of each destination, and of each number of windows that a result is in.
-
-    Attributes:
-        rows: name and number of windows; then records read, accepted and failed, and requests,
-            once for each of those windows.
-    """
-
-    rows: Sequence[tuple[str, int, int, int, int, int]]
-
-
-class Totals(NamedTuple):
-    """Counts of a run."""
-
-    read: int = 0
-    accepted: int = 0
-    failed: int = 0
-    requests: int = 0
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every record read is accounted for."""
-        return self.read == self.accepted + self.failed
-
-    def plus(self, more: Totals) -> Totals:
-        """Both together."""
-        return Totals(*(one + other for one, other in zip(self, more, strict=True)))
-
-
-for _kind in (Books, Totals):
-    registry.register_coder(_kind, ResultCoder)
 
 
 class CheckAccounting(beam.PTransform):

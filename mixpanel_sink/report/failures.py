@@ -9,48 +9,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import registry
 from apache_beam.metrics import Metrics
 
-from mixpanel_sink.coders import ResultCoder
 from mixpanel_sink.report.metrics import NAMESPACE, read_texts
-from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results import FailedRecord, FailureSummary
 
 _LOGGER = logging.getLogger(__name__)
 _METRIC = "failures"
 _LONGEST = 500
 """Characters of a message in a summary."""
-
-
-class FailureSummary(NamedTuple):
-    """The failures of one reason.
-
-    Attributes:
-        reason: their code.
-        count: how many.  (It hides `tuple.count`.)
-        message: of the example, which is the first by file and row.
-        file: of the example, where it is known.
-        row: of the example, counted from 0, where it is known.
-    """
-
-    reason: str
-    count: int  # type: ignore[assignment]
-    message: str
-    file: str | None = None
-    row: int | None = None
-
-    @property
-    def place(self) -> str:
-        """Where the example is, "" if unknown."""
-        if self.file is None:
-            return ""
-        return self.file if self.row is None else f"{self.file}, row {self.row}"
-
-
-registry.register_coder(FailureSummary, ResultCoder)
 
 
 class SummarizeFailures(beam.PTransform):

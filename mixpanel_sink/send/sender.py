@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from mixpanel_sink.api import identity
 from mixpanel_sink.api.client import Answer, IngestionClient
@@ -25,6 +25,7 @@ from mixpanel_sink.errors import CheckpointError, DestinationError, MixpanelSink
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.lane import Lane, steady_clock
 from mixpanel_sink.send.window import Weight
+from mixpanel_sink.settings.job import OnAmbiguous
 from mixpanel_sink.settings.retry import RetryPolicy
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,10 +39,6 @@ _SMALL = 100_000
 """An endpoint that calls one event of so few bytes too large is not Mixpanel's."""
 _INSERT_ID = re.compile(rb'"\$insert_id":"([A-Za-z0-9-]{1,36})"(?:,"token":"[^"]*")?\}\}\Z')
 _TOKEN = re.compile(rb',"\$?token":"[^"]*"(?=\}\}?\Z)')
-
-OnAmbiguous = Literal["fail", "retry"]
-"""What to do with an update that Mixpanel may have applied already, and that would change the
-profile once more: fail it (nothing is counted twice), or send it again (nothing is missed)."""
 
 
 @dataclasses.dataclass

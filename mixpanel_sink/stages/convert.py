@@ -27,9 +27,9 @@ from mixpanel_sink.encode.tables import slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FailedRecord, ReadCount
+from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.project import Route, shown, unknown_project
 from mixpanel_sink.stages.pack import (
-    ConvertSettings,
     Packer,
     Slice,
     failed_output,
@@ -53,7 +53,7 @@ class ConvertToChunks(beam.DoFn):
     in the global window; failed records in that of their record.
     """
 
-    def __init__(self, settings: ConvertSettings) -> None:
+    def __init__(self, settings: Job) -> None:
         self._settings = settings
 
     def setup(self) -> None:

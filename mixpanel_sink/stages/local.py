@@ -23,12 +23,13 @@ from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.stages.convert import ConvertToChunks
-from mixpanel_sink.stages.pack import FAILED, ConvertSettings
+from mixpanel_sink.stages.pack import FAILED
 
 
 def convert_tables(
@@ -55,7 +56,7 @@ def convert_tables(
     destination = Destination.of()
     target = Target("local", destination, credentials, Quota.none(), limits or Limits())
     convert = ConvertToChunks(
-        ConvertSettings(
+        Job(
             endpoint=IMPORT,
             mapping=mapping,
             targets=(target,),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,10 +34,10 @@ from mixpanel_sink.encode.updates import UpdateChecker, UpdateEncoder
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FailedRecord, hidden, record_as_json
+from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
-from mixpanel_sink.settings.project import Route, Target
+from mixpanel_sink.settings.project import Target
 from mixpanel_sink.windowing import WindowCodec
 
 FAILED = "failed"
@@ -51,31 +50,6 @@ BATCH_BYTES = 8_000_000
 """... and of so much JSON. Each batch costs some milliseconds, whatever its size."""
 AHEAD = 2
 """Slices that may wait, encoded, for their turn."""
-
-Clock = Callable[[], float]
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertSettings:
-    """What Convert needs to know; picklable, without secrets.
-
-    Attributes:
-        mapping: None for ready-made events or updates.
-        targets: the projects; one, where there is no route.
-        route: which of them a record goes to.
-        lanes: of each project.
-        privacy: what must not leave the worker.
-        clock: seconds since 1970.
-    """
-
-    endpoint: Endpoint
-    mapping: EventMapping | UpdateMapping | None
-    targets: tuple[Target, ...]
-    route: Route | None
-    lanes: int
-    window_coder: Any
-    privacy: Privacy | None = None
-    clock: Clock = time.time
 
 
 class Packer:
@@ -92,7 +66,7 @@ class Packer:
     def __init__(
         self,
         target: Target,
-        settings: ConvertSettings,
+        settings: Job,
         codec: WindowCodec,
         pool: concurrent.futures.Executor,
         ahead: collections.deque[Slice],
@@ -306,7 +280,7 @@ class Packer:
 
 
 def encoders(
-    target: Target, settings: ConvertSettings
+    target: Target, settings: Job
 ) -> tuple[
     RecordEncoder | EventChecker | UpdateEncoder | UpdateChecker,
     ColumnarEncoder | EventTables | None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -26,7 +26,6 @@ from apache_beam.transforms.userstate import (
 
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
-from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.responses import Asked
 from mixpanel_sink.batch.builder import merge
@@ -38,12 +37,9 @@ from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress
 from mixpanel_sink.send.dispatch import Dispatcher
 from mixpanel_sink.send.lane import LANES, Lane, steady_clock
-from mixpanel_sink.send.sender import BatchSender, OnAmbiguous, Outcome, Terms
-from mixpanel_sink.settings.checkpoint import Checkpoint
-from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.profile_mapping import UpdateMapping
+from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
+from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.project import Target
-from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.stages.pack import lane_of
 from mixpanel_sink.windowing import WindowCodec
 
@@ -53,25 +49,6 @@ FAILED = "failed"
 WAITING_BYTES = 256_000_000
 """Compressed chunks that may wait on a worker for projects whose quota is used up, while those
 of other projects go on. With one project only the next chunk waits."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SendSettings:
-    """What Send needs to know; picklable, without secrets."""
-
-    endpoint: Endpoint
-    targets: tuple[Target, ...]
-    lanes: int
-    retry: RetryPolicy
-    max_in_flight: int
-    window_coder: Any
-    max_latency: float | None = None
-    on_ambiguous: OnAmbiguous = "fail"
-    checkpoint: Checkpoint | None = None
-    mapping: EventMapping | UpdateMapping | None = None
-    spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Requests that a preflight made, by project: when, in seconds since 1970."""
-    clock: Callable[[], float] = steady_clock
 
 
 class SendChunks(beam.DoFn):
@@ -87,19 +64,19 @@ class SendChunks(beam.DoFn):
     LANE = ReadModifyWriteStateSpec("lane", BytesCoder())
     FLUSH = TimerSpec("flush", TimeDomain.WATERMARK)
 
-    def __init__(self, settings: SendSettings) -> None:
-        self._settings = settings
+    def __init__(self, job: Job) -> None:
+        self._job = job
 
     def setup(self) -> None:
         """Resolves the credentials."""
-        settings = self._settings
-        self._codec = WindowCodec(settings.window_coder)
-        self._projects = {target.name: _Project.of(target, settings) for target in settings.targets}
+        job = self._job
+        self._codec = WindowCodec(job.window_coder)
+        self._projects = {target.name: _Project.of(target, job) for target in job.targets}
         self._dispatchers: dict[str, Dispatcher] = {}
         self._log: Log | None = None
-        if settings.checkpoint is not None:
+        if job.checkpoint is not None:
             known = [(each.target, each.credentials) for each in self._projects.values()]
-            self._log = open_log(settings.checkpoint, settings.mapping, settings.endpoint, known)
+            self._log = open_log(job.checkpoint, job.mapping, job.endpoint, known)
         self._throttle = metrics.ThrottleCounter()
         self._pending: list[concurrent.futures.Future[Outcome]] = []
         self._senders: dict[str, tuple[Lane, BatchSender]] = {}
@@ -169,7 +146,7 @@ class SendChunks(beam.DoFn):
         count, raw_bytes = size.read() or (0, 0)
         full = chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes
         # Updates of a profile keep their order: a full chunk must not overtake what is kept.
-        if full and not (count and self._settings.endpoint.ordered):
+        if full and not (count and self._job.endpoint.ordered):
             self._submit(key, chunk, lane)
             return False
         count += chunk.count
@@ -201,12 +178,12 @@ class SendChunks(beam.DoFn):
 
     @property
     def _group_of(self) -> Callable[[bytes], str] | None:
-        endpoint = self._settings.endpoint
+        endpoint = self._job.endpoint
         return endpoint.group_of if endpoint.ordered else None
 
     def _submit(self, key: str, chunk: EventChunk, state: Any) -> None:
         """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
-        settings = self._settings
+        job = self._job
         lane, sender = self._sender(key, state)
         outcome, rest = sender.recall(chunk)
         if outcome is not None:
@@ -217,45 +194,43 @@ class SendChunks(beam.DoFn):
             return
         dispatcher = self._dispatchers.get(key)
         if dispatcher is None:
-            several = len(settings.targets) > 1
-            room = WAITING_BYTES // (len(settings.targets) * settings.lanes) if several else 0
-            threads = 1 if settings.endpoint.ordered else settings.max_in_flight
+            several = len(job.targets) > 1
+            room = WAITING_BYTES // (len(job.targets) * job.lanes) if several else 0
+            threads = 1 if job.endpoint.ordered else job.max_in_flight
             dispatcher = self._dispatchers[key] = Dispatcher(threads, room, key)
         self._pending.append(dispatcher.put(rest, lane, sender, self._report_throttling))
         state.write(lane.snapshot())
 
     def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:
         if key not in self._senders:
-            settings = self._settings
+            job = self._job
             name, number = lane_of(key)
             project = self._projects[name]
-            share = project.target.quota.share(number, settings.lanes)
+            share = project.target.quota.share(number, job.lanes)
 
             def make() -> Lane:
                 lane = Lane(
                     share,
-                    settings.max_in_flight,
+                    job.max_in_flight,
                     f"{name} lane {number}",
-                    settings.retry,
-                    settings.clock,
+                    job.retry,
+                    steady_clock,
                 )
-                if number == 0 and (at := settings.spent.get(name)) is not None:
+                if number == 0 and (at := job.spent.get(name)) is not None:
                     lane.remember(at)
                 return lane
 
-            lane = LANES.get(
-                (key, project.identity, share, settings.max_in_flight, settings.retry), make
-            )
+            lane = LANES.get((key, project.identity, share, job.max_in_flight, job.retry), make)
             lane.merge(state.read())
             terms = Terms(
                 name,
-                Asked(project.target.destination, project.kind, settings.endpoint),
+                Asked(project.target.destination, project.kind, job.endpoint),
                 number,
-                settings.retry,
-                settings.on_ambiguous,
-                stops_job=len(settings.targets) == 1,
+                job.retry,
+                job.on_ambiguous,
+                stops_job=len(job.targets) == 1,
             )
-            sender = BatchSender(project.client, lane, terms, settings.clock, self._log)
+            sender = BatchSender(project.client, lane, terms, steady_clock, self._log)
             self._senders[key] = lane, sender
         return self._senders[key]
 
@@ -297,14 +272,14 @@ class _Project:
     identity: int
 
     @classmethod
-    def of(cls, target: Target, settings: SendSettings) -> _Project:
+    def of(cls, target: Target, job: Job) -> _Project:
         credentials = target.credentials.resolve()
         client = IngestionClient(
             target.destination,
             credentials,
-            settings.retry.connect_timeout,
-            settings.retry.read_timeout,
-            settings.endpoint,
+            job.retry.connect_timeout,
+            job.retry.read_timeout,
+            job.endpoint,
         )
         identity = hash((credentials.user, credentials.project_id))
         return cls(target, credentials, client, credentials.kind, identity)
@@ -339,8 +314,8 @@ class SendChunksWithin(SendChunks):
         if self._take(key, data, tails, size, lane):
             flush.set(window.max_timestamp())
             if not due.read():
-                assert self._settings.max_latency is not None
-                latency.set(time.time() + self._settings.max_latency)
+                assert self._job.max_latency is not None
+                latency.set(time.time() + self._job.max_latency)
                 due.write(1)
         yield from self._harvest()
 

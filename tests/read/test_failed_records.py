@@ -12,7 +12,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from mixpanel_sink import ApiSecret, EventMapping, Privacy, Project, SettingError, WriteToMixpanel
 from mixpanel_sink.read.failed_records import ReadFailedRecords, parse
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.write import WriteProfilesToMixpanel
+from mixpanel_sink.write_profiles import WriteProfilesToMixpanel
 
 AT = 1_704_067_200_000
 FNAPI = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"

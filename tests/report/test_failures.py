@@ -5,14 +5,13 @@ import itertools
 import apache_beam as beam
 
 from mixpanel_sink.report.failures import (
-    FailureSummary,
     SummarizeFailures,
     describe,
     in_order,
     read_summaries,
     summarize,
 )
-from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results import FailedRecord, FailureSummary
 
 FAILED = [
     FailedRecord("time_null", "second file", file="b", row=1),

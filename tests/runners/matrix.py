@@ -17,8 +17,8 @@ from apache_beam.transforms.window import GlobalWindow
 
 from mixpanel_sink.jobs.run import job_error
 from mixpanel_sink.report import metrics
-from mixpanel_sink.report.accounting import CheckAccounting, Totals
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.report.accounting import CheckAccounting
+from mixpanel_sink.results import FailedRecord, Receipt, Totals
 from tests.prism import PRISM
 from tests.running import IN_PROCESS
 

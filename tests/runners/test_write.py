@@ -12,7 +12,7 @@ from apache_beam.transforms.window import FixedWindows, Sessions, SlidingWindows
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.report.accounting import Totals
+from mixpanel_sink.results import Totals
 from mixpanel_sink.settings.retry import RetryPolicy
 from tests.runners.matrix import JobFailed, Runner
 from tests.running import FAST

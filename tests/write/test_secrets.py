@@ -25,7 +25,8 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Project
-from mixpanel_sink.write import WriteProfilesToMixpanel, WriteToMixpanel
+from mixpanel_sink.write import WriteToMixpanel
+from mixpanel_sink.write_profiles import WriteProfilesToMixpanel
 from tests.running import FAST, run
 from tests.write.test_write import MAPPING, record
 
@@ -115,7 +116,7 @@ def test_the_graph_holds_references_only(references: dict[str, Any], kind: str) 
     ]
     for transform in transforms:
         assert not holds_secret(graph(transform))
-        assert not holds_secret(pickle.dumps(transform.__dict__.get("_targets")))
+        assert not holds_secret(pickle.dumps(transform.__dict__["_job"].targets))
         shown = DisplayData.create_from(transform).items
         assert not holds_secret(repr(shown) + repr(transform) + repr(vars(transform)))
     assert not holds_secret(repr(credentials.resolve()))

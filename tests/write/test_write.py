@@ -29,8 +29,8 @@ from apache_beam.transforms.window import (
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import MappingError, SettingError
-from mixpanel_sink.report.accounting import CheckAccounting, Totals
-from mixpanel_sink.results import FailedRecord, ReadCount, Receipt
+from mixpanel_sink.report.accounting import CheckAccounting
+from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, Totals
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
 from mixpanel_sink.settings.mapping import EventMapping
@@ -392,7 +392,7 @@ class TestSecrets:
         ran = run([record(0), record(1)], sink)
         texts = [
             proto,
-            pickle.dumps(sink._send_settings(None)),
+            pickle.dumps(sink._job),
             repr(DisplayData.create_from(sink).items).encode(),
             repr(ran).encode(),
             caplog.text.encode(),

@@ -23,7 +23,7 @@ from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 from mixpanel_sink.settings.retry import RetryPolicy
-from mixpanel_sink.write import WriteGroupsToMixpanel, WriteProfilesToMixpanel
+from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
 from tests.conftest import TOKEN, Wire
 from tests.running import FAST, failing, failures, reasons, run
 

@@ -30,7 +30,8 @@ from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.stages import send
-from mixpanel_sink.write import WriteProfilesToMixpanel, WriteToMixpanel
+from mixpanel_sink.write import WriteToMixpanel
+from mixpanel_sink.write_profiles import WriteProfilesToMixpanel
 from tests.running import FAST, IN_PROCESS, failing, failures, reasons, run
 
 NOW_MS = int(time.time() * 1000) - 3_600_000
@@ -517,8 +518,7 @@ def test_nothing_secret_is_pickled(mixpanel: Emulator) -> None:
     ran = run(RECORDS, sink)
     texts = [
         pipeline.to_runner_api().SerializeToString(),
-        pickle.dumps(sink._send_settings(None)),
-        pickle.dumps(sink._convert_settings(None)),
+        pickle.dumps(sink._job),
         repr(sink.display_data()).encode(),
         repr(ran).encode(),
     ]

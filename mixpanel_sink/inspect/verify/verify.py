@@ -25,8 +25,8 @@ from mixpanel_sink.inspect.verify.export import Exporter
 from mixpanel_sink.inspect.verify.match import Finding, match
 from mixpanel_sink.inspect.verify.spill import Spill
 from mixpanel_sink.read.parquet import FooterInfo, read_footer, read_tables, units_of
-from mixpanel_sink.report.failures import FailureSummary, describe, in_order, summarize
-from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.report.failures import describe, in_order, summarize
+from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.stages.local import convert_tables

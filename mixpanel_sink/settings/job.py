@@ -1,0 +1,188 @@
+"""`Job`: all that a write was told, as one object that both of its stages hold. No Beam here."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.errors import MappingError, SettingError
+from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.profile_mapping import UpdateMapping
+from mixpanel_sink.settings.project import Project, Route, Target
+from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.settings.retry import RetryPolicy
+
+OnAmbiguous = Literal["fail", "retry"]
+"""What to do with an update that Mixpanel may have applied already, and that would change the
+profile once more: fail it (nothing is counted twice), or send it again (nothing is missed)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The settings of one write; picklable, without secrets.
+
+    Attributes:
+        endpoint: of Mixpanel's API.
+        mapping: None for raw events or updates.
+        targets: the projects; one, where there is no route.
+        route: which of them a record goes to.
+        lanes: of each project.
+        max_in_flight: requests at the same time, at most, on each worker and lane.
+        max_latency: seconds that an event of a stream may wait for others.
+        retry: how long to try.
+        on_ambiguous: see `OnAmbiguous`.
+        checkpoint: where accepted chunks are remembered.
+        privacy: what must not leave the worker.
+        clock: seconds since 1970, for what counts as too old or in the future.
+        spent: requests that a preflight made, by project: when, in seconds since 1970.
+        window_coder: of the input.
+
+    Raises:
+        SettingError: for a setting that is wrong.
+    """
+
+    endpoint: Endpoint
+    mapping: EventMapping | UpdateMapping | None
+    targets: tuple[Target, ...]
+    route: Route | None = None
+    lanes: int = 1
+    max_in_flight: int = 128
+    max_latency: float | None = None
+    retry: RetryPolicy = dataclasses.field(default_factory=RetryPolicy)
+    on_ambiguous: OnAmbiguous = "fail"
+    checkpoint: Checkpoint | None = None
+    privacy: Privacy | None = None
+    clock: Callable[[], float] = time.time
+    spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    window_coder: Any = None
+
+    def __post_init__(self) -> None:
+        if self.max_in_flight < 1:
+            raise SettingError("lanes and max_in_flight must be at least 1.")
+        if self.max_latency is not None and self.max_latency <= 0:
+            raise SettingError(f"max_latency is {self.max_latency}; it must be positive seconds.")
+        if not isinstance(self.retry, RetryPolicy):
+            raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
+        if self.on_ambiguous not in ("fail", "retry"):
+            raise SettingError(f'on_ambiguous is {self.on_ambiguous!r}; it is "fail" or "retry".')
+        if isinstance(self.checkpoint, str):
+            object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
+        if not isinstance(self.checkpoint, Checkpoint | None):
+            raise SettingError("checkpoint is a folder, local or gs://, or a Checkpoint.")
+        if self.privacy is not None:
+            _check_privacy(self.privacy, self.mapping, self.route)
+
+    def check_columns(self, columns: list[str]) -> None:
+        """Refuses an input that lacks a column which a setting names.
+
+        Raises:
+            MappingError: names it.
+        """
+        if self.mapping is None:
+            return
+        self.mapping.check_columns(columns)
+        if self.route is not None:
+            self.route.check_columns(columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a write goes to: one project, or several with a route between them.
+
+    Args:
+        credentials, region, endpoint, quota, allow_http: of the one project.
+        projects: several, by name; with `destination`.
+        destination: a column, or a function of the record, that names the project.
+
+    Raises:
+        SettingError: if both or neither are given, or one is wrong.
+    """
+
+    credentials: Any = None
+    region: str | None = None
+    endpoint: str | None = None
+    quota: Quota | str | None = None
+    allow_http: bool = False
+    projects: Any = None
+    destination: Any = None
+
+    @property
+    def route(self) -> Route | None:
+        """None with one project."""
+        return None if self.destination is None else Route(self.destination)
+
+    def targets(self, endpoint: Endpoint, lanes: int, limits: Limits | None) -> tuple[Target, ...]:
+        """The projects, at this endpoint of the API."""
+        if lanes < 1:
+            raise SettingError("lanes and max_in_flight must be at least 1.")
+        if not isinstance(limits, Limits | None):
+            raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
+        return tuple(
+            Target.of(name, project, endpoint, lanes, limits or Limits())
+            for name, project in self._named()
+        )
+
+    def _named(self) -> list[tuple[str | None, Project]]:
+        if self.projects is None and self.destination is None:
+            only = Project(
+                self.credentials, self.region, self.endpoint, self.quota, self.allow_http
+            )
+            return [(None, only)]
+        if self.credentials is not None or self.region or self.endpoint or self.quota is not None:
+            raise SettingError(
+                "Give one project's credentials, region, endpoint and quota, or several projects "
+                "with theirs in projects=, not both."
+            )
+        if not self.projects or self.destination is None:
+            raise SettingError(
+                "Several projects need both projects={name: Project(...)} and destination=, a "
+                "column or a function that gives the name."
+            )
+        for name, project in self.projects.items():
+            if not isinstance(name, str) or not name or not name.isprintable():
+                raise SettingError(f"{name!r} is no name of a project; use a short text.")
+            if not isinstance(project, Project):
+                raise SettingError(
+                    f"projects[{name!r}] is a {type(project).__name__}, not a Project."
+                )
+        return list(self.projects.items())
+
+
+def check_mapping(mapping: Any, kind: type[Any]) -> None:
+    """Refuses what is no mapping of this kind; None is one, of raw events or updates.
+
+    Raises:
+        MappingError: names both kinds.
+    """
+    if mapping is not None and not isinstance(mapping, kind):
+        raise MappingError(
+            f"mapping is {_article(type(mapping).__name__)}; give {_article(kind.__name__)}."
+        )
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _check_privacy(privacy: Any, mapping: Any, route: Route | None) -> None:
+    if not isinstance(privacy, Privacy):
+        raise SettingError(f"privacy is a {type(privacy).__name__}; give a Privacy.")
+    needed = {} if mapping is None else mapping.named_columns()
+    for name in privacy.drop:
+        if name in needed:
+            raise MappingError(
+                f"Privacy drops the column {name!r}, which the mapping needs for {needed[name]}. "
+                "Hash it instead, or map another column."
+            )
+    column = None if route is None else route.column
+    if column in (*privacy.drop, *privacy.hash):
+        raise SettingError(
+            f"Privacy drops or hashes the column {column!r}, which destination needs as it is. To "
+            "keep it out of the events, exclude it in the mapping."
+        )
