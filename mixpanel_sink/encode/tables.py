@@ -170,7 +170,7 @@ def table_of_columns(
     for name, of_name in values.items():
         if type(name) is not str:
             return None
-        column = _plain_column(of_name)
+        column = plain_column(of_name)
         if column is None:
             if mapping is None or name in mapped:
                 return None
@@ -182,7 +182,8 @@ def table_of_columns(
         return None
 
 
-def _plain_column(values: Sequence[Any]) -> pa.Array | None:
+def plain_column(values: Sequence[Any]) -> pa.Array | None:
+    """Values of one plain type, or null, as an Arrow array; None if that would change one."""
     kinds = set(map(type, values))
     kinds.discard(type(None))
     if len(kinds) > 1:

@@ -1,0 +1,368 @@
+"""Applies a `Shape` to a table: unpacks, converts and filters columns before the mapping.
+
+One record that does not fit fails by itself; the others go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import fnmatch
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import polars_hash as plh
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mixpanel_sink.api.values import id_text
+from mixpanel_sink.encode.arrow_rows import values_of
+from mixpanel_sink.encode.json_columns import json_column
+from mixpanel_sink.encode.tables import plain_column
+from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.settings.shape import Sample, Shape, Split
+
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+_SHARES = 1_000_000
+"""A sample is exact to so many parts of all users."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shaped:
+    """What a shape made of a table.
+
+    Attributes:
+        table: the records that are left.
+        rows: where they were in the table that was given, in order.
+        failed: rows that do not fit, and why.
+        left_out: how many records the shape was asked to leave out.
+    """
+
+    table: pa.Table
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    failed: dict[int, RecordError]
+    left_out: int
+
+
+def shape_table(table: pa.Table, shape: Shape, mapped: Collection[str] = ()) -> Shaped:
+    """Runs the steps over a table.
+
+    Args:
+        table: any; its metadata go along.
+        shape: what to do.
+        mapped: columns that become more than a property. Where JSON gives one of them values of
+            several types, they become text.
+
+    Raises:
+        MappingError: for a condition that does not fit the columns, or names that collide.
+    """
+    work = _Work(table, mapped)
+    for name, prefix in shape.json.items():  # type: ignore[union-attr]
+        work.unpack(name, prefix, work.of_json)
+    for name, prefix in shape.flatten.items():  # type: ignore[union-attr]
+        work.unpack(name, prefix, work.of_nested)
+    for name, how in shape.split.items():
+        work.split(name, how)
+    for name, kind in shape.cast.items():
+        work.cast(name, kind)
+    for name, value in shape.defaults.items():
+        work.fill(name, value)
+    if shape.where is not None:
+        work.keep(_matches(work.columns, shape.where, len(table)))
+    if isinstance(shape.sample, Sample):
+        work.keep(_sampled(work.columns.get(shape.sample.column), shape.sample, len(table)))
+    names = _names(list(work.columns), shape)
+    return work.result(names)
+
+
+class _Work:
+    """Columns on their way, and what has become of each row."""
+
+    def __init__(self, table: pa.Table, mapped: Collection[str]) -> None:
+        self.table = table
+        self.mapped = mapped
+        self.columns: dict[str, Any] = dict(zip(table.schema.names, table.columns, strict=True))
+        self.failed: dict[int, RecordError] = {}
+        self.kept = np.ones(len(table), bool)
+
+    def result(self, names: dict[str, str]) -> Shaped:
+        alive = self.kept.copy()
+        alive[list(self.failed)] = False
+        columns = {new: self.columns[old] for old, new in names.items()}
+        made = pa.table(columns) if columns else self.table.select([])
+        made = made.replace_schema_metadata(self.table.schema.metadata)
+        rows = np.flatnonzero(alive)
+        left_out = len(self.table) - len(rows) - len(self.failed)
+        return Shaped(made.take(pa.array(rows)), rows, self.failed, left_out)
+
+    def keep(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Leaves out what a condition does not match; what failed before stays failed."""
+        self.kept &= mask
+        self.kept[list(self.failed)] = True
+
+    def unpack(
+        self, name: str, prefix: str, parts_of: Callable[[str, Any], dict[str, Any]]
+    ) -> None:
+        """Replaces a column by the columns made of its values."""
+        column = self.columns.pop(name, None)
+        if column is None:  # this file has none of it
+            return
+        for key, part in parts_of(name, column).items():
+            if prefix + key not in self.columns:
+                self.columns[prefix + key] = part
+                continue
+            for row in np.flatnonzero(part.is_valid()):
+                self.failed[int(row)] = RecordError(
+                    "duplicate_property",
+                    f"{name} holds {key!r}, and there is a column {prefix + key!r} already. Give "
+                    f"what is made of it a prefix: {{{name}: {name}_}}.",
+                    name,
+                )
+
+    def of_json(self, name: str, column: Any) -> dict[str, Any]:
+        objects: list[dict[str, Any]] = []
+        for row, text in enumerate(values_of(column)):
+            try:
+                found = {} if text is None else orjson.loads(text)
+            except (orjson.JSONDecodeError, TypeError):
+                found = None
+            if not isinstance(found, dict):
+                self.failed[row] = RecordError(
+                    "json_unreadable",
+                    f"{name} does not hold a JSON object. Correct it, or take {name} out of json.",
+                    name,
+                )
+                found = {}
+            objects.append(found)
+        return self._columns(objects)
+
+    def of_nested(self, name: str, column: Any) -> dict[str, Any]:
+        kind = column.type
+        if pa.types.is_struct(kind):
+            fields = [kind.field(i).name for i in range(kind.num_fields)]
+            return dict(zip(fields, column.flatten(), strict=True))
+        objects = []
+        for row, value in enumerate(values_of(column)):
+            try:
+                objects.append(_object_of(value, name))
+            except RecordError as error:
+                self.failed[row] = error
+                objects.append({})
+        return self._columns(objects)
+
+    def _columns(self, objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        names = dict.fromkeys(key for each in objects for key in each)
+        return {name: self._column(name, [each.get(name) for each in objects]) for name in names}
+
+    def _column(self, name: str, values: list[Any]) -> Any:
+        plain = plain_column(values)
+        if plain is None and name in self.mapped:
+            texts: list[str | None] = []
+            for row, value in enumerate(values):
+                try:
+                    texts.append(None if value is None else id_text(value, name))
+                except RecordError as error:
+                    self.failed[row] = error
+                    texts.append(None)
+            plain = pa.array(texts, pa.string())
+        return pa.chunked_array([json_column(values, name, False) if plain is None else plain])
+
+    def split(self, name: str, how: Split) -> None:
+        column = self.columns.get(name)
+        if column is None:
+            return
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise MappingError(f"split needs text, and {name!r} is {column.type}.")
+        if not how.into:
+            self.columns[name] = pc.split_pattern(column, how.by)
+            return
+        del self.columns[name]
+        parts = pc.split_pattern(column, how.by, max_splits=len(how.into) - 1)
+        rows = [part or [] for part in parts.to_pylist()]
+        for i, new in enumerate(how.into):
+            texts = [row[i] if i < len(row) else None for row in rows]
+            self.columns[new] = pa.chunked_array([pa.array(texts, pa.string())])
+
+    def cast(self, name: str, kind: str) -> None:
+        column = self.columns.get(name)
+        if column is None:
+            return
+        target, read = _CASTS[kind]
+        if column.type == target:
+            return
+        if kind in ("integer", "number") and pa.types.is_string(column.type):
+            try:
+                self.columns[name] = pc.cast(column, target)
+            except pa.ArrowInvalid:
+                pass
+            else:
+                return
+        values: list[Any] = []
+        for row, value in enumerate(values_of(column)):
+            try:
+                values.append(None if value is None else read(value))
+            except (ValueError, TypeError, ArithmeticError, RecordError):
+                self.failed[row] = RecordError(
+                    "cast_failed",
+                    f"{name} is {str(value)[:40]!r}, which cannot become {kind}. Correct it, or "
+                    f"take {name} out of cast.",
+                    name,
+                )
+                values.append(None)
+        self.columns[name] = pa.chunked_array([pa.array(values, target)])
+
+    def fill(self, name: str, value: Any) -> None:
+        column = self.columns.get(name)
+        if column is None or pa.types.is_null(column.type):
+            self.columns[name] = pa.chunked_array([pa.array([value] * len(self.table))])
+            return
+        try:
+            self.columns[name] = pc.fill_null(column, pa.scalar(value, column.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            raise MappingError(
+                f"defaults gives {name!r} {value!r}, and the column is {column.type}. Give a value "
+                "of that type, or cast the column first."
+            ) from None
+
+
+def _object_of(value: Any, name: str) -> dict[str, Any]:
+    """An object, map, or list of {key, value} as a dict."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for pair in value if isinstance(value, list) else [value]:
+        if not isinstance(pair, dict) or "key" not in pair or "value" not in pair:
+            raise RecordError(
+                "unsupported_value",
+                f"{name} cannot be flattened: it is not an object, a map or a list of "
+                "{key, value}. Take it out of flatten.",
+                name,
+            )
+        key = pair["key"]
+        if key is None:
+            continue
+        if not isinstance(key, str) or key in found:
+            raise RecordError(
+                "duplicate_property", f"{name} has the key {key!r} twice, or it is not text.", name
+            )
+        found[key] = _value_of(pair["value"])
+    return found
+
+
+def _value_of(value: Any) -> Any:
+    """GA4's values are objects of which one field is set, such as {string_value, int_value}."""
+    if isinstance(value, dict) and value and all(part.endswith("_value") for part in value):
+        return next((part for part in value.values() if part is not None), None)
+    return value
+
+
+def _matches(
+    columns: dict[str, Any], where: str, count: int
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    try:
+        expression = pl.sql_expr(where)
+        names = expression.meta.root_names()
+        known = {name: columns[name] for name in names if name in columns}
+        frame: Any = pl.from_arrow(pa.table(known)) if known else pl.DataFrame()
+        missing = [pl.lit(None).alias(name) for name in names if name not in columns]
+        if not known:
+            frame = pl.DataFrame({"": pl.repeat(None, count, eager=True)})
+        found = frame.with_columns(missing).select(expression.cast(pl.Boolean).alias("keep"))
+        series = found["keep"].fill_null(False)
+        if len(series) == 1 != count:
+            series = pl.repeat(series[0], count, eager=True)
+        return series.to_numpy()
+    except pl.exceptions.PolarsError as error:
+        said = str(error).partition("\n")[0]
+        raise MappingError(
+            f"where cannot be evaluated: {said}. The condition is {where!r}."
+        ) from None
+
+
+def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whose users are in the sample. Records without a user stay: others look at them later."""
+    if column is None:
+        return np.ones(count, bool)
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts = pc.cast(column, pa.string())
+    else:
+        texts = pa.array([None if v is None else str(v) for v in values_of(column)], pa.string())
+    frame: Any = pl.from_arrow(pa.table({"v": texts}))
+    hashed = frame.select(plh.col("v").chash.blake3().str.head(8))["v"]
+    share = hashed.str.to_integer(base=16, strict=False) % _SHARES
+    mask = (share < round(sample.percent / 100 * _SHARES)).fill_null(True)
+    return mask.to_numpy()
+
+
+def _names(columns: list[str], shape: Shape) -> dict[str, str]:
+    """The columns that are left, and what they are called."""
+    kept: dict[str, str] = {}
+    for name in columns:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in shape.drop):
+            continue
+        new = next(_renamed(name, shape), name)
+        if new in kept.values():
+            raise MappingError(f"The shape gives two columns the name {new!r}. Rename one of them.")
+        kept[name] = new
+    return kept
+
+
+def _renamed(name: str, shape: Shape) -> Iterator[str]:
+    for pattern, to in shape.rename.items():
+        if match := re.fullmatch(pattern, name):
+            try:
+                yield match.expand(to)
+            except (re.error, IndexError) as error:
+                raise MappingError(
+                    f"shape.rename's {to!r} does not fit {pattern!r}: {error}."
+                ) from None
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str):
+        return int(value.strip())
+    if isinstance(value, float | decimal.Decimal) and value != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, datetime.date | datetime.timedelta):
+        raise TypeError
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text not in (*_TRUE, *_FALSE):
+        raise ValueError
+    return text in _TRUE
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else id_text(value, "")
+
+
+def _time(value: Any) -> datetime.datetime:
+    if isinstance(value, datetime.datetime):
+        moment = value
+    else:
+        moment = datetime.datetime.fromisoformat(value.strip())
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
+
+
+_CASTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "text": (pa.string(), _text),
+    "integer": (pa.int64(), _integer),
+    "number": (pa.float64(), _number),
+    "boolean": (pa.bool_(), _boolean),
+    "time": (pa.timestamp("us", "UTC"), _time),
+}

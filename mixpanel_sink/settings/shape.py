@@ -1,0 +1,181 @@
+"""`Shape`: how columns are unpacked, converted and filtered before the mapping looks at them.
+
+The steps always run in this order, whatever order they are given in:
+
+    json      JSON text becomes columns
+    flatten   objects, maps and lists of {key, value} become columns
+    split     text becomes a list, or several columns
+    cast      a column gets another type
+    defaults  nulls and missing columns get a value
+    where     records that do not match are left out
+    sample    only some users' records are kept
+    drop      columns are removed by pattern
+    rename    columns are renamed by pattern
+
+Nothing here executes code: `where` is an expression of Polars SQL over the columns of one record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.names import check_keys, check_name, check_names, near
+
+CASTS = ("text", "integer", "number", "boolean", "time")
+"""What `cast` can make of a column. "time" reads ISO 8601 text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Text to a list, or to columns.
+
+    Args:
+        by: what stands between the parts; it may not be empty.
+        into: names of the columns that get the parts. Parts that are missing are null, and the last
+            column gets all that is left. Without names the column becomes a list.
+    """
+
+    by: str
+    into: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.by, str) or not self.by:
+            raise MappingError('split needs what stands between the parts, such as {by: ","}.')
+        check_names("into", self.into)
+        object.__setattr__(self, "into", tuple(self.into))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Keeps all records of some users and none of the others; the same users in every run.
+
+    Args:
+        column: the user's id.
+        percent: of the users, above 0 and up to 100.
+    """
+
+    column: str
+    percent: float
+
+    def __post_init__(self) -> None:
+        check_name(self.column)
+        known = isinstance(self.percent, int | float) and not isinstance(self.percent, bool)
+        if not known or not 0 < self.percent <= 100:
+            raise MappingError(f"sample's percent is {self.percent!r}; it is above 0, up to 100.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What happens to columns before the mapping; see the module for the order.
+
+    Args:
+        json: columns of JSON objects as text, and the prefix of the columns made of their keys; a
+            list stands for no prefix. The column itself goes.
+        flatten: columns of objects, maps or lists of {key, value}, likewise.
+        split: by column.
+        cast: "text", "integer", "number", "boolean" or "time", by column.
+        defaults: a value for nulls, by column.
+        where: a condition such as "amount > 0 AND country IN ('DE', 'AT')".
+        sample: which users to keep.
+        drop: patterns of columns to remove, with `*` and `?`, such as "internal_*".
+        rename: regular expressions for whole names, and what to make of them, such as
+            {"utm_(.*)": "campaign_\\1"}.
+
+    Raises:
+        MappingError: names the part that is wrong.
+
+    >>> Shape(flatten=["event_params"], where="platform = 'WEB'").flatten
+    {'event_params': ''}
+    """
+
+    json: Mapping[str, str] | Sequence[str] | str = dataclasses.field(default_factory=dict)
+    flatten: Mapping[str, str] | Sequence[str] | str = dataclasses.field(default_factory=dict)
+    split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cast: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    where: str | None = None
+    sample: Sample | Mapping[str, Any] | None = None
+    drop: Sequence[str] = ()
+    rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        put = functools.partial(object.__setattr__, self)
+        for name in ("json", "flatten"):
+            put(name, _prefixes(name, getattr(self, name)))
+        for name in ("split", "cast", "defaults", "rename"):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise MappingError(f"shape.{name} is {value!r}; give columns and what they become.")
+            for column in value:
+                check_name(column)
+            put(name, dict(value))
+        put("split", {column: _split(value) for column, value in self.split.items()})
+        for column, kind in self.cast.items():
+            if kind not in CASTS:
+                raise MappingError(
+                    f"shape.cast makes {column!r} {kind!r}.{near(str(kind), CASTS)} It can be "
+                    f"{', '.join(CASTS)}."
+                )
+        for column, value in self.defaults.items():
+            if not isinstance(value, str | int | float | bool):
+                raise MappingError(f"shape.defaults gives {column!r} {value!r}; give one value.")
+        if self.where is not None and (not isinstance(self.where, str) or not self.where.strip()):
+            raise MappingError('shape.where is a condition, such as "amount > 0".')
+        if isinstance(self.sample, Mapping):
+            check_keys(self.sample, ["column", "percent"])
+            put("sample", Sample(self.sample.get("column", ""), self.sample.get("percent", 0)))
+        if isinstance(self.drop, str) or not isinstance(self.drop, list | tuple):
+            raise MappingError("shape.drop is a list of patterns, such as [internal_*].")
+        check_names("drop", self.drop)
+        put("drop", tuple(self.drop))
+        for pattern in self.rename:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise MappingError(
+                    f"shape.rename has {pattern!r}, which is not a regular expression ({error})."
+                ) from None
+
+    @classmethod
+    def from_dict(cls, settings: Any) -> Shape:
+        """From what YAML gives.
+
+        Raises:
+            MappingError: names the key that is unknown or wrong.
+        """
+        check_keys(settings, [field.name for field in dataclasses.fields(cls)])
+        return cls(**settings)
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it makes columns whose names only the data tell."""
+        return bool(self.json or self.flatten)
+
+
+def _prefixes(name: str, given: Any) -> dict[str, str]:
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        prefixes = dict(given)
+    elif isinstance(given, list | tuple):
+        prefixes = dict.fromkeys(given, "")
+    else:
+        raise MappingError(f"shape.{name} is {given!r}; give a column, or a list of columns.")
+    for column, prefix in prefixes.items():
+        check_name(column)
+        if not isinstance(prefix, str):
+            raise MappingError(f"shape.{name}'s prefix for {column!r} is {prefix!r}; give text.")
+    return prefixes
+
+
+def _split(given: Any) -> Split:
+    if isinstance(given, Split):
+        return given
+    if isinstance(given, Mapping):
+        check_keys(given, ["by", "into"])
+        return Split(given.get("by", ""), given.get("into", ()))
+    return Split(given)

@@ -1,0 +1,283 @@
+"""What a shape makes of a table, and of which rows it says that they do not fit."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mixpanel_sink.encode.arrow_rows import rows_as_records
+from mixpanel_sink.encode.json_columns import JsonType
+from mixpanel_sink.encode.shape import shape_table
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.shape import Sample, Shape
+
+UTC = datetime.timezone.utc
+
+
+def shaped(table: pa.Table, **settings: Any) -> list[dict[str, Any]]:
+    result = shape_table(table, Shape(**settings))
+    assert not result.failed, result.failed
+    return rows(result.table)
+
+
+def rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows, with JSON columns parsed."""
+    parsed = rows_as_records(table, range(len(table)))
+    for name in table.column_names:
+        if isinstance(table.schema.field(name).type, JsonType):
+            for row in parsed:
+                row[name] = None if row[name] is None else json.loads(row[name])
+    return parsed
+
+
+class TestJson:
+    def test_objects_become_columns(self) -> None:
+        table = pa.table({"id": [1, 2], "payload": ['{"plan": "pro", "n": 1}', '{"n": 2}']})
+        assert shaped(table, json=["payload"]) == [
+            {"id": 1, "plan": "pro", "n": 1},
+            {"id": 2, "plan": None, "n": 2},
+        ]
+
+    def test_values_of_several_types_and_nested_ones_stay_as_they_are(self) -> None:
+        texts = ['{"v": 1, "o": {"a": [1]}}', '{"v": "x"}', '{"v": 1.5}', "{}", None]
+        table = pa.table({"p": texts})
+        found = shaped(table, json="p")
+        assert [row["v"] for row in found] == [1, "x", 1.5, None, None]
+        assert found[0]["o"] == {"a": [1]}
+
+    def test_large_integers_keep_their_digits(self) -> None:
+        assert shaped(pa.table({"p": ['{"n": 9007199254740993}']}), json="p") == [
+            {"n": 9007199254740993}
+        ]
+
+    @pytest.mark.parametrize("text", ["[1]", "{", "7", "plain"])
+    def test_another_text_fails_its_record_only(self, text: str) -> None:
+        result = shape_table(pa.table({"p": ['{"a": 1}', text]}), Shape(json="p"))
+        assert {row: error.reason for row, error in result.failed.items()} == {1: "json_unreadable"}
+        assert rows(result.table) == [{"a": 1}]
+        assert result.rows.tolist() == [0]
+
+    def test_a_key_that_is_a_column_already_fails_its_record(self) -> None:
+        table = pa.table({"user": ["u1", "u2"], "p": ['{"user": "x"}', '{"n": 1}']})
+        result = shape_table(table, Shape(json="p"))
+        assert {row: error.reason for row, error in result.failed.items()} == {
+            0: "duplicate_property"
+        }
+        assert shaped(table, json={"p": "p_"})[0] == {"user": "u1", "p_user": "x", "p_n": None}
+
+    def test_a_mapped_key_of_several_types_becomes_text(self) -> None:
+        table = pa.table({"p": ['{"user": 7}', '{"user": "seven"}']})
+        result = shape_table(table, Shape(json="p"), mapped=["user"])
+        assert result.table["user"].to_pylist() == ["7", "seven"]
+
+
+class TestFlatten:
+    def test_structs(self) -> None:
+        table = pa.table({"geo": [{"city": "Bonn", "zip": 53111}, None]})
+        assert shaped(table, flatten={"geo": "geo_"}) == [
+            {"geo_city": "Bonn", "geo_zip": 53111},
+            {"geo_city": None, "geo_zip": None},
+        ]
+
+    def test_maps(self) -> None:
+        kind = pa.map_(pa.string(), pa.int64())
+        table = pa.table({"m": pa.array([[("a", 1)], [("b", 2)], None], kind)})
+        assert shaped(table, flatten=["m"]) == [
+            {"a": 1, "b": None},
+            {"a": None, "b": 2},
+            {"a": None, "b": None},
+        ]
+
+    def test_parameters_as_google_analytics_has_them(self) -> None:
+        def value(**given: Any) -> dict[str, Any]:
+            parts = ("string_value", "int_value", "float_value", "double_value")
+            return {**dict.fromkeys(parts), **given}
+
+        parameters = [
+            [
+                {"key": "page", "value": value(string_value="/home")},
+                {"key": "ga_session_id", "value": value(int_value=171)},
+            ],
+            [{"key": "engaged", "value": value(double_value=0.5)}],
+            [],
+        ]
+        assert shaped(pa.table({"event_params": parameters}), flatten="event_params") == [
+            {"page": "/home", "ga_session_id": 171, "engaged": None},
+            {"page": None, "ga_session_id": None, "engaged": 0.5},
+            {"page": None, "ga_session_id": None, "engaged": None},
+        ]
+
+    def test_a_key_twice_fails_its_record(self) -> None:
+        pairs = [[{"key": "a", "value": 1}, {"key": "a", "value": 2}], [{"key": "b", "value": 3}]]
+        result = shape_table(pa.table({"p": pairs}), Shape(flatten="p"))
+        assert {row: error.reason for row, error in result.failed.items()} == {
+            0: "duplicate_property"
+        }
+
+    def test_a_column_that_this_file_lacks_is_nothing_to_flatten(self) -> None:
+        assert shaped(pa.table({"a": [1]}), flatten="event_params") == [{"a": 1}]
+
+
+class TestSplit:
+    def test_into_columns(self) -> None:
+        table = pa.table({"name": ["Ada Lovelace", "Plato", None, "Jean Paul Sartre"]})
+        found = shaped(table, split={"name": {"by": " ", "into": ["first", "last"]}})
+        assert [(row["first"], row["last"]) for row in found] == [
+            ("Ada", "Lovelace"),
+            ("Plato", None),
+            (None, None),
+            ("Jean", "Paul Sartre"),
+        ]
+
+    def test_into_a_list(self) -> None:
+        assert shaped(pa.table({"tags": ["a,b", "c", None]}), split={"tags": ","}) == [
+            {"tags": ["a", "b"]},
+            {"tags": ["c"]},
+            {"tags": None},
+        ]
+
+
+class TestCast:
+    @pytest.mark.parametrize(
+        ("values", "kind", "want"),
+        [
+            (["1", " 2 ", None], "integer", [1, 2, None]),
+            (["9007199254740993"], "integer", [9007199254740993]),
+            ([1.0, 2.0], "integer", [1, 2]),
+            ([decimal.Decimal("12")], "integer", [12]),
+            (["1.5", "2"], "number", [1.5, 2.0]),
+            ([1, 2], "number", [1.0, 2.0]),
+            (["yes", "FALSE", "1", "n"], "boolean", [True, False, True, False]),
+            ([1, 0], "boolean", [True, False]),
+            ([7, None], "text", ["7", None]),
+            ([True], "text", ["true"]),
+            (
+                ["2024-05-06T07:08:09+02:00", "2024-05-06 07:08:09"],
+                "time",
+                [
+                    datetime.datetime(2024, 5, 6, 5, 8, 9, tzinfo=UTC),
+                    datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC),
+                ],
+            ),
+        ],
+    )
+    def test_values(self, values: list[Any], kind: str, want: list[Any]) -> None:
+        found = shaped(pa.table({"c": values}), cast={"c": kind})
+        assert [row["c"] for row in found] == want
+
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            ("x", "integer"),
+            (1.5, "integer"),
+            ("1,5", "number"),
+            ("maybe", "boolean"),
+            ("5/6", "time"),
+        ],
+    )
+    def test_a_value_that_does_not_fit_fails_its_record(self, value: Any, kind: str) -> None:
+        result = shape_table(pa.table({"c": [value]}), Shape(cast={"c": kind}))
+        assert [error.reason for error in result.failed.values()] == ["cast_failed"]
+        assert len(result.table) == 0
+
+
+class TestDefaults:
+    def test_nulls_and_missing_columns(self) -> None:
+        table = pa.table({"plan": ["pro", None]})
+        assert shaped(table, defaults={"plan": "free", "source": "crm"}) == [
+            {"plan": "pro", "source": "crm"},
+            {"plan": "free", "source": "crm"},
+        ]
+
+    def test_of_another_type(self) -> None:
+        with pytest.raises(MappingError, match="cast the column first"):
+            shape_table(pa.table({"n": [1, None]}), Shape(defaults={"n": "none"}))
+
+
+class TestWhere:
+    TABLE = pa.table({"n": [1, 2, None, 4], "c": ["DE", "AT", "DE", "FR"]})
+
+    @pytest.mark.parametrize(
+        ("where", "want"),
+        [
+            ("n > 1", [1, 3]),
+            ("c IN ('DE', 'AT') AND n IS NOT NULL", [0, 1]),
+            ("c = 'DE' OR n = 4", [0, 2, 3]),
+            ("missing = 'x'", []),
+            ("missing IS NULL", [0, 1, 2, 3]),
+            ("LENGTH(c) = 2", [0, 1, 2, 3]),
+        ],
+    )
+    def test_keeps_what_matches(self, where: str, want: list[int]) -> None:
+        result = shape_table(self.TABLE, Shape(where=where))
+        assert result.rows.tolist() == want
+        assert result.left_out == 4 - len(want)
+
+    @pytest.mark.parametrize("where", ["n >", "SELECT 1", "READ_CSV('x')", "n = 'x'"])
+    def test_what_is_no_condition(self, where: str) -> None:
+        with pytest.raises(MappingError, match="where cannot be evaluated"):
+            shape_table(self.TABLE, Shape(where=where))
+
+
+class TestSample:
+    def test_keeps_the_same_users_whatever_the_table(self) -> None:
+        users = [f"u{i}" for i in range(5000)]
+        one = shape_table(pa.table({"u": users}), Shape(sample=Sample("u", 10)))
+        other = shape_table(pa.table({"u": users[::-1] * 2}), Shape(sample=Sample("u", 10)))
+        assert set(one.table["u"].to_pylist()) == set(other.table["u"].to_pylist())
+        assert 400 < len(one.table) < 600
+        assert one.left_out == 5000 - len(one.table)
+
+    def test_all_and_none(self) -> None:
+        table = pa.table({"u": ["a", None]})
+        assert len(shape_table(table, Shape(sample=Sample("u", 100))).table) == 2
+        assert shape_table(table, Shape(sample=Sample("u", 0.0001))).table["u"].to_pylist() == [
+            None
+        ]
+
+
+class TestNames:
+    def test_drop_and_rename_by_pattern(self) -> None:
+        table = pa.table({"utm_source": ["x"], "internal_id": [1], "n": [2]})
+        assert shaped(table, drop=["internal_*"], rename={"utm_(.*)": r"campaign_\1"}) == [
+            {"campaign_source": "x", "n": 2}
+        ]
+
+    def test_two_columns_of_one_name(self) -> None:
+        with pytest.raises(MappingError, match="two columns the name 'x'"):
+            shape_table(pa.table({"a": [1], "b": [2]}), Shape(rename={"[ab]": "x"}))
+
+
+def test_the_order_of_the_steps() -> None:
+    table = pa.table({"p": ['{"amount": "12"}', '{"amount": "3"}', "{}"]})
+    assert shaped(
+        table, json="p", cast={"amount": "integer"}, defaults={"amount": 0}, where="amount >= 3"
+    ) == [{"amount": 12}, {"amount": 3}]
+
+
+def test_metadata_go_along() -> None:
+    table = pa.table({"a": [1]}).replace_schema_metadata({b"k": b"v"})
+    assert shape_table(table, Shape(where="a = 1")).table.schema.metadata == {b"k": b"v"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cast": {"a": "int"}}, "Did you mean 'integer'"),
+        ({"rename": {"(": "x"}}, "not a regular expression"),
+        ({"sample": {"column": "u", "percent": 0}}, "above 0"),
+        ({"split": {"a": ""}}, "what stands between"),
+        ({"where": " "}, "a condition"),
+        ({"drop": "internal_*"}, "list of patterns"),
+        ({"json": 7}, "a list of columns"),
+        ({"wher": "x"}, "Did you mean 'where'"),
+    ],
+)
+def test_settings_that_are_wrong(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(MappingError, match=message):
+        Shape.from_dict(settings)
