@@ -1,0 +1,202 @@
+"""What an option is, and the kinds of values that options take. The table is in options.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from mixpanel_sink.settings.quota import PATTERN, Quota
+
+_REFERENCE = (
+    r"^(gcpsecret:projects/[^/]+/secrets/[^/]+(/versions/[^/]+)?|file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What an option takes.
+
+    Attributes:
+        metavar: what stands for a value in help.
+        type: of the value where it does not come as text: `str`, `int`, `float`, `bool`, or
+            `tuple` for several texts.
+        parse: text to value; raises ValueError, whose message completes "--name is 'x'; ...".
+        regex: of texts that the Dataflow template takes.
+        form: the template's type of parameter.
+        choices: what may be given, with a label each.
+        alone: the text that the option's bare name stands for; None if it needs a value.
+        note: added to the help in forms.
+    """
+
+    metavar: str
+    type: type = str
+    parse: Callable[[str], Any] = str
+    regex: str = r"^.+$"
+    form: str = "TEXT"
+    choices: tuple[tuple[str, str], ...] = ()
+    alone: str | None = None
+    note: str = ""
+
+    def read(self, given: Any) -> Any:
+        """The value of a text, or of what is a value already.
+
+        Raises:
+            ValueError: what it must be.
+        """
+        if isinstance(given, str):
+            return self.parse(given)
+        if self.type is tuple and not isinstance(given, bytes):
+            given = tuple(given) if isinstance(given, list | tuple) else given
+        number = self.type is float and isinstance(given, int)
+        if isinstance(given, bool) != (self.type is bool) or not (
+            isinstance(given, self.type) or number or isinstance(given, Quota | datetime.date)
+        ):
+            raise ValueError(f"it must be {_CALLED[self.type]}.")
+        return given
+
+    def show(self, value: Any) -> Any:
+        """A value as a plain one: text, number or switch."""
+        if isinstance(value, tuple):
+            return ",".join(value)
+        return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+_CALLED: dict[type, str] = {
+    str: "text", int: "a number", float: "a number", bool: "true or false", tuple: "a list of texts"
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        field: of `Settings`.
+        name: as users write it, with underscores; hyphens are accepted as well.
+        kind: what it takes.
+        default: the value without it.
+        help: one or two sentences.
+        group: what it belongs to.
+        faces: who has it: "import", "check", "verify", "replay", "stream" and "doctor" are
+            commands; "template" is Dataflow's, "rows" Beam YAML and other languages.
+        label: a short name for forms.
+        metavar: what stands for its value in help.
+        short: a letter, for the command line.
+        python: the keyword argument in Python that has the same effect.
+        beam: its name beside Beam's own options, if one of those has the name.
+        required: whether it must be given; for forms.
+    """
+
+    field: str
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    group: str
+    faces: tuple[str, ...]
+    label: str
+    metavar: str
+    short: str = ""
+    python: str = ""
+    beam: str = ""
+    required: bool = False
+
+    @property
+    def beside_beam(self) -> str:
+        """Its name among Beam's options."""
+        return self.beam or self.name
+
+
+def option(default: Any, kind: Kind, group: str, faces: tuple[str, ...], **more: Any) -> Any:
+    """A field of `Settings`, which is an option; `more` as in `Option`."""
+    return dataclasses.field(
+        default=default, metadata={"kind": kind, "group": group, "faces": faces, **more}
+    )
+
+
+def option_of(field: dataclasses.Field[Any]) -> Option:
+    """The option that a field is."""
+    more = {"name": field.name, "metavar": field.metadata["kind"].metavar, **field.metadata}
+    return Option(field=field.name, default=field.default, **more)
+
+
+def names_of(given: str) -> tuple[str, ...]:
+    """Names or patterns with commas between."""
+    return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+def choice(**labels: str) -> Kind:
+    """One of several words."""
+    *most, last = labels
+
+    def parse(text: str) -> str:
+        if text not in labels:
+            raise ValueError(f"it must be {', '.join(most)} or {last}.")
+        return text
+
+    return Kind(
+        "|".join(labels),
+        parse=parse,
+        regex=f"^({'|'.join(labels)})$",
+        form="ENUM",
+        choices=tuple(labels.items()),
+    )
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("it must be true or false.")
+    return text.lower() == "true"
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it must be a whole number.") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("it must be a number of seconds.") from None
+
+
+def _day(text: str) -> datetime.date:
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise ValueError("give a day such as 2024-05-31.") from None
+
+
+def _sample(text: str) -> str:
+    if text != "all" and not (text.isdecimal() and int(text) > 0):
+        raise ValueError("give a number of rows, or all.")
+    return text
+
+
+TEXT = Kind("TEXT")
+NAME = Kind("NAME", regex=r"^\S+$")
+COLUMN = Kind("COLUMN")
+NAMES = Kind("NAME,…", tuple, names_of, regex=r"^[^,]+(,[^,]+)*$")
+ID = Kind("N", regex=r"^[0-9]+$")
+NUMBER = Kind("N", int, _whole, regex=r"^[1-9][0-9]*$", form="NUMBER")
+SECONDS = Kind("SECONDS", float, _seconds, regex=r"^[0-9]+(\.[0-9]+)?$")
+FLAG = Kind("", bool, _flag, regex=r"^(true|false)$", form="BOOLEAN", alone="true")
+DAY = Kind("YYYY-MM-DD", parse=_day)
+SAMPLE = Kind("ROWS", parse=_sample, alone="10000")
+QUOTA = Kind("RATE", parse=Quota.parse, regex=PATTERN)
+URL = Kind("URL", regex=r"^https?://\S+$")
+FILES = Kind("FILES", tuple, names_of, regex=r"^\s*gs://[^,]+(,\s*gs://[^,]+)*$")
+FILE = Kind("FILE", regex=r"^gs://.+$", form="GCS_READ_FILE")
+FOLDER = Kind("FOLDER", regex=r"^gs://[^/]+/.+$", form="GCS_WRITE_FOLDER")
+PREFIX = Kind("PREFIX", regex=r"^gs://[^/]+/.+$")
+REFERENCE = Kind(
+    "REFERENCE",
+    regex=_REFERENCE,
+    note="A reference, never the secret itself: gcpsecret:projects/P/secrets/S[/versions/V] on "
+    "Dataflow.",
+)

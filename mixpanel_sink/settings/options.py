@@ -1,0 +1,351 @@
+"""Every option, once: what it is called, what it takes, what it is for, and who has it.
+
+A field of `Settings` is an option. The commands, the pipelines, the Dataflow template, the
+settings of Beam YAML and of other languages, and docs/options.md are all made from these fields.
+
+Text becomes values in one place, `Settings.of`; after that only values travel. No Beam here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.settings.option import (
+    COLUMN,
+    DAY,
+    FILE,
+    FILES,
+    FLAG,
+    FOLDER,
+    ID,
+    NAME,
+    NAMES,
+    NUMBER,
+    PREFIX,
+    QUOTA,
+    REFERENCE,
+    SAMPLE,
+    SECONDS,
+    TEXT,
+    URL,
+    Option,
+    choice,
+    option,
+    option_of,
+)
+from mixpanel_sink.settings.quota import Quota
+
+_SENDS = ("import", "replay", "stream")
+_EVERYWHERE = (*_SENDS, "template", "rows")
+_READS = ("import", "check", "verify")
+_AUTH = (*_EVERYWHERE, "check", "verify", "doctor")
+
+INPUT = "Input"
+CREDENTIALS = "Credentials"
+DESTINATION = "Where to send"
+SENDING = "Quota and requests"
+FAILURES = "Failures and resuming"
+PRIVACY = "Privacy"
+COMPARING = "Comparing"
+OUTPUT = "Output"
+ADVANCED = "Limits and retries"
+STREAM = "Pub/Sub"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a user asked for: one field for each option, with its value or its default."""
+
+    input: tuple[str, ...] = option(
+        (), FILES, INPUT, (*_READS, "replay", "stream", "template"), label="Input files",
+        required=True,
+        help="Files or globs, local or gs://; several are separated by commas.",
+    )  # fmt: skip
+    mapping: str | None = option(
+        None, FILE, INPUT, (*_EVERYWHERE, "check", "verify"), label="Mapping file", short="m",
+        required=True, python="mapping",
+        help="YAML file that says which columns become which part of an event.",
+    )  # fmt: skip
+    types: tuple[str, ...] = option(
+        (), NAMES, INPUT, (*_READS, "template"), label="Types of CSV columns",
+        metavar="NAME=TYPE,…",
+        help="CSV only: columns that are not text, as NAME=integer, number or boolean.",
+    )  # fmt: skip
+    delimiter: str = option(
+        ",", TEXT, INPUT, (*_READS, "template"), label="Delimiter of CSV cells", metavar="CHAR",
+        help="CSV only: what separates cells; tab means a tab.",
+    )  # fmt: skip
+    only: tuple[str, ...] = option(
+        (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",
+        help="Send records again that failed for these reasons; others are skipped.",
+    )  # fmt: skip
+    id_attribute: str | None = option(
+        None, NAME, STREAM, ("stream",), label="Attribute with the id",
+        help="Attribute that identifies a message, instead of Pub/Sub's message id.",
+    )  # fmt: skip
+    timestamp_attribute: str | None = option(
+        None, NAME, STREAM, ("stream",), label="Attribute with the time",
+        help="Attribute that holds the time for Beam's windows.",
+    )  # fmt: skip
+    service_account: str | None = option(
+        None, NAME, CREDENTIALS, _AUTH, label="Service account", python="credentials",
+        help="Username of a Mixpanel service account.",
+    )  # fmt: skip
+    service_account_secret: str | None = option(
+        None, REFERENCE, CREDENTIALS, _AUTH, label="Secret of the service account (reference)",
+        python="credentials",
+        help="Reference to the service account's secret.",
+    )  # fmt: skip
+    project_id: str | None = option(
+        None, ID, CREDENTIALS, _AUTH, label="Mixpanel project", python="credentials",
+        help="Number of the Mixpanel project; a service account needs it.",
+    )  # fmt: skip
+    project_token: str | None = option(
+        None, REFERENCE, CREDENTIALS, _AUTH, label="Project token (reference)",
+        python="credentials",
+        help="Reference to the project token. Alone it authenticates; beside another "
+        "credential every event carries it.",
+    )  # fmt: skip
+    api_secret: str | None = option(
+        None, REFERENCE, CREDENTIALS, _AUTH, label="API secret (reference)", python="credentials",
+        help="Reference to the project's API secret.",
+    )  # fmt: skip
+    region: str | None = option(
+        None, choice(us="United States", eu="European Union", **{"in": "India"}), DESTINATION,
+        _AUTH, label="Mixpanel's region", python="region", beam="mixpanel_region",
+        help="Where the Mixpanel project's data lives. Default: us.",
+    )  # fmt: skip
+    endpoint: str | None = option(
+        None, URL, DESTINATION, _AUTH, label="Endpoint", python="endpoint",
+        help="Base URL instead of a region, for proxies and tests.",
+    )  # fmt: skip
+    allow_http: bool = option(
+        False, FLAG, DESTINATION, (*_EVERYWHERE, "verify"), label="Allow http",
+        python="allow_http",
+        help="Permit an unencrypted endpoint on another machine.",
+    )  # fmt: skip
+    endpoint_kind: str = option(
+        "import",
+        choice(**{
+            "import": "Events", "track": "Events of the last five days",
+            "engage": "Profiles of users", "groups": "Profiles of groups",
+        }),
+        DESTINATION, (*_EVERYWHERE, "check"), label="Kind of data", python="endpoint_kind",
+        help="What the mapping makes: events of any age (import), events of the last five days "
+        "(track), profiles of users (engage) or of groups (groups).",
+    )  # fmt: skip
+    projects: str | None = option(
+        None, FILE, DESTINATION, _EVERYWHERE, label="Projects file", python="projects",
+        help="YAML file of several projects: their credentials (by reference), regions and "
+        "quotas.",
+    )  # fmt: skip
+    destination: str | None = option(
+        None, COLUMN, DESTINATION, _EVERYWHERE, label="Destination column", python="destination",
+        help="Column that names a record's project; goes with projects.",
+    )  # fmt: skip
+    quota: Quota | None = option(
+        None, QUOTA, SENDING, (*_EVERYWHERE, "check"), label="Quota", python="quota",
+        help="The project's rate limit, which the whole job keeps: 60/hour, 600/minute, page, "
+        "reference or none. Default: 60/hour for import, reference for the other kinds.",
+    )  # fmt: skip
+    lanes: int | None = option(
+        None, NUMBER, SENDING, (*_EVERYWHERE, "check"), label="Lanes", python="lanes",
+        help="Keys that share the quota. One carries more than Mixpanel lets a project send. "
+        "Default: 1; 8 for profiles.",
+    )  # fmt: skip
+    max_in_flight: int | None = option(
+        None, NUMBER, SENDING, _EVERYWHERE, label="Requests in flight", python="max_in_flight",
+        help="Requests at the same time, at most, on each worker and lane; events only. "
+        "Default: 128.",
+    )  # fmt: skip
+    max_latency: float | None = option(
+        None, SECONDS, SENDING, ("stream", "rows"), label="Longest wait", python="max_latency",
+        help="Seconds that an event may wait for its batch. Unbounded input needs it; Pub/Sub's "
+        "default is 10.",
+    )  # fmt: skip
+    on_ambiguous: str = option(
+        "fail", choice(fail="Make failed records", retry="Send again"), SENDING, _EVERYWHERE,
+        label="Updates without a clear answer", python="on_ambiguous",
+        help="For updates that would count twice if they were sent twice: make failed records of "
+        "them, or send them again.",
+    )  # fmt: skip
+    preflight: bool = option(
+        False, FLAG, SENDING, ("import", "replay", "stream", "template"), label="Preflight",
+        help="Try the credentials with one empty request before any data is read. It counts "
+        "against the quota.",
+    )  # fmt: skip
+    failed_output: str | None = option(
+        None, PREFIX, FAILURES, (*_SENDS, "template"), label="Failed records",
+        help="Prefix of the JSON lines files of failed records; for Pub/Sub a topic.",
+    )  # fmt: skip
+    checkpoint: str | None = option(
+        None, FOLDER, FAILURES, ("import", "replay", "template", "rows"),
+        label="Checkpoint folder", python="checkpoint",
+        help="Folder that remembers accepted batches: the same job, run again after a failure, "
+        "does not send them again.",
+    )  # fmt: skip
+    drop_properties: tuple[str, ...] = option(
+        (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Dropped columns",
+        python="privacy",
+        help="Columns that never leave the workers.",
+    )  # fmt: skip
+    hash_properties: tuple[str, ...] = option(
+        (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Hashed columns",
+        python="privacy",
+        help="Columns of which only a hash leaves the workers.",
+    )  # fmt: skip
+    hash_key: str | None = option(
+        None, REFERENCE, PRIVACY, (*_EVERYWHERE, "check", "verify"),
+        label="Key of the hashes (reference)", python="privacy",
+        help="Reference to a secret that goes into those hashes.",
+    )  # fmt: skip
+    from_day: datetime.date | None = option(
+        None, DAY, COMPARING, ("verify",), name="from", label="First day",
+        help="First day to compare. Default: the input's.",
+    )  # fmt: skip
+    to_day: datetime.date | None = option(
+        None, DAY, COMPARING, ("verify",), name="to", label="Last day",
+        help="Last day to compare. Default: the input's.",
+    )  # fmt: skip
+    project_timezone: str = option(
+        "UTC", NAME, COMPARING, ("verify",), label="Time zone", metavar="ZONE",
+        help="Time zone in which the project counts days. Default: UTC, which is right for "
+        "projects made since 2023.",
+    )  # fmt: skip
+    all_events: bool = option(
+        False, FLAG, COMPARING, ("verify",), label="All events",
+        help="Also read events of names that the input does not have; they are unexpected.",
+    )  # fmt: skip
+    report_dir: str | None = option(
+        None, FOLDER, COMPARING, ("verify",), label="Report folder",
+        help="Folder, local or gs://, for the full lists of differences.",
+    )  # fmt: skip
+    rows: str | None = option(
+        None, SAMPLE, COMPARING, ("check",), label="Rows",
+        help="How many rows to look at, over all files. Default: 10,000.",
+    )  # fmt: skip
+    every_row: bool = option(
+        False, FLAG, COMPARING, ("check",), name="all", label="All rows",
+        help="Look at every row.",
+    )  # fmt: skip
+    dry_run: str | None = option(
+        None, SAMPLE, OUTPUT, ("import",), label="Dry run",
+        help="Send nothing, and need no secret: show some events, what would fail, and how long "
+        "it would take, from a sample of 10,000 rows, so many, or all.",
+    )  # fmt: skip
+    progress: str = option(
+        "auto",
+        choice(auto="A bar on a terminal, else lines", bar="A bar", lines="Lines", none="None"),
+        OUTPUT, _SENDS, label="Progress",
+        help="What to show while it runs on this machine. Default: a bar on a terminal.",
+    )  # fmt: skip
+    report: str | None = option(
+        None, PREFIX, OUTPUT, ("import", "replay"), label="Report", metavar="FILE",
+        help="File for the run's report, such as run.html; run.json is put beside it.",
+    )  # fmt: skip
+    batch_events: int | None = option(
+        None, NUMBER, ADVANCED, (*_EVERYWHERE, "check"), label="Events of a request",
+        python="limits",
+        help="Events of one request, at most. Default: 2000.",
+    )  # fmt: skip
+    batch_bytes: int | None = option(
+        None, NUMBER, ADVANCED, (*_EVERYWHERE, "check"), label="Bytes of a request",
+        python="limits",
+        help="Bytes of JSON of one request, at most. Default: 10,000,000.",
+    )  # fmt: skip
+    event_bytes: int | None = option(
+        None, NUMBER, ADVANCED, (*_EVERYWHERE, "check", "verify"), label="Bytes of an event",
+        python="limits",
+        help="Bytes of JSON of one event, at most; larger ones fail. Default: 2,000,000.",
+    )  # fmt: skip
+    max_age_seconds: float | None = option(
+        None, SECONDS, ADVANCED, (*_EVERYWHERE, "check", "verify"), label="Age of events",
+        python="limits",
+        help="Events that are older fail. Default: none; five days for track.",
+    )  # fmt: skip
+    transient_seconds: float | None = option(
+        None, SECONDS, ADVANCED, _EVERYWHERE, label="Time for retries", python="retry",
+        help="How long server errors, timeouts and broken connections are retried for a batch. "
+        "Default: 900.",
+    )  # fmt: skip
+    throttled_seconds: float | None = option(
+        None, SECONDS, ADVANCED, _EVERYWHERE, label="Time for 429 answers", python="retry",
+        help="How long 429 answers are obeyed without one success between. Default: 21600.",
+    )  # fmt: skip
+    connect_timeout: float | None = option(
+        None, SECONDS, ADVANCED, _EVERYWHERE, label="Connect timeout", python="retry",
+        help="Seconds until there is a connection. Default: 10.",
+    )  # fmt: skip
+    read_timeout: float | None = option(
+        None, SECONDS, ADVANCED, _EVERYWHERE, label="Read timeout", python="retry",
+        help="Seconds until the answer is complete, once the body has left. Default: 90.",
+    )  # fmt: skip
+    breaker: int | None = option(
+        None, NUMBER, ADVANCED, _EVERYWHERE, label="Batches given up", python="retry",
+        help="Stop the job after so many batches in a row were given up. Default: 3.",
+    )  # fmt: skip
+    first_wait: float | None = option(
+        None, SECONDS, ADVANCED, _EVERYWHERE, label="First wait", python="retry",
+        help="Seconds before the first retry; each further wait is twice as long. Default: 2.",
+    )  # fmt: skip
+    longest_wait: float | None = option(
+        None, SECONDS, ADVANCED, _EVERYWHERE, label="Longest wait between retries",
+        python="retry",
+        help="Seconds between two retries, at most. Default: 60.",
+    )  # fmt: skip
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], prefix: str = "--") -> Settings:
+        """Settings from what a user gave.
+
+        Args:
+            given: texts, or values of the field's own type, by the options' names; None is "not
+                given".
+            prefix: of names in messages: "--" for command lines.
+
+        Raises:
+            SettingError: for a name that is unknown, or a value that cannot be read.
+        """
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            if (each := BY_NAME.get(name)) is None:
+                raise SettingError(f"The setting {name!r} is unknown.{_near(name)}")
+            if value is None or value == "":
+                continue
+            try:
+                values[each.field] = each.kind.read(value)
+            except SettingError:
+                raise
+            except ValueError as error:
+                raise SettingError(f"{prefix}{name} is {value!r}; {error}") from None
+        return cls(**values)
+
+    def given(self) -> dict[str, Any]:
+        """What differs from the defaults, by the options' names, as text, numbers and switches."""
+        return {
+            each.name: each.kind.show(value)
+            for each in OPTIONS
+            if (value := getattr(self, each.field)) != each.default
+        }
+
+
+def _near(name: str) -> str:
+    close = difflib.get_close_matches(name, list(BY_NAME), 1, 0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))
+"""The table."""
+BY_NAME = {each.name: each for each in OPTIONS}
+REFERENCES = tuple(each.name for each in OPTIONS if each.kind is REFERENCE)
+"""Options that say where secrets are: not for a page that goes around."""
+
+
+def options_of(face: str) -> tuple[Option, ...]:
+    """The options that a command, the template or another face has."""
+    return tuple(each for each in OPTIONS if face in each.faces)
