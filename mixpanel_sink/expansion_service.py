@@ -44,7 +44,7 @@ from apache_beam.typehints.schemas import typing_to_runner_api
 from apache_beam.utils.thread_pool_executor import shared_unbounded_instance
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.rows import RECEIPTS, WriteRowsToMixpanel
+from mixpanel_sink.rows import RECEIPTS, WriteRowsToMixpanel, settings_types
 from mixpanel_sink.settings.names import near
 
 IDENTIFIER = "beam:schematransform:mixpanel_sink:write:v1"
@@ -87,12 +87,7 @@ beam.PTransform.register_urn(
 
 def settings() -> dict[str, Any]:
     """The configuration's fields and types. Languages without `Any` give the mapping as text."""
-    given = WriteRowsToMixpanel.__init__.__annotations__
-    return {
-        name: Optional[str] if name == "mapping" else kind  # noqa: UP045
-        for name, kind in given.items()
-        if name != "return"
-    }
+    return {**settings_types(), "mapping": Optional[str]}  # noqa: UP045
 
 
 class _ShortIds(sdk_worker.ShortIdCache):

@@ -7,19 +7,19 @@ come out, with the coders that every SDK knows.
 # Beam makes the transform's configuration schema of its annotations: they are not postponed, and
 # Optional is the form that it knows.
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, get_type_hints
 
 import apache_beam as beam
 from apache_beam.typehints.row_type import RowTypeConstraint
 
+from mixpanel_sink.configured import MAPPINGS, AnyMapping, write_of
 from mixpanel_sink.errors import FailedRecordError, MappingError, SettingError
 from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt
-from mixpanel_sink.settings.credentials import credentials_named
-from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.privacy import Privacy
-from mixpanel_sink.write import WriteToMixpanel
+from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.options import BY_NAME, Settings, options_of
 
 RECEIPTS = "receipts"
 """The output of every write, one row for each request."""
@@ -61,74 +61,18 @@ class WriteRowsToMixpanel(beam.PTransform):
     Failed records go to the output that error_handling names; without it, the first one stops
     the pipeline. The output "receipts" has a row for each request.
 
-    Args:
-        mapping: How rows become events: the mapping's keys and values, or its YAML or JSON as
-            text. Left out if the rows are Mixpanel events already.
-        api_secret: Reference to the project's API secret, such as env:MIXPANEL_API_SECRET.
-        service_account: A service account's username.
-        service_account_secret: Reference to the service account's secret.
-        project_id: The project's number, for a service account.
-        project_token: Reference to the project token. Alone it authenticates; beside another
-            credential every event carries it.
-        endpoint_kind: import (default) for events of any age, or track for the last five days.
-        region: us (default), eu or in.
-        endpoint: A base URL instead of a region, for tests and proxies.
-        quota: Such as 60/hour (default), 600/minute, reference or none.
-        lanes: How many keys share the work and the quota.
-        max_latency: Seconds that an event may wait for its batch; needed for unbounded input.
-        allow_http: Permit an unencrypted endpoint on another machine.
-        checkpoint: A folder that remembers accepted batches.
-        drop_properties: Columns that never leave the workers.
-        hash_properties: Columns of which only a hash leaves the workers.
-        hash_key: Reference to a secret that goes into those hashes.
-        error_handling: Whether and where to output failed records, as {output: NAME}.
-
     Raises:
         SettingError: when the pipeline is built, if a setting is wrong.
     """
 
-    def __init__(
-        self,
-        mapping: Any = None,
-        api_secret: Optional[str] = None,
-        service_account: Optional[str] = None,
-        service_account_secret: Optional[str] = None,
-        project_id: Optional[str] = None,
-        project_token: Optional[str] = None,
-        endpoint_kind: Optional[str] = None,
-        region: Optional[str] = None,
-        endpoint: Optional[str] = None,
-        quota: Optional[str] = None,
-        lanes: Optional[int] = None,
-        max_latency: Optional[float] = None,
-        allow_http: Optional[bool] = None,
-        checkpoint: Optional[str] = None,
-        drop_properties: Optional[Sequence[str]] = None,
-        hash_properties: Optional[Sequence[str]] = None,
-        hash_key: Optional[str] = None,
-        error_handling: Optional[ErrorHandling] = None,
-    ) -> None:
+    def __init__(self, **given: Any) -> None:
         super().__init__()
-        credentials = credentials_named(
-            "", api_secret, service_account, service_account_secret, project_id, project_token
-        )
-        privacy = None
-        if drop_properties or hash_properties or hash_key:
-            privacy = Privacy(drop_properties or (), hash_properties or (), hash_key)
-        self._write = WriteToMixpanel(
-            _mapping(mapping),
-            credentials,
-            endpoint_kind=endpoint_kind or "import",
-            region=region or None,
-            endpoint=endpoint or None,
-            quota=quota,
-            lanes=_number("lanes", 1 if lanes is None else lanes, int),
-            max_latency=_number("max_latency", max_latency, int, float),
-            allow_http=bool(allow_http),
-            checkpoint=checkpoint or None,
-            privacy=privacy,
-        )
-        self._failed = _output(error_handling)
+        mapping = given.pop("mapping", None)
+        self._failed = _output(given.pop("error_handling", None))
+        settings = Settings.of({name: _plain(value) for name, value in given.items()}, "rows", "")
+        checkpoint = Checkpoint(settings.checkpoint) if settings.checkpoint else None
+        made = _mapping(mapping, settings.endpoint_kind)
+        self._write = write_of(settings, made, checkpoint, prefix="")
 
     def expand(self, rows: Any) -> Any:
         """Builds the flow; gives a dict of the outputs by name."""
@@ -143,14 +87,51 @@ class WriteRowsToMixpanel(beam.PTransform):
         return outputs
 
 
-def _mapping(given: Any) -> EventMapping | None:
+def settings_types() -> dict[str, Any]:
+    """The transform's settings and their types: from the table of options, with the mapping as
+    keys and values or as text, and with error_handling."""
+    types: dict[str, Any] = {"mapping": Any}
+    for each in options_of("rows"):
+        if each.name not in types:
+            types[each.name] = Optional[_TYPES.get(each.kind.type, each.kind.type)]
+    return {**types, "error_handling": Optional[ErrorHandling]}
+
+
+_TYPES: dict[type, Any] = {tuple: Sequence[str]}
+_HELP = {
+    "mapping": "How rows become events: the mapping's keys and values, or its YAML or JSON as "
+    "text. Left out if the rows are Mixpanel events already.",
+    "error_handling": "Whether and where to output failed records, as {output: NAME}.",
+}
+
+
+def _declare() -> None:
+    """Gives the transform the signature and the docstring from which Beam makes its schema."""
+    own: Any = WriteRowsToMixpanel
+    types = settings_types()
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in types.items()
+    ]
+    own.__init__.__signature__ = inspect.Signature(parameters, return_annotation=None)
+    own.__init__.__annotations__ = {**types, "return": None}
+    said = [f"    {name}: {_HELP.get(name) or BY_NAME[name].help}" for name in types]
+    about, _, raises = inspect.cleandoc(own.__doc__).partition("Raises:")
+    own.__doc__ = f"{about}Args:\n" + "\n".join(said) + f"\n\nRaises:{raises}"
+
+
+_declare()
+
+
+def _mapping(given: Any, kind: str) -> AnyMapping | None:
     if given is None or given == "":
         return None
     if isinstance(given, str):
-        return EventMapping.from_yaml(given)
+        return MAPPINGS[kind].from_yaml(given)
     if not isinstance(given, Mapping) and not hasattr(given, "_asdict"):
         raise MappingError(f"mapping is a {type(given).__name__}; give its keys and values.")
-    return EventMapping.from_dict(_plain(given))
+    return MAPPINGS[kind].from_dict(_plain(given))
 
 
 def _plain(value: Any) -> Any:
@@ -174,12 +155,6 @@ def _output(error_handling: Any) -> str | None:
     if given["output"] == RECEIPTS:
         raise SettingError(f"The output {RECEIPTS!r} is taken; give error_handling another name.")
     return str(given["output"])
-
-
-def _number(name: str, value: Any, *kinds: type) -> Any:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
-        raise SettingError(f"{name} is {value!r}; it must be a number.")
-    return value
 
 
 def _as_rows(make: Any, fields: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from mixpanel_sink.settings.quota import PATTERN, Quota
 
 _REFERENCE = (
-    r"^(gcpsecret:projects/[^/]+/secrets/[^/]+(/versions/[^/]+)?|file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$"
+    r"^(gcpsecret:projects/[^/]+/secrets/[^/]+(/versions/[^/]+)?"
+    r"|file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$"
 )
 
 
@@ -57,10 +58,10 @@ class Kind:
         return given
 
     def show(self, value: Any) -> Any:
-        """A value as a plain one: text, number or switch."""
+        """A value as a plain one: text, number or switch; None for none."""
         if isinstance(value, tuple):
-            return ",".join(value)
-        return value if isinstance(value, str | int | float | bool) else str(value)
+            return ",".join(value) or None
+        return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 _CALLED: dict[type, str] = {
@@ -127,8 +128,8 @@ def names_of(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
-def choice(**labels: str) -> Kind:
-    """One of several words."""
+def choice(metavar: str, **labels: str) -> Kind:
+    """One of several words, each with its label."""
     *most, last = labels
 
     def parse(text: str) -> str:
@@ -137,7 +138,7 @@ def choice(**labels: str) -> Kind:
         return text
 
     return Kind(
-        "|".join(labels),
+        metavar,
         parse=parse,
         regex=f"^({'|'.join(labels)})$",
         form="ENUM",

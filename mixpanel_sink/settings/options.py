@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.option import (
     COLUMN,
     DAY,
@@ -116,9 +116,9 @@ class Settings:
         help="Reference to the project's API secret.",
     )  # fmt: skip
     region: str | None = option(
-        None, choice(us="United States", eu="European Union", **{"in": "India"}), DESTINATION,
-        _AUTH, label="Mixpanel's region", python="region", beam="mixpanel_region",
-        help="Where the Mixpanel project's data lives. Default: us.",
+        None, choice("REGION", us="United States", eu="European Union", **{"in": "India"}),
+        DESTINATION, _AUTH, label="Mixpanel's region", python="region", beam="mixpanel_region",
+        help="Where the Mixpanel project's data lives: us (default), eu or in.",
     )  # fmt: skip
     endpoint: str | None = option(
         None, URL, DESTINATION, _AUTH, label="Endpoint", python="endpoint",
@@ -131,7 +131,7 @@ class Settings:
     )  # fmt: skip
     endpoint_kind: str = option(
         "import",
-        choice(**{
+        choice("KIND", **{
             "import": "Events", "track": "Events of the last five days",
             "engage": "Profiles of users", "groups": "Profiles of groups",
         }),
@@ -169,8 +169,8 @@ class Settings:
         "default is 10.",
     )  # fmt: skip
     on_ambiguous: str = option(
-        "fail", choice(fail="Make failed records", retry="Send again"), SENDING, _EVERYWHERE,
-        label="Updates without a clear answer", python="on_ambiguous",
+        "fail", choice("fail|retry", fail="Make failed records", retry="Send again"),
+        SENDING, _EVERYWHERE, label="Updates without a clear answer", python="on_ambiguous",
         help="For updates that would count twice if they were sent twice: make failed records of "
         "them, or send them again.",
     )  # fmt: skip
@@ -240,9 +240,10 @@ class Settings:
     )  # fmt: skip
     progress: str = option(
         "auto",
-        choice(auto="A bar on a terminal, else lines", bar="A bar", lines="Lines", none="None"),
+        choice("STYLE", auto="A bar on a terminal", bar="A bar", lines="Lines", none="None"),
         OUTPUT, _SENDS, label="Progress",
-        help="What to show while it runs on this machine. Default: a bar on a terminal.",
+        help="What to show while it runs on this machine: auto (a bar on a terminal, else lines), "
+        "bar, lines or none.",
     )  # fmt: skip
     report: str | None = option(
         None, PREFIX, OUTPUT, ("import", "replay"), label="Report", metavar="FILE",
@@ -300,21 +301,23 @@ class Settings:
     )  # fmt: skip
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], prefix: str = "--") -> Settings:
+    def of(cls, given: Mapping[str, Any], face: str, prefix: str = "--") -> Settings:
         """Settings from what a user gave.
 
         Args:
             given: texts, or values of the field's own type, by the options' names; None is "not
                 given".
+            face: whose options there are.
             prefix: of names in messages: "--" for command lines.
 
         Raises:
             SettingError: for a name that is unknown, or a value that cannot be read.
         """
         values: dict[str, Any] = {}
+        known = {each.name: each for each in options_of(face)}
         for name, value in given.items():
-            if (each := BY_NAME.get(name)) is None:
-                raise SettingError(f"The setting {name!r} is unknown.{_near(name)}")
+            if (each := known.get(name)) is None:
+                raise SettingError(f"The setting {name!r} is unknown.{near(name, list(known))}")
             if value is None or value == "":
                 continue
             try:
@@ -332,11 +335,6 @@ class Settings:
             for each in OPTIONS
             if (value := getattr(self, each.field)) != each.default
         }
-
-
-def _near(name: str) -> str:
-    close = difflib.get_close_matches(name, list(BY_NAME), 1, 0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))

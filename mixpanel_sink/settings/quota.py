@@ -96,8 +96,7 @@ class Quota:
         Raises:
             SettingError: if the text is none of these.
         """
-        named = {"page": cls.page, "reference": cls.reference, "none": cls.none, "off": cls.none}
-        if (known := named.get(text.strip().lower())) is not None:
+        if (known := PRESETS.get(text.strip().lower())) is not None:
             return known()
         return cls(tuple(_parse_rate(part, text) for part in text.split(",")))
 
@@ -139,6 +138,17 @@ class Quota:
 
     def __repr__(self) -> str:
         return f"Quota({str(self)!r})"
+
+
+PRESETS = {
+    "page": Quota.page,
+    "reference": Quota.reference,
+    "none": Quota.none,
+    "off": Quota.none,
+}
+"""Quotas by name."""
+PATTERN = rf"^({'|'.join(PRESETS)}|[0-9].*)$"
+"""What a form takes as a quota; `Quota.parse` reads it."""
 
 
 def default_quota(endpoint: Endpoint) -> Quota:

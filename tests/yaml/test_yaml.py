@@ -142,7 +142,9 @@ def test_receipts_are_an_output(mixpanel: Emulator, spec: Any, tmp_path: Any) ->
             "The mapping's key 'evnt' is unknown. Did you mean 'event'",
         ),
         (("env:TEST_API_SECRET", "0123456789abcdef"), "must be a reference"),
-        (("quota: none", "qutoa: none"), "unexpected argument 'qutoa'"),
+        (("quota: none", "qutoa: none"), "'qutoa' is unknown. Did you mean 'quota'"),
+        (("quota: none", "preflight: true"), "'preflight' is unknown"),
+        (("quota: none", "max_in_flight: many"), "max_in_flight is 'many'; it must be a whole"),
         (("quota: none", "quota: sixty"), "'sixty' cannot be read"),
     ],
 )
@@ -154,6 +156,29 @@ def test_a_wrong_config(mixpanel: Emulator, spec: Any, wrong: tuple[str, str], s
         run(text.replace(*wrong))
     assert "0123456789abcdef" not in str(raised.value)
     assert mixpanel.stats()["requests"] == 0
+
+
+def test_limits_and_retries(mixpanel: Emulator, spec: Any, tmp_path: Any) -> None:
+    pq.write_table(pa.table(orders(31)), tmp_path / "a.parquet")
+    some = "quota: none\n        batch_events: 10\n        transient_seconds: 60"
+    text = spec("ReadFromParquet", f"path: {tmp_path}/*.parquet")
+    run(text.replace("quota: none", some))
+    assert mixpanel.stats()["events_distinct"] == 30
+    assert mixpanel.stats()["requests"] == 3
+
+
+def test_profiles(mixpanel: Emulator, spec: Any, tmp_path: Any) -> None:
+    write = """
+        mapping: {distinct_id: user, set: all}
+        project_token: env:TEST_TOKEN
+        endpoint: ENDPOINT
+        endpoint_kind: engage
+        quota: none
+"""
+    rows = '[{user: u1, plan: free}, {user: u2, plan: pro}, {user: "null", plan: pro}]'
+    run(spec("Create", f"elements: {rows}", write + FAILURES))
+    assert mixpanel.profile("u2")["properties"]["plan"] == "pro"
+    assert [each["reason"] for each in failures(tmp_path)] == ["distinct_id_reserved"]
 
 
 def test_an_error_output_that_nobody_reads(mixpanel: Emulator, spec: Any) -> None:
