@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pyarrow as pa
+from pyarrow import types
 
-from mixpanel_sink.encode.columnar import check_types
+from mixpanel_sink.encode.columnar.arrow_types import decoded, is_text
+from mixpanel_sink.encode.times import PER_SECOND
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.columns import Column, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 
@@ -18,4 +22,46 @@ def check_schema(mapping: EventMapping | ProfileMapping | GroupMapping, schema: 
     """
     mapping.check_columns(schema.names)
     if isinstance(mapping, EventMapping):
-        check_types(mapping, schema)
+        _check_types(mapping, schema)
+
+
+def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
+    """Refuses columns whose type can never serve as event, time or id.
+
+    Raises:
+        MappingError: names the column, its type and the mend.
+    """
+    time = mapping.time
+    assert isinstance(time, TimeColumn)
+    kind = decoded(schema.field(time.name).type)
+    if types.is_integer(kind) or types.is_floating(kind):
+        if time.unit not in PER_SECOND:
+            raise MappingError(
+                f"The time column {time.name!r} is {kind}, a number, and the mapping does not say "
+                "of what. Set its unit: s, ms, us or ns."
+            )
+    elif is_text(kind):
+        if time.unit != "iso8601":
+            raise MappingError(
+                f"The time column {time.name!r} is text. Set unit: iso8601 if it holds such, or "
+                "convert it."
+            )
+    elif not (types.is_timestamp(kind) or types.is_date(kind) or types.is_null(kind)):
+        raise MappingError(
+            f"The time column {time.name!r} is {kind}; it must be a timestamp, a date, a number "
+            "with a unit, or ISO 8601 text."
+        )
+    for part in ("event", "distinct_id", "device_id", "user_id", "ip"):
+        column = getattr(mapping, part)
+        if not isinstance(column, Column):
+            continue
+        kind = decoded(schema.field(column.name).type)
+        if is_text(kind) or types.is_null(kind):
+            continue
+        if part not in ("event", "ip") and types.is_integer(kind):
+            continue
+        also = "" if part in ("event", "ip") else " or integers"
+        raise MappingError(
+            f"The {part} column {column.name!r} is {kind}; it must be text{also}. Cast it where "
+            "the file is made."
+        )

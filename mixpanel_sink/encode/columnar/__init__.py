@@ -1,0 +1,18 @@
+"""The columnar encoder: Arrow tables to the JSON texts of events, in one buffer.
+
+| module        | what it holds                                                          |
+|---------------|------------------------------------------------------------------------|
+| `encoder`     | `ColumnarEncoder`: a table to an `EncodedTable`                        |
+| `plan`        | what to do with the tables of one schema: a list of columns            |
+| `columns`     | a column as a value: its expression, checks and form; the properties   |
+| `identity`    | the columns of the event's name, ids, ip and `$insert_id`              |
+| `times`       | the column of the event's time                                         |
+| `pieces`      | the pieces of which an event's JSON is put together                    |
+| `values`      | Polars expressions for values of each Arrow type                       |
+| `expressions` | Polars expressions for texts, JSON and hashes                          |
+| `arrow_types` | which Arrow types and arrays can be encoded by columns                 |
+"""
+
+from mixpanel_sink.encode.columnar.encoder import ColumnarEncoder, EncodedTable
+
+__all__ = ["ColumnarEncoder", "EncodedTable"]

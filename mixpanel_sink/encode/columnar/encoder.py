@@ -1,0 +1,184 @@
+"""The columnar encoder: Arrow tables to the JSON texts of events, in one buffer.
+
+Polars writes the JSON; no Python object is made per event. Rows that it is not sure of
+(a null id, an impossible time, text that is no UTF-8, ...) are handed back by number:
+the record encoder then says what is wrong with each, or encodes it after all. So a rule
+is spelled out once, there, and the checks here only have to be cautious.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Set
+from typing import Any
+
+import numpy as np
+import polars as pl
+import polars_hash as plh
+import pyarrow as pa
+
+from mixpanel_sink.api.insert_ids import CONTENT_HEX
+from mixpanel_sink.api.limits import Limits, now_ms
+from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
+from mixpanel_sink.encode.columnar.expressions import line, quoted
+from mixpanel_sink.encode.columnar.plan import Plan
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.mapping import EventMapping
+
+_LEAD = "\n,"
+"""Stands before every event in the buffer; see chunk.py."""
+_FEW_ROWS = 256
+"""Slices with something odd are halved down to this, then go to the record encoder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedTable:
+    """Events of a table, or of a part of it.
+
+    Attributes:
+        buffer: their JSON texts, each led by "\\n,".
+        offsets: where each begins and, at last, where all end: one more than there are.
+        rows: their rows in the table, ascending; as many as there are events.
+        leftover: rows that the record encoder must look at.
+        long_strings: values that Mixpanel will cut.
+    """
+
+    buffer: memoryview
+    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    leftover: np.ndarray[Any, np.dtype[np.int64]]
+    long_strings: int = 0
+
+
+class ColumnarEncoder:
+    """Encodes tables by a mapping; the same events as `RecordEncoder` makes.
+
+    Args:
+        mapping: what becomes what.
+        limits: sizes.
+        token: project token that every event carries, or None.
+        clock: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mapping: EventMapping,
+        limits: Limits,
+        token: str | None = None,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self.mapping = mapping
+        self._limits = limits
+        self._token = token
+        self._clock = clock
+        self._plans: dict[bytes, Plan | None] = {}
+
+    def encode(
+        self,
+        table: pa.Table,
+        file_key: str | None = None,
+        first_row: int | np.ndarray[Any, np.dtype[np.int64]] = 0,
+    ) -> Iterator[EncodedTable]:
+        """Encodes a slice, usually in one piece, in several where some rows are odd.
+
+        Args:
+            table: tens of thousands of rows at most: all of its JSON is in memory at once.
+            file_key: for position ids; None if unknown.
+            first_row: of the table in its file; an array if its rows are no neighbours there.
+        """
+        plan = self._plan(table.schema)
+        if plan is None or (plan.needs_position and file_key is None):
+            yield _only_leftover(np.arange(len(table)))
+            return
+        yield from self._pieces(plan, table, 0, file_key, first_row)
+
+    def by_value(self, schema: pa.Schema) -> list[str]:
+        """The columns whose values are made JSON one by one, which costs more."""
+        plan = self._plan(schema)
+        return [] if plan is None else plan.inputs.by_value
+
+    def _pieces(
+        self, plan: Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
+    ) -> Iterator[EncodedTable]:
+        if not len(table):
+            return
+        chosen = plan.inputs.choose(table)
+        if not all(fits(column) for column in chosen.columns):
+            if len(table) <= _FEW_ROWS:
+                yield _only_leftover(np.arange(start, start + len(table)))
+                return
+            half = len(table) // 2
+            yield from self._pieces(plan, table.slice(0, half), start, file_key, first_row)
+            yield from self._pieces(plan, table.slice(half), start + half, file_key, first_row)
+            return
+        try:
+            yield self._encode(plan, chosen, start, file_key, first_row)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException):
+            yield _only_leftover(np.arange(start, start + len(table)))
+
+    def _encode(
+        self, plan: Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
+    ) -> EncodedTable:
+        frame, plain = plan.read(table, self._clock(), self._limits.max_age_seconds)
+        rows = np.arange(start, start + len(frame), dtype=np.int64)
+        position = file_key if plan.uses_position(file_key) else None
+        if position is not None:
+            if isinstance(first_row, np.ndarray):
+                number: Any = pl.Series(first_row[start : start + len(frame)])
+            else:
+                number = pl.int_range(pl.len()) + (first_row + start)
+            frame = frame.with_columns(number.alias("i:insert_id"))
+        leftover = rows[:0]
+        ok = frame.get_column("ok")
+        if not ok.all():
+            keep = ok.to_numpy()
+            rows, leftover = rows[keep], rows[~keep]
+            frame = frame.filter(ok)
+        text = self._text(plan, frame, plain, position)
+        sizes = text.str.len_bytes() - len(_LEAD)
+        if len(text) and sizes.max() > self._limits.event_bytes:  # type: ignore[operator]
+            fits = sizes <= self._limits.event_bytes
+            keep = fits.to_numpy()
+            leftover = np.sort(np.concatenate([leftover, rows[~keep]]))
+            rows, text, frame = rows[keep], text.filter(fits), frame.filter(fits)
+        array: Any = text.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        _, offsets, data = array.buffers()
+        ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        view = memoryview(b"") if data is None else memoryview(data).cast("B")
+        return EncodedTable(view, ends, rows, leftover, plan.count_long(frame))
+
+    def _text(
+        self, plan: Plan, frame: pl.DataFrame, plain: Set[str], position: str | None
+    ) -> pl.Series:
+        """The JSON lines."""
+        if not len(frame):
+            return pl.Series("line", [], dtype=pl.String)
+        end = '"}}' if self._token is None else f'","token":{quoted(self._token)}}}}}'
+        event = plan.event(frame, plain)
+        if plan.content_id and position is None:
+            bare = frame.select(line([*event, "}}"]).alias("text"))
+            digest = plh.col("text").chash.blake3().str.head(CONTENT_HEX)
+            start = pl.col("text").str.strip_suffix("}}")
+            return bare.select(line([_LEAD, start, ',"$insert_id":"', digest, end])).to_series()
+        prefix = "" if position is None else f"{position}-"
+        insert_id = pl.col("i:insert_id").cast(pl.String)
+        pieces = [_LEAD, *event, f',"$insert_id":"{prefix}', insert_id, end]
+        return frame.select(line(pieces)).to_series()
+
+    def _plan(self, schema: pa.Schema) -> Plan | None:
+        schema = schema.remove_metadata()  # it may tell the row group, and differ each time
+        key = schema.serialize().to_pybytes()  # not every extension type has a hash
+        if key not in self._plans:
+            try:
+                plan: Plan | None = Plan(self.mapping, schema, 1 if self._token is None else 2)
+            except (Unsupported, MappingError):
+                plan = None
+            if len(self._plans) > 1000:
+                self._plans.clear()
+            self._plans[key] = plan
+        return self._plans[key]
+
+
+def _only_leftover(rows: np.ndarray[Any, np.dtype[np.int64]]) -> EncodedTable:
+    none = np.zeros(0, dtype=np.int64)
+    return EncodedTable(memoryview(b""), np.zeros(1, dtype=np.int64), none, rows)

@@ -1,0 +1,175 @@
+"""What to do with the tables of one schema."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+
+from mixpanel_sink.api.limits import LONG_STRING_BYTES, MAX_PROPERTIES
+from mixpanel_sink.api.values import to_json
+from mixpanel_sink.encode.columnar.arrow_types import Unsupported
+from mixpanel_sink.encode.columnar.columns import Part, property_part
+from mixpanel_sink.encode.columnar.expressions import Piece, quoted
+from mixpanel_sink.encode.columnar.identity import identity_parts
+from mixpanel_sink.encode.columnar.inputs import Inputs
+from mixpanel_sink.encode.columnar.pieces import Nulls, Pieces
+from mixpanel_sink.encode.columnar.times import time_of
+from mixpanel_sink.settings.columns import ColumnsId, Constant, ContentId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
+
+_KNOWN_PIECES = 1000
+"""To put expressions together takes as long as to write a thousand events, so they are kept."""
+
+
+class Plan:
+    """A list of parts, and how they become events.
+
+    Args:
+        mapping: what becomes what.
+        schema: of the tables.
+        extra: properties that the sink writes behind the time.
+
+    Attributes:
+        inputs: the table's columns that are needed.
+
+    Raises:
+        Unsupported: if only the record encoder can encode such tables.
+        MappingError: if two columns would become one property.
+    """
+
+    def __init__(self, mapping: EventMapping, schema: pa.Schema, extra: int) -> None:
+        self._mapping = mapping
+        properties = mapping.plan(tuple(schema.names))
+        if any("\0" in name for name in [*mapping.constants, *mapping.rename.values()]):
+            raise Unsupported("a name with a NUL")
+        self.inputs = Inputs(mapping, schema)
+        assert isinstance(mapping.time, TimeColumn)
+        self._time = time_of(mapping.time, self.inputs)
+        drop = mapping.non_finite == "drop"
+        self._parts: list[Part] = [
+            *(property_part(name, column, self.inputs, drop) for name, column in properties),
+            *identity_parts(mapping, self.inputs),
+            Part("i:time", self._time.milliseconds),
+        ]
+        checks = [check for part in self._parts for check in part.checks]
+        checks += self._count_check([column for _, column in properties], extra)
+        self._ok = pl.all_horizontal([check.fill_null(False) for check in checks])
+        self._json = frozenset(part.name for part in self._parts if part.is_json)
+        self._cut = [part.name for part in self._parts if part.cut]
+        self._members = {name: f"p:{name}" for name, _ in properties}
+        self._constants = {
+            name: orjson.dumps(to_json(value, name, drop)).decode()
+            for name, value in mapping.constants.items()
+        }
+        self._long_constants = sum(
+            isinstance(value, str) and len(value.encode()) > LONG_STRING_BYTES
+            for value in mapping.constants.values()
+        )
+        self._pieces: dict[Any, list[Piece]] = {}
+
+    def _count_check(self, columns: list[str], extra: int) -> list[pl.Expr]:
+        """Whether the events have no more properties than Mixpanel takes."""
+        fixed = len(self._fixed()) + extra + len(self._mapping.constants)
+        if len(columns) + fixed <= MAX_PROPERTIES:
+            return []
+        if not self._mapping.drop_nulls:
+            raise Unsupported("too many properties")
+        present = [self.inputs[column].is_not_null() for column in columns]
+        return [pl.sum_horizontal(present) <= MAX_PROPERTIES - fixed]
+
+    @property
+    def needs_position(self) -> bool:
+        """Whether ids can come from file and row only."""
+        return not (self.content_id or isinstance(self._mapping.insert_id, ColumnsId))
+
+    @property
+    def content_id(self) -> bool:
+        """Whether ids come from the content, where file and row are not known."""
+        return self._mapping.insert_id is None or isinstance(self._mapping.insert_id, ContentId)
+
+    def uses_position(self, file_key: str | None) -> bool:
+        """Whether ids come from file and row."""
+        return self.needs_position or (self._mapping.insert_id is None and file_key is not None)
+
+    def read(
+        self, table: pa.Table, now: int, max_age: float | None = None
+    ) -> tuple[pl.DataFrame, set[str]]:
+        """Computes the parts, and finds the rows that can surely be sent.
+
+        Args:
+            table: what `inputs.choose` gave.
+            now: milliseconds since 1970.
+            max_age: seconds before now of the oldest event, if there is such a limit.
+
+        Returns:
+            A frame of the parts and of `ok`, and its columns whose text needs no escapes.
+        """
+        frame, columns = self.inputs.read(table)
+        exprs = [part.expr.alias(part.name) for part in self._parts]
+        ok = self._ok & self._time.in_range(now, max_age)
+        parts: Any = frame.lazy().select(*exprs, ok.alias("ok")).collect()
+        sources = frozenset().union(*(part.text.sources for part in self._parts))
+        special = self.inputs.special(columns, sources)
+        plain = {
+            part.name
+            for part in self._parts
+            if parts.schema[part.name] == pl.String
+            and not part.text.escapes
+            and special.isdisjoint(part.text.sources)
+        }
+        return parts, plain
+
+    def count_long(self, frame: pl.DataFrame) -> int:
+        """Text values that Mixpanel will cut."""
+        count = self._long_constants * len(frame)
+        if not self._cut or not len(frame):
+            return count
+        long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._cut]
+        return count + int(frame.select(pl.sum_horizontal(long)).item() or 0)
+
+    def event(self, frame: pl.DataFrame, plain: Set[str]) -> list[Piece]:
+        """The pieces of an event's JSON, up to its last property but `$insert_id` and token.
+
+        Args:
+            frame: what `read` gave.
+            plain: its columns of text that need no escapes.
+        """
+        nulls = tuple(Nulls.of(count, len(frame)) for count in frame.null_count().row(0))
+        key = (nulls, frozenset(plain))
+        if key not in self._pieces:
+            if len(self._pieces) > _KNOWN_PIECES:
+                self._pieces.clear()
+            of_column = dict(zip(frame.schema, nulls, strict=True))
+            pieces = Pieces(frame.schema, of_column, plain, self._json)
+            self._pieces[key] = self._event_pieces(pieces)
+        return self._pieces[key]
+
+    def _fixed(self) -> list[str]:
+        """The sink's own properties that come before `$insert_id`, in their order."""
+        mapping = self._mapping
+        names = ["$device_id"] * (mapping.device_id is not None)
+        names += ["$user_id"] * (mapping.user_id is not None)
+        return names + ["distinct_id"] + ["ip"] * (mapping.ip is not None) + ["time"]
+
+    def _event_pieces(self, pieces: Pieces) -> list[Piece]:
+        pieces.fixed("{")
+        if isinstance(self._mapping.event, Constant):
+            pieces.fixed(f'"event":{quoted(self._mapping.event.value)},')
+        else:
+            pieces.member("event", "i:event", drop_nulls=True)
+        pieces.fixed('"properties":{')
+        for name in sorted([*self._members, *self._constants]):
+            if name in self._constants:
+                pieces.fixed(f"{quoted(name)}:{self._constants[name]},")
+            else:
+                pieces.member(name, self._members[name], self._mapping.drop_nulls)
+        for name in self._fixed()[:-1]:
+            if name == "ip" and isinstance(self._mapping.ip, Constant):
+                pieces.fixed(f'"ip":{quoted(self._mapping.ip.value)},')
+            else:
+                pieces.member(name, f"i:{name}", drop_nulls=True)
+        return pieces.end('"time":', pl.col("i:time").cast(pl.String))
