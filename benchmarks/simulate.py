@@ -33,8 +33,8 @@ def scenarios() -> list[tuple[str, Scenario]]:
     found = [
         (_CALM, Scenario(PAGE, hours)),
         (_CALM, Scenario(MINUTE, minutes)),
-        (_CALM, Scenario(REFERENCE, 120)),
-        (_CALM, Scenario(REFERENCE, 120, latency=0.05)),
+        (_CALM, Scenario(REFERENCE, 600)),
+        (_CALM, Scenario(REFERENCE, 600, latency=0.5)),
     ]
     for workers, lanes in ((10, 1), (100, 4), (1000, 16)):
         # WriteToMixpanel makes no request that is heavier than a lane's share.
@@ -43,7 +43,7 @@ def scenarios() -> list[tuple[str, Scenario]]:
         found += [
             (_MOVES, _moving(PAGE, hours, bundle=10, rescale=1800, **many)),
             (_MOVES, _moving(MINUTE, minutes, rescale=30, **many)),
-            (_MOVES, _moving(REFERENCE, 60, rescale=10, events=events, **many)),
+            (_MOVES, _moving(REFERENCE, 600, rescale=60, events=events, **many)),
         ]
     return [
         *found,

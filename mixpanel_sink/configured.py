@@ -177,7 +177,7 @@ def target_of(settings: Settings) -> Target:
     lanes = 1 if settings.lanes is None else settings.lanes
     if lanes < 1:
         raise SettingError("lanes must be at least 1.")
-    limits = limits_of(settings) or Limits()
+    limits = limits_of(settings)
     return Target.of(None, project_of(settings, credentials), endpoint, lanes, limits)
 
 

@@ -153,7 +153,7 @@ class WriteToMixpanel(MixpanelWrite):
         region: "us" (default), "eu" or "in".
         endpoint: a base URL instead of a region, for tests and proxies.
         quota: a `Quota` or its text; the default is 60 requests an hour for /import, and the
-            API reference's 30,000 events a second for /track.
+            API reference's 1,800,000 events a minute for /track.
         projects: several projects by name, instead of one project's credentials, region,
             endpoint and quota.
         destination: which of `projects` a record goes to: a column, or a function of the

@@ -21,7 +21,8 @@ from mixpanel_sink.report.failures import describe, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
-from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.settings.project import limits_of
+from mixpanel_sink.settings.quota import PRESETS, Quota
 from mixpanel_sink.stages.local import convert_tables
 
 SAMPLE_ROWS = 10_000
@@ -64,6 +65,7 @@ class Preview:
         total: what all would send; estimated unless every row was read.
         seconds: that the quota will need for `total`, at least.
         quota: it.
+        published: seconds by name, for each limit that Mixpanel publishes.
         examples: events as they would be sent, the token masked.
         failures: records that would fail, and files that cannot be read.
     """
@@ -75,6 +77,7 @@ class Preview:
     total: Amounts
     seconds: float
     quota: Quota
+    published: dict[str, float]
     examples: tuple[dict[str, Any], ...]
     failures: tuple[FailureSummary, ...]
 
@@ -107,13 +110,14 @@ def preview(
         mapping: how rows become events.
         rows: of the sample, spread over the files and their row groups; None for all. The same
             input gives the same sample.
-        limits: of events and requests.
+        limits: of events and requests; None for those that come with the quota.
         quota: the project's; the default is 60 requests an hour.
         token: whether events carry the project token.
         privacy: what events do not hold. Its key is not needed: hashes are made without it.
         clock: seconds since 1970.
     """
-    limits, quota = limits or Limits(), quota or Quota()
+    quota = quota or Quota()
+    limits = limits or limits_of(quota)
     if privacy is not None:
         privacy = dataclasses.replace(privacy, key=None)
     failures: dict[str, FailureSummary] = {}
@@ -149,6 +153,11 @@ def preview(
         total=total,
         seconds=quota.seconds_for(total.requests, total.events, total.raw_bytes),
         quota=quota,
+        published={
+            name: limit.seconds_for(total.requests, total.events, total.raw_bytes)
+            for name, limit in PRESETS.items()
+            if limit.rates
+        },
         examples=tuple(examples),
         failures=tuple(in_order(failures.values())),
     )
@@ -177,7 +186,23 @@ def render(preview: Preview) -> str:
     lines.append(_line("bytes of JSON", total.raw_bytes))
     lines.append(_line("bytes as gzip", total.sent_bytes))
     lines.append(f"  the quota of {preview.quota} needs {_duration(preview.seconds)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_readings(preview)])
+
+
+def _readings(preview: Preview) -> list[str]:
+    """How long each published limit needs, and how to choose between them."""
+    longest, shortest = max(preview.published.values()), min(preview.published.values())
+    if longest < 1:
+        return []
+    lines = ["", "Mixpanel publishes several limits; ask its support which one your project has"]
+    for name, seconds in preview.published.items():
+        lines.append(f"  --quota {name:<12}{_duration(seconds):<22}{PRESETS[name]}")
+    if shortest < longest:
+        lines.append(
+            "  If you do not know, keep the slower one. A limit that is too fast costs 429"
+        )
+        lines.append("  responses and waiting, but no events.")
+    return lines
 
 
 def _line(name: str, number: int, remark: str = "") -> str:

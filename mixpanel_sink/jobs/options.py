@@ -16,7 +16,6 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
-from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.parquet import open_file
 from mixpanel_sink.settings.checkpoint import Checkpoint
@@ -448,7 +447,7 @@ def target_of(own: Any) -> Target:
     lanes = 1 if own.lanes is None else own.lanes
     if lanes < 1:
         raise SettingError("lanes must be at least 1.")
-    return Target.of(None, project, endpoint, lanes, Limits())
+    return Target.of(None, project, endpoint, lanes, None)
 
 
 def runs_remotely(options: PipelineOptions) -> bool:

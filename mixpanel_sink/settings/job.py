@@ -124,8 +124,7 @@ class Place:
         if not isinstance(limits, Limits | None):
             raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
         return tuple(
-            Target.of(name, project, endpoint, lanes, limits or Limits())
-            for name, project in self._named()
+            Target.of(name, project, endpoint, lanes, limits) for name, project in self._named()
         )
 
     def _named(self) -> list[tuple[str | None, Project]]:

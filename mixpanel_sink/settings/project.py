@@ -127,9 +127,14 @@ class Target:
 
     @classmethod
     def of(
-        cls, name: str | None, project: Project, endpoint: Endpoint, lanes: int, limits: Limits
+        cls,
+        name: str | None,
+        project: Project,
+        endpoint: Endpoint,
+        lanes: int,
+        limits: Limits | None,
     ) -> Target:
-        """A project at an endpoint.
+        """A project at an endpoint. Without limits it has those that come with the quota.
 
         Raises:
             SettingError: if the endpoint cannot do with its credentials, or the limits with
@@ -143,6 +148,7 @@ class Target:
         quota = default_quota(endpoint) if project.quota is None else project.quota
         assert isinstance(quota, Quota)
         share = quota.share(lanes - 1, lanes)
+        limits = limits or limits_of(quota)
         if limits.max_age_seconds is None:
             limits = dataclasses.replace(limits, max_age_seconds=endpoint.max_age_seconds)
         destination = project.destination
@@ -232,6 +238,11 @@ def shown(name: Any) -> str:
         return repr(name)[:100]
     except Exception:  # an Arrow scalar whose text is not UTF-8, a user's class
         return f"({type(name).__name__})"
+
+
+def limits_of(quota: Quota) -> Limits:
+    """The limits of a project's requests and events where nobody set others."""
+    return Limits() if quota.event_bytes is None else Limits(event_bytes=quota.event_bytes)
 
 
 def _within(limits: Limits, share: Quota) -> Limits:

@@ -1,7 +1,6 @@
 """The quota: how much one project takes in any rolling window.
 
-No Beam here. `Quota` is the setting; `RollingWindow` is the arithmetic, on one
-clock, without waiting: `lane.py` waits.
+`Quota` is the setting; `send/window.py` has the arithmetic, and `send/lane.py` waits.
 
 The window slides. "60 requests per hour" lets 60 go at once, and the next one only
 when the first is an hour old. A token bucket would let 119 go within one hour.
@@ -28,8 +27,9 @@ _RATE = re.compile(
     r"(?P<length>\d+(?:\.\d+)?)?\s*(?P<unit>[a-z]+)",
     re.IGNORECASE,
 )
-_FORMS = "'60/hour', '600/minute', '10/2s', '30000 events/second, 2 GB/minute', 'page', "
-_FORMS += "'reference' or 'none'"
+_EVENT = re.compile(
+    r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<of>[kmg]?b|bytes)\s*(?:/|per|an)\s*event", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,26 +53,34 @@ class Rate:
             raise SettingError(f"A quota counts requests, events or bytes, not {self.of!r}.")
 
     def __str__(self) -> str:
-        unit = "" if self.of == "requests" else f" {self.of}"
+        amount = str(self.amount) if self.of == "requests" else f"{self.amount} {self.of}"
+        if self.of == "bytes":
+            amount = _size(self.amount)
         names: dict[float, str] = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
-        return f"{self.amount}{unit}/{names.get(self.seconds) or f'{self.seconds:.15g}s'}"
+        return f"{amount}/{names.get(self.seconds) or f'{self.seconds:.15g}s'}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Quota:
     """What all workers together may send to one project.
 
+    Args:
+        rates: each holds in any rolling window.
+        event_bytes: the largest event that the project takes, where `Limits` are not given;
+            None for the usual 2 MB.
+
     >>> Quota()                                  # Mixpanel's HTTP API page: 60 an hour
     Quota('60/hour')
     >>> Quota.parse("600/minute")
     Quota('600/minute')
     >>> Quota.reference()                        # the API reference's limits
-    Quota('30000 events/second, 2000000000 bytes/minute')
+    Quota('1800000 events/minute, 2 GB/minute, 1 MB/event')
     >>> Quota.none()                             # no limit on this side
     Quota('none')
     """
 
     rates: tuple[Rate, ...] = (Rate(60, 3600),)
+    event_bytes: int | None = None
 
     @classmethod
     def page(cls) -> Quota:
@@ -81,8 +89,9 @@ class Quota:
 
     @classmethod
     def reference(cls) -> Quota:
-        """30,000 events a second and 2 GB a minute, as the API reference says."""
-        return cls((Rate(30_000, 1, "events"), Rate(2_000_000_000, 60, "bytes")))
+        """The API reference's: 2 GB and 1,800,000 events ("30k events per second") in any rolling
+        minute, and events of 1 MB at most."""
+        return cls((Rate(1_800_000, 60, "events"), Rate(2_000_000_000, 60, "bytes")), 1_000_000)
 
     @classmethod
     def none(cls) -> Quota:
@@ -91,14 +100,18 @@ class Quota:
 
     @classmethod
     def parse(cls, text: str) -> Quota:
-        """Reads '60/hour', '10/2s', '30000 events/s, 2 GB/min', 'page', 'reference', 'none'.
+        """Reads '60/hour', '10/2s', '1800000 events/minute, 2 GB/minute, 1 MB/event', or the name
+        of one of `PRESETS`.
 
         Raises:
             SettingError: if the text is none of these.
         """
         if (known := PRESETS.get(text.strip().lower())) is not None:
-            return known()
-        return cls(tuple(_parse_rate(part, text) for part in text.split(",")))
+            return known
+        parts = [part.strip() for part in text.split(",")]
+        sizes = [found for part in parts if (found := _EVENT.fullmatch(part))]
+        rates = tuple(_parse_rate(part, text) for part in parts if not _EVENT.fullmatch(part))
+        return cls(rates, min((_bytes_of(size) for size in sizes), default=None))
 
     def share(self, lane: int, lanes: int) -> Quota:
         """The part of the quota that one of `lanes` lanes holds; the parts add up to it.
@@ -117,7 +130,7 @@ class Quota:
                 )
             amount = rate.amount // lanes + (1 if lane < rate.amount % lanes else 0)
             shares.append(dataclasses.replace(rate, amount=amount))
-        return Quota(tuple(shares))
+        return dataclasses.replace(self, rates=tuple(shares))
 
     def most(self, of: str) -> int | None:
         """The most of `of` that one request may hold; None where nothing limits it."""
@@ -134,19 +147,20 @@ class Quota:
         return max(waits, default=0.0)
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self.rates)) or "none"
+        size = [] if self.event_bytes is None else [f"{_size(self.event_bytes)}/event"]
+        return ", ".join([*map(str, self.rates), *size]) or "none"
 
     def __repr__(self) -> str:
         return f"Quota({str(self)!r})"
 
 
 PRESETS = {
-    "page": Quota.page,
-    "reference": Quota.reference,
-    "none": Quota.none,
-    "off": Quota.none,
+    "page": Quota.page(),
+    "reference": Quota.reference(),
+    "none": Quota.none(),
+    "off": Quota.none(),
 }
-"""Quotas by name."""
+"""Quotas by name. What lists, reads or shows presets takes them from here."""
 PATTERN = rf"^({'|'.join(PRESETS)}|[0-9].*)$"
 """What a form takes as a quota; `Quota.parse` reads it."""
 
@@ -160,14 +174,27 @@ def _parse_rate(part: str, whole: str) -> Rate:
     match = _RATE.fullmatch(part.strip())
     unit = match["unit"].lower() if match else ""
     # "mins" is "min", but "ms" is not "m".
-    seconds = _SECONDS.get(unit.removesuffix("s") if len(unit) > 2 else unit)
+    seconds: float | None = _SECONDS.get(unit.removesuffix("s") if len(unit) > 2 else unit)
     if not match or not seconds:
-        raise SettingError(f"The quota {whole!r} cannot be read. Write it as {_FORMS}.")
+        forms = ["60/hour", "600/minute", "10/2s", "1800000 events/minute, 2 GB/minute", *PRESETS]
+        raise SettingError(
+            f"The quota {whole!r} cannot be read. Write it as {', '.join(map(repr, forms[:-1]))} "
+            f"or {forms[-1]!r}."
+        )
     of = (match["of"] or "requests").lower()
-    amount = float(match["amount"])
+    seconds *= float(match["length"] or 1)
     if of.startswith(("request", "event")):
-        of = of.rstrip("s") + "s"
-    else:
-        amount *= _SIZES[of.removesuffix("ytes")]
-        of = "bytes"
-    return Rate(int(amount), seconds * float(match["length"] or 1), of)
+        return Rate(int(float(match["amount"])), seconds, of.rstrip("s") + "s")
+    return Rate(_bytes_of(match), seconds, "bytes")
+
+
+def _bytes_of(match: re.Match[str]) -> int:
+    return int(float(match["amount"]) * _SIZES[match["of"].lower().removesuffix("ytes")])
+
+
+def _size(number: int) -> str:
+    """Bytes as `Quota.parse` reads them: 2 GB, 1500 bytes."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number % size == 0:
+            return f"{number // size} {unit}"
+    return f"{number} bytes"

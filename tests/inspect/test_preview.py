@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 
 from mixpanel_sink import EventMapping, Limits, Privacy, Quota, TimeColumn
 from mixpanel_sink.inspect.preview import MASKED_TOKEN, preview, render, spread
+from mixpanel_sink.settings.quota import PRESETS
 
 MAPPING = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))
 
@@ -132,7 +134,27 @@ def test_the_time_that_the_quota_needs(tmp_path, quota: str, said: str) -> None:
     table = pa.table({"name": ["e"] * 20_000, "user": ["u"] * 20_000, "at": [10**12] * 20_000})
     pq.write_table(table, path)
     text = render(preview([str(path)], MAPPING, rows=None, quota=Quota.parse(quota)))
-    assert text.endswith(f"the quota of {Quota.parse(quota)} needs {said}")
+    assert f"the quota of {Quota.parse(quota)} needs {said}\n" in text + "\n"
+
+
+def test_both_published_limits_and_how_to_choose(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shop(tmp_path / "a.parquet", 10_000)
+    found = dataclasses.replace(
+        preview([path], MAPPING), published={"page": 6 * 86_400.0, "reference": 120.0}
+    )
+    text = render(found)
+    assert "ask its support which one your project has" in text
+    assert re.search(r"--quota page +at least 6 d 0 h +60/hour", text)
+    assert re.search(r"--quota reference +at least 2 min 0 s +1800000 events/minute, 2 GB/m", text)
+    assert "keep the slower one" in text
+    monkeypatch.setitem(PRESETS, "growth", Quota.parse("1/hour"))
+    found = preview([path], MAPPING, rows=None)
+    assert found.published == {"page": 0.0, "reference": 0.0, "growth": 4 * 3600.0}
+    assert re.search(r"--quota growth +at least 4 h 0 min +1/hour", render(found))
+    monkeypatch.delitem(PRESETS, "growth")
+    assert "ask its support" not in render(preview([path], MAPPING, rows=10))
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_the_default_quota_is_the_endpoints() -> None:
         return str(quota_of(PipelineOptions(list(arguments)).view_as(MixpanelOptions)))
 
     assert quota() == "60/hour"
-    assert quota("--endpoint_kind=engage").startswith("30000 events/second")
+    assert quota("--endpoint_kind=engage").startswith("1800000 events/minute")
     assert quota("--endpoint_kind=track", "--quota=5/minute") == "5/minute"
     assert quota("--projects=p.yaml", "--destination=d") == "none"
 

@@ -72,10 +72,21 @@ def test_a_literal_secret_is_not_repeated() -> None:
 def test_the_default_quota_is_the_endpoints() -> None:
     project = Project(ProjectToken("env:X"))
     assert Target.of(None, project, IMPORT, 1, Limits()).quota == Quota.page()
+    assert Target.of(None, project, TRACK, 1, Limits()).limits.max_age_seconds == 5 * 86_400
     target = Target.of("shop", project, ENGAGE, 8, Limits())
     assert (target.name, target.quota) == ("shop", Quota.reference())
     assert target.limits == Limits()
-    assert Target.of(None, project, TRACK, 1, Limits()).limits.max_age_seconds == 5 * 86_400
+
+
+def test_limits_come_with_the_quota_unless_they_are_given() -> None:
+    project = Project(ProjectToken("env:X"), quota="reference")
+    assert Target.of(None, project, IMPORT, 1, None).limits == Limits(event_bytes=1_000_000)
+    assert Target.of(None, project, IMPORT, 1, Limits()).limits == Limits()
+    small = Limits(event_bytes=500)
+    assert Target.of(None, project, IMPORT, 1, small).limits == small
+    page = Project(ProjectToken("env:X"))
+    assert Target.of(None, page, IMPORT, 1, None).limits == Limits()
+    assert Target.of(None, page, ENGAGE, 1, None).limits == Limits(event_bytes=1_000_000)
 
 
 def test_a_route_names_a_project() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.send.window import RollingWindow, Weight
-from mixpanel_sink.settings.quota import Quota, Rate
+from mixpanel_sink.settings.quota import PRESETS, Quota, Rate
 
 
 def busiest(stamps: list[tuple[float, float]], seconds: float) -> float:
@@ -170,6 +170,10 @@ def test_entries_of_other_workers_count() -> None:
             "30000 events/second, 2 GB/minute",
             [Rate(30_000, 1, "events"), Rate(2_000_000_000, 60, "bytes")],
         ),
+        (
+            "1800000 events/minute, 2 GB/minute, 1 MB/event",
+            list(Quota.reference().rates),
+        ),
         ("1.5MB/s", [Rate(1_500_000, 1, "bytes")]),
         ("500 bytes/s", [Rate(500, 1, "bytes")]),
         ("page", [Rate(60, 3600)]),
@@ -185,12 +189,33 @@ def test_forms(text: str, rates: list[Rate]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "60", "60/", "/hour", "sixty/hour", "60/fortnight", "10/100ms", "-1/s", "1/s,"]
+    "text",
+    [
+        *["", "60", "60/", "/hour", "sixty/hour", "60/fortnight", "10/100ms", "-1/s", "1/s,"],
+        *["1 event/event", "1 MB/2 events", "1 TB/event"],
+    ],
 )
 def test_what_cannot_be_read_is_shown_with_the_forms(text: str) -> None:
     with pytest.raises(SettingError, match=r"cannot be read. Write it as '60/hour'") as caught:
         Quota.parse(text)
     assert repr(text) in str(caught.value)
+
+
+def test_the_reference_is_a_rolling_minute_and_events_of_a_megabyte() -> None:
+    quota = Quota.parse("reference")
+    assert quota == Quota.reference() == Quota.parse(str(quota))
+    assert quota.rates == (Rate(1_800_000, 60, "events"), Rate(2_000_000_000, 60, "bytes"))
+    assert quota.event_bytes == quota.share(1, 4).event_bytes == 1_000_000
+    assert str(quota) == "1800000 events/minute, 2 GB/minute, 1 MB/event"
+    assert Quota.parse("page").event_bytes is None
+    assert Quota.parse("60/hour, 1500 bytes per event, 2 kB/event").event_bytes == 1500
+
+
+def test_a_new_preset_needs_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "growth", Quota.parse("120/hour"))
+    assert Quota.parse(" Growth ") == Quota((Rate(120, 3600),))
+    with pytest.raises(SettingError, match="'off' or 'growth'"):
+        Quota.parse("fast")
 
 
 @pytest.mark.parametrize("text", ["0/hour", "0.5/s", "60/0s"])

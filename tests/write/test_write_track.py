@@ -189,7 +189,7 @@ def test_events_go_to_import_or_track(kind: Any, said: str) -> None:
 
 def test_the_default_quota_is_the_references() -> None:
     shown = track("http://127.0.0.1:1").display_data()
-    assert shown["quota"] == "30000 events/second, 2000000000 bytes/minute"
+    assert shown["quota"] == "1800000 events/minute, 2 GB/minute, 1 MB/event"
     assert shown["endpoint"] == "/track"
 
 
