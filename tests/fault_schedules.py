@@ -33,10 +33,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mixpanel_sink.api.auth import ResolvedCredentials
-from mixpanel_sink.api.client import Answer, IngestionClient
+from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.api.responses import Asked
+from mixpanel_sink.api.responses import RequestContext
 from mixpanel_sink.api.retry_after import retry_after
+from mixpanel_sink.api.transport import Response
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.events import EventLog
 from mixpanel_sink.checkpoint.owner import Owner
@@ -44,7 +45,9 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.dispatch import Dispatcher
 from mixpanel_sink.send.lane import Lane, steady_clock
-from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
+from mixpanel_sink.send.policy import SendPolicy
+from mixpanel_sink.send.sender import BatchSender
+from mixpanel_sink.send.settle import Outcome
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
@@ -139,7 +142,7 @@ class Watched(IngestionClient):
         self._posts = posts
         return self
 
-    def post(self, body: bytes) -> Answer:
+    def post(self, body: bytes) -> Response:
         sent = steady_clock()
         answer = super().post(body)
         now = steady_clock()
@@ -253,14 +256,14 @@ def _one_run(
         destination, ResolvedCredentials(SECRET, ""), retry.connect_timeout, retry.read_timeout
     ).watch(posts)
     lane = Lane(Quota.parse(schedule.quota), schedule.max_in_flight, retry=retry)
-    terms = Terms(destination.host, Asked(destination, "API secret"), retry=retry)
+    policy = SendPolicy(destination.host, RequestContext(destination, "API secret"), retry=retry)
     log = EventLog(Checkpoint(folder), Owner("", "", "import", "")) if folder else None
-    sender = BatchSender(client, lane, terms, log=log)
+    sender = BatchSender(client, lane, policy, log=log)
     dispatcher = Dispatcher(schedule.max_in_flight)
     outcomes, futures = [], []
     try:
         for one in schedule.chunks:
-            known, rest = sender.recall(one)
+            known, rest = sender.lookup(one)
             if known is not None:
                 outcomes.append(known)
             if rest is not None:

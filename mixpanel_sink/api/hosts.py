@@ -63,7 +63,7 @@ class Destination:
     @property
     def is_loopback(self) -> bool:
         """Whether it is this machine."""
-        return _is_loopback(urlsplit(self.url).hostname or "")
+        return is_loopback(urlsplit(self.url).hostname or "")
 
 
 def _check_url(endpoint: str, allow_http: bool) -> str:
@@ -82,7 +82,7 @@ def _check_url(endpoint: str, allow_http: bool) -> str:
             "The endpoint must be a plain base URL: no user, password, query or fragment. "
             "Credentials go into credentials=."
         )
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise SettingError(
             f"The endpoint http://{parts.netloc} would send the credentials unencrypted to another "
             "machine. Use https, or allow_http=True (--allow_http) if you must."
@@ -93,7 +93,8 @@ def _check_url(endpoint: str, allow_http: bool) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mixpanel_sink.report import metrics
-from mixpanel_sink.send.lane import Held
+from mixpanel_sink.send.lane import Throttled
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Progress:
         self._said_at = clock()
         self._accepted = 0
 
-    def say(self, held: Callable[[], Sequence[Held]] = list) -> None:
+    def say(self, held: Callable[[], Sequence[Throttled]] = list) -> None:
         """Logs the line if it is time. `held` tells what waits now."""
         with self._lock:
             now = self._clock()
@@ -54,7 +54,7 @@ class Progress:
         _LOGGER.info("%s", line(counts, rate, held()))
 
 
-def line(counts: Mapping[str, int], rate: float, held: Sequence[Held]) -> str:
+def line(counts: Mapping[str, int], rate: float, held: Sequence[Throttled]) -> str:
     """The line.
 
     >>> line({"events_accepted": 4000, "requests": 3, "requests_200": 2, "requests_none": 1,

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.send.gate import weight
 from mixpanel_sink.send.lane import Lane
-from mixpanel_sink.send.sender import BatchSender, Outcome
+from mixpanel_sink.send.sender import BatchSender
+from mixpanel_sink.send.settle import Outcome
 
 IDLE_SECONDS = 1.0
 """How long the thread that waits for the lane stays when nothing is left to wait with."""
@@ -57,7 +59,7 @@ class Dispatcher:
                     self._queue.append(job)
                     self._changed.notify_all()
                     self._bytes += size
-                    lane.expect(sender.weight(chunk))
+                    lane.expect(weight(chunk))
                     if self._thread is None:
                         self._thread = threading.Thread(
                             target=self._run, name=f"mixpanel-{self._name}", daemon=True
@@ -67,7 +69,7 @@ class Dispatcher:
                 self._changed.wait(5.0)
             while_waiting()
             try:
-                sender.check()
+                sender.gate.check()
             except Exception as error:
                 job.refuse(error)
                 return job.future
@@ -84,7 +86,7 @@ class Dispatcher:
         if self._queue or not job.lane.proven or not self._free.acquire(blocking=False):
             return False
         try:
-            if not job.sender.start_now(job.chunk):
+            if not job.sender.gate.start_now(job.chunk):
                 self._free.release()
                 return False
         except BaseException as error:
@@ -115,15 +117,14 @@ class Dispatcher:
     def _start(self, job: _Job) -> None:
         """Waits for a thread, then for the lane, then lets the chunk go."""
         sender, chunk = job.sender, job.chunk
-        weight = sender.weight(chunk)
         try:
             if not job.future.set_running_or_notify_cancel():
                 return
             while not self._free.acquire(timeout=5.0):
-                sender.check()
+                sender.gate.check()
             # A thread is free now: a request that the lane has let start never waits for one.
             try:
-                sender.start(chunk)
+                sender.gate.start(chunk)
             except BaseException:
                 self._free.release()
                 raise
@@ -131,7 +132,7 @@ class Dispatcher:
             job.refuse(error)
             return
         finally:
-            job.lane.expect(weight, -1)
+            job.lane.expect(weight(chunk), -1)
         task = self._send(job)
         if task is not None and not job.lane.proven:
             # Nothing else is sent before the endpoint took a first request.
@@ -142,7 +143,7 @@ class Dispatcher:
         try:
             task = self._pool.submit(job.sender.send, job.chunk)
         except BaseException as error:  # the pool was closed
-            job.sender.cancel(job.chunk)
+            job.sender.gate.cancel(job.chunk)
             self._free.release()
             job.refuse(error)
             return None
@@ -152,7 +153,7 @@ class Dispatcher:
     def _ended(self, job: _Job, task: Future[Outcome]) -> None:
         self._free.release()
         if task.cancelled():
-            job.sender.cancel(job.chunk)
+            job.sender.gate.cancel(job.chunk)
             job.future.set_exception(RuntimeError("The pipeline's worker is closing."))
         elif (error := task.exception()) is not None:
             job.refuse(error)

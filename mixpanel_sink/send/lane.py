@@ -7,7 +7,6 @@ remembers the requests of this process even when a bundle fails and its state is
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import uuid
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from mixpanel_sink.send.size_limit import SizeLimit
 from mixpanel_sink.send.window import RollingWindow, Weight
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
@@ -34,7 +34,7 @@ def steady_clock() -> float:
     return _EPOCH + time.monotonic()
 
 
-class Held(NamedTuple):
+class Throttled(NamedTuple):
     """A request that a lane holds back.
 
     Attributes:
@@ -75,8 +75,7 @@ class Lane:
     ) -> None:
         self.proven = False
         """Whether the endpoint has taken a request with these credentials."""
-        self.max_bytes = sys.maxsize
-        """Largest body that no 413 has spoken against; learnt from 413s."""
+        self._size_limit = SizeLimit()
         self._quota = quota
         self._name = name
         self._retry = retry or RetryPolicy()
@@ -99,6 +98,11 @@ class Lane:
         self._given_up = 0
         self._held_until = 0.0
         self._held_since = 0.0
+
+    @property
+    def title(self) -> str:
+        """Its name and quota, for the log."""
+        return f"{self._name} (quota {self._quota})"
 
     def expect(self, weight: Weight, sign: int = 1) -> None:
         """A request that will start before the bundle ends; `sign=-1` once it has.
@@ -158,11 +162,12 @@ class Lane:
             self._throttled_since = None
             self._changed.notify_all()
 
-    def succeeded(self) -> None:
-        """A request was served, and the endpoint takes what we send."""
+    def succeeded(self, size: int = 0) -> None:
+        """A request of so many bytes was served, and the endpoint takes what we send."""
         with self._changed:
             self.proven = True
             self._given_up = 0
+            self._size_limit.accepted(size)
         self.answered()
 
     def throttled(self, seconds: float | None, sent_at: float) -> float:
@@ -207,10 +212,15 @@ class Lane:
             self._given_up += 1
             return self._given_up
 
-    def learn_max_bytes(self, refused: int) -> None:
-        """A request of so many bytes was too large: later ones must stay below."""
+    def fits(self, size: int) -> bool:
+        """Whether a request of so many bytes is worth making, as far as 413s have told."""
         with self._changed:
-            self.max_bytes = min(refused - 1, self.max_bytes)
+            return self._size_limit.fits(size)
+
+    def too_large(self, size: int) -> None:
+        """A request of so many bytes was too large."""
+        with self._changed:
+            self._size_limit.refused(size)
 
     def wake(self) -> None:
         """Lets everyone who waits look again, and call their `check`."""
@@ -234,14 +244,14 @@ class Lane:
             seconds, self._throttled = self._throttled, 0.0
             return seconds
 
-    def held(self) -> Held | None:
+    def held(self) -> Throttled | None:
         """Who holds the next request back and until when, if somebody waits for that now."""
         with self._changed:
             now = self._clock()
             if not self._waiting or self._held_until <= now:
                 return None
             cause = "Mixpanel asked to wait" if self._paused_until > now else f"quota {self._quota}"
-            return Held(self._name, cause, self._held_until, self._held_until - now)
+            return Throttled(self._name, cause, self._held_until, self._held_until - now)
 
     def snapshot(self) -> bytes:
         """What another worker must know, for the lane's state."""

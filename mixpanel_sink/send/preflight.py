@@ -18,7 +18,7 @@ from isal import isal_zlib
 
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
-from mixpanel_sink.api.responses import Asked, Retry, judge
+from mixpanel_sink.api.responses import ProjectRefused, RequestContext, Retry, classify
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.lane import steady_clock
 from mixpanel_sink.settings.project import Target
@@ -29,7 +29,7 @@ _EMPTY = isal_zlib.compress(b"[]", 1, wbits=31)
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
-    """What one project's endpoint said.
+    """What one project's endpoint answered.
 
     Attributes:
         name: of the project.
@@ -55,32 +55,33 @@ def check(
 
     Raises:
         CredentialsError: if a secret does not resolve.
-        DestinationError: if the endpoint is none, or refuses the credentials.
+        DestinationError: if nothing of Mixpanel's answers there, or it refuses the credentials.
     """
     credentials = target.credentials.resolve()
     client = IngestionClient(
         target.destination, credentials, retry.connect_timeout, retry.read_timeout, endpoint
     )
-    asked = Asked(target.destination, credentials.kind, endpoint)
+    context = RequestContext(target.destination, credentials.kind, endpoint)
     try:
-        answer = client.post(_EMPTY)
+        response = client.post(_EMPTY)
     finally:
         client.close()
     now = clock()
-    verdict = judge(answer, [], asked, now)
-    host, what = target.destination.host, asked.authenticated_by
-    if isinstance(verdict, Retry) and not verdict.throttled:
-        if answer.status == 0:
-            raise DestinationError(
-                f"{host} cannot be reached: {answer.error}. Check the endpoint, the network and "
-                "the proxy. Nothing was sent."
-            )
-        said = f"{host} is not well ({verdict.why}); the job will try until it is."
-        return Preflight(target.name, said, now, False)
-    if isinstance(verdict, Retry):
-        said = f"{host} has the quota used up at the moment ({verdict.why}); the job will wait."
-        return Preflight(target.name, said, now, False)
-    if not endpoint.basic_auth:
-        said = f"{host} has /{endpoint.name}; whether it takes the token, the first batch tells."
-        return Preflight(target.name, said, now, False)
-    return Preflight(target.name, f"{host} takes the {what}.", now, True)
+    found = classify(response, [], context, now)
+    host, what = target.destination.host, context.authenticated_by
+    if isinstance(found, ProjectRefused):
+        raise found.error
+    if isinstance(found, Retry) and response.status == 0:
+        raise DestinationError(
+            f"{host} cannot be reached: {found.why.rstrip('.')}. Check the endpoint, the network "
+            "and the proxy. Nothing was sent."
+        )
+    if isinstance(found, Retry) and found.throttled:
+        said = f"{host} has the quota used up at the moment ({found.why}); the job will wait."
+    elif isinstance(found, Retry):
+        said = f"{host} has problems ({found.why}); the job will retry until it has recovered."
+    elif not endpoint.basic_auth:
+        said = f"{host} has /{endpoint.name}; the first batch will show if it accepts the token."
+    else:
+        return Preflight(target.name, f"{host} accepts the {what}.", now, True)
+    return Preflight(target.name, said, now, False)

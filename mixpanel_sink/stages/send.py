@@ -27,7 +27,7 @@ from apache_beam.transforms.userstate import (
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.api.responses import Asked
+from mixpanel_sink.api.responses import RequestContext
 from mixpanel_sink.batch.builder import merge
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.log import Log
@@ -37,7 +37,9 @@ from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress
 from mixpanel_sink.send.dispatch import Dispatcher
 from mixpanel_sink.send.lane import LANES, Lane, steady_clock
-from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
+from mixpanel_sink.send.policy import SendPolicy
+from mixpanel_sink.send.sender import BatchSender
+from mixpanel_sink.send.settle import Outcome
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.stages.pack import lane_of
@@ -137,7 +139,7 @@ class SendChunks(beam.DoFn):
         for future in self._pending:
             future.cancel()
         for _, sender in self._senders.values():
-            sender.stop(MixpanelSinkError("The bundle has failed elsewhere."))
+            sender.gate.stop(MixpanelSinkError("The bundle has failed elsewhere."))
 
     def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> bool:
         """Sends or keeps a chunk; says whether something is kept."""
@@ -185,7 +187,7 @@ class SendChunks(beam.DoFn):
         """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
         job = self._job
         lane, sender = self._sender(key, state)
-        outcome, rest = sender.recall(chunk)
+        outcome, rest = sender.lookup(chunk)
         if outcome is not None:
             known: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
             known.set_result(outcome)
@@ -222,15 +224,15 @@ class SendChunks(beam.DoFn):
 
             lane = LANES.get((key, project.identity, share, job.max_in_flight, job.retry), make)
             lane.merge(state.read())
-            terms = Terms(
+            policy = SendPolicy(
                 name,
-                Asked(project.target.destination, project.kind, job.endpoint),
+                RequestContext(project.target.destination, project.kind, job.endpoint),
                 number,
                 job.retry,
                 job.on_ambiguous,
                 stops_job=len(job.targets) == 1,
             )
-            sender = BatchSender(project.client, lane, terms, steady_clock, self._log)
+            sender = BatchSender(project.client, lane, policy, steady_clock, self._log)
             self._senders[key] = lane, sender
         return self._senders[key]
 

@@ -18,8 +18,9 @@ import pytest
 
 from mixpanel_sink import __version__
 from mixpanel_sink.api.auth import ResolvedCredentials
-from mixpanel_sink.api.client import MAX_ANSWER_BYTES, Answer, IngestionClient
+from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.api.transport import MAX_RESPONSE_BYTES, Response
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
@@ -34,7 +35,7 @@ def client(url: str, connect: float = 2.0, read: float = 2.0, **given: Any) -> I
     return IngestionClient(Destination(url), credentials, connect, read)
 
 
-def post(url: str, body: bytes = BODY, **given: Any) -> Answer:
+def post(url: str, body: bytes = BODY, **given: Any) -> Response:
     one = client(url, **given)
     try:
         return one.post(body)
@@ -161,10 +162,10 @@ def test_an_endless_answer_is_bounded(wire: Any, head: bytes, endless: bytes, pa
 
 
 def test_a_gzip_bomb_is_bounded(wire: Any) -> None:
-    bomb = gzip.compress(b"\0" * (40 * MAX_ANSWER_BYTES))
+    bomb = gzip.compress(b"\0" * (40 * MAX_RESPONSE_BYTES))
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     answer = post(wire(head + bomb).url, read=20)
-    assert (answer.status, answer.error) == (0, f"an answer of over {MAX_ANSWER_BYTES} bytes")
+    assert (answer.status, answer.error) == (0, f"a response of over {MAX_RESPONSE_BYTES} bytes")
 
 
 def test_a_large_answer_within_the_bound_is_whole(wire: Any) -> None:
@@ -175,7 +176,7 @@ def test_a_large_answer_within_the_bound_is_whole(wire: Any) -> None:
 
 def test_no_answer_in_time(wire: Any) -> None:
     answer = post(wire(b"", endless=b"", pause=2.0).url, read=0.3)
-    assert (answer.status, answer.error) == (0, "no answer within the timeout")
+    assert (answer.status, answer.error) == (0, "no response within the timeout")
     assert answer.reached_server
 
 

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_sink.api.client import Answer
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, TRACK, Endpoint
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.api.responses import Asked, Retry, Settled, TooLarge, Unclear, Verdict, judge
+from mixpanel_sink.api.responses import (
+    ProjectRefused,
+    RequestContext,
+    ResponseClass,
+    Retry,
+    Settled,
+    TooLarge,
+    Unclear,
+    classify,
+)
+from mixpanel_sink.api.transport import Response
 from mixpanel_sink.errors import AuthenticationError, DestinationError
 
 NOW = 1_700_000_000.0
@@ -23,11 +32,19 @@ _KEYS = st.sampled_from(
 IDS = ["id-a-0000000000000000", "id-b-0000000000000000", "id-c-0000000000000000"]
 
 
-def verdict(
+def found(*given: Any, **more: Any) -> ResponseClass:
+    """The class; the error of a project that is refused is raised."""
+    got = classify(*given, **more)
+    if isinstance(got, ProjectRefused):
+        raise got.error
+    return got
+
+
+def read(
     status: int, body: Any, headers: dict[str, str] | None = None, ids: list[str] = IDS
-) -> Verdict:
+) -> ResponseClass:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return judge(Answer(status, headers or {}, raw), ids, Asked(US, "API secret"), NOW)
+    return found(Response(status, headers or {}, raw), ids, RequestContext(US, "API secret"), NOW)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +62,7 @@ def verdict(
     ],
 )
 def test_success(body: Any) -> None:
-    assert verdict(200, body) == Settled()
+    assert read(200, body) == Settled()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +82,7 @@ def test_success(body: Any) -> None:
     ],
 )
 def test_a_200_that_is_no_success_for_all(body: Any, again: bool) -> None:
-    got = verdict(200, body)
+    got = read(200, body)
     assert isinstance(got, Unclear)
     assert got.again is again
     assert not got.refused
@@ -86,7 +103,7 @@ def test_a_200_that_is_no_success_for_all(body: Any, again: bool) -> None:
     ],
 )
 def test_a_200_that_is_not_mixpanels_is_tried_again(body: bytes) -> None:
-    got = verdict(200, body)
+    got = read(200, body)
     assert isinstance(got, Retry)
     assert not got.throttled
     assert len(got.why) < 400
@@ -120,13 +137,13 @@ def test_named_records_are_refused_and_the_others_are_in(
     body: dict[str, Any] = {"code": status, "error": "some failed", "failed_records": records}
     if counted:
         body["num_records_imported"] = 3 - len(refused)
-    got = verdict(status, body)
+    got = read(status, body)
     assert isinstance(got, Settled)
     assert set(got.refused) == refused
 
 
 def test_the_reason_is_kept() -> None:
-    got = verdict(400, {"failed_records": [record(1, IDS[1])], "num_records_imported": 2})
+    got = read(400, {"failed_records": [record(1, IDS[1])], "num_records_imported": 2})
     assert isinstance(got, Settled)
     assert (got.refused[1].field, got.refused[1].message) == ("properties.time", "bad")
 
@@ -161,47 +178,47 @@ def test_failed_records_that_do_not_add_up(
     body: dict[str, Any] = {"failed_records": records}
     if imported is not None:
         body["num_records_imported"] = imported
-    got = verdict(400, body)
+    got = read(400, body)
     assert isinstance(got, Unclear)
     assert set(got.refused) == named
     assert got.again is not bool(named)  # nothing learnt: perhaps a passing fault
 
 
 def test_index_and_id_that_contradict_each_other_are_asked_again() -> None:
-    got = verdict(400, {"failed_records": [record(0, IDS[2])], "num_records_imported": 2})
+    got = read(400, {"failed_records": [record(0, IDS[2])], "num_records_imported": 2})
     assert isinstance(got, Unclear)
     assert got.again
     assert set(got.refused) == {2}
 
 
 def test_a_repeated_record_settles_when_the_count_agrees() -> None:
-    got = verdict(400, {"failed_records": [record(1), record(1)], "num_records_imported": 2})
+    got = read(400, {"failed_records": [record(1), record(1)], "num_records_imported": 2})
     assert isinstance(got, Settled)
     assert set(got.refused) == {1}
 
 
 def test_ids_that_look_like_words_or_numbers_are_not_found_in_a_message() -> None:
     ids = ["event", "1", "bad"]
-    got = verdict(400, {"failed_records": ["event 1 is bad"]}, ids=ids)
+    got = read(400, {"failed_records": ["event 1 is bad"]}, ids=ids)
     assert isinstance(got, Settled)
     assert set(got.refused) == {1}
-    got = verdict(400, {"failed_records": ["bad"], "num_records_imported": 2}, ids=ids)
+    got = read(400, {"failed_records": ["bad"], "num_records_imported": 2}, ids=ids)
     assert isinstance(got, Unclear)
     assert not got.refused
 
 
 def test_equal_ids_within_a_batch_name_nobody_without_an_index() -> None:
     same = [IDS[0], IDS[0], IDS[1]]
-    got = verdict(400, {"failed_records": [record(insert_id=IDS[0])]}, ids=same)
+    got = read(400, {"failed_records": [record(insert_id=IDS[0])]}, ids=same)
     assert isinstance(got, Unclear)
-    got = verdict(400, {"failed_records": [record(1, IDS[0])]}, ids=same)
+    got = read(400, {"failed_records": [record(1, IDS[0])]}, ids=same)
     assert isinstance(got, Settled)
     assert set(got.refused) == {1}
 
 
 @pytest.mark.parametrize("body", [{"error": "bad batch"}, {"failed_records": None}, b"", b"oops"])
 def test_a_400_that_names_nobody(body: Any) -> None:
-    got = verdict(400, body)
+    got = read(400, body)
     assert isinstance(got, Unclear)
     assert not got.refused
 
@@ -218,9 +235,9 @@ def test_a_400_that_names_nobody(body: Any) -> None:
 )
 def test_wrong_credentials_stop_the_job_with_cause_and_mend(status: int, body: Any) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        verdict(status, body)
+        read(status, body)
     said = str(caught.value)
-    assert said.startswith("api.mixpanel.com does not take the API secret")
+    assert said.startswith("api.mixpanel.com does not accept the API secret")
     assert "another region than 'us': try eu or in" in said
     assert "\n" not in said
 
@@ -228,11 +245,11 @@ def test_wrong_credentials_stop_the_job_with_cause_and_mend(status: int, body: A
 def test_a_custom_endpoint_gets_the_hint_without_a_list() -> None:
     there = Destination.of(endpoint="https://proxy.example.com")
     with pytest.raises(AuthenticationError, match="may belong to another region"):
-        judge(Answer(401), IDS, Asked(there, "service account"), NOW)
+        found(Response(401), IDS, RequestContext(there, "service account"), NOW)
 
 
 def test_413() -> None:
-    assert isinstance(verdict(413, {"error": "exceeds 2097152 bytes"}), TooLarge)
+    assert isinstance(read(413, {"error": "exceeds 2097152 bytes"}), TooLarge)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +265,7 @@ def test_413() -> None:
 )
 def test_429(header: str | None, after: float | None) -> None:
     headers = {} if header is None else {"retry-after": header}
-    got = verdict(429, {"error": "Project exceeded rate limits"}, headers)
+    got = read(429, {"error": "Project exceeded rate limits"}, headers)
     assert got == Retry(
         "429: Project exceeded rate limits", throttled=True, after=after, unsure=False
     )
@@ -256,7 +273,7 @@ def test_429(header: str | None, after: float | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 529])
 def test_server_errors_are_tried_again(status: int) -> None:
-    got = verdict(status, b"<html>bad\x00 gateway</html>", {"retry-after": "4"})
+    got = read(status, b"<html>bad\x00 gateway</html>", {"retry-after": "4"})
     assert isinstance(got, Retry)
     assert not got.throttled
     assert got.after == 4
@@ -264,7 +281,9 @@ def test_server_errors_are_tried_again(status: int) -> None:
 
 
 def test_no_answer_is_tried_again() -> None:
-    got = judge(Answer(0, error="the connection broke"), IDS, Asked(US, "API secret"), NOW)
+    got = found(
+        Response(0, error="the connection broke"), IDS, RequestContext(US, "API secret"), NOW
+    )
     assert got == Retry("the connection broke")
 
 
@@ -275,11 +294,11 @@ def test_no_answer_is_tried_again() -> None:
 )  # fmt: skip
 def test_what_concerns_the_whole_job_stops_it(status: int, hint: str) -> None:
     with pytest.raises(DestinationError, match=hint):
-        verdict(status, b"", {"location": "https://evil.example.com"})
+        read(status, b"", {"location": "https://evil.example.com"})
 
 
 def test_a_servers_words_are_cut_to_one_short_line() -> None:
-    got = verdict(500, b"a\r\nb\x1b[31m" + b"x" * 10_000)
+    got = read(500, b"a\r\nb\x1b[31m" + b"x" * 10_000)
     assert isinstance(got, Retry)
     assert "\n" not in got.why
     assert "\x1b" not in got.why
@@ -293,30 +312,30 @@ RETIRES = "Mixpanel retires API secrets on 2027-03-03: a service account replace
 @pytest.mark.parametrize("kind", ["API secret", "service account", "project token"])
 def test_the_credentials_are_named_and_only_secrets_retire(status: int, kind: str) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        judge(Answer(status, {}, b"no"), IDS, Asked(US, kind), NOW)
+        found(Response(status, {}, b"no"), IDS, RequestContext(US, kind), NOW)
     said = str(caught.value)
-    assert f"does not take the {kind} ({status}: no)" in said
+    assert f"does not accept the {kind} ({status}: no)" in said
     assert (RETIRES in said) == (kind == "API secret")
 
 
 @pytest.mark.parametrize("endpoint", [TRACK, ENGAGE, GROUPS])
 def test_where_the_token_is_all_it_is_the_tokens_fault(endpoint: Endpoint) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        judge(
-            Answer(200, {}, b'{"status":0,"error":"Invalid token"}'),
+        found(
+            Response(200, {}, b'{"status":0,"error":"Invalid token"}'),
             [""] * 3,
-            Asked(US, "API secret", endpoint),
+            RequestContext(US, "API secret", endpoint),
             NOW,
         )
     said = str(caught.value)
-    assert "does not take the project token (200: Invalid token)" in said
+    assert "does not accept the project token (200: Invalid token)" in said
     assert RETIRES not in said
 
 
 @pytest.mark.parametrize("region", ["us", "eu", "in"])
 def test_a_wrong_region_names_the_others(region: str) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        judge(Answer(401), IDS, Asked(Destination.of(region), "API secret"), NOW)
+        found(Response(401), IDS, RequestContext(Destination.of(region), "API secret"), NOW)
     others = " or ".join(name for name in ("us", "eu", "in") if name != region)
     assert f"another region than {region!r}: try {others}." in str(caught.value)
 
@@ -327,15 +346,15 @@ BOGUS: list[Any] = [
 ]
 
 
-def updates(records: list[Any], sent: int = 2) -> Verdict:
+def updates(records: list[Any], sent: int = 2) -> ResponseClass:
     body = {"code": 400, "error": "some", "failed_records": records, "num_good_events": 0}
-    answer = Answer(400, {}, json.dumps(body).encode())
-    return judge(answer, [""] * sent, Asked(US, "project token", ENGAGE), NOW)
+    answer = Response(400, {}, json.dumps(body).encode())
+    return found(answer, [""] * sent, RequestContext(US, "project token", ENGAGE), NOW)
 
 
 def test_a_token_refused_in_every_record_is_the_projects() -> None:
     for records in (BOGUS, [f"record {n}: $token: Invalid token" for n in range(2)]):
-        with pytest.raises(AuthenticationError, match="does not take the project token"):
+        with pytest.raises(AuthenticationError, match="does not accept the project token"):
             updates(records)
 
 
@@ -355,9 +374,11 @@ def test_other_refusals_are_the_records(records: list[Any]) -> None:
 
 @pytest.mark.parametrize("count", ["num_good_events", "num_records_imported"])
 def test_both_names_of_the_count(count: str) -> None:
-    def judged(good: int) -> Verdict:
+    def judged(good: int) -> ResponseClass:
         body = json.dumps({"code": 200, count: good, "status": "OK"}).encode()
-        return judge(Answer(200, {}, body), ["", ""], Asked(US, "project token", ENGAGE), NOW)
+        return found(
+            Response(200, {}, body), ["", ""], RequestContext(US, "project token", ENGAGE), NOW
+        )
 
     assert judged(2) == Settled()
     got = judged(1)
@@ -368,26 +389,26 @@ def test_both_names_of_the_count(count: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "unsure"),
     [
-        (Answer(0, error="the connection was refused", reached_server=False), False),
-        (Answer(0, error="the connection broke"), True),
-        (Answer(500), True),
-        (Answer(503), True),
-        (Answer(429), False),
-        (Answer(200, {}, b"<html>"), True),
+        (Response(0, error="the connection was refused", reached_server=False), False),
+        (Response(0, error="the connection broke"), True),
+        (Response(500), True),
+        (Response(503), True),
+        (Response(429), False),
+        (Response(200, {}, b"<html>"), True),
     ],
 )
-def test_whether_the_records_may_be_in(answer: Answer, unsure: bool) -> None:
-    got = judge(answer, [""], Asked(US, "project token", ENGAGE), NOW)
+def test_whether_the_records_may_be_in(answer: Response, unsure: bool) -> None:
+    got = found(answer, [""], RequestContext(US, "project token", ENGAGE), NOW)
     assert isinstance(got, Retry)
     assert got.unsure is unsure
 
 
 def test_the_endpoint_is_named() -> None:
-    asked = Asked(US, "project token", GROUPS)
+    context = RequestContext(US, "project token", GROUPS)
     with pytest.raises(DestinationError, match="has no /groups"):
-        judge(Answer(404), [""], asked, NOW)
-    with pytest.raises(DestinationError, match="this concerns the project and not single updates"):
-        judge(Answer(418), [""], asked, NOW)
+        found(Response(404), [""], context, NOW)
+    with pytest.raises(DestinationError, match="This concerns the project and not single upd"):
+        found(Response(418), [""], context, NOW)
 
 
 @pytest.mark.parametrize(
@@ -395,10 +416,10 @@ def test_the_endpoint_is_named() -> None:
     [(200, {"status": 0, "error": "Events rejected"}), (400, {"error": "rejected"})],
 )
 def test_a_rejection_without_a_reason_smells_of_the_wrong_region(status: int, body: Any) -> None:
-    got = verdict(status, body)
+    got = read(status, body)
     assert isinstance(got, Unclear)
     assert got.why.endswith("may live in another region than 'us': try eu or in)")
-    other = verdict(status, {**body, "error": "too odd"})
+    other = read(status, {**body, "error": "too odd"})
     assert isinstance(other, Unclear)
     assert "region" not in other.why
 
@@ -419,13 +440,13 @@ ODD_ANSWERS = {
 
 @pytest.mark.parametrize("status", [200, 400, 401, 413, 422, 429, 500, 503])
 @pytest.mark.parametrize("name", ODD_ANSWERS)
-def test_any_answer_has_a_verdict(name: str, status: int) -> None:
+def test_any_answer_has_a_class(name: str, status: int) -> None:
     if status == 401:
         with pytest.raises(AuthenticationError) as caught:
-            verdict(status, ODD_ANSWERS[name])
+            read(status, ODD_ANSWERS[name])
         assert len(str(caught.value)) < 1000
     else:
-        assert isinstance(verdict(status, ODD_ANSWERS[name]), Verdict)
+        assert isinstance(read(status, ODD_ANSWERS[name]), ResponseClass)
 
 
 @given(
@@ -436,12 +457,12 @@ def test_any_answer_has_a_verdict(name: str, status: int) -> None:
         max_leaves=20,
     ),
 )
-def test_any_json_has_a_verdict(status: int, body: Any) -> None:
+def test_any_json_has_a_read(status: int, body: Any) -> None:
     try:
-        found = verdict(status, body)
+        found = read(status, body)
     except AuthenticationError:
         return
-    assert isinstance(found, Verdict)
+    assert isinstance(found, ResponseClass)
     refused = getattr(found, "refused", {})
     assert set(refused) <= set(range(len(IDS)))
 
@@ -449,26 +470,26 @@ def test_any_json_has_a_verdict(status: int, body: Any) -> None:
 @pytest.mark.parametrize("status", [200, 400])
 def test_a_message_is_kept_short(status: int) -> None:
     body = {"failed_records": [{"index": 0, "message": "x" * 1_000_000}]}
-    found = verdict(status, body)
+    found = read(status, body)
     assert isinstance(found, Settled)
     assert len(found.refused[0].message) == 2000
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_404_of_a_proven_endpoint_is_a_passing_fault(status: int) -> None:
-    asked = Asked(US, "API secret")
-    assert isinstance(judge(Answer(status, {}, b"no"), IDS, asked, NOW, proven=True), Retry)
+    context = RequestContext(US, "API secret")
+    assert isinstance(found(Response(status, {}, b"no"), IDS, context, NOW, proven=True), Retry)
 
 
-def test_an_informational_answer_is_no_verdict() -> None:
-    assert isinstance(verdict(103, b""), Retry)
+def test_an_informational_answer_is_no_read() -> None:
+    assert isinstance(read(103, b""), Retry)
 
 
 def test_what_a_message_quotes_is_not_about_the_credentials() -> None:
     said = {"error": "event 'Permission Granted': property \"token\" is invalid"}
-    assert isinstance(verdict(400, said), Unclear)
+    assert isinstance(read(400, said), Unclear)
     with pytest.raises(AuthenticationError):
-        verdict(400, {"error": "Permission denied"})
+        read(400, {"error": "Permission denied"})
     body = json.dumps({"error": "Permission denied"}).encode()
-    once = judge(Answer(400, {}, body), IDS, Asked(US, "API secret"), NOW, proven=True)
+    once = found(Response(400, {}, body), IDS, RequestContext(US, "API secret"), NOW, proven=True)
     assert isinstance(once, Unclear)

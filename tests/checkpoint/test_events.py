@@ -188,7 +188,7 @@ class TestInAPipeline:
         }  # fmt: skip
         mixpanel.faults([{"kind": "status", "status": 401, "skip": 4}])
         records = [record(n) for n in range(100)]
-        with pytest.raises(Exception, match="does not take the API secret"):
+        with pytest.raises(Exception, match="does not accept the API secret"):
             run(records, write(mixpanel, **options))
         sent = mixpanel.stats()["requests"]
         forget()

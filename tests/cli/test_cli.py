@@ -170,7 +170,7 @@ def test_a_wrong_secret_fails_the_job(
     call("init", shop)
     done = call("import", shop, "-m", "mapping.yaml", "--endpoint", mixpanel.url)
     assert done.code == 1
-    assert "does not take the API secret" in done.err
+    assert "does not accept the API secret" in done.err
 
 
 def test_doctor_finds_what_is_wrong(

@@ -397,7 +397,7 @@ class TestBadSettings:
         monkeypatch.setenv("OTHER", "not-the-secret")
         run = send(write(tmp_path / "a.parquet", shop(20_000)), "--api_secret=env:OTHER")
         assert run.code == 1
-        assert "does not take the API secret" in run.err
+        assert "does not accept the API secret" in run.err
         assert "Traceback" not in run.err
         assert "not-the-secret" not in run.err + run.out
         assert server.stats()["requests"] == 1
@@ -408,7 +408,7 @@ class TestBadSettings:
         run = send(source, "--api_secret=env:OTHER", own_process=True)
         assert run.code == 1
         assert "Traceback" not in run.err
-        assert run.err.count("does not take the API secret") == 1
+        assert run.err.count("does not accept the API secret") == 1
 
 
 def test_a_run_of_which_nothing_was_accepted_is_no_success(send, server, tmp_path):

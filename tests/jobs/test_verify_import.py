@@ -353,7 +353,7 @@ class TestBadSettings:
         source = write(tmp_path / "a.parquet", shop(3))
         code, out, err = check(source, "--api_secret=env:OTHER")
         assert code == 1
-        assert "does not take the API secret" in err
+        assert "does not accept the API secret" in err
         assert "not-the-secret" not in out + err
 
     def test_no_file(self, check, tmp_path):

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from mixpanel_sink.report.worker_log import Progress, line
-from mixpanel_sink.send.lane import Held, Lane
+from mixpanel_sink.send.lane import Lane, Throttled
 from mixpanel_sink.send.window import Weight
 from mixpanel_sink.settings.quota import Quota
 
@@ -22,7 +22,7 @@ COUNTS = {
 
 
 def test_the_line_says_what_is_sent_what_failed_and_what_waits() -> None:
-    held = Held("api.mixpanel.com lane 0", "quota 60/hour", 1_800_000_000.0, 1702.4)
+    held = Throttled("api.mixpanel.com lane 0", "quota 60/hour", 1_800_000_000.0, 1702.4)
     assert line(COUNTS, 200.0, [held]) == (
         "This worker so far: 12,000 events accepted (200 a second lately), 9 requests (200: 7, "
         "429: 2), 5 records failed (gave_up: 4, refused: 1). api.mixpanel.com lane 0: next "

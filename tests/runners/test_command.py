@@ -35,7 +35,7 @@ def test_wrong_secret_is_one_sentence(send, server, tmp_path, monkeypatch, runne
     run = send(source, "--api_secret=env:OTHER", *runner.arguments, own_process=True)
     assert run.code == 1
     (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
-    assert "does not take the API secret" in said
+    assert "does not accept the API secret" in said
     assert "not-the-secret" not in run.err + run.out
     assert server.stats()["events_distinct"] == 0
     assert server.stats()["requests"] == 1

@@ -15,14 +15,16 @@ import pytest
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.api.responses import Asked
+from mixpanel_sink.api.responses import RequestContext
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import AuthenticationError, MixpanelSinkError
 from mixpanel_sink.send.dispatch import IDLE_SECONDS, Dispatcher
 from mixpanel_sink.send.lane import Lane
-from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
+from mixpanel_sink.send.policy import SendPolicy
+from mixpanel_sink.send.sender import BatchSender
+from mixpanel_sink.send.settle import Outcome
 from mixpanel_sink.settings.quota import Quota
 from tests.conftest import SECRET
 from tests.running import FAST
@@ -49,17 +51,17 @@ class Rig:
         self.lane = Lane(Quota.parse(quota), threads, retry=FAST)
         credentials = ResolvedCredentials(secret, "", kind="API secret")
         self.client = IngestionClient(destination, credentials, 2, 5)
-        self.terms = Terms(
-            "here", Asked(destination, "API secret"), retry=FAST, stops_job=not several
+        self.policy = SendPolicy(
+            "here", RequestContext(destination, "API secret"), retry=FAST, stops_job=not several
         )
-        self.sender = BatchSender(self.client, self.lane, self.terms)
+        self.sender = BatchSender(self.client, self.lane, self.policy)
         self.dispatcher = Dispatcher(threads, room, "rig")
 
     def put(self, number: int, **more: Any) -> Future[Outcome]:
         return self.dispatcher.put(chunk(number), self.lane, self.sender, **more)
 
     def close(self) -> None:
-        self.sender.stop(MixpanelSinkError("closed"))
+        self.sender.gate.stop(MixpanelSinkError("closed"))
         self.dispatcher.close()
         self.client.close()
 
@@ -131,7 +133,7 @@ def test_an_error_of_our_own_is_no_failed_record(rigs: Any, several: bool) -> No
     rig = rigs(quota="1/hour", several=several, room=10_000)
     futures = [rig.put(n) for n in range(5)]
     futures[0].result(30)
-    rig.sender.stop(KeyError("bundle failed"))
+    rig.sender.gate.stop(KeyError("bundle failed"))
     wait(futures[1:], 30)
     assert {type(future.exception()) for future in futures[1:]} == {KeyError}
 
@@ -141,7 +143,7 @@ def test_put_waits_for_room_and_says_so(rigs: Any) -> None:
     rig.put(0).result(30)
     second = rig.put(1)  # waits for the quota, on the dispatcher's thread
     looked = threading.Event()
-    threading.Timer(0.2, lambda: rig.sender.stop(KeyError("enough"))).start()
+    threading.Timer(0.2, lambda: rig.sender.gate.stop(KeyError("enough"))).start()
     third = rig.put(2, while_waiting=looked.set)
     assert looked.is_set()
     for future in (second, third):
@@ -158,7 +160,7 @@ def test_what_may_wait_is_counted_in_bytes(rigs: Any) -> None:
     late.start()
     late.join(0.5)
     assert late.is_alive()
-    rig.sender.stop(KeyError("enough"))
+    rig.sender.gate.stop(KeyError("enough"))
     late.join(30)
     assert not late.is_alive()
 
@@ -174,7 +176,7 @@ def test_the_lanes_state_counts_what_waits(rigs: Any) -> None:
         return sum(entry[2] for entry in entries)
 
     assert weight() == 4  # two were sent, two wait
-    rig.sender.stop(KeyError("enough"))
+    rig.sender.gate.stop(KeyError("enough"))
     wait(futures, 30)
     end = time.monotonic() + 10
     while weight() != 2 and time.monotonic() < end:
@@ -230,7 +232,7 @@ def test_nothing_overtakes_what_waits(mixpanel: Emulator, rigs: Any) -> None:
 def test_a_stopped_sender_sends_nothing_at_once(mixpanel: Emulator, rigs: Any) -> None:
     rig = rigs()
     rig.put(0).result(30)
-    rig.sender.stop(KeyError("bundle failed"))
+    rig.sender.gate.stop(KeyError("bundle failed"))
     assert isinstance(rig.put(1).exception(30), KeyError)
     assert mixpanel.stats()["requests"] == 1
     assert rig.lane._in_flight == 0

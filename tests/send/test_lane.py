@@ -388,13 +388,6 @@ def test_what_is_too_old_leaves_the_state(clock: Clock) -> None:
     assert set(orjson.loads(second.snapshot())["by"]) == {"b"}
 
 
-def test_learnt_size() -> None:
-    lane = Lane(Quota.none())
-    lane.learn_max_bytes(1000)
-    lane.learn_max_bytes(5000)
-    assert lane.max_bytes == 999
-
-
 def test_a_registry_keeps_its_lanes() -> None:
     lanes = LaneRegistry()
     one = lanes.get(("a",), lambda: Lane(Quota.none()))

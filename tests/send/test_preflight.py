@@ -16,7 +16,7 @@ from tests.write.test_write import record, run, write
 def test_good_credentials(mixpanel: Emulator) -> None:
     (said,) = write(mixpanel).preflight()
     assert said.proven
-    assert "takes the API secret" in said.said
+    assert "accepts the API secret" in said.said
     assert mixpanel.stats()["requests"] == 1
     assert mixpanel.stats()["events_distinct"] == 0
 
@@ -27,7 +27,7 @@ def test_wrong_credentials(
 ) -> None:
     mixpanel.reset(variant=variant)
     monkeypatch.setenv("WRONG", "wrong")
-    with pytest.raises(AuthenticationError, match="does not take the API secret"):
+    with pytest.raises(AuthenticationError, match="does not accept the API secret"):
         write(mixpanel, credentials=ApiSecret("env:WRONG")).preflight()
 
 
@@ -47,13 +47,13 @@ def test_a_token_can_not_be_tried(mixpanel: Emulator) -> None:
         mixpanel, credentials=ProjectToken("env:TEST_TOKEN"), endpoint_kind="track"
     ).preflight()
     assert not said.proven
-    assert "the first batch tells" in said.said
+    assert "the first batch will show" in said.said
 
 
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ({"kind": "status", "status": 503}, "is not well"),
+        ({"kind": "status", "status": 503}, "has problems"),
         ({"kind": "rate_limit", "retry_after": "7"}, "used up"),
     ],
 )

@@ -15,13 +15,15 @@ import pytest
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.api.responses import Asked
+from mixpanel_sink.api.responses import RequestContext
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import AuthenticationError, DestinationError
 from mixpanel_sink.send.lane import Lane
-from mixpanel_sink.send.sender import BatchSender, Outcome, Terms
+from mixpanel_sink.send.policy import SendPolicy
+from mixpanel_sink.send.sender import BatchSender
+from mixpanel_sink.send.settle import Outcome
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 
@@ -54,11 +56,13 @@ class Rig:
         self.lane = Lane(Quota.parse(quota), max_in_flight, retry=retry)
         secret = ResolvedCredentials("s3cr3t-0123456789abcdef", "", kind="API secret")
         self.client = IngestionClient(destination, secret, 2, 2)
-        terms = Terms(destination.host, Asked(destination, "API secret"), retry=retry)
-        self.sender = BatchSender(self.client, self.lane, terms)
+        policy = SendPolicy(
+            destination.host, RequestContext(destination, "API secret"), retry=retry
+        )
+        self.sender = BatchSender(self.client, self.lane, policy)
 
     def send(self, batch: EventChunk) -> Outcome:
-        self.sender.start(batch)
+        self.sender.gate.start(batch)
         return self.sender.send(batch)
 
 
@@ -204,7 +208,7 @@ def test_413_is_split_and_the_size_is_learnt(mixpanel: Emulator, rig: Rig) -> No
     check_books(mixpanel, 100, first)
     second = rig.send(chunk(101, first=100))
     assert second.statuses == {"200": 2}
-    assert rig.lane.max_bytes < size
+    assert not rig.lane.fits(size)
 
 
 def test_one_event_that_is_too_large_costs_one_record(mixpanel: Emulator, rig: Rig) -> None:
@@ -255,7 +259,9 @@ def test_an_endpoint_that_refuses_all_and_says_nothing_stops_the_job(
 ) -> None:
     body = {"error": "Events will be rejected"}
     mixpanel.faults([{"kind": "status", "status": 400, "body": body, "times": 1000}])
-    with pytest.raises(DestinationError, match=r"has taken nothing yet.*Events will be rejected"):
+    with pytest.raises(
+        DestinationError, match=r"has accepted nothing yet.*Events will be rejected"
+    ):
         rig.send(chunk(2000))
     assert mixpanel.stats()["requests"] <= 30
 
@@ -275,8 +281,8 @@ def test_an_endpoint_that_begins_to_refuse_all_stops_the_job(mixpanel: Emulator,
 def test_of_several_projects_one_that_refuses_all_fails_each_record_once(
     mixpanel: Emulator, rig: Rig
 ) -> None:
-    terms = dataclasses.replace(rig.sender._terms, stops_job=False)
-    rig.sender = BatchSender(rig.client, rig.lane, terms)
+    policy = dataclasses.replace(rig.sender._policy, stops_job=False)
+    rig.sender = BatchSender(rig.client, rig.lane, policy)
     assert accepted(rig.send(chunk(2000))) == 2000
     body = {"error": "some trouble"}
     mixpanel.faults([{"kind": "status", "status": 400, "body": body, "times": 1000}])
@@ -285,7 +291,7 @@ def test_of_several_projects_one_that_refuses_all_fails_each_record_once(
         assert len(outcome.failed) == len(set(failed_ids(outcome))) == 2000
         assert sum(receipt.failed for receipt, _ in outcome.receipts) == 2000
     with pytest.raises(DestinationError, match="none of the last 3 batches"):
-        rig.sender.check()
+        rig.sender.gate.check()
 
 
 def test_what_is_not_looked_at_singly_was_given_up_and_not_refused(
@@ -345,7 +351,7 @@ class Rejecting:
     def post(self, forward: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         from isal import igzip
 
-        from mixpanel_sink.api.client import Answer
+        from mixpanel_sink.api.transport import Response
 
         def post(body: bytes) -> Any:
             self.posts += 1
@@ -353,7 +359,7 @@ class Rejecting:
                 e["properties"]["$insert_id"].encode() for e in json.loads(igzip.decompress(body))
             }
             if ids & self.bad:
-                return Answer(400, {}, json.dumps({"code": 400, "error": self.says}).encode())
+                return Response(400, {}, json.dumps({"code": 400, "error": self.says}).encode())
             return forward(body)
 
         return post
@@ -435,9 +441,9 @@ def test_the_breaker_stops_the_job_after_three(mixpanel: Emulator) -> None:
     rig.send(chunk(1))
     with pytest.raises(DestinationError, match=r"none of the last 3 batches") as caught:
         rig.send(chunk(1))
-    assert "run it again" in str(caught.value)
+    assert "Run it again" in str(caught.value)
     with pytest.raises(DestinationError):
-        rig.sender.start(chunk(1))
+        rig.sender.gate.start(chunk(1))
 
 
 def test_waiting_for_the_quota_does_not_use_up_the_time_for_retries(mixpanel: Emulator) -> None:
@@ -456,7 +462,7 @@ def test_a_retry_after_beyond_the_limit_gives_up_and_then_stops(
     assert len(outcome.failed) == 4
     begin = time.monotonic()
     with pytest.raises(DestinationError, match="asks to wait for 99999"):
-        rig.sender.start(chunk(4))
+        rig.sender.gate.start(chunk(4))
     assert time.monotonic() - begin < 5
 
 
@@ -484,7 +490,7 @@ def test_401_stops_whoever_waits(mixpanel: Emulator) -> None:
 
 
 def test_401_in_the_first_request_is_the_only_one(mixpanel: Emulator, rig: Rig) -> None:
-    rig.lane.learn_max_bytes(300)
+    rig.lane.too_large(301)
     mixpanel.faults([{"kind": "status", "status": 401}])
     with pytest.raises(AuthenticationError, match="API secret"):
         rig.send(chunk(10))
@@ -500,9 +506,9 @@ def test_after_every_ending_nothing_is_left_open(mixpanel: Emulator) -> None:
             rig.send(chunk(3))
         assert rig.lane._in_flight == 0
     cancelled = Rig(mixpanel.url, quota="1/hour")
-    cancelled.sender.start(chunk(1))
-    cancelled.sender.cancel(chunk(1))
-    cancelled.sender.start(chunk(1))  # at once: the first one never left
+    cancelled.sender.gate.start(chunk(1))
+    cancelled.sender.gate.cancel(chunk(1))
+    cancelled.sender.gate.start(chunk(1))  # at once: the first one never left
 
 
 def test_stop_ends_a_long_backoff(mixpanel: Emulator) -> None:
@@ -512,7 +518,7 @@ def test_stop_ends_a_long_backoff(mixpanel: Emulator) -> None:
         future = pool.submit(rig.send, chunk(1))
         while mixpanel.stats()["requests"] == 0:
             time.sleep(0.01)
-        rig.sender.stop(KeyError("bundle failed"))
+        rig.sender.gate.stop(KeyError("bundle failed"))
         assert isinstance(future.exception(10), KeyError)
 
 

@@ -128,7 +128,7 @@ def test_401_in_the_middle_stops_the_job_and_the_next_run_ends_it(mixpanel: Emul
     sink = write(mixpanel, retry=FAST, limits=SMALL, max_in_flight=1)
     mixpanel.faults([{"kind": "status", "status": 401, "skip": 3}])
     said = failing(records(), sink)
-    assert "does not take the API secret (401" in said
+    assert "does not accept the API secret (401" in said
     before = mixpanel.stats()["events_distinct"]
     assert 0 < before < COUNT
     LANES.clear()
@@ -159,7 +159,7 @@ def test_retry_after_an_hour_stops_the_job_and_says_so(mixpanel: Emulator) -> No
     retry = RetryPolicy(first_wait=0.01, throttled_seconds=60)
     said = failing(records(), write(mixpanel, retry=retry, limits=SMALL, max_in_flight=1))
     assert "asks to wait for" in said
-    assert "run it again" in said
+    assert "Run it again" in said
 
 
 def test_what_is_given_up_becomes_failed_records(mixpanel: Emulator) -> None:

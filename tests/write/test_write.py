@@ -249,7 +249,7 @@ def test_401_stops_the_job_after_one_request(
     monkeypatch.setenv("TEST_API_SECRET", "another-secret-0123456789")
     said = failing([record(n) for n in range(100)], write(mixpanel, limits=Limits(batch_events=10)))
     assert said.startswith("AuthenticationError")
-    assert "does not take the API secret (401" in said
+    assert "does not accept the API secret (401" in said
     assert "another region" in said
     assert "another-secret" not in said
     assert mixpanel.stats()["requests"] == 1

@@ -359,7 +359,7 @@ def test_a_bogus_token_stops_the_job(
     monkeypatch.setenv("TEST_TOKEN", "b0gus-token-0123456789")
     said = failing(TABLE.to_pylist(), profiles(mixpanel, MAPPING, lanes=1))
     assert said.startswith("AuthenticationError")
-    assert "does not take the project token (400: " in said
+    assert "does not accept the project token (400: " in said
     assert "Invalid token" in said
     assert "b0gus" not in said
     assert mixpanel.stats()["requests"] == 1

@@ -241,7 +241,7 @@ class TestOneProjectFails:
         assert [len(events) for events in stored(mixpanel).values()] == [50, 0, 50]
         assert reasons(ran) == ["project_refused"] * 50
         assert {f.destination for f in failures(ran)} == {"beta"}
-        assert "does not take the API secret (401" in failures(ran)[0].message
+        assert "does not accept the API secret (401" in failures(ran)[0].message
         assert "another-secret" not in repr(ran)
         assert ran.totals[0][0][:3] == (150, 100, 50)
         assert ran.counters["failed_project_refused"] == 50

@@ -162,7 +162,7 @@ def test_a_bogus_token_stops_the_job(
     monkeypatch.setenv("TEST_TOKEN", "b0gus-token-0123456789")
     said = failing([record(n) for n in range(30)], track(mixpanel.url))
     assert said.startswith("AuthenticationError")
-    assert "does not take the project token (200: Invalid token)" in said
+    assert "does not accept the project token (200: Invalid token)" in said
     assert "another region" in said
     assert "b0gus" not in said
     assert mixpanel.stats()["requests"] == 1

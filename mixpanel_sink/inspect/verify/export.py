@@ -213,7 +213,7 @@ class Exporter:
             return retry_after(headers, self._clock()) or 0.0
         if status in (401, 403):
             raise AuthenticationError(
-                f"{self.host} does not take the {self._credentials.kind} ({status}{said}). Check "
+                f"{self.host} does not accept the {self._credentials.kind} ({status}{said}). Check "
                 "it, the project, and that --region is the project's."
             )
         if status >= 500:

@@ -181,7 +181,7 @@ def test_its_own_quota(scripted, exporter, clock) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_wrong_credentials(scripted, exporter, status) -> None:
     scripted.replies = [Reply(status, b'{"error": "Unknown secret s3cr3t"}')]
-    with pytest.raises(AuthenticationError, match="does not take the API secret") as caught:
+    with pytest.raises(AuthenticationError, match="does not accept the API secret") as caught:
         read(exporter())
     assert "s3cr3t" not in str(caught.value)
     assert len(scripted.queries) == 1

@@ -1,0 +1,63 @@
+"""What a bundle's requests pass before they go out: the lane, a rate limiter, and the bundle's
+own end."""
+
+from __future__ import annotations
+
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.send.lane import Lane
+from mixpanel_sink.send.plan import after_pause
+from mixpanel_sink.send.policy import SendPolicy
+from mixpanel_sink.send.window import Weight
+
+
+class Gate:
+    """Lets the requests of one bundle go, until it is stopped. Thread-safe.
+
+    Args:
+        lane: holds the quota.
+        policy: how long a pause may be.
+    """
+
+    def __init__(self, lane: Lane, policy: SendPolicy) -> None:
+        self.lane = lane
+        self._policy = policy
+        self._stopped: Exception | None = None
+
+    def start(self, chunk: EventChunk) -> None:
+        """Waits until a request for this chunk may go. It must be made, or cancelled.
+
+        Raises:
+            Exception: what `stop` was given, or why the job must stop.
+        """
+        self.lane.start(weight(chunk), self.check)
+
+    def start_now(self, chunk: EventChunk) -> bool:
+        """As `start` if a request may go at once; else does nothing. Says which."""
+        self.check()
+        return self.lane.start_now(weight(chunk))
+
+    def cancel(self, chunk: EventChunk) -> None:
+        """What was started will not be sent."""
+        self.lane.end(weight(chunk), reached_server=False)
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, unless it is stopped."""
+        if seconds > 0:
+            self.lane.pause(seconds, self.check)
+
+    def stop(self, error: Exception) -> None:
+        """Whoever waits or comes gets this error; requests under way are not cut off."""
+        self._stopped = self._stopped or error
+        self.lane.wake()
+
+    def check(self) -> None:
+        """Raises what `stop` was given, or that Mixpanel wants too long a pause."""
+        if self._stopped is not None:
+            raise self._stopped
+        if (stop := after_pause(self.lane.paused_seconds(), self._policy)) is not None:
+            raise stop.error
+
+
+def weight(chunk: EventChunk) -> Weight:
+    """What a request for this chunk counts for."""
+    return Weight(chunk.count, chunk.raw_bytes)

@@ -1,0 +1,146 @@
+"""Receipts and failed records: what a chunk's records have become."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from mixpanel_sink.api import identity
+from mixpanel_sink.api.failed_records import Refusal
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
+from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.send.part import Part
+from mixpanel_sink.send.policy import SendPolicy
+
+_INSERT_ID = re.compile(rb'"\$insert_id":"([A-Za-z0-9-]{1,36})"(?:,"token":"[^"]*")?\}\}\Z')
+_TOKEN = re.compile(rb',"\$?token":"[^"]*"(?=\}\}?\Z)')
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of a chunk, with the origin of each result."""
+
+    receipts: list[tuple[Receipt, Run]] = dataclasses.field(default_factory=list)
+    failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
+    statuses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    """How long each single request took."""
+
+    @property
+    def accepted(self) -> int:
+        """Records that Mixpanel holds."""
+        return sum(receipt.accepted for receipt, _ in self.receipts)
+
+    def count_request(self, status: int, seconds: float) -> None:
+        """One more request, with the status of its response."""
+        self.statuses[str(status) if status else "none"] += 1
+        self.seconds.append(seconds)
+
+
+def settle(
+    outcome: Outcome,
+    part: Part,
+    policy: SendPolicy,
+    now: float,
+    refused: Mapping[int, Refusal],
+    reason: str = "refused",
+    only_these: bool = False,
+) -> None:
+    """Enters a receipt and the refused records; the others are accepted, unless `only_these` are
+    settled."""
+    settled = len(refused) if only_these else part.chunk.count
+    receipt = Receipt(
+        destination=policy.name,
+        lane=policy.lane,
+        accepted=settled - len(refused),
+        failed=len(refused),
+        raw_bytes=part.chunk.raw_bytes,
+        sent_bytes=len(part.chunk.payload) if policy.endpoint.gzip else part.chunk.raw_bytes,
+        attempts=part.unreceipted,
+        status=part.status,
+        started=part.started,
+        seconds=now - part.started,
+    )
+    if part.unreceipted or receipt.accepted:
+        outcome.receipts.append((receipt, _latest(part.chunk)))
+    if refused:
+        events = part.chunk.events()
+        for index, refusal in sorted(refused.items()):
+            failure = _failed(part, events[index], index, refusal, reason, policy)
+            outcome.failed.append((failure, part.chunk.origin(index)))
+
+
+def fail_all(
+    outcome: Outcome, part: Part, policy: SendPolicy, now: float, message: str, reason: str
+) -> None:
+    """Enters all records of a part as failed."""
+    refused = dict.fromkeys(range(part.chunk.count), Refusal(None, message))
+    settle(outcome, part, policy, now, refused, reason)
+
+
+def settle_known(
+    outcome: Outcome,
+    known: EventChunk,
+    accepted: int,
+    failed: tuple[FailedRecord, ...],
+    policy: SendPolicy,
+    now: float,
+) -> None:
+    """Enters records whose end a checkpoint knows; no request was made for them."""
+    receipt = Receipt(
+        destination=policy.name,
+        lane=policy.lane,
+        accepted=accepted,
+        failed=len(failed),
+        raw_bytes=known.raw_bytes,
+        sent_bytes=0,
+        attempts=0,
+        status=200,
+        started=now,
+        seconds=0.0,
+    )
+    outcome.receipts.append((receipt, _latest(known)))
+    outcome.failed += [(each, _origin_of(known, each)) for each in failed]
+
+
+def insert_id_of(event: bytes) -> str:
+    """The `$insert_id` at the end of an event's JSON; "" if there is none."""
+    match = _INSERT_ID.search(event)
+    return match[1].decode() if match else ""
+
+
+def _failed(
+    part: Part, event: bytes, index: int, refusal: Refusal, reason: str, policy: SendPolicy
+) -> FailedRecord:
+    origin = part.chunk.origin(index)
+    return FailedRecord(
+        reason=refusal.reason or reason,
+        message=refusal.message + identity.explain(event, policy.endpoint),
+        field=refusal.field,
+        destination=policy.name,
+        event_json=_TOKEN.sub(b"", event).decode(),
+        file=origin.file or None,
+        row=origin.row if origin.row >= 0 else None,
+        http_status=part.status or None,
+        attempts=part.attempts,
+        insert_id=insert_id_of(event) or None,
+    )
+
+
+def _latest(chunk: EventChunk) -> Run:
+    return max(chunk.runs, key=lambda run: run.timestamp)
+
+
+def _origin_of(chunk: EventChunk, failure: FailedRecord) -> Run:
+    """The run that a failure of an earlier try belongs to, as far as its file and row tell."""
+    for run in chunk.runs:
+        if (
+            failure.row is not None
+            and run.file == (failure.file or "")
+            and run.row <= failure.row < run.row + run.count
+        ):
+            return run
+    return chunk.runs[0]
