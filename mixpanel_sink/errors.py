@@ -58,7 +58,7 @@ class DestinationError(MixpanelSinkError):
 
 
 class AuthenticationError(DestinationError):
-    """The endpoint does not take the credentials: wrong secret, project or region."""
+    """The endpoint does not accept the credentials: wrong secret, project or region."""
 
 
 class RecordError(Exception):

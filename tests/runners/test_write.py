@@ -132,7 +132,7 @@ def test_faults_delay_and_lose_nothing(mixpanel: Emulator, runner: Runner) -> No
 def test_an_endpoint_that_is_down_stops_the_job(mixpanel: Emulator, runner: Runner) -> None:
     mixpanel.faults([{"kind": "status", "status": 503, "times": 10_000, "skip": 5}])
     retry = RetryPolicy(transient_seconds=0.1, first_wait=0.02, longest_wait=0.05)
-    with pytest.raises(JobFailed, match=r"took none of the last \d+ batches"):
+    with pytest.raises(JobFailed, match=r"accepted none of the last \d+ batches"):
         runner.run(RECORDS, write(mixpanel, limits=TEN, retry=retry))
 
 
