@@ -258,9 +258,10 @@ def _object_of(value: Any, name: str) -> dict[str, Any]:
 
 def _value_of(value: Any) -> Any:
     """GA4's values are objects of which one field is set, such as {string_value, int_value}."""
-    if isinstance(value, dict) and value and all(part.endswith("_value") for part in value):
-        return next((part for part in value.values() if part is not None), None)
-    return value
+    if not isinstance(value, dict):
+        return value
+    parts = [part for name, part in value.items() if str(name).endswith("_value")]
+    return next((part for part in parts if part is not None), None) if parts else value
 
 
 def _matches(

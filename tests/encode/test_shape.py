@@ -96,7 +96,7 @@ class TestFlatten:
     def test_parameters_as_google_analytics_has_them(self) -> None:
         def value(**given: Any) -> dict[str, Any]:
             parts = ("string_value", "int_value", "float_value", "double_value")
-            return {**dict.fromkeys(parts), **given}
+            return {**dict.fromkeys(parts), "set_timestamp_micros": 5, **given}
 
         parameters = [
             [
