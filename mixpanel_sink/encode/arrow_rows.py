@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from mixpanel_sink.api.values import ColumnsOfOneName
+from mixpanel_sink.encode.json_columns import JsonType, json_values
 
 
 def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -57,6 +58,8 @@ def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> pa.ChunkedArray:
 def values_of(column: pa.ChunkedArray) -> list[Any]:
     """A column's values, in the forms that `rows_as_records` tells."""
     kind = column.type
+    if isinstance(kind, JsonType):
+        return json_values(column)
     if types.is_dictionary(kind):
         try:
             return values_of(column.cast(kind.value_type))

@@ -15,8 +15,9 @@ from mixpanel_sink.api.values import json_text, to_json
 class JsonType(pa.ExtensionType):
     """Of a column of JSON texts, for properties; null where there is no value."""
 
-    UNFIT = ""
-    """In place of a value that the record encoder must look at."""
+    UNFIT = "!"
+    """What leads the text of a value that the record encoder must look at. (JSON never begins so.)
+    Alone it stands for a value that JSON does not have."""
 
     def __init__(self) -> None:
         super().__init__(pa.string(), "mixpanel_sink.json")
@@ -43,7 +44,22 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
     try:
         plain = to_json(value, name, drop_non_finite)
         if type(plain) is str and len(plain) > LONG_STRING_BYTES // 4:
-            return JsonType.UNFIT  # the record encoder counts those that Mixpanel cuts
+            # The record encoder counts those that Mixpanel cuts.
+            return JsonType.UNFIT + orjson.dumps(plain).decode()
         return None if plain is None else orjson.dumps(plain).decode()
     except Exception:  # also of a user's class
         return JsonType.UNFIT  # the record encoder says why
+
+
+def json_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of such a column; the ones that JSON does not have are missing."""
+    return [None if text in (None, JsonType.UNFIT) else _value(text) for text in texts_of(column)]
+
+
+def texts_of(column: pa.ChunkedArray) -> list[str | None]:
+    """The texts of such a column."""
+    return [text for chunk in column.chunks for text in chunk.storage.to_pylist()]
+
+
+def _value(text: str) -> Any:
+    return orjson.loads(text.removeprefix(JsonType.UNFIT))

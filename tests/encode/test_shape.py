@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import json
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from mixpanel_sink.encode.arrow_rows import rows_as_records
-from mixpanel_sink.encode.json_columns import JsonType
 from mixpanel_sink.encode.shape import shape_table
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.shape import Sample, Shape
@@ -26,13 +24,7 @@ def shaped(table: pa.Table, **settings: Any) -> list[dict[str, Any]]:
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows, with JSON columns parsed."""
-    parsed = rows_as_records(table, range(len(table)))
-    for name in table.column_names:
-        if isinstance(table.schema.field(name).type, JsonType):
-            for row in parsed:
-                row[name] = None if row[name] is None else json.loads(row[name])
-    return parsed
+    return rows_as_records(table, range(len(table)))
 
 
 class TestJson:

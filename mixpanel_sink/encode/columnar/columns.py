@@ -65,7 +65,7 @@ def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool)
         text = functools.partial(timestamp_texts, kind=kind)
         return Part(part, values.map_batches(text, pl.String))
     if isinstance(kind, JsonType):
-        fit = (values != JsonType.UNFIT).fill_null(True)
+        fit = (~values.str.starts_with(JsonType.UNFIT)).fill_null(True)
         return Part(part, values, (fit,), is_json=True)
     if types.is_map(kind):
         expr, once = map_texts(values, kind)
