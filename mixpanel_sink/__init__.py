@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mixpanel_sink.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from mixpanel_sink.api.identity import alias, identify, merge
     from mixpanel_sink.api.limits import Limits
     from mixpanel_sink.errors import (
         AccountingError,
@@ -26,8 +27,16 @@ if TYPE_CHECKING:
         MixpanelSinkError,
         SettingError,
     )
+    from mixpanel_sink.inspect.preview import preview
+    from mixpanel_sink.read.avro import AvroRecords
+    from mixpanel_sink.read.csv import CsvRows
+    from mixpanel_sink.read.failed_records import ReadFailedRecords
+    from mixpanel_sink.read.json_lines import JsonLines
     from mixpanel_sink.read.map_records import MapRecords
-    from mixpanel_sink.read.parquet import ReadParquetTables
+    from mixpanel_sink.read.records import BadRecord, Reader
+    from mixpanel_sink.read.transform import ReadParquetTables, ReadRecords
+    from mixpanel_sink.report.accounting import CheckAccounting
+    from mixpanel_sink.report.failures import SummarizeFailures
     from mixpanel_sink.results import FailedRecord, Receipt, WriteResult
     from mixpanel_sink.settings.checkpoint import Checkpoint
     from mixpanel_sink.settings.columns import Column, Constant, ContentId, PositionId, TimeColumn
@@ -42,6 +51,19 @@ if TYPE_CHECKING:
     from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
 
 _HOME = {
+    "preview": "inspect.preview",
+    "merge": "api.identity",
+    "alias": "api.identity",
+    "identify": "api.identity",
+    "SummarizeFailures": "report.failures",
+    "CheckAccounting": "report.accounting",
+    "ReadFailedRecords": "read.failed_records",
+    "ReadRecords": "read.transform",
+    "Reader": "read.records",
+    "JsonLines": "read.json_lines",
+    "CsvRows": "read.csv",
+    "BadRecord": "read.records",
+    "AvroRecords": "read.avro",
     "Checkpoint": "settings.checkpoint",
     "ApiSecret": "settings.credentials",
     "ProjectToken": "settings.credentials",
@@ -61,9 +83,9 @@ _HOME = {
     "Constant": "settings.columns",
     "ContentId": "settings.columns",
     "EventMapping": "settings.mapping",
-    "PositionId": "settings.columns",
-    "TimeColumn": "settings.columns",
-    "ReadParquetTables": "read.parquet",
+    "PositionId": "settings.mapping",
+    "TimeColumn": "settings.mapping",
+    "ReadParquetTables": "read.transform",
     "Privacy": "settings.privacy",
     "GroupMapping": "settings.profile_mapping",
     "ProfileMapping": "settings.profile_mapping",
@@ -83,17 +105,22 @@ __all__ = [
     "AccountingError",
     "ApiSecret",
     "AuthenticationError",
+    "AvroRecords",
+    "BadRecord",
+    "CheckAccounting",
     "Checkpoint",
     "CheckpointError",
     "Column",
     "Constant",
     "ContentId",
     "CredentialsError",
+    "CsvRows",
     "DestinationError",
     "EventMapping",
     "FailedRecord",
     "GroupMapping",
     "InputError",
+    "JsonLines",
     "Limits",
     "MapRecords",
     "MappingError",
@@ -105,16 +132,24 @@ __all__ = [
     "ProjectToken",
     "Quota",
     "Rate",
+    "ReadFailedRecords",
     "ReadParquetTables",
+    "ReadRecords",
+    "Reader",
     "Receipt",
     "RetryPolicy",
     "ServiceAccount",
     "SettingError",
+    "SummarizeFailures",
     "TimeColumn",
     "WriteGroupsToMixpanel",
     "WriteProfilesToMixpanel",
     "WriteResult",
     "WriteToMixpanel",
+    "alias",
+    "identify",
+    "merge",
+    "preview",
 ]
 
 

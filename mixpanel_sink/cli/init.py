@@ -15,7 +15,10 @@ SAMPLE_ROWS = 20_000
 
 
 def run(
-    file: Annotated[str, typer.Argument(help="A Parquet file, or a glob of them.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="A file, a folder or a glob: Parquet, CSV, JSON lines, Avro or ORC."),
+    ],
     output: Annotated[
         pathlib.Path, typer.Option("--output", "-o", help="Where to write the mapping.")
     ] = pathlib.Path("mapping.yaml"),
@@ -30,13 +33,14 @@ def run(
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """
     from mixpanel_sink.inspect.propose import propose
-    from mixpanel_sink.read.parquet import first_rows, match_files
+    from mixpanel_sink.read.source import FileSource
 
     if output.exists() and not force and not as_json:
         common.fail(f"{output} is there already. Give another --output, or --force.")
     try:
-        path = match_files(file)[0]
-        sample = first_rows(path, SAMPLE_ROWS)
+        source = FileSource(file)
+        path = source.files[0].path
+        sample = source.sample(SAMPLE_ROWS)
         title = event or pathlib.PurePath(path).stem.replace("_", " ").replace("-", " ").title()
         proposal = propose(sample, title)
     except (InputError, MixpanelSinkError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import json
 import math
@@ -11,12 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.parquet import FooterInfo, ReadUnit, read_footer, read_tables, units_of
+from mixpanel_sink.read.source import (
+    FILE_UNREADABLE,
+    Element,
+    FileSource,
+    Source,
+    columns_needed,
+    rows_in,
+)
 from mixpanel_sink.report.failures import describe, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
@@ -31,9 +35,6 @@ EXAMPLES = 5
 """Events that are shown."""
 MASKED_TOKEN = "*" * 32
 """Stands for the project token, which has as many letters."""
-_SAMPLE_FILES = 100
-_SAMPLE_GROUPS = 5
-_FOOTER_THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Preview:
     Attributes:
         files: of the input.
         rows: in all that could be read.
+        rows_known: whether their number is known; else it is estimated from the files' sizes.
         read: rows that were looked at.
         looked_at: what these would send.
         total: what all would send; estimated unless every row was read.
@@ -72,6 +74,7 @@ class Preview:
 
     files: int
     rows: int
+    rows_known: bool
     read: int
     looked_at: Amounts
     total: Amounts
@@ -93,7 +96,7 @@ class Preview:
 
 
 def preview(
-    files: Sequence[str],
+    files: str | Sequence[str] | Source,
     mapping: EventMapping,
     *,
     rows: int | None = SAMPLE_ROWS,
@@ -103,13 +106,14 @@ def preview(
     privacy: Privacy | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Preview:
-    """Maps and checks a sample of Parquet files, or all of them, as a job would.
+    """Maps and checks a sample of an input, or all of it, as a job would; nothing is sent.
 
     Args:
-        files: paths, local or of any file system that Beam knows.
+        files: paths, folders or globs, local or of any file system that Beam knows; their format
+            is told by their names, or by their content. Or any source.
         mapping: how rows become events.
-        rows: of the sample, spread over the files and their row groups; None for all. The same
-            input gives the same sample.
+        rows: of the sample, spread over the files and their parts; None for all. The same input
+            gives the same sample.
         limits: of events and requests; None for those that come with the quota.
         quota: the project's; the default is 60 requests an hour.
         token: whether events carry the project token.
@@ -120,13 +124,15 @@ def preview(
     limits = limits or limits_of(quota)
     if privacy is not None:
         privacy = dataclasses.replace(privacy, key=None)
+    source = files if isinstance(files, Source) else FileSource(files)
     failures: dict[str, FailureSummary] = {}
-    footers = list(_footers(files, failures))
-    total_rows = sum(footer.rows for footer in footers)
-    source = _Source(mapping.columns(), failures)
-    tables = source.everything(footers) if rows is None else source.sample(footers, rows)
+    known = source.row_count()
+    everything = rows is None or source.estimated_rows() <= rows
+    columns = columns_needed(mapping)
+    reader = _Reader(failures)
+    elements = source.elements(columns) if everything else source.spread(rows or 0, columns)
     outputs = convert_tables(
-        tables,
+        reader.counted(elements),
         mapping,
         limits=limits,
         token=MASKED_TOKEN if token else None,
@@ -143,12 +149,16 @@ def preview(
             examples += _examples(output, EXAMPLES - len(examples))
         chunks.add(output)
     looked_at = chunks.amounts()
-    whole = source.read == total_rows
-    total = looked_at if whole else chunks.scaled(total_rows, source.read, limits)
+    total_rows = known
+    if total_rows is None:
+        total_rows = reader.read if everything else source.estimated_rows()
+    whole = reader.read == total_rows
+    total = looked_at if whole else chunks.scaled(total_rows, reader.read, limits)
     return Preview(
-        files=len(files),
+        files=source.file_count(),
         rows=total_rows,
-        read=source.read,
+        rows_known=known is not None or everything,
+        read=reader.read,
         looked_at=looked_at,
         total=total,
         seconds=quota.seconds_for(total.requests, total.events, total.raw_bytes),
@@ -167,7 +177,8 @@ def render(preview: Preview) -> str:
     """The preview for people."""
     lines = ["Dry run: nothing was sent."]
     lines.append(_line("files", preview.files))
-    lines.append(_line("rows", preview.rows))
+    estimated = "" if preview.rows_known else "estimated from the files' sizes"
+    lines.append(_line("rows", preview.rows, estimated))
     sample = "" if preview.whole else "a sample; --dry_run=all reads every row"
     lines.append(_line("rows looked at", preview.read, sample))
     lines.append(_line("events", preview.looked_at.events))
@@ -268,96 +279,21 @@ def _examples(chunk: EventChunk, wanted: int) -> list[dict[str, Any]]:
     return [events[place] for place in sorted(chosen + more[: wanted - len(chosen)])]
 
 
-def _footers(files: Sequence[str], failures: dict[str, FailureSummary]) -> Iterator[FooterInfo]:
-    with concurrent.futures.ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        for path, footer in zip(files, pool.map(_footer, files), strict=True):
-            if isinstance(footer, FooterInfo):
-                yield footer
-            else:
-                summarize(failures, _unreadable(path, footer))
-
-
-def _footer(path: str) -> FooterInfo | str:
-    try:
-        return read_footer(path)
-    except InputError as error:
-        return str(error)
-
-
-def _unreadable(path: str, message: str) -> FailedRecord:
-    return FailedRecord(reason="file_unreadable", message=message, file=path)
-
-
-class _Source:
-    """Reads tables, and counts their rows.
+class _Reader:
+    """Counts the rows of elements, and takes the files that cannot be read out of them.
 
     Args:
-        columns: to read; None for all.
-        failures: where files that break off are entered.
+        failures: where those are entered.
     """
 
-    def __init__(self, columns: Sequence[str] | None, failures: dict[str, FailureSummary]) -> None:
+    def __init__(self, failures: dict[str, FailureSummary]) -> None:
         self.read = 0
-        self._columns = columns
         self._failures = failures
 
-    def everything(self, footers: Sequence[FooterInfo]) -> Iterator[pa.Table]:
-        """All rows."""
-        for footer in footers:
-            for unit in units_of(footer):
-                yield from self._tables(unit, footer.rows)
-
-    def sample(self, footers: Sequence[FooterInfo], rows: int) -> Iterator[pa.Table]:
-        """So many rows, evenly over files and row groups, each group's first."""
-        filled = [footer for footer in footers if footer.rows]
-        chosen = _evenly(filled, _SAMPLE_FILES)
-        if sum(footer.rows for footer in chosen) < rows:
-            chosen = filled
-        for footer, take in zip(chosen, spread(rows, [f.rows for f in chosen]), strict=True):
-            yield from self._sample_of(footer, take)
-
-    def _sample_of(self, footer: FooterInfo, rows: int) -> Iterator[pa.Table]:
-        sizes = footer.group_rows
-        groups = _evenly(range(len(sizes)), _SAMPLE_GROUPS)
-        if sum(sizes[group] for group in groups) < rows:
-            groups = range(len(sizes))
-        starts = [sum(sizes[:group]) for group in groups]
-        takes = spread(rows, [sizes[group] for group in groups])
-        for group, start, take in zip(groups, starts, takes, strict=True):
-            if take:
-                unit = ReadUnit(footer.path, footer.key, group, 1, start)
-                yield from self._tables(unit, take)
-
-    def _tables(self, unit: ReadUnit, rows: int) -> Iterator[pa.Table]:
-        tables = read_tables(unit, self._columns)
-        while rows > 0:
-            try:
-                table = next(tables, None)
-            except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-                text = " ".join(str(error).split())[:160] or type(error).__name__
-                message = f"{unit.path} breaks off in row group {unit.first_group} ({text})."
-                summarize(self._failures, _unreadable(unit.path, message))
-                return
-            if table is None:
-                return
-            table = table.slice(0, rows)
-            rows -= len(table)
-            self.read += len(table)
-            yield table
-
-
-def _evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
-    if len(items) <= most:
-        return items
-    return [items[i * len(items) // most] for i in range(most)]
-
-
-def spread(total: int, sizes: Sequence[int]) -> list[int]:
-    """Shares of a total, as equal as they can be where none is larger than its size."""
-    shares = [0] * len(sizes)
-    left = total
-    by_size = sorted(range(len(sizes)), key=lambda i: sizes[i])
-    for place, i in enumerate(by_size):
-        shares[i] = min(sizes[i], -(-left // (len(sizes) - place)))
-        left -= shares[i]
-    return shares
+    def counted(self, elements: Iterator[Element]) -> Iterator[Element]:
+        for element in elements:
+            if isinstance(element, FailedRecord) and element.reason == FILE_UNREADABLE:
+                summarize(self._failures, element)
+                continue
+            self.read += rows_in(element)
+            yield element

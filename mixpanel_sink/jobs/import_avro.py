@@ -20,7 +20,7 @@ from mixpanel_sink.jobs.import_records import run_source
 from mixpanel_sink.jobs.startup import leave
 
 # isort: split
-from mixpanel_sink.read import AvroRecords
+from mixpanel_sink.read.avro import AvroRecords
 
 
 def main(argv: Sequence[str] | None = None) -> int:

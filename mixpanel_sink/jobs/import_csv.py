@@ -27,8 +27,7 @@ from mixpanel_sink.jobs.startup import leave
 # isort: split
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mixpanel_sink.errors import SettingError
-from mixpanel_sink.read import CsvRows
+from mixpanel_sink.read.csv import CsvRows, parse_delimiter, parse_types
 
 
 class CsvOptions(PipelineOptions):
@@ -53,15 +52,7 @@ def reader_of(options: PipelineOptions) -> CsvRows:
         SettingError: what is wrong.
     """
     own = options.view_as(CsvOptions)
-    types = {}
-    for part in own.types.split(","):
-        name, sign, kind = part.strip().rpartition("=")
-        if not part.strip():
-            continue
-        if not sign or not name:
-            raise SettingError(f"--types has {part.strip()!r}; write it as NAME=integer.")
-        types[name.strip()] = kind.strip()
-    return CsvRows(types, "\t" if own.delimiter == "tab" else own.delimiter)
+    return CsvRows(parse_types(own.types), parse_delimiter(own.delimiter))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from mixpanel_sink.jobs.import_records import run_source
 from mixpanel_sink.jobs.startup import leave
 
 # isort: split
-from mixpanel_sink.read import JsonLines
+from mixpanel_sink.read.json_lines import JsonLines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "pipelines.json_lines_to_mixpanel",
         __doc__,
         lambda options: JsonLines(),
-        exact=False,
         needs_mapping=False,
     )
 

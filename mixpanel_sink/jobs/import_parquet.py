@@ -27,14 +27,15 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from mixpanel_sink.checkpoint.owner import fingerprint
-from mixpanel_sink.encode.schema import check_schema
-from mixpanel_sink.errors import DestinationError, InputError, MixpanelSinkError, SettingError
+from mixpanel_sink.errors import DestinationError, InputError, SettingError
+from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.inspect.preview import SAMPLE_ROWS, Preview, preview, render
 from mixpanel_sink.jobs.options import (
     AnyMapping,
     MixpanelOptions,
     check_privacy,
     columns_of,
+    in_turns,
     mapping_of,
     patterns_of,
     pipeline_arguments,
@@ -54,12 +55,8 @@ from mixpanel_sink.jobs.run import (
     run_in_this_process,
 )
 from mixpanel_sink.jobs.startup import leave
-from mixpanel_sink.read.parquet import ReadParquetTables, match_files, match_sizes, read_footer
+from mixpanel_sink.read.source import FileSource
 from mixpanel_sink.settings.checkpoint import Checkpoint
-from mixpanel_sink.settings.project import Route
-
-_FOOTERS_CHECKED = 20
-"""Files whose footer is read at launch, to check the mapping before any data is read."""
 
 _PROG = "python -m pipelines.parquet_to_mixpanel"
 
@@ -102,14 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingError, InputError, DestinationError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_SETTING
-    return run(pipeline, lambda: _rows(options))
+    return run(pipeline, _source(options).row_count)
 
 
-def _rows(options: PipelineOptions) -> int:
-    """How many rows the input has, by its footers."""
-    patterns = patterns_of(options.view_as(MixpanelOptions))
-    files = [path for pattern in patterns for path, _ in match_sizes(pattern)]
-    return sum(read_footer(path).rows for path in files)
+def _source(options: PipelineOptions) -> FileSource:
+    return FileSource(patterns_of(options.view_as(MixpanelOptions)))
 
 
 def build(options: PipelineOptions) -> beam.Pipeline:
@@ -122,18 +116,20 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     options.view_as(SetupOptions).save_main_session = False
     require(own, "input", "mapping")
     mapping = mapping_of(own.mapping, own.endpoint_kind)
-    patterns = patterns_of(own)
     FileSystems.set_options(options)
-    files = [file for pattern in patterns for file in match_sizes(pattern)]
-    checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
+    source = _source(options)
+    checkpoint = Checkpoint(own.checkpoint, fingerprint(source.files)) if own.checkpoint else None
     write = write_of(own, mapping, checkpoint)
-    _check_files(mapping, [path for path, _ in files], own)
+    _check_input(source, mapping, own)
     before_start(write, options)
     run_in_this_process(options)
     pipeline = make_pipeline(options)
-    source = pipeline | "Read Parquet" >> ReadParquetTables(patterns, columns_of(own, mapping))
-    result = source.tables | "Write to Mixpanel" >> write
-    failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
+    private = bool(own.drop_properties or own.hash_properties)
+    read = pipeline | "Read" >> source.read(
+        columns_of(own, mapping), keep_text=not private, in_turns=in_turns(options)
+    )
+    result = read.elements | "Write to Mixpanel" >> write
+    failed = (result.failed, read.failed) | "All failures" >> beam.Flatten()
     keep_books(result, failed, options)
     return pipeline
 
@@ -161,10 +157,10 @@ def previewed(options: PipelineOptions, rows: str) -> Preview:
     mapping = mapping_of(own.mapping, own.endpoint_kind)
     sample = _sample_rows(rows)
     FileSystems.set_options(options)
-    files = [path for pattern in patterns_of(own) for path in match_files(pattern)]
-    _check_files(mapping, files, own)
+    source = _source(options)
+    _check_input(source, mapping, own)
     return preview(
-        files,
+        source,
         mapping,
         rows=sample,
         limits=target.limits,
@@ -182,34 +178,9 @@ def _sample_rows(given: str) -> int | None:
     return int(given)
 
 
-def _check_files(mapping: AnyMapping, files: Sequence[str], own: MixpanelOptions) -> None:
-    """Refuses a mapping, or columns for the project or to hide, that fit none of the files looked
-    at; others may differ later."""
-    readable = 0
-    columns: set[str] = set()
-    misfit: MixpanelSinkError | None = None
-    unreadable: MixpanelSinkError | None = None
-    fits = False
-    for path in files[:_FOOTERS_CHECKED]:
-        try:
-            footer = read_footer(path)
-        except InputError as error:
-            unreadable = unreadable or error
-            continue
-        readable += 1
-        columns.update(footer.schema.names)
-        try:
-            check_schema(mapping, footer.schema)
-            if own.destination:
-                Route(own.destination).check_columns(footer.schema.names)
-            fits = True
-        except SettingError as error:
-            misfit = misfit or error
-    if not fits and misfit is not None:
-        raise misfit
-    if not readable and unreadable is not None and len(files) <= _FOOTERS_CHECKED:
-        raise unreadable
-    if readable:
+def _check_input(source: FileSource, mapping: AnyMapping, own: MixpanelOptions) -> None:
+    columns = check_fit(source, mapping, own.destination)
+    if columns is not None:
         check_privacy(own, columns)
 
 

@@ -14,9 +14,11 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from mixpanel_sink.checkpoint.owner import fingerprint
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
+from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.jobs.options import (
     MixpanelOptions,
     check_privacy,
+    in_turns,
     mapping_of,
     patterns_of,
     pipeline_arguments,
@@ -31,23 +33,16 @@ from mixpanel_sink.jobs.run import (
     run,
     run_in_this_process,
 )
-from mixpanel_sink.read import Reader, ReadRecords
-from mixpanel_sink.read.parquet import match_sizes
-from mixpanel_sink.read.records import checked_columns
+from mixpanel_sink.read.source import FileSource, Format
 from mixpanel_sink.settings.checkpoint import Checkpoint
-from mixpanel_sink.settings.mapping import EventMapping
-
-_FILES_CHECKED = 20
-"""Files whose columns are looked at before anything is sent."""
 
 
 def run_source(
     argv: Sequence[str] | None,
     name: str,
     about: str | None,
-    reader_of: Callable[[PipelineOptions], Reader],
+    format_of: Callable[[PipelineOptions], Format],
     *options: Any,
-    exact: bool = True,
     needs_mapping: bool = True,
 ) -> int:
     """Runs a pipeline from files to Mixpanel, and gives the exit code.
@@ -56,10 +51,8 @@ def run_source(
         argv: the command line, without the program's name; None for this process's.
         name: the module's, for its help.
         about: the module's docstring.
-        reader_of: makes the reader, by the options.
+        format_of: makes the format, by the options.
         options: option classes of this source's own.
-        exact: whether every file has the same columns, so that one which the mapping names
-            and the files do not have is a mistake.
         needs_mapping: whether there must be a mapping; else records may be Mixpanel events.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -74,14 +67,14 @@ def run_source(
         )
         given = PipelineOptions(arguments)
         require(given.view_as(MixpanelOptions), "input", *(["mapping"] if needs_mapping else []))
-        pipeline = build(given, reader_of(given), exact)
+        pipeline = build(given, format_of(given))
     except (SettingError, InputError, DestinationError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_SETTING
     return run(pipeline)
 
 
-def build(options: PipelineOptions, reader: Reader, exact: bool = True) -> beam.Pipeline:
+def build(options: PipelineOptions, format: Format) -> beam.Pipeline:
     """Checks every setting and builds the graph; arguments as those of `run_source`.
 
     Raises:
@@ -90,13 +83,12 @@ def build(options: PipelineOptions, reader: Reader, exact: bool = True) -> beam.
     own = options.view_as(MixpanelOptions)
     options.view_as(SetupOptions).save_main_session = False
     mapping = mapping_of(own.mapping) if own.mapping else None
-    patterns = patterns_of(own)
     FileSystems.set_options(options)
-    files = [file for pattern in patterns for file in match_sizes(pattern)]
-    checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
+    source = FileSource(patterns_of(own), format)
+    checkpoint = Checkpoint(own.checkpoint, fingerprint(source.files)) if own.checkpoint else None
     write = write_of(own, mapping, checkpoint)
-    columns = check_files([path for path, _ in files][:_FILES_CHECKED], reader, mapping, exact)
-    if columns and exact:
+    columns = check_fit(source, mapping, own.destination if mapping is not None else None)
+    if columns is not None:
         check_privacy(own, columns)
     before_start(write, options)
 
@@ -104,36 +96,8 @@ def build(options: PipelineOptions, reader: Reader, exact: bool = True) -> beam.
     pipeline = make_pipeline(options)
     # The text of a bad record may hold what is not to leave the workers.
     private = bool(own.drop_properties or own.hash_properties)
-    source = pipeline | "Read" >> ReadRecords(patterns, reader, keep_text=not private)
-    result = source.records | "Write to Mixpanel" >> write
-    failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
+    read = pipeline | "Read" >> source.read(keep_text=not private, in_turns=in_turns(options))
+    result = read.elements | "Write to Mixpanel" >> write
+    failed = (result.failed, read.failed) | "All failures" >> beam.Flatten()
     keep_books(result, failed, options)
     return pipeline
-
-
-def check_files(
-    paths: Sequence[str], reader: Reader, mapping: EventMapping | None, exact: bool = True
-) -> Sequence[str]:
-    """Refuses a mapping that fits none of the files looked at, and files that are none; gives the
-    columns of the first that is all right.
-
-    Raises:
-        InputError: if none can be read.
-        SettingError: if there is no record that the mapping fits.
-    """
-    wrong: list[InputError | SettingError] = []
-    for path in paths:
-        try:
-            columns = checked_columns(reader, path)
-            if mapping is not None and columns:
-                known: set[str] = set()
-                if not exact:  # only what every event needs
-                    known = {*mapping.rename, *mapping.exclude}
-                    known |= set(() if mapping.properties == "all" else mapping.properties)
-                mapping.check_columns(dict.fromkeys([*columns, *sorted(known)]))
-            return columns
-        except (InputError, SettingError) as error:
-            wrong.append(error)
-    if wrong:
-        raise wrong[0]
-    return ()

@@ -17,7 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.read.parquet import open_file
+from mixpanel_sink.read.files import open_file
+from mixpanel_sink.read.source import Columns, columns_needed
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.credentials import (
@@ -375,12 +376,15 @@ def projects_of(own: Any) -> dict[str, Project] | None:
     return projects_from_yaml(_text_of(own.projects, "projects"))
 
 
-def columns_of(own: Any, mapping: AnyMapping) -> list[str] | None:
-    """The columns that must be read; None for all."""
-    columns = mapping.columns()
-    if columns is None or not own.destination:
-        return columns
-    return list(dict.fromkeys([*columns, own.destination]))
+def columns_of(own: Any, mapping: AnyMapping) -> Columns:
+    """The columns that must be read."""
+    return columns_needed(mapping, [own.destination] if own.destination else [])
+
+
+def in_turns(options: PipelineOptions) -> bool:
+    """Whether the runner hands a stage all its input as one bundle, so that files must be read one
+    part at a time (`transform.ReadFiles`). Prism does."""
+    return bool(options.view_as(StandardOptions).runner == "PrismRunner")
 
 
 def write_of(

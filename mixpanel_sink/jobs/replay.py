@@ -51,7 +51,7 @@ from mixpanel_sink.jobs.run import (
 )
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.failed_records import ReadFailedRecords, check_files, check_reasons
-from mixpanel_sink.read.parquet import match_sizes
+from mixpanel_sink.read.files import match_sizes
 from mixpanel_sink.settings.checkpoint import Checkpoint
 
 _FILES_CHECKED = 20
@@ -103,7 +103,7 @@ def build(options: PipelineOptions) -> beam.Pipeline:
     mapping = mapping_of(own.mapping, own.endpoint_kind) if own.mapping else None
     patterns = patterns_of(own)
     FileSystems.set_options(options)
-    files = [file for pattern in patterns for file in match_sizes(pattern)]
+    files = match_sizes(patterns)
     paths = [path for path, _ in files]
     _check_output(paths, own.failed_output)
     checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None

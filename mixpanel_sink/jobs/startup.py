@@ -109,7 +109,7 @@ try:
         import apache_beam  # noqa: F401
         import pyarrow
 
-        import mixpanel_sink.read.parquet
+        import mixpanel_sink.read.transform
         import mixpanel_sink.write  # noqa: F401
 
         pyarrow.array([])  # it looks once whether pandas is there

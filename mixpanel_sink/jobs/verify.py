@@ -38,7 +38,7 @@ from mixpanel_sink.jobs.options import (
 )
 from mixpanel_sink.jobs.run import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_SETTING
 from mixpanel_sink.jobs.startup import leave
-from mixpanel_sink.read.parquet import match_files
+from mixpanel_sink.read.files import match_files
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,7 +85,7 @@ def run(own: Any) -> Verification:
     exporter = Exporter(destination, credentials)
     try:
         return verify(
-            [path for pattern in patterns_of(own) for path in match_files(pattern)],
+            match_files(patterns_of(own)),
             mapping,
             exporter,
             first=days["from"],

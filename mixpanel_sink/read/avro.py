@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import fastavro
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.records import BadRecord, opened
+from mixpanel_sink.read.files import open_file, opened
+from mixpanel_sink.read.records import RecordFormat, Row
+
+_COUNTED_BLOCKS = 20
+"""Blocks by which a file's records are estimated."""
 
 
 @dataclasses.dataclass(frozen=True)
-class AvroRecords:
+class AvroRecords(RecordFormat):
     """Reads Avro's records. Logical types become what they mean: timestamps, dates, decimals."""
+
+    name: ClassVar[str] = "Avro"
 
     def columns(self, path: str) -> list[str]:
         """The fields of the file's schema.
 
         Raises:
-            InputError: if its values are no records.
+            InputError: if its values are not records.
         """
         with opened(path) as file:
             schema: Any = fastavro.reader(file).writer_schema
@@ -30,8 +38,23 @@ class AvroRecords:
             )
         return [field["name"] for field in schema["fields"]]
 
-    def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
+    def rows(self, path: str) -> Iterator[Row]:
         """Each record."""
         with opened(path) as file:
             records: Any = fastavro.reader(file)
             yield from enumerate(records)
+
+    def estimated_rows(self, path: str) -> int:
+        """By its first blocks, each of which says how many records it has."""
+        with open_file(path) as file:
+            size = file.seek(0, os.SEEK_END) or file.tell()
+        try:
+            with opened(path) as file:
+                blocks: Any = fastavro.block_reader(file)
+                first = list(itertools.islice(blocks, _COUNTED_BLOCKS))
+        except Exception:  # whoever reads it says what is wrong
+            return 0
+        counted = sum(block.num_records for block in first)
+        if len(first) < _COUNTED_BLOCKS:
+            return counted
+        return max(counted, counted * size // max(1, sum(block.size for block in first)))

@@ -6,11 +6,13 @@ import csv
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.records import BadRecord, lines_of, opened, without_mark
+from mixpanel_sink.read.files import estimated_rows, lines_of, opened, without_mark
+from mixpanel_sink.read.records import BadRecord, RecordFormat, Row
+from mixpanel_sink.read.source import FormatOption
 from mixpanel_sink.settings.names import near
 
 CELL_CHARACTERS = Limits().batch_bytes
@@ -50,8 +52,30 @@ TYPES: Mapping[str, Callable[[str], Any]] = {
 """What a column's cells may be read as."""
 
 
+def parse_types(text: str) -> dict[str, str]:
+    """Types as an option has them: NAME=integer,OTHER=number.
+
+    Raises:
+        SettingError: for a part that has no type.
+    """
+    types = {}
+    for part in text.split(","):
+        name, sign, kind = part.strip().rpartition("=")
+        if not part.strip():
+            continue
+        if not sign or not name:
+            raise SettingError(f"--types has {part.strip()!r}; write it as NAME=integer.")
+        types[name.strip()] = kind.strip()
+    return types
+
+
+def parse_delimiter(text: str) -> str:
+    """A delimiter as an option has it."""
+    return "\t" if text == "tab" else text
+
+
 @dataclasses.dataclass(frozen=True)
-class CsvRows:
+class CsvRows(RecordFormat):
     """Reads CSV (RFC 4180) in UTF-8: a header, then a record a row, counted from 0.
 
     Empty cells are null. A row with other than the header's number of cells, or a cell that is
@@ -65,6 +89,17 @@ class CsvRows:
     Raises:
         SettingError: for a type or delimiter that is none.
     """
+
+    name: ClassVar[str] = "CSV"
+    options: ClassVar[tuple[FormatOption, ...]] = (
+        FormatOption(
+            "types",
+            None,
+            "Columns that are not text, as NAME=integer, number or boolean; with commas between.",
+            parse_types,
+        ),
+        FormatOption("delimiter", None, "Between cells; tab for a tab.", parse_delimiter),
+    )
 
     types: Mapping[str, str] = dataclasses.field(default_factory=dict)
     delimiter: str = ","
@@ -95,7 +130,11 @@ class CsvRows:
                 )
         return header
 
-    def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
+    def estimated_rows(self, path: str) -> int:
+        """By the size of the first rows."""
+        return estimated_rows(path, self.rows(path))
+
+    def rows(self, path: str) -> Iterator[Row]:
         """Each row after the header.
 
         Raises:

@@ -17,7 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink import coders
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.parquet import match_files
+from mixpanel_sink.read.files import match_files
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import REASONS, FailedRecord
 from mixpanel_sink.settings.names import near
@@ -55,7 +55,7 @@ class ReadFailedRecords(beam.PTransform):
         """Builds the flow: patterns, files, lines, failed records."""
         records = (
             pbegin
-            | "Patterns" >> beam.Create(self._patterns)
+            | "Patterns" >> beam.Create([self._patterns])
             | "Match" >> beam.FlatMap(match_files).with_output_types(str)
             | "Read lines" >> ReadAllFromText(with_filename=True, coder=BytesCoder())
             | "Parse" >> beam.FlatMap(parse, self._only)

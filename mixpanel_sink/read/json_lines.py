@@ -7,12 +7,13 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.records import BadRecord, lines_of, opened, without_mark
+from mixpanel_sink.read.files import estimated_rows, lines_of, opened, without_mark
+from mixpanel_sink.read.records import BadRecord, RecordFormat, Row
 
 LINES_CHECKED = 1000
 """Lines whose keys are taken for the file's columns before anything is sent."""
@@ -20,8 +21,11 @@ _LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 @dataclasses.dataclass(frozen=True)
-class JsonLines:
+class JsonLines(RecordFormat):
     """Reads JSON lines. A row is a line, counted from 0; empty lines are left out."""
+
+    name: ClassVar[str] = "JSON lines"
+    states_columns: ClassVar[bool] = False
 
     def columns(self, path: str) -> list[str]:
         """The keys of the first lines.
@@ -40,7 +44,11 @@ class JsonLines:
             raise InputError(f"{path} is no newline-delimited JSON. {bad[0].message}")
         return list(keys)
 
-    def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
+    def estimated_rows(self, path: str) -> int:
+        """By the size of the first lines."""
+        return estimated_rows(path, self.rows(path))
+
+    def rows(self, path: str) -> Iterator[Row]:
         """Each line that is not empty, with its number."""
         with opened(path) as file:
             for row, line in enumerate(without_mark(lines_of(file))):

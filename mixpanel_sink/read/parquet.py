@@ -1,33 +1,30 @@
-"""Reads Parquet as Arrow tables that know their file and row.
-
-Beam's own `ReadFromParquetBatched` does not say where a table comes from; position ids,
-file names in failed records, and slices of huge row groups need it.
-"""
+"""Parquet as Arrow tables that know their file and row."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.coders import registry
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 
-from mixpanel_sink import coders
 from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.encode.tables import SLICE_ROWS
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.report import metrics
-from mixpanel_sink.results import FailedRecord
-
-coders.register()
+from mixpanel_sink.read.files import is_passing, opened_whole, short
+from mixpanel_sink.read.source import (
+    Columns,
+    Element,
+    FormatOption,
+    Unit,
+    unreadable,
+    unreadable_file,
+)
 
 BATCH_ROWS = SLICE_ROWS
 """Rows of one table, which is encoded at once, ..."""
@@ -36,8 +33,6 @@ TABLE_BYTES = 32_000_000
 STEP_ROWS = 10_000
 """... and of so many rows more at most. A file does not tell how large its texts are in memory: its
 sizes count a dictionary once. Five requests' worth, so that tables stay whole requests."""
-UNIT_ROWS = 200_000
-"""Small row groups are read together up to this many rows."""
 GROUP_BYTES = 128_000_000
 """Compressed row groups of up to so many bytes are read column by column ..."""
 COLUMN_BYTES = 8_000_000
@@ -45,205 +40,191 @@ COLUMN_BYTES = 8_000_000
 INT96_UNIT = "us"
 """Spark's and Impala's old timestamps; read as nanoseconds, which is pyarrow's default, every year
 before 1678 or after 2262 becomes another one without a word."""
-FAILED = "failed"
 _MAX_FOOTER = 512 << 20
+_ARROW_SCHEMA = b"ARROW:schema"
+"""The key under which writers keep Arrow's own types in the footer."""
 
 
 @dataclasses.dataclass(frozen=True)
-class FooterInfo:
-    """What a Parquet file's footer tells.
+class Parquet:
+    """Reads Parquet as Arrow tables of up to 50,000 rows. A unit is a row group."""
 
-    Attributes:
-        path: as matched.
-        key: stands for the file in position ids.
-        schema: Arrow's.
-        group_rows: rows of each row group.
-    """
+    name: ClassVar[str] = "Parquet"
+    states_columns: ClassVar[bool] = True
+    states_types: ClassVar[bool] = True
+    options: ClassVar[tuple[FormatOption, ...]] = ()
 
-    path: str
-    key: str
-    schema: pa.Schema
-    group_rows: tuple[int, ...]
+    def schema(self, path: str) -> pa.Schema:
+        """The footer's."""
+        return self._ask(path, lambda file: _plain_file(file).schema_arrow)
 
-    @property
-    def rows(self) -> int:
-        """Of the whole file."""
-        return sum(self.group_rows)
+    def sample(self, path: str, rows: int) -> pa.Table:
+        """The first rows."""
+        return self._ask(path, lambda file: _first_rows(path, file, rows))
+
+    def units(self, path: str) -> list[Unit]:
+        """The row groups, by the footer."""
+        return self._ask(path, lambda file: list(_units(path, file)))
+
+    def estimated_rows(self, path: str) -> int:
+        """The footer's."""
+        return sum(unit.rows or 0 for unit in self.units(path))
+
+    def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
+        """The tables of a unit, in order. Memory: one batch, not the group.
+
+        A damaged row group is a failed record, and the others are read.
+        """
+        with opened_whole(unit.path) as file:
+            reading = _Reading(file, unit, columns)
+            row = unit.first_row
+            try:
+                for table in reading.tables(reading.groups):
+                    yield TableOrigin(unit.path, unit.key, row).attach(table)
+                    row += len(table)
+                return
+            except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+                if is_passing(error):
+                    raise
+            for element in reading.group_by_group(row):
+                if isinstance(element, pa.Table):
+                    yield TableOrigin(unit.path, unit.key, reading.row).attach(element)
+                else:
+                    yield element
+
+    def _ask(self, path: str, question: Callable[[Any], Any]) -> Any:
+        try:
+            with opened_whole(path) as file:
+                return question(file)
+        except InputError:
+            raise
+        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
+            if is_passing(error):
+                raise
+            raise unreadable(self, path, error) from None
 
 
-class ReadUnit(NamedTuple):
-    """Neighbouring row groups of one file, read by one worker."""
+class _Reading:
+    """A unit's row groups, read together or, where that fails, one by one."""
 
-    path: str
-    key: str
-    first_group: int
-    groups: int
-    first_row: int
+    def __init__(self, file: Any, unit: Unit, columns: Columns) -> None:
+        self._unit = unit
+        self._file = file
+        self._metadata = _plain_file(file).metadata
+        self._columns = columns
+        self.groups = range(unit.first, unit.first + unit.parts)
+        self.row = unit.first_row
+        """Of the table that `group_by_group` gave last, its first."""
 
-
-registry.register_coder(ReadUnit, coders.ResultCoder)
-
-
-class TablesResult(NamedTuple):
-    """Tables, and one failed record for each file that cannot be read to its end."""
-
-    tables: Any
-    failed: Any
-
-
-class ReadParquetTables(beam.PTransform):
-    """Reads Parquet files as `pyarrow.Table`s of up to 50,000 rows, with their origin.
-
-    Args:
-        patterns: paths or globs, local or of any file system that Beam knows (gs://).
-        columns: the columns to read; None for all. Columns that a file does not have are
-            left out of its tables.
-
-    Returns:
-        TablesResult: tables and unreadable files.
-    """
-
-    def __init__(self, patterns: str | Sequence[str], columns: Sequence[str] | None = None) -> None:
-        super().__init__()
-        self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-        self._columns = None if columns is None else list(columns)
-
-    def expand(self, pbegin: Any) -> TablesResult:
-        """Builds the flow: patterns, files, row groups, tables."""
-        listed = (
-            pbegin
-            | "Patterns" >> beam.Create(self._patterns)
-            | "Match" >> beam.FlatMap(match_files).with_output_types(str)
-            | "Spread files" >> beam.Reshuffle()
-            | "List row groups" >> beam.ParDo(_ListUnits()).with_outputs(FAILED, main="units")
+    def tables(self, groups: range, without_arrow_types: bool = False) -> Iterator[pa.Table]:
+        metadata = self._metadata
+        if without_arrow_types:
+            metadata = _metadata_without_arrow_types(self._file)
+        parquet = _plain_file(
+            self._file, metadata=metadata, buffer_size=_buffer_bytes(metadata, self.groups)
         )
-        units = listed.units
-        units.element_type = ReadUnit
-        if type(pbegin.pipeline.runner).__name__ == "PrismRunner":
-            units = units | "Gather row groups" >> beam.combiners.ToList()
-            fn: beam.DoFn = _ReadInTurns(self._columns)
-        else:
-            units = units | "Spread row groups" >> beam.Reshuffle()
-            fn = _ReadTables(self._columns)
-        read = units | "Read" >> beam.ParDo(fn).with_outputs(FAILED, main="tables")
-        for failed in (listed[FAILED], read[FAILED]):
-            failed.element_type = FailedRecord
-        read.tables.element_type = pa.Table
-        failed = (listed[FAILED], read[FAILED]) | "Unreadable" >> beam.Flatten()
-        failed.element_type = FailedRecord
-        return TablesResult(read.tables, failed)
+        rows = _batch_rows(metadata, self.groups)
+        batches = parquet.iter_batches(
+            min(rows, STEP_ROWS), row_groups=groups, columns=self._wanted(parquet.schema_arrow)
+        )
+        return _tables(batches, rows)
+
+    def group_by_group(self, done: int) -> Iterator[Element]:
+        """What comes from that row on."""
+        end = self._unit.first_row
+        for group in self.groups:
+            first, end = end, end + self._metadata.row_group(group).num_rows
+            self.row = max(first, done)
+            if self.row >= end:
+                continue
+            error = None
+            for again in (False, True):
+                try:
+                    yield from self._rest_of(group, first, again)
+                    break
+                except Exception as raised:  # pyarrow, OSError, and what clouds' clients raise
+                    if is_passing(raised):
+                        raise
+                    error = error or raised
+                    if not self._has_fixed_size_lists():
+                        break
+            if self.row < end and error is not None:
+                yield unreadable_file(
+                    self._unit.path,
+                    f"{self._unit.path} is damaged in row group {group} ({short(error)}). Its rows "
+                    f"{self.row:,} to {end - 1:,} were not read.",
+                )
+
+    def _rest_of(self, group: int, first: int, without_arrow_types: bool) -> Iterator[pa.Table]:
+        skip = self.row - first
+        stated = _plain_file(self._file).schema_arrow
+        for table in self.tables(range(group, group + 1), without_arrow_types):
+            rest = table.slice(skip)
+            skip = max(0, skip - len(table))
+            if len(rest):
+                yield _with_types(rest, stated) if without_arrow_types else rest
+                self.row += len(rest)
+
+    def _wanted(self, schema: pa.Schema) -> list[str] | None:
+        return self._columns.of(schema.names)
+
+    def _has_fixed_size_lists(self) -> bool:
+        schema = _plain_file(self._file).schema_arrow
+        wanted = self._wanted(schema)
+        return any(
+            _fixed_size_list_in(field.type)
+            for field in schema
+            if wanted is None or field.name in wanted
+        )
 
 
-def match_files(pattern: str) -> list[str]:
-    """The files of a pattern, sorted; see `match_sizes`."""
-    return [path for path, _ in match_sizes(pattern)]
+def _plain_file(file: Any, **options: Any) -> pq.ParquetFile:
+    return pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit=INT96_UNIT, **options)
 
 
-def match_sizes(pattern: str) -> list[tuple[str, int]]:
-    """The files of a pattern with their sizes in bytes, sorted; local paths made absolute, so
-    that ids are stable.
-
-    Raises:
-        InputError: if there are none, or the place cannot be listed.
-    """
-    if "://" not in pattern:
-        pattern = os.path.abspath(os.path.expanduser(pattern))
-    try:
-        found = FileSystems.match([pattern])[0].metadata_list
-    except Exception as error:  # each file system has errors of its own
-        raise InputError(
-            f"{pattern} cannot be listed ({short(error)}). Check the path, its permissions and, "
-            "for cloud storage, the credentials."
-        ) from None
-    if not found:
-        raise InputError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
-    return sorted({metadata.path: metadata.size_in_bytes for metadata in found}.items())
+def _first_rows(path: str, file: Any, rows: int) -> pa.Table:
+    metadata = _plain_file(file).metadata
+    unit = Unit(path, "", 0, metadata.num_row_groups, 0, metadata.num_rows)
+    held: list[pa.Table] = []
+    for element in _Reading(file, unit, Columns()).group_by_group(0):
+        if not isinstance(element, pa.Table):
+            break
+        held.append(element)
+        if sum(map(len, held)) >= rows:
+            break
+    if not held:
+        return _plain_file(file).schema_arrow.empty_table()
+    return pa.concat_tables(held).slice(0, rows)
 
 
-def read_footer(path: str) -> FooterInfo:
-    """A file's schema, row groups and position key, without its data.
-
-    Raises:
-        InputError: if it cannot be read as Parquet.
-    """
-    try:
-        with open_file(path) as file:
-            file.seek(0, os.SEEK_END)
-            size = file.tell()
-            fingerprint = _footer_bytes(path, file, size)
-            file.seek(0)
-            with pq.ParquetFile(file, coerce_int96_timestamp_unit=INT96_UNIT) as parquet:
-                metadata = parquet.metadata
-                rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-                return FooterInfo(path, file_key(path, fingerprint), parquet.schema_arrow, rows)
-    except InputError:
-        raise
-    except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-        raise InputError(
-            f"{path} cannot be read as Parquet ({short(error)}). Check that it is whole and "
-            "readable."
-        ) from None
-
-
-def first_rows(path: str, rows: int) -> pa.Table:
-    """The first rows of a file, as one table with all columns.
-
-    Raises:
-        InputError: if it cannot be read as Parquet.
-    """
-    try:
-        with (
-            open_file(path) as file,
-            pq.ParquetFile(
-                file, pre_buffer=False, coerce_int96_timestamp_unit=INT96_UNIT
-            ) as parquet,
-        ):
-            batch = next(parquet.iter_batches(rows), None)
-            empty = parquet.schema_arrow.empty_table()
-            return empty if batch is None else pa.Table.from_batches([batch])
-    except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-        raise InputError(
-            f"{path} cannot be read as Parquet ({short(error)}). Check that it is whole and "
-            "readable."
-        ) from None
-
-
-def read_tables(unit: ReadUnit, columns: Iterable[str] | None) -> Iterator[pa.Table]:
-    """The tables of a unit, in order, each with its origin. Memory: one batch, not the group."""
-    row = unit.first_row
-    groups = range(unit.first_group, unit.first_group + unit.groups)
-    with (
-        open_file(unit.path) as file,
-        pq.ParquetFile(file) as whole,
-        pq.ParquetFile(
-            file,
-            metadata=whole.metadata,
-            pre_buffer=False,
-            buffer_size=_buffer_bytes(whole.metadata, groups),
-            coerce_int96_timestamp_unit=INT96_UNIT,
-        ) as parquet,
-    ):
-        if columns is not None:
-            have = set(parquet.schema_arrow.names)
-            columns = [name for name in columns if name in have]
-        rows = _batch_rows(whole.metadata, groups)
-        batches = parquet.iter_batches(min(rows, STEP_ROWS), row_groups=groups, columns=columns)
-        for table in _tables(batches, rows):
-            yield TableOrigin(unit.path, unit.key, row).attach(table)
-            row += len(table)
+def _units(path: str, file: Any) -> Iterator[Unit]:
+    size = file.seek(0, os.SEEK_END) or file.tell()
+    key = file_key(path, size.to_bytes(8, "big") + _footer_bytes(path, file, size))
+    file.seek(0)
+    metadata = _plain_file(file).metadata
+    row = 0
+    for number in range(metadata.num_row_groups):
+        count = metadata.row_group(number).num_rows
+        yield Unit(path, key, number, 1, row, count)
+        row += count
 
 
 def _tables(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Batches put together to tables of so many rows, or fewer where they are large."""
     held: list[pa.RecordBatch] = []
     count = size = 0
-    for batch in batches:
-        held.append(batch)
-        count += len(batch)
-        size += batch.nbytes
-        if count >= rows or size >= TABLE_BYTES:
+    try:
+        for batch in batches:
+            held.append(batch)
+            count += len(batch)
+            size += batch.nbytes
+            if count >= rows or size >= TABLE_BYTES:
+                yield pa.Table.from_batches(held)
+                held, count, size = [], 0, 0
+    except Exception:  # the file is damaged from here on: what came before is good
+        if held:
             yield pa.Table.from_batches(held)
-            held, count, size = [], 0, 0
+        raise
     if held:
         yield pa.Table.from_batches(held)
 
@@ -268,127 +249,48 @@ def _compressed_bytes(group: pq.RowGroupMetaData) -> int:
     return sum(group.column(i).total_compressed_size for i in range(group.num_columns))
 
 
-def units_of(footer: FooterInfo) -> Iterator[ReadUnit]:
-    """A file's row groups, small neighbours together."""
-    first, rows, start = 0, 0, 0
-    for number, count in enumerate(footer.group_rows):
-        rows += count
-        last = number == len(footer.group_rows) - 1
-        if last or rows + footer.group_rows[number + 1] > UNIT_ROWS:
-            if rows:
-                yield ReadUnit(footer.path, footer.key, first, number + 1 - first, start)
-            first, start, rows = number + 1, start + rows, 0
-
-
-class _ListUnits(beam.DoFn):
-    def process(self, path: str) -> Iterator[Any]:
-        try:
-            footer = read_footer(path)
-        except InputError as error:
-            yield unreadable_file(path, str(error))
-            return
-        metrics.count("files_read")
-        yield from units_of(footer)
-
-
-class _ReadTables(beam.DoFn):
-    def __init__(self, columns: Sequence[str] | None) -> None:
-        self._columns = columns
-
-    def process(self, unit: ReadUnit) -> Iterator[Any]:
-        yield from _tables_or_failure(unit, self._columns)
-
-
-class _AllOfThem(beam.RestrictionProvider):
-    """A list's range, which the runner need not split at the beginning."""
-
-    def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
-        return OffsetRange(0, len(element))
-
-    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
-        return OffsetRestrictionTracker(restriction)
-
-    def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:
-        return restriction.size()
-
-
-class _ReadInTurns(beam.DoFn):
-    """Reads a list of units, one a bundle.
-
-    Prism hands a stage all that there is as one bundle, and its output on when the bundle ends:
-    the whole input at once. After each unit this one asks for the others to come again, so that
-    one unit is read while the one before is sent, and memory holds two.
-    """
-
-    def __init__(self, columns: Sequence[str] | None) -> None:
-        self._columns = columns
-
-    def process(
-        self,
-        units: Sequence[ReadUnit],
-        tracker: Any = beam.DoFn.RestrictionParam(_AllOfThem()),  # noqa: B008
-    ) -> Iterator[Any]:
-        number = tracker.current_restriction().start
-        if number < len(units) and tracker.try_claim(number):
-            yield from _tables_or_failure(units[number], self._columns)
-            tracker.defer_remainder()
-
-
-def _tables_or_failure(unit: ReadUnit, columns: Sequence[str] | None) -> Iterator[Any]:
-    tables = read_tables(unit, columns)
-    while True:
-        try:
-            table = next(tables, None)
-        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-            if is_passing(error):
-                raise
-            message = (
-                f"{unit.path} breaks off in row groups {unit.first_group} to "
-                f"{unit.first_group + unit.groups - 1} ({short(error)}). Their remaining rows "
-                "were not read."
-            )
-            yield unreadable_file(unit.path, message)
-            return
-        if table is None:
-            return
-        yield table
-
-
-def unreadable_file(path: str, message: str) -> beam.pvalue.TaggedOutput:
-    """A file that cannot be read, or not to its end, for the output of failed records."""
-    metrics.count("files_unreadable")
-    failure = FailedRecord(reason="file_unreadable", message=message, file=path)
-    return beam.pvalue.TaggedOutput(FAILED, failure)
-
-
-def open_file(path: str) -> Any:
-    """Opens a local file, or one of any file system that Beam knows, for reading bytes."""
-    return FileSystems.open(path) if "://" in path else open(path, "rb")
-
-
 def _footer_bytes(path: str, file: Any, size: int) -> bytes:
     if size < 12:
         raise InputError(
-            f"{path} is empty or no Parquet file ({size} bytes). Check how it was made."
+            f"{path} is empty or not a Parquet file ({size} bytes). Check how it was made."
         )
     file.seek(size - 8)
     end = file.read(8)
     length = struct.unpack("<I", end[:4])[0]
     if end[4:] != b"PAR1" or length > min(size - 8, _MAX_FOOTER):
         raise InputError(
-            f"{path} is no Parquet file, or not whole: its end is not Parquet's. "
-            "Check that its upload was finished."
+            f"{path} is not a complete Parquet file (footer missing). Check that it is Parquet, "
+            "and that its upload was finished."
         )
     file.seek(size - 8 - length)
-    return size.to_bytes(8, "big") + bytes(file.read(length))
+    return bytes(file.read(length))
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether a retry of the bundle may help: the network's fault, not the file's."""
-    return isinstance(error, ConnectionError | TimeoutError)
+def _metadata_without_arrow_types(file: Any) -> pq.FileMetaData:
+    """The footer with Arrow's own types hidden: a list of a fixed size is a plain list then.
+
+    pyarrow refuses a list of a fixed size that is null, although the file is in order, and has no
+    option to read it as the plain list that Parquet stores.
+    """
+    size = file.seek(0, os.SEEK_END) or file.tell()
+    footer = _footer_bytes("", file, size)
+    file.seek(0)
+    hidden = footer.replace(_ARROW_SCHEMA, _ARROW_SCHEMA.lower())
+    packed = b"PAR1" + hidden + len(hidden).to_bytes(4, "little") + b"PAR1"
+    return pq.read_metadata(io.BytesIO(packed))
 
 
-def short(error: Exception) -> str:
-    """What an error says, on one line."""
-    text = " ".join(str(error).split())
-    return text[:160] or type(error).__name__
+def _fixed_size_list_in(kind: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(kind):
+        return True
+    return any(_fixed_size_list_in(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _with_types(table: pa.Table, stated: pa.Schema) -> pa.Table:
+    """The table with the stated types where they are not of lists of a fixed size."""
+    for place, field in enumerate(table.schema):
+        kind = stated.field(field.name).type
+        if kind != field.type and not _fixed_size_list_in(kind):
+            column = table.column(place).cast(kind)
+            table = table.set_column(place, pa.field(field.name, kind), column)
+    return table

@@ -1,40 +1,29 @@
-"""`ReadRecords`: files to blocks of records that know their place."""
+"""Formats that give records one by one: what they share."""
 
 from __future__ import annotations
 
-import gzip
-import os
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-import apache_beam as beam
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from blake3 import blake3
+import pyarrow as pa
 
-from mixpanel_sink import coders
 from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.parquet import FAILED, is_passing, match_files, short, unreadable_file
-from mixpanel_sink.report import metrics
+from mixpanel_sink.read.files import fingerprint_of, short
+from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit
 from mixpanel_sink.results import FailedRecord, record_as_json
-
-coders.register()
 
 BLOCK_RECORDS = 10_000
 """Records of one block."""
-CHUNK_BYTES = 1 << 20
-"""What is read from a file at once."""
-_EDGE_BYTES = 1 << 16
 
 
 class BadRecord(NamedTuple):
     """What should be a record and cannot be read as one.
 
     Attributes:
-        message: cause and mend in a sentence.
+        message: cause and fix in a sentence.
         text: as it stands in the file; None if it cannot be shown.
     """
 
@@ -42,101 +31,89 @@ class BadRecord(NamedTuple):
     text: str | None
 
 
+Row = tuple[int, dict[str, Any] | BadRecord]
+
+
 class Reader(Protocol):
-    """What a kind of file is read with. Picklable."""
+    """What `ReadRecords` reads a kind of file with. Picklable."""
 
     def columns(self, path: str) -> list[str]:
         """The columns that the file's beginning shows, to check a mapping before anything is
         sent. Raises what reading the file raises."""
         ...
 
-    def rows(self, path: str) -> Iterator[tuple[int, dict[str, Any] | BadRecord]]:
+    def rows(self, path: str) -> Iterator[Row]:
         """Records in their order, each with its row, counted from 0. Rows may leave gaps."""
         ...
 
 
-class RecordsResult(NamedTuple):
-    """Records, with those that are bad; and one failed record for each file that cannot be read
-    to its end."""
+class RecordFormat:
+    """A `Format` made of `columns` and `rows`; one file is one unit."""
 
-    records: Any
-    failed: Any
+    name: ClassVar[str] = "records"
+    states_columns: ClassVar[bool] = True
+    states_types: ClassVar[bool] = False
+    options: ClassVar[tuple[FormatOption, ...]] = ()
+
+    def columns(self, path: str) -> list[str]:
+        """As `Reader.columns`."""
+        raise NotImplementedError
+
+    def rows(self, path: str) -> Iterator[Row]:
+        """As `Reader.rows`."""
+        raise NotImplementedError
+
+    def schema(self, path: str) -> pa.Schema:
+        """The columns, with the types of a sample."""
+        names = checked_columns(self, path)
+        types = {field.name: field for field in self.sample(path, 1000).schema}
+        return pa.schema([types.get(name, pa.field(name, pa.null())) for name in names])
+
+    def sample(self, path: str, rows: int) -> pa.Table:
+        """The first good records."""
+        names = checked_columns(self, path)
+        first = itertools.islice(self.rows(path), rows)
+        try:
+            good = [record for _, record in first if not isinstance(record, BadRecord)]
+        except InputError:
+            raise
+        except Exception as error:  # of formats, of the disk, and of each cloud's client
+            raise _unreadable(path, error) from None
+        return table_of_sample(names, good)
+
+    def units(self, path: str) -> list[Unit]:
+        """The file."""
+        return [Unit(path, file_key(path, fingerprint_of(path)))]
+
+    def estimated_rows(self, path: str) -> int:
+        """All, counted: nothing is known of where they are."""
+        try:
+            return sum(1 for _ in self.rows(path))
+        except Exception:  # whoever reads it says what is wrong
+            return 0
+
+    def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
+        """Blocks of records, and bad ones."""
+        return elements_of(self.rows(unit.path), unit.path, unit.key, keep_text)
 
 
-class ReadRecords(beam.PTransform):
-    """Reads files as `RecordBlock`s, for `WriteToMixpanel`.
+class FormatOfReader(RecordFormat):
+    """A user's `Reader` as a format."""
 
-    A bad record is a `FailedRecord` among them (`line_unreadable`), which the sink counts as read
-    and as failed, so that its books balance. One worker reads one file.
-
-    Args:
-        patterns: paths or globs, local or of any file system that Beam knows (gs://); names that
-            end in .gz are unpacked.
-        reader: of this kind of files.
-        keep_text: whether a failed record holds the text of a bad one. Not where columns of it
-            must not leave the workers.
-
-    Returns:
-        RecordsResult: records and unreadable files.
-    """
-
-    def __init__(
-        self, patterns: str | Sequence[str], reader: Reader, keep_text: bool = True
-    ) -> None:
-        super().__init__()
-        self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._keep_text = keep_text
 
-    def expand(self, pbegin: Any) -> RecordsResult:
-        """Builds the flow: patterns, files, blocks."""
-        read = (
-            pbegin
-            | "Patterns" >> beam.Create(self._patterns)
-            | "Match" >> beam.FlatMap(match_files).with_output_types(str)
-            | "Spread files" >> beam.Reshuffle()
-            | "Read"
-            >> beam.ParDo(_ReadFile(self._reader, self._keep_text)).with_outputs(
-                FAILED, main="records"
-            )
-        )
-        read.records.element_type = (
-            RecordBlock  # for its coder; there are failed records among them
-        )
-        read[FAILED].element_type = FailedRecord
-        return RecordsResult(read.records, read[FAILED])
+    def columns(self, path: str) -> list[str]:
+        """The reader's."""
+        return self._reader.columns(path)
 
-
-class _ReadFile(beam.DoFn):
-    def __init__(self, reader: Reader, keep_text: bool) -> None:
-        self._reader = reader
-        self._keep_text = keep_text
-
-    def process(self, path: str) -> Iterator[Any]:
-        elements = self._elements(path)
-        while True:
-            try:
-                element = next(elements, None)
-            except Exception as error:  # of formats, of the disk, and of each cloud's client
-                if is_passing(error):
-                    raise
-                message = f"{path} cannot be read, or not to its end ({short(error)})."
-                if isinstance(error, InputError):  # it says all itself
-                    message = str(error)
-                yield unreadable_file(path, message)
-                return
-            if element is None:
-                metrics.count("files_read")
-                return
-            yield element
-
-    def _elements(self, path: str) -> Iterator[Any]:
-        key = file_key(path, fingerprint_of(path))
-        return elements_of(self._reader.rows(path), path, key, self._keep_text)
+    def rows(self, path: str) -> Iterator[Row]:
+        """The reader's."""
+        return self._reader.rows(path)
 
 
 def elements_of(
-    rows: Iterable[tuple[int, dict[str, Any] | BadRecord]], path: str, key: str, keep_text: bool
+    rows: Iterable[Row], path: str, key: str, keep_text: bool
 ) -> Iterator[RecordBlock | FailedRecord]:
     """Blocks of the good records, and a failed record for each bad one.
 
@@ -148,14 +125,7 @@ def elements_of(
     try:
         for row, record in rows:
             if isinstance(record, BadRecord):
-                text = record.text if keep_text else None
-                yield FailedRecord(
-                    reason="line_unreadable",
-                    message=record.message,
-                    record_json=None if text is None else record_as_json(text),
-                    file=path,
-                    row=row,
-                )
+                yield failed_record(record, path, row, keep_text)
                 continue
             block.append(record)
             places.append(row)
@@ -170,6 +140,18 @@ def elements_of(
         yield _block(block, places, path, key)
 
 
+def failed_record(bad: BadRecord, path: str, row: int, keep_text: bool) -> FailedRecord:
+    """The failed record of a bad one."""
+    text = bad.text if keep_text else None
+    return FailedRecord(
+        reason="line_unreadable",
+        message=bad.message,
+        record_json=None if text is None else record_as_json(text),
+        file=path,
+        row=row,
+    )
+
+
 def _block(records: list[dict[str, Any]], places: list[int], path: str, key: str) -> RecordBlock:
     first = places[0]
     gaps = places != list(range(first, first + len(places)))
@@ -177,50 +159,22 @@ def _block(records: list[dict[str, Any]], places: list[int], path: str, key: str
     return RecordBlock(records, TableOrigin(path, key, first), offsets)
 
 
-@contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """A file for reading bytes, unpacked if its name ends in .gz.
-
-    Beam's own unpacking takes a file that breaks off for a whole one.
-    """
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        if path.endswith(".gz"):
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                yield unpacked
-        else:
-            yield file
-
-
-def fingerprint_of(path: str) -> bytes:
-    """What tells a file from another under the same path: its size, its beginning and its end."""
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        size = file.seek(0, os.SEEK_END) or file.tell()
-        file.seek(0)
-        beginning = file.read(_EDGE_BYTES)
-        file.seek(max(0, size - _EDGE_BYTES))
-        return blake3(b"%d\0%b\0%b" % (size, beginning, file.read(_EDGE_BYTES))).digest()
-
-
-def lines_of(file: Any) -> Iterator[bytes]:
-    """Lines without their ends, from any file object."""
-    pending: list[bytes] = []
-    while chunk := file.read(CHUNK_BYTES):
-        if b"\n" not in chunk:
-            pending.append(chunk)
-            continue
-        lines = b"".join([*pending, chunk]).split(b"\n")
-        pending = [lines.pop()]
-        yield from lines
-    if rest := b"".join(pending):
-        yield rest
-
-
-def without_mark(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The same without a byte order mark at the beginning."""
-    for line in lines:
-        yield line.removeprefix(b"\xef\xbb\xbf")
-        break
-    yield from lines
+def table_of_sample(names: Sequence[str], records: Sequence[dict[str, Any]]) -> pa.Table:
+    """Records as a table for people to look at: a column whose values no one type holds becomes
+    text, and its field says so in its metadata (`mixed`)."""
+    fields, columns = [], []
+    for name in dict.fromkeys([*names, *itertools.chain.from_iterable(records)]):
+        values = [record.get(name) for record in records]
+        metadata = None
+        try:
+            column = pa.array(values)
+        except Exception:  # of several types, or integers beyond 64 bits
+            kinds = sorted({type(value).__name__ for value in values if value is not None})
+            metadata = {"mixed": ", ".join(kinds)}
+            column = pa.array([None if value is None else str(value) for value in values])
+        columns.append(column)
+        fields.append(pa.field(name, column.type, metadata=metadata))
+    return pa.table(columns, pa.schema(fields))
 
 
 def checked_columns(reader: Reader, path: str) -> list[str]:
@@ -234,6 +188,10 @@ def checked_columns(reader: Reader, path: str) -> list[str]:
     except InputError:
         raise
     except Exception as error:  # of formats, of the disk, and of each cloud's client
-        raise InputError(
-            f"{path} cannot be read ({short(error)}). Check that it is whole, and of this kind."
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be read ({short(error)}). Check that it is whole, and of this kind."
+    )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mixpanel_sink import ReadParquetTables
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
@@ -22,7 +23,6 @@ from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.checkpoint.updates import KeySet, UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import MixpanelSinkError
-from mixpanel_sink.read.parquet import ReadParquetTables
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink import EventMapping, Limits, Privacy, Quota, TimeColumn
-from mixpanel_sink.inspect.preview import MASKED_TOKEN, preview, render, spread
+from mixpanel_sink.inspect.preview import MASKED_TOKEN, preview, render
+from mixpanel_sink.read.source import shares
 from mixpanel_sink.settings.quota import PRESETS
 
 MAPPING = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))
@@ -158,7 +159,7 @@ def test_both_published_limits_and_how_to_choose(
 
 
 @pytest.mark.parametrize(
-    ("total", "sizes", "shares"),
+    ("total", "sizes", "expected"),
     [
         (10, [5, 5, 5], [3, 3, 4]),
         (10, [1, 100, 2], [1, 7, 2]),
@@ -167,7 +168,7 @@ def test_both_published_limits_and_how_to_choose(
         (5, [], []),
     ],
 )
-def test_spread(total: int, sizes: list[int], shares: list[int]) -> None:
-    found = spread(total, sizes)
-    assert sorted(found) == sorted(shares)
+def test_shares(total: int, sizes: list[int], expected: list[int]) -> None:
+    found = shares(total, sizes)
+    assert sorted(found) == sorted(expected)
     assert all(share <= size for share, size in zip(found, sizes, strict=True))

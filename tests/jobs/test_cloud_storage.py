@@ -18,7 +18,7 @@ from mixpanel_sink.jobs import import_json_lines as json_lines_to_mixpanel
 from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
 from mixpanel_sink.jobs import replay as replay_failed
 from mixpanel_sink.jobs import verify as verify_import
-from mixpanel_sink.read.parquet import match_files
+from mixpanel_sink.read.files import match_files
 from tests.jobs.conftest import MAPPING
 
 

@@ -22,9 +22,9 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs import import_avro as avro_to_mixpanel
 from mixpanel_sink.jobs import import_csv as csv_to_mixpanel
 from mixpanel_sink.jobs import import_json_lines as json_lines_to_mixpanel
-from mixpanel_sink.read import BadRecord, CsvRows
 from mixpanel_sink.read import csv as csv_rows
-from mixpanel_sink.read.records import BLOCK_RECORDS, elements_of
+from mixpanel_sink.read.csv import CsvRows
+from mixpanel_sink.read.records import BLOCK_RECORDS, BadRecord, elements_of
 
 AT = 1_704_067_200_000
 ROOT = pathlib.Path(__file__).parents[2]

@@ -23,19 +23,20 @@ from mixpanel_sink import (
     ApiSecret,
     EventMapping,
     FailedRecord,
+    JsonLines,
     MapRecords,
     Privacy,
     ProfileMapping,
     Project,
     ProjectToken,
     ReadParquetTables,
+    ReadRecords,
     WriteProfilesToMixpanel,
     WriteToMixpanel,
 )
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.coders import BlockCoder
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.read import JsonLines, ReadRecords
 from mixpanel_sink.read.map_records import _Map
 from tests.running import FAST, Ran, failures, run
 

@@ -15,16 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import orjson
-import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.errors import SettingError
 from mixpanel_sink.inspect.verify.events import Event, exported_event, sent_event
 from mixpanel_sink.inspect.verify.export import Exporter
 from mixpanel_sink.inspect.verify.match import Finding, match
 from mixpanel_sink.inspect.verify.spill import Spill
-from mixpanel_sink.read.parquet import FooterInfo, read_footer, read_tables, units_of
+from mixpanel_sink.read.source import (
+    FILE_UNREADABLE,
+    Element,
+    FileSource,
+    Source,
+    columns_needed,
+)
 from mixpanel_sink.report.failures import describe, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
@@ -88,7 +93,7 @@ class Verification:
 
 
 def verify(
-    files: Sequence[str],
+    files: Sequence[str] | Source,
     mapping: EventMapping,
     exporter: Exporter,
     *,
@@ -127,14 +132,14 @@ def verify(
     days = Days(zone)
     failures: dict[str, FailureSummary] = {}
     with tempfile.TemporaryDirectory(prefix="mixpanel-verify-") as folder:
-        footers = list(_footers(files, failures))
-        rows = sum(footer.rows for footer in footers)
+        source = files if isinstance(files, Source) else FileSource(files)
+        rows = source.estimated_rows()
         expected = Spill(_folder(folder, "input"), rows)
         names: set[str] = set()
         earliest, latest = datetime.date.max, datetime.date.min
         read = outside = 0
         outputs = convert_tables(
-            _tables(footers, mapping.columns(), failures),
+            _readable(source, mapping, failures),
             mapping,
             limits=limits,
             token=token,
@@ -419,24 +424,11 @@ def _create(folder: str, name: str) -> Any:
         ) from None
 
 
-def _footers(files: Sequence[str], failures: dict[str, FailureSummary]) -> Iterator[FooterInfo]:
-    for path in files:
-        try:
-            yield read_footer(path)
-        except InputError as error:
-            summarize(failures, FailedRecord("file_unreadable", str(error), file=path))
-
-
-def _tables(
-    footers: Sequence[FooterInfo],
-    columns: Sequence[str] | None,
-    failures: dict[str, FailureSummary],
-) -> Iterator[pa.Table]:
-    for footer in footers:
-        try:
-            for unit in units_of(footer):
-                yield from read_tables(unit, columns)
-        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-            text = " ".join(str(error).split())[:160] or type(error).__name__
-            message = f"{footer.path} breaks off ({text})."
-            summarize(failures, FailedRecord("file_unreadable", message, file=footer.path))
+def _readable(
+    source: Source, mapping: EventMapping, failures: dict[str, FailureSummary]
+) -> Iterator[Element]:
+    for element in source.elements(columns_needed(mapping)):
+        if isinstance(element, FailedRecord) and element.reason == FILE_UNREADABLE:
+            summarize(failures, element)
+        else:
+            yield element

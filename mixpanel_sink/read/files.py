@@ -1,0 +1,285 @@
+"""Files: which ones a pattern means, and how they are opened. Local ones need no Beam.
+
+Everything else goes through Beam's file systems (gs://, s3://, ...).
+"""
+
+from __future__ import annotations
+
+import bz2
+import itertools
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from blake3 import blake3
+from isal import igzip
+
+from mixpanel_sink.errors import InputError
+
+CHUNK_BYTES = 1 << 20
+"""What is read from a file at once."""
+_EDGE_BYTES = 1 << 16
+_COUNTED_ROWS = 1000
+_COUNTED_BYTES = 4 << 20
+"""Rows, and the bytes at a file's beginning, by which its rows are estimated."""
+_IN_MEMORY = 64 << 20
+"""A compressed file of a format that needs random access is unpacked in memory up to this size, and
+to a temporary file beyond it."""
+_GLOB = re.compile(r"[*?\[]")
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd")
+
+
+class File(NamedTuple):
+    """A file of the input and its size in bytes."""
+
+    path: str
+    size: int
+
+
+def match_files(patterns: str | Sequence[str]) -> list[str]:
+    """The paths of `match_sizes`."""
+    return [file.path for file in match_sizes(patterns)]
+
+
+def match_sizes(patterns: str | Sequence[str]) -> list[File]:
+    """The files of one or more patterns, each once, sorted within their pattern.
+
+    A pattern is a file, a folder (all files below it), or a glob: `*` and `?` match within a name,
+    `**` any number of folders, none included. Files and folders whose names begin with a dot or an
+    underscore are left out unless the pattern names them, as Spark and Hive do; `_key=value` is a
+    partition and stays in. Local paths are made absolute, so that ids are stable.
+
+    Raises:
+        InputError: if a pattern matches nothing, or the place cannot be listed.
+    """
+    found: dict[str, int] = {}
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        for path, size in _matches(pattern):
+            found.setdefault(path, size)
+    return [File(path, size) for path, size in found.items()]
+
+
+def _matches(pattern: str) -> list[tuple[str, int]]:
+    local = "://" not in pattern
+    if local:
+        pattern = os.path.abspath(os.path.expanduser(pattern))
+    try:
+        found = _local(pattern) if local else _remote(pattern)
+    except Exception as error:  # each file system has errors of its own
+        raise InputError(
+            f"{pattern} cannot be listed ({short(error)}). Check the path, its permissions and, "
+            "for cloud storage, the credentials."
+        ) from None
+    if not found:
+        raise InputError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
+    return sorted(found.items())
+
+
+def _local(pattern: str) -> dict[str, int]:
+    if os.path.isfile(pattern):  # even if its name has a bracket
+        return {pattern: os.path.getsize(pattern)}
+    if os.path.isdir(pattern):
+        pattern = os.path.join(pattern, "**")
+    base = _base_of(pattern)
+    wanted = _regex(pattern)
+    depth = None if "**" in pattern else pattern.count(os.sep) - base.count(os.sep)
+    found: dict[str, int] = {}
+    for folder, folders, names in os.walk(base, followlinks=True):
+        if depth is not None and folder.count(os.sep) - base.count(os.sep) >= depth - 1:
+            folders.clear()
+        for name in names:
+            path = os.path.join(folder, name)
+            if wanted.fullmatch(path) and _shows(path, pattern, base):
+                found[path] = os.path.getsize(path)
+    return found
+
+
+def _remote(pattern: str) -> dict[str, int]:
+    from apache_beam.io.filesystems import FileSystems
+
+    def matched(*wanted: str) -> dict[str, int]:
+        return {
+            metadata.path: metadata.size_in_bytes
+            for result in FileSystems.match(list(wanted))
+            for metadata in result.metadata_list
+        }
+
+    if not _GLOB.search(pattern):
+        exact = {} if pattern.endswith("/") else matched(pattern)
+        if exact:
+            return exact
+        pattern = pattern.rstrip("/") + "/**"
+    elif FileSystems.exists(pattern):  # the name of one file that has a bracket
+        return {pattern: FileSystems.metadata(pattern).size_in_bytes}
+    base = _base_of(pattern)
+    found = matched(*{pattern, pattern.replace("/**/", "/")})
+    return {path: size for path, size in found.items() if _shows(path, pattern, base)}
+
+
+def _base_of(pattern: str) -> str:
+    """The folder above the first part of the pattern that is a glob."""
+    head = _GLOB.split(pattern, maxsplit=1)[0]
+    return head.rpartition("/")[0] or "/"
+
+
+def _shows(path: str, pattern: str, base: str) -> bool:
+    """Whether no part of the path below the base is hidden, but for what the pattern names."""
+    named = [part[0] for part in pattern[len(base) :].split("/") if part[:1] in (".", "_")]
+    return not any(
+        part[:1] in (".", "_") and part[0] not in named and not re.match(r"_[^.]*=", part)
+        for part in path[len(base) :].split("/")
+    )
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    """A glob as a regular expression over whole paths."""
+    made = ""
+    at = 0
+    while at < len(pattern):
+        if pattern.startswith("**/", at):
+            made, at = made + r"(?:.*/)?", at + 3
+        elif pattern.startswith("**", at):
+            made, at = made + ".*", at + 2
+        elif found := re.compile(r"\[[!^]?\]?[^]]*\]").match(pattern, at):
+            inside = found[0][1:-1].replace("\\", "\\\\")
+            inside = "^" + inside[1:] if inside[:1] in ("!", "^") else inside
+            made, at = f"{made}[{inside}]", found.end()
+        else:
+            letter = pattern[at]
+            made += {"*": "[^/]*", "?": "[^/]"}.get(letter) or re.escape(letter)
+            at += 1
+    return re.compile(made, re.DOTALL)
+
+
+def open_file(path: str) -> Any:
+    """Opens a local file, or one of any file system that Beam knows, for reading its bytes as they
+    are stored."""
+    if "://" not in path:
+        return open(path, "rb")
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """A file for reading its bytes from the beginning: unpacked if it holds gzip, bzip2 or
+    Zstandard, whatever its name says. One that breaks off raises at its end. (Beam's own unpacking
+    takes it for a whole one.)"""
+    with open_file(path) as file, _unpacked(file, _packing(file)) as plain:
+        yield plain
+
+
+@contextmanager
+def opened_whole(path: str) -> Iterator[Any]:
+    """The same for a format that needs random access."""
+    with open_file(path) as file:
+        packing = _packing(file)
+        if packing is None:
+            yield file
+            return
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as whole:
+            with _unpacked(file, packing) as plain:
+                while chunk := plain.read(CHUNK_BYTES):
+                    whole.write(chunk)
+            whole.seek(0)
+            yield whole
+
+
+def _packing(file: Any) -> str | None:
+    beginning = file.read(4)
+    file.seek(0)
+    return next((name for mark, name in _PACKED.items() if beginning.startswith(mark)), None)
+
+
+def _unpacked(file: Any, packing: str | None) -> Any:
+    if packing == "gzip":
+        return igzip.IGzipFile(fileobj=file)
+    if packing == "bz2":
+        return bz2.BZ2File(file)
+    if packing == "zstd":
+        return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+    return _Open(file)
+
+
+class _Open:
+    """Keeps a file open when a `with` block ends: it belongs to somebody else."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __enter__(self) -> Any:
+        return self._file
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+def fingerprint_of(path: str) -> bytes:
+    """What tells a file from another under the same path: its size, its beginning and its end."""
+    with open_file(path) as file:
+        size = file.seek(0, os.SEEK_END) or file.tell()
+        file.seek(0)
+        beginning = file.read(_EDGE_BYTES)
+        file.seek(max(0, size - _EDGE_BYTES))
+        return blake3(b"%d\0%b\0%b" % (size, beginning, file.read(_EDGE_BYTES))).digest()
+
+
+def estimated_rows(path: str, rows: Iterator[Any]) -> int:
+    """About how many rows a file of text has, by how many of its first bytes the first rows take.
+
+    Args:
+        path: of the file.
+        rows: an iterator over all of them, of which few are taken.
+    """
+    taken = sum(1 for _ in itertools.islice(rows, _COUNTED_ROWS))
+    if taken < _COUNTED_ROWS:
+        return taken
+    with open_file(path) as file:
+        size = file.seek(0, os.SEEK_END) or file.tell()
+        file.seek(0)
+        with _unpacked(file, _packing(file)) as plain:
+            seen = bytes(plain.read(_COUNTED_BYTES))
+            packed = min(len(seen), file.tell())
+    lines = seen.split(b"\n", taken)
+    of_rows = len(seen) - len(lines[-1]) if len(lines) > taken else len(seen)
+    return max(taken, int(taken * size * len(seen) / max(1, packed) / max(1, of_rows)))
+
+
+def lines_of(file: Any) -> Iterator[bytes]:
+    """Lines without their ends, from any file object."""
+    pending: list[bytes] = []
+    while chunk := file.read(CHUNK_BYTES):
+        if b"\n" not in chunk:
+            pending.append(chunk)
+            continue
+        lines = b"".join([*pending, chunk]).split(b"\n")
+        pending = [lines.pop()]
+        yield from lines
+    if rest := b"".join(pending):
+        yield rest
+
+
+def without_mark(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """The same without a byte order mark at the beginning."""
+    for line in lines:
+        yield line.removeprefix(b"\xef\xbb\xbf")
+        break
+    yield from lines
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a retry of the bundle may help: the network's fault, not the file's."""
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def short(error: Exception) -> str:
+    """An error's text, on one line."""
+    text = " ".join(str(error).split())
+    return text[:160] or type(error).__name__

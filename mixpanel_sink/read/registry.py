@@ -1,0 +1,115 @@
+"""The formats that there are: by name, by a file's suffix, and by its content as a last resort.
+
+To add one, write its module and add its line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.read.files import PACKED_SUFFIXES, opened, short
+from mixpanel_sink.read.source import Format, FormatOption
+from mixpanel_sink.settings.names import near
+
+
+class _Entry(NamedTuple):
+    """Where a format is, so that it is imported only when it is needed."""
+
+    module: str
+    kind: str
+    suffixes: tuple[str, ...]
+    marks: tuple[bytes, ...] = ()
+    """With which its files begin."""
+    given: tuple[tuple[str, Any], ...] = ()
+    """Options that go with this name."""
+
+
+FORMATS = {
+    "parquet": _Entry("parquet", "Parquet", (".parquet", ".parq", ".pq"), (b"PAR1",)),
+    "jsonl": _Entry("json_lines", "JsonLines", (".jsonl", ".ndjson", ".json"), (b"{", b"[")),
+    "csv": _Entry("csv", "CsvRows", (".csv", ".txt")),
+    "tsv": _Entry("csv", "CsvRows", (".tsv", ".tab"), given=(("delimiter", "\t"),)),
+    "avro": _Entry("avro", "AvroRecords", (".avro",), (b"Obj\x01",)),
+    "orc": _Entry("orc", "Orc", (".orc",), (b"ORC",)),
+}
+"""Names, as `--format` takes them."""
+
+
+def format_kind(name: str) -> type[Format]:
+    """The class of a format.
+
+    Raises:
+        SettingError: if there is none of that name.
+    """
+    if name not in FORMATS:
+        raise SettingError(
+            f"There is no format {name!r}.{near(name, list(FORMATS))} Formats are "
+            f"{', '.join(FORMATS)}."
+        )
+    entry = FORMATS[name]
+    module = importlib.import_module(f"mixpanel_sink.read.{entry.module}")
+    kind: type[Format] = getattr(module, entry.kind)
+    return kind
+
+
+def format_options() -> dict[str, tuple[FormatOption, ...]]:
+    """The options of each format, for commands to declare."""
+    return {name: format_kind(name).options for name in FORMATS}
+
+
+def make_format(name: str, given: Mapping[str, Any]) -> Format:
+    """A format with the options that are given, by name; those that are None count as not given.
+
+    Raises:
+        SettingError: for an unknown format, an option that it does not have, or a wrong value.
+    """
+    kind = format_kind(name)
+    values = {option: value for option, value in given.items() if value is not None}
+    known = [option.name for option in kind.options]
+    for option in values:
+        if option not in known:
+            raise SettingError(f"{option} is not an option of {name} files.{near(option, known)}")
+    return kind(**{**dict(FORMATS[name].given), **values})
+
+
+def format_of(path: str, given: Mapping[str, Any] | None = None) -> Format:
+    """The format of a file, by its name, else by its content.
+
+    Args:
+        path: of the file.
+        given: options, as for `make_format`.
+
+    Raises:
+        InputError: if neither tells.
+        SettingError: for an option that the format does not have.
+    """
+    return make_format(format_name(path), given or {})
+
+
+def format_name(path: str) -> str:
+    """The name of a file's format.
+
+    Raises:
+        InputError: if neither its name nor its content tells.
+    """
+    plain = path.lower()
+    for suffix in PACKED_SUFFIXES:
+        plain = plain.removesuffix(suffix)
+    for name, entry in FORMATS.items():
+        if plain.endswith(entry.suffixes):
+            return name
+    try:
+        with opened(path) as file:
+            beginning = bytes(file.read(1024)).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except Exception as error:  # of the disk, of compression, and of each cloud's client
+        raise InputError(f"{path} cannot be read ({short(error)}).") from None
+    for name, entry in FORMATS.items():
+        if beginning.startswith(entry.marks or (b"\0",)):
+            return name
+    raise InputError(
+        f"Neither the name nor the beginning of {path} tells its format. Choose one with --format: "
+        f"{', '.join(FORMATS)}."
+    )

@@ -1,0 +1,424 @@
+"""`Source`: an input, whatever it is made of; `Format`: a kind of file; `FileSource`: its files.
+
+Commands, checks and pipelines are written against these, never against one kind of file. No Beam is
+imported until `FileSource.read`, or until a file is not local.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import pyarrow as pa
+
+from mixpanel_sink.batch.origin import RecordBlock
+from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.files import File, is_passing, match_sizes, short
+from mixpanel_sink.results import FailedRecord
+
+Element: TypeAlias = "pa.Table | RecordBlock | FailedRecord"
+"""What a source yields. A failed record is a bad line (`line_unreadable`, which counts as a record
+read), or a file or a part of one (`file_unreadable`, of which nobody can count the records)."""
+
+FILE_UNREADABLE = "file_unreadable"
+UNIT_ROWS = 200_000
+"""Small neighbouring units are read together up to this many rows."""
+_THREADS = 16
+_SAMPLE_FILES = 100
+_SAMPLE_UNITS = 5
+
+
+class Unit(NamedTuple):
+    """Neighbouring parts of one file that one worker reads: row groups of Parquet, else the file.
+
+    Attributes:
+        path: of the file.
+        key: stands for the file in position ids (`insert_ids.file_key`).
+        first, parts: which parts, counted from 0.
+        first_row: the row with which they begin.
+        rows: how many they have; None if the file does not say.
+    """
+
+    path: str
+    key: str
+    first: int = 0
+    parts: int = 1
+    first_row: int = 0
+    rows: int | None = None
+
+
+class Columns(NamedTuple):
+    """Which columns to read.
+
+    Attributes:
+        only: these; None for all.
+        but: not these, of all. They are not decoded.
+    """
+
+    only: tuple[str, ...] | None = None
+    but: frozenset[str] = frozenset()
+
+    def of(self, names: Sequence[str]) -> list[str] | None:
+        """Those of a file that has these; None if it is all of them."""
+        wanted = set(names if self.only is None else self.only) - self.but
+        chosen = [name for name in names if name in wanted]
+        return None if len(chosen) == len(names) else chosen
+
+
+ALL_COLUMNS = Columns()
+
+
+class FormatOption(NamedTuple):
+    """A setting of a format, as commands declare it.
+
+    Attributes:
+        name: the keyword of the format's class.
+        default: of the option.
+        help: one sentence for people.
+        parse: makes the value of a text.
+        choices: the values that there are, if they are few.
+    """
+
+    name: str
+    default: Any
+    help: str
+    parse: Any = str
+    choices: tuple[str, ...] | None = None
+
+
+@runtime_checkable
+class Format(Protocol):
+    """A kind of file. Picklable. A new one is a module, and a line in `registry`."""
+
+    name: ClassVar[str]
+    states_columns: ClassVar[bool]
+    """Whether each file states its columns: a column that the mapping names and no file has is a
+    mistake then."""
+    states_types: ClassVar[bool]
+    """Whether each file states its columns' types; else those of `schema` are of a sample."""
+    options: ClassVar[tuple[FormatOption, ...]]
+
+    def schema(self, path: str) -> pa.Schema:
+        """The columns that the file states or its beginning shows. InputError if it cannot be
+        read; so do the others."""
+        ...
+
+    def sample(self, path: str, rows: int) -> pa.Table:
+        """The first rows with all their columns, bad ones left out."""
+        ...
+
+    def units(self, path: str) -> list[Unit]:
+        """The smallest parts that can be read by themselves, in their order."""
+        ...
+
+    def estimated_rows(self, path: str) -> int:
+        """About how many rows the file has, where `units` do not say."""
+        ...
+
+    def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
+        """A unit's rows in their order, with file and row.
+
+        What breaks off raises, or is a failed record (`file_unreadable`) where reading goes on.
+
+        Args:
+            unit: to read.
+            columns: to read, where the format can leave others out.
+            keep_text: whether a bad line's failed record holds its text. Not where columns of it
+                must not leave the workers.
+        """
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An input, as commands see it."""
+
+    def file_count(self) -> int:
+        """How many files it has; 0 for an input that has none."""
+        ...
+
+    @property
+    def format(self) -> Format:
+        """How it is stored."""
+        ...
+
+    def schema(self) -> pa.Schema:
+        """Its columns, by its beginning."""
+        ...
+
+    def row_count(self) -> int | None:
+        """How many rows it has; None if that is not known without reading all of it."""
+        ...
+
+    def estimated_rows(self) -> int:
+        """About as many; exactly where it is known."""
+        ...
+
+    def sample(self, rows: int) -> pa.Table:
+        """Its first rows, with all columns."""
+        ...
+
+    def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """So many rows, spread over all of it. The same input gives the same rows."""
+        ...
+
+    def elements(self, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """All of it, in this process."""
+        ...
+
+    def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
+        """All of it, as a Beam transform that gives a `ReadResult`; options are those of
+        `transform.ReadFiles`."""
+        ...
+
+
+class FileSource:
+    """Files of one format.
+
+    Args:
+        patterns: paths, folders or globs; see `files.match_sizes`.
+        format: of the files; by default that of the first one, by its name or its content.
+
+    Raises:
+        InputError: when its files are asked for, if there are none.
+    """
+
+    def __init__(self, patterns: str | Sequence[str], format: Format | None = None) -> None:
+        self.patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self._format = format
+
+    @functools.cached_property
+    def files(self) -> list[File]:
+        """Paths and sizes."""
+        return match_sizes(self.patterns)
+
+    @functools.cached_property
+    def format(self) -> Format:
+        """Of all files."""
+        from mixpanel_sink.read.registry import format_of
+
+        return self._format or format_of(self.files[0].path)
+
+    def file_count(self) -> int:
+        """All, readable or not."""
+        return len(self.files)
+
+    def schema(self) -> pa.Schema:
+        """The first readable file's."""
+        return self._first(lambda path: self.format.schema(path))
+
+    def sample(self, rows: int) -> pa.Table:
+        """The first readable file's first rows."""
+        return self._first(lambda path: self.format.sample(path, rows))
+
+    def row_count(self) -> int | None:
+        """The sum over all readable files, or None."""
+        counts = [
+            unit.rows for units in self._units.values() if units is not None for unit in units
+        ]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def estimated_rows(self) -> int:
+        """The sum over all readable files."""
+        return sum(self._rows_of(path) for path, units in self._units.items() if units is not None)
+
+    def elements(self, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """All rows, file by file."""
+        yield from self._unreadable()
+        for units in self._units.values():
+            for unit in together(units or []):
+                yield from guarded(self.format, unit, columns)
+
+    def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """Rows evenly over files and units, each unit's first."""
+        yield from self._unreadable()
+        filled = [path for path, units in self._units.items() if units and self._rows_of(path)]
+        chosen = _evenly(filled, _SAMPLE_FILES)
+        if sum(map(self._rows_of, chosen)) < rows:
+            chosen = filled
+        takes = shares(rows, list(map(self._rows_of, chosen)))
+        for path, take in zip(chosen, takes, strict=True):
+            yield from self._spread_of(path, take, columns)
+
+    def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
+        """Reads all of it on a pipeline's workers."""
+        from mixpanel_sink.read.transform import ReadFiles
+
+        return ReadFiles(self.patterns, self.format, columns, **options)
+
+    def _spread_of(self, path: str, rows: int, columns: Columns) -> Iterator[Element]:
+        units: Sequence[Unit] = self._units[path] or []
+        sizes = [self._rows_of(path) if unit.rows is None else unit.rows for unit in units]
+        places = _evenly(range(len(units)), _SAMPLE_UNITS)
+        if sum(sizes[place] for place in places) < rows:
+            places = range(len(units))
+        takes = shares(rows, [sizes[place] for place in places])
+        for place, take in zip(places, takes, strict=True):
+            yield from _first_rows(guarded(self.format, units[place], columns), take)
+
+    @functools.cached_property
+    def _looked(self) -> dict[str, list[Unit] | InputError]:
+        paths = [path for path, _ in self.files]
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            return dict(zip(paths, pool.map(self._look, paths), strict=True))
+
+    def _look(self, path: str) -> list[Unit] | InputError:
+        try:
+            return units_of(self.format, path)
+        except InputError as error:
+            return error
+
+    @property
+    def _units(self) -> dict[str, list[Unit] | None]:
+        """By file; None for one that cannot be read."""
+        return {
+            path: None if isinstance(found, InputError) else found
+            for path, found in self._looked.items()
+        }
+
+    def _unreadable(self) -> Iterator[FailedRecord]:
+        for path, found in self._looked.items():
+            if isinstance(found, InputError):
+                yield unreadable_file(path, str(found))
+
+    @functools.cached_property
+    def _estimates(self) -> dict[str, int]:
+        return {}
+
+    def _rows_of(self, path: str) -> int:
+        if path not in self._estimates:
+            counts = [unit.rows for unit in self._units[path] or []]
+            known = None not in counts
+            self._estimates[path] = (
+                sum(count or 0 for count in counts) if known else self.format.estimated_rows(path)
+            )
+        return self._estimates[path]
+
+    def _first(self, ask: Any) -> Any:
+        wrong: InputError | None = None
+        for path, _ in self.files:
+            try:
+                return ask(path)
+            except InputError as error:
+                wrong = wrong or error
+        raise wrong or InputError("There are no files.")
+
+
+def units_of(format: Format, path: str) -> list[Unit]:
+    """A file's units.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        return format.units(path)
+    except InputError:
+        raise
+    except Exception as error:  # of formats, of the disk, and of each cloud's client
+        if is_passing(error):
+            raise
+        raise unreadable(format, path, error) from None
+
+
+def together(units: Iterable[Unit]) -> Iterator[Unit]:
+    """Units with small neighbours of the same file put together, empty ones left out."""
+    held: Unit | None = None
+    for unit in units:
+        if held is None or not (_small(held, unit) and held.path == unit.path):
+            if held is not None and held.rows != 0:
+                yield held
+            held = unit
+        else:
+            rows = (held.rows or 0) + (unit.rows or 0)
+            held = held._replace(parts=held.parts + unit.parts, rows=rows)
+    if held is not None and held.rows != 0:
+        yield held
+
+
+def _small(held: Unit, unit: Unit) -> bool:
+    if held.rows is None or unit.rows is None:
+        return False
+    return held.rows + unit.rows <= UNIT_ROWS
+
+
+def guarded(
+    format: Format, unit: Unit, columns: Columns, keep_text: bool = True
+) -> Iterator[Element]:
+    """A unit's elements; where it breaks off, a failed record ends them.
+
+    Raises:
+        ConnectionError, TimeoutError: of the network, for a runner to try again.
+    """
+    elements = iter(format.elements(unit, columns, keep_text))
+    while True:
+        try:
+            element = next(elements, None)
+        except Exception as error:  # of formats, of the disk, and of each cloud's client
+            if is_passing(error):
+                raise
+            message = f"{unit.path} cannot be read, or not to its end ({short(error)})."
+            if isinstance(error, InputError):  # it says all itself
+                message = str(error)
+            yield unreadable_file(unit.path, message)
+            return
+        if element is None:
+            return
+        yield element
+
+
+def unreadable_file(path: str, message: str) -> FailedRecord:
+    """A file that cannot be read, or not all of it."""
+    return FailedRecord(reason=FILE_UNREADABLE, message=message, file=path)
+
+
+def unreadable(format: Format, path: str, error: Exception) -> InputError:
+    """What to raise for what a library raised."""
+    return InputError(
+        f"{path} cannot be read as {format.name} ({short(error)}). Check that it is whole and "
+        "readable."
+    )
+
+
+def rows_in(element: Element) -> int:
+    """How many rows an element stands for: none for what cannot be counted."""
+    if isinstance(element, FailedRecord):
+        return int(element.reason != FILE_UNREADABLE)
+    return len(element.records) if isinstance(element, RecordBlock) else len(element)
+
+
+def _first_rows(elements: Iterator[Element], rows: int) -> Iterator[Element]:
+    while rows > 0 and (element := next(elements, None)) is not None:
+        if isinstance(element, pa.Table):
+            element = element.slice(0, rows)
+        elif isinstance(element, RecordBlock):
+            offsets = None if element.offsets is None else element.offsets[:rows]
+            element = RecordBlock(element.records[:rows], element.origin, offsets)
+        rows -= rows_in(element)
+        yield element
+
+
+def _evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
+    if len(items) <= most:
+        return items
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def shares(total: int, sizes: Sequence[int]) -> list[int]:
+    """Shares of a total, as equal as they can be where none is larger than its size."""
+    made = [0] * len(sizes)
+    left = total
+    by_size = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for place, i in enumerate(by_size):
+        made[i] = min(sizes[i], -(-left // (len(sizes) - place)))
+        left -= made[i]
+    return made
+
+
+def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:
+    """The columns that a mapping reads, and more that something else does."""
+    listed = mapping.columns()
+    if listed is not None:
+        return Columns(tuple(dict.fromkeys([*listed, *more])))
+    return Columns(None, frozenset(mapping.exclude) - {*mapping.named_columns(), *more})

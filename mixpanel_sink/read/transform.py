@@ -1,0 +1,249 @@
+"""`ReadFiles`: files on a pipeline's workers, as tables or blocks of records that know their place.
+
+Beam's own readers do not say where a table comes from; position ids, file names in failed records,
+and slices of huge row groups need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.coders import registry
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
+
+from mixpanel_sink import coders
+from mixpanel_sink.batch.origin import RecordBlock
+from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.files import match_files
+from mixpanel_sink.read.parquet import Parquet
+from mixpanel_sink.read.records import FormatOfReader, Reader
+from mixpanel_sink.read.source import (
+    ALL_COLUMNS,
+    FILE_UNREADABLE,
+    Columns,
+    Format,
+    Unit,
+    guarded,
+    together,
+    units_of,
+    unreadable_file,
+)
+from mixpanel_sink.report import metrics
+from mixpanel_sink.results import FailedRecord
+
+coders.register()
+registry.register_coder(Unit, coders.ResultCoder)
+
+FAILED = "failed"
+
+
+class ReadResult(NamedTuple):
+    """What a source gives.
+
+    Attributes:
+        elements: PCollection of tables, blocks of records and failed records (bad lines), for
+            `WriteToMixpanel`, which counts the bad ones as read and as failed.
+        failed: PCollection of `FailedRecord`, one for each file, or part of a file, that cannot be
+            read.
+    """
+
+    elements: Any
+    failed: Any
+
+
+class ReadFiles(beam.PTransform):
+    """Reads files of one format, with file and row.
+
+    Args:
+        patterns: paths, folders or globs, local or of any file system that Beam knows (gs://).
+        format: of the files.
+        columns: to read, where the format can leave others out.
+        keep_text: whether a bad line's failed record holds its text. Not where columns of it must
+            not leave the workers.
+        in_turns: one unit a bundle. For runners that hand a stage all its input as one bundle, and
+            hand its output on when the bundle ends, such as Prism: memory would hold all of it.
+
+    Returns:
+        ReadResult: elements and unreadable files.
+    """
+
+    def __init__(
+        self,
+        patterns: str | Sequence[str],
+        format: Format,
+        columns: Columns = ALL_COLUMNS,
+        *,
+        keep_text: bool = True,
+        in_turns: bool = False,
+    ) -> None:
+        super().__init__()
+        self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self._format = format
+        self._reading = (format, columns, keep_text)
+        self._in_turns = in_turns
+
+    def expand(self, pbegin: Any) -> ReadResult:
+        """Builds the flow: patterns, files, units, elements."""
+        listed = (
+            pbegin
+            | "Patterns" >> beam.Create([self._patterns])
+            | "Match" >> beam.FlatMap(match_files).with_output_types(str)
+            | "Spread files" >> beam.Reshuffle()
+            | "List units"
+            >> beam.ParDo(_ListUnits(self._format)).with_outputs(FAILED, main="units")
+        )
+        units = listed.units
+        units.element_type = Unit
+        if self._in_turns:
+            units = units | "Gather units" >> beam.combiners.ToList()
+            fn: beam.DoFn = _ReadInTurns(*self._reading)
+        else:
+            units = units | "Spread units" >> beam.Reshuffle()
+            fn = _Read(*self._reading)
+        read = units | "Read" >> beam.ParDo(fn).with_outputs(FAILED, main="elements")
+        for failed in (listed[FAILED], read[FAILED]):
+            failed.element_type = FailedRecord
+        # For its coder: there may be blocks and failed records among tables, and the other way.
+        read.elements.element_type = pa.Table if self._format.states_types else RecordBlock
+        failed = (listed[FAILED], read[FAILED]) | "Unreadable" >> beam.Flatten()
+        failed.element_type = FailedRecord
+        return ReadResult(read.elements, failed)
+
+
+class TablesResult(NamedTuple):
+    """Tables, and one failed record for each file that cannot be read to its end."""
+
+    tables: Any
+    failed: Any
+
+
+class ReadParquetTables(beam.PTransform):
+    """Reads Parquet files as `pyarrow.Table`s of up to 50,000 rows, with their origin.
+
+    Args:
+        patterns: paths, folders or globs, local or of any file system that Beam knows (gs://).
+        columns: the columns to read; None for all. Columns that a file does not have are
+            left out of its tables.
+        in_turns: one part of a file at a time. For runners that hand a stage all its input as one
+            bundle, such as Prism.
+
+    Returns:
+        TablesResult: tables and unreadable files.
+    """
+
+    def __init__(
+        self,
+        patterns: str | Sequence[str],
+        columns: Sequence[str] | None = None,
+        in_turns: bool = False,
+    ) -> None:
+        super().__init__()
+        only = None if columns is None else tuple(columns)
+        self._read = ReadFiles(patterns, Parquet(), Columns(only), in_turns=in_turns)
+
+    def expand(self, pbegin: Any) -> TablesResult:
+        """Builds the flow: patterns, files, row groups, tables."""
+        return TablesResult(*self._read.expand(pbegin))
+
+
+class RecordsResult(NamedTuple):
+    """Records, with those that are bad; and one failed record for each file that cannot be read
+    to its end."""
+
+    records: Any
+    failed: Any
+
+
+class ReadRecords(beam.PTransform):
+    """Reads files as `RecordBlock`s, for `WriteToMixpanel`.
+
+    A bad record is a `FailedRecord` among them (`line_unreadable`), which the sink counts as read
+    and as failed, so that its accounting balances. One worker reads one file.
+
+    Args:
+        patterns: paths, folders or globs, local or of any file system that Beam knows (gs://).
+            What is compressed with gzip, bzip2 or Zstandard is unpacked.
+        reader: of this kind of files, such as `JsonLines()`, or a `Reader` of your own.
+        keep_text: whether a failed record holds the text of a bad one. Not where columns of it
+            must not leave the workers.
+
+    Returns:
+        RecordsResult: records and unreadable files.
+    """
+
+    def __init__(
+        self, patterns: str | Sequence[str], reader: Reader, keep_text: bool = True
+    ) -> None:
+        super().__init__()
+        format = reader if isinstance(reader, Format) else FormatOfReader(reader)
+        self._read = ReadFiles(patterns, format, keep_text=keep_text)
+
+    def expand(self, pbegin: Any) -> RecordsResult:
+        """Builds the flow: patterns, files, blocks."""
+        return RecordsResult(*self._read.expand(pbegin))
+
+
+class _ListUnits(beam.DoFn):
+    def __init__(self, format: Format) -> None:
+        self._format = format
+
+    def process(self, path: str) -> Iterator[Any]:
+        try:
+            units = units_of(self._format, path)
+        except InputError as error:
+            yield _failed(unreadable_file(path, str(error)))
+            return
+        metrics.count("files_read")
+        yield from together(units)
+
+
+class _Read(beam.DoFn):
+    def __init__(self, format: Format, columns: Columns, keep_text: bool) -> None:
+        self._reading = (columns, keep_text)
+        self._format = format
+
+    def process(self, unit: Unit) -> Iterator[Any]:
+        for element in guarded(self._format, unit, *self._reading):
+            if isinstance(element, FailedRecord) and element.reason == FILE_UNREADABLE:
+                yield _failed(element)
+            else:
+                yield element
+
+
+def _failed(failed: FailedRecord) -> beam.pvalue.TaggedOutput:
+    metrics.count("files_unreadable")
+    return beam.pvalue.TaggedOutput(FAILED, failed)
+
+
+class _AllOfThem(beam.RestrictionProvider):
+    """A list's range, which the runner need not split at the beginning."""
+
+    def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
+        return OffsetRange(0, len(element))
+
+    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
+        return OffsetRestrictionTracker(restriction)
+
+    def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:
+        return restriction.size()
+
+
+class _ReadInTurns(_Read):
+    """Reads a list of units, one a bundle.
+
+    After each unit it asks for the others to come again, so that one unit is read while the one
+    before is sent, and memory holds two.
+    """
+
+    def process(  # type: ignore[override]
+        self,
+        units: Sequence[Unit],
+        tracker: Any = beam.DoFn.RestrictionParam(_AllOfThem()),  # noqa: B008
+    ) -> Iterator[Any]:
+        number = tracker.current_restriction().start
+        if number < len(units) and tracker.try_claim(number):
+            yield from super().process(units[number])
+            tracker.defer_remainder()
