@@ -9,7 +9,7 @@ from typing import Any
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.read.parquet import open_file
+from mixpanel_sink.read.files import open_file
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import (
     ApiSecret,
