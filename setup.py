@@ -40,7 +40,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mixpanel_sink*"]),
-    package_data={"mixpanel_sink": ["py.typed", "emulator/page/*", "inspect/presets/*.yaml", "yaml/*.yaml"]},
+    package_data={
+        "mixpanel_sink": ["py.typed", "emulator/page/*", "inspect/presets/*.yaml", "yaml/*.yaml"]
+    },
     install_requires=[
         "apache-beam[gcp]>=2.77",
         "blake3>=1.0",
