@@ -35,7 +35,7 @@ from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.stages import convert, pack, send
 from mixpanel_sink.stages.convert import ConvertToChunks
-from mixpanel_sink.stages.send import SendChunks, SendChunksWithin
+from mixpanel_sink.stages.send import send_chunks, timer_family
 from mixpanel_sink.windowing import GLOBAL
 
 coders.register()
@@ -106,10 +106,10 @@ class MixpanelWrite(beam.PTransform):
         # Bounded input ends, and its end flushes. (With a processing-time timer some runners let
         # the watermark pass before that flush, and drop its results as late.)
         within = job.max_latency is not None and not records.is_bounded
-        fn = SendChunksWithin(job) if within else SendChunks(job)
-        sent = chunks | "Send" >> beam.ParDo(fn).with_input_types(tuple[str, bytes]).with_outputs(
-            send.FAILED, main="receipts"
-        )
+        # Two sinks must not share the names of timers, nor may an update of a job change them.
+        family = timer_family(records.pipeline._current_transform().full_label)
+        fn = beam.ParDo(send_chunks(job, family, within)).with_input_types(tuple[str, bytes])
+        sent = chunks | "Send" >> fn.with_outputs(send.FAILED, main="receipts")
         receipts = _typed(sent.receipts, Receipt, windowing)
         refused = _typed(sent[send.FAILED], FailedRecord, windowing)
 

@@ -13,6 +13,7 @@ from mixpanel_sink import Quota
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.send.lane import Lane
 from mixpanel_sink.settings.retry import RetryPolicy
+from mixpanel_sink.stages.send import timer_family
 from tests.contract import describe
 
 STORED: dict[str, Any] = json.loads(describe.STORED.read_text())
@@ -59,7 +60,7 @@ def test_the_contract_covers_the_state() -> None:
     within = STORED["graphs"]["events, streaming"]["Write/Send/ParDo(SendChunksWithin)"]
     assert {*send["state"], "due"} == set(within["state"])
     assert {name: domain for name, (domain, _) in within["timers"].items()} == {
-        "ts-flush": "EVENT_TIME",
-        "ts-latency": "PROCESSING_TIME",
+        f"ts-flush-{timer_family('Write')}": "EVENT_TIME",
+        f"ts-latency-{timer_family('Write')}": "PROCESSING_TIME",
     }
     assert STORED["lane state"]["v"] == 2

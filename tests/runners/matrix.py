@@ -84,22 +84,42 @@ class Runner:
         Raises:
             JobFailed: if the job fails, as it should where one of the sink's errors stops it.
         """
+
+        def build(pipeline: Any) -> None:
+            records = pipeline | (beam.Create(source) if isinstance(source, list) else source)
+            for number, transform in enumerate(before):
+                records |= f"Before {number}" >> transform
+            result = records | sink
+            kept = {"receipts": result.receipts, "failed": result.failed}
+            if not streaming:
+                kept["totals"] = result | CheckAccounting()
+            for name, outputs in kept.items():
+                self.keep(name, outputs)
+
+        done = self.build_and_run(build, streaming=streaming)
+        return Ran(
+            self.read("receipts", Receipt._make),
+            self.read("failed", FailedRecord._make),
+            [out.value for out in self.read("totals", Totals._make)],
+            metrics.read_counters(done),
+        )
+
+    def build_and_run(
+        self, build: Callable[[Any], None], *options: str, streaming: bool = False
+    ) -> Any:
+        """Runs whatever `build` makes of an empty pipeline; gives the runner's result.
+
+        Raises:
+            JobFailed: if the job fails, as it should where one of the sink's errors stops it.
+        """
         given = list(self.arguments)
         if streaming:
             given.append("--streaming")  # of which the DirectRunner has another implementation
         else:
             # By the DirectRunner's name Beam looks for Prism first.
             given = [each.replace("DirectRunner", IN_PROCESS) for each in given]
-        pipeline = beam.Pipeline(options=PipelineOptions(given))
-        records = pipeline | (beam.Create(source) if isinstance(source, list) else source)
-        for number, transform in enumerate(before):
-            records |= f"Before {number}" >> transform
-        result = records | sink
-        kept = {"receipts": result.receipts, "failed": result.failed}
-        if not streaming:
-            kept["totals"] = result | CheckAccounting()
-        for name, outputs in kept.items():
-            _ = outputs | f"Keep {name}" >> beam.ParDo(_Keep(str(self.folder / name)))
+        pipeline = beam.Pipeline(options=PipelineOptions([*given, *options]))
+        build(pipeline)
         try:
             done = pipeline.run()
             done.wait_until_finish()
@@ -108,14 +128,14 @@ class Runner:
             if said is None:
                 raise
             raise JobFailed(said) from None
-        return Ran(
-            self._read("receipts", Receipt._make),
-            self._read("failed", FailedRecord._make),
-            [out.value for out in self._read("totals", Totals._make)],
-            metrics.read_counters(done),
-        )
+        return done
 
-    def _read(self, name: str, make: Callable[[Any], Any]) -> list[Out]:
+    def keep(self, name: str, outputs: Any) -> None:
+        """Keeps a PCollection's elements for `read`."""
+        _ = outputs | f"Keep {name}" >> beam.ParDo(_Keep(str(self.folder / name)))
+
+    def read(self, name: str, make: Callable[[Any], Any] = tuple) -> list[Out]:
+        """What was kept, once."""
         path = self.folder / name
         if not path.exists():
             return []
