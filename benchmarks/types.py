@@ -26,7 +26,8 @@ from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_tables import EventTables
-from mixpanel_sink.encode.records import EventChecker, RecordEncoder
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
+from mixpanel_sink.encode.raw_events import RawEventEncoder
 from mixpanel_sink.encode.tables import encode_slice, table_of
 
 MOMENT = datetime.datetime(2024, 2, 29, 12, 30, 15, 250_000)
@@ -60,7 +61,7 @@ def cost(column: pa.Array | None, table: pa.Table, mapping: EventMapping) -> tup
     if column is not None:
         table = table.append_column("more", column)
     columnar = ColumnarEncoder(mapping, Limits())
-    records = RecordEncoder(mapping, Limits())
+    records = MappedEventEncoder(mapping, Limits())
     found, odd = [], 0
     for _ in range(3):
         start, odd = time.process_time(), 0
@@ -109,7 +110,7 @@ def record_costs(rows: int) -> Iterator[tuple[str, float, float]]:
     mapping = EventMapping.from_yaml(mappings.MAPPING_BY_COLUMN)
     plain = rows_as_records(next(data.tables(rows)), range(rows))
     columnar = ColumnarEncoder(mapping, Limits())
-    one_by_one = RecordEncoder(mapping, Limits())
+    one_by_one = MappedEventEncoder(mapping, Limits())
 
     def together(records: Sequence[dict[str, Any]]) -> None:
         table = table_of(records, mapping)
@@ -123,7 +124,7 @@ def record_costs(rows: int) -> Iterator[tuple[str, float, float]]:
         records = [change(number, record) for number, record in enumerate(plain)]
         yield name, _microseconds(together, records), _microseconds(singly, records)
 
-    tables, checker = EventTables(Limits()), EventChecker(Limits())
+    tables, checker = EventTables(Limits()), RawEventEncoder(Limits())
 
     def events_together(events: Sequence[dict[str, Any]]) -> None:
         found = tables.table_of(events)

@@ -33,7 +33,7 @@ from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
-from mixpanel_sink.stages import convert, pack, send
+from mixpanel_sink.stages import outputs, send
 from mixpanel_sink.stages.convert import ConvertToChunks
 from mixpanel_sink.stages.send import send_chunks, timer_family
 from mixpanel_sink.windowing import GLOBAL
@@ -98,10 +98,10 @@ class MixpanelWrite(beam.PTransform):
         job = self._fitting(records)
 
         converted = records | "Convert" >> beam.ParDo(ConvertToChunks(job)).with_outputs(
-            pack.FAILED, convert.READ, main="chunks"
+            outputs.FAILED, outputs.READ, main="chunks"
         )
         chunks = _typed(converted.chunks, tuple[str, bytes], GLOBAL)
-        read = _typed(converted[convert.READ], ReadCount, GLOBAL)
+        read = _typed(converted[outputs.READ], ReadCount, GLOBAL)
 
         # Bounded input ends, and its end flushes. (With a processing-time timer some runners let
         # the watermark pass before that flush, and drop its results as late.)
@@ -113,7 +113,7 @@ class MixpanelWrite(beam.PTransform):
         receipts = _typed(sent.receipts, Receipt, windowing)
         refused = _typed(sent[send.FAILED], FailedRecord, windowing)
 
-        unfit = _typed(converted[pack.FAILED], FailedRecord, windowing)
+        unfit = _typed(converted[outputs.FAILED], FailedRecord, windowing)
         failed = _typed((unfit, refused) | "Failed" >> beam.Flatten(), FailedRecord, windowing)
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(failed)

@@ -10,8 +10,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
+
+from mixpanel_sink.batch.runs import Run
 
 _KEY = b"mixpanel_sink.batch.origin"
 
@@ -78,3 +81,22 @@ class Source:
     file: str
     key: str
     row: int
+
+
+def runs_from(
+    place: TableOrigin | None, offsets: Sequence[int] | None, whole: Run
+) -> Sequence[Run]:
+    """Where records come from that lie at these offsets from a place; None: without a gap.
+
+    Args:
+        place: of the first record; None if no file is known.
+        offsets: of each record from there.
+        whole: what all of them share, and their number.
+    """
+    if place is None or not whole.count:
+        return [whole]
+    if offsets is None:
+        return [whole._replace(file=place.file, row=place.first_row)]
+    rows = np.add(offsets, place.first_row)
+    parts = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    return [whole._replace(count=len(p), file=place.file, row=int(p[0])) for p in parts]

@@ -1,7 +1,7 @@
 """Ready-made events together: a table of their properties, and the mapping that makes them again.
 
 What is not sure to become the same event (an identity event, keys beside event and properties, ...)
-is left to `EventChecker`, one by one.
+is left to `RawEventEncoder`, one by one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EventTables:
             return None
         latest = self._clock() + MAX_FUTURE_MS
         values["time"] = [_milliseconds(time, latest) for time in values["time"]]
-        for name in ("$device_id", "$user_id"):  # EventChecker keeps numbers as they are
+        for name in ("$device_id", "$user_id"):  # RawEventEncoder keeps numbers as they are
             if not {*map(type, values.get(name, ()))} <= {str, type(None)}:
                 return None
         values[_EVENT] = [
@@ -100,7 +100,7 @@ def _is_fit(event: Mapping[Any, Any]) -> bool:
 
 
 def _milliseconds(value: Any, latest: int) -> int | None:
-    """As Mixpanel reads it: see `EventChecker`. None for what is no plain number."""
+    """As Mixpanel reads it: see `RawEventEncoder`. None for what is no plain number."""
     if type(value) is not int and type(value) is not float:
         return None
     if not abs(value) < 2**53:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from mixpanel_sink.api.values import ColumnsOfOneName, id_text, to_json
 from mixpanel_sink.encode.arrow_rows import values_of
+from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.results import (
     CANNOT_BE_SHOWN,
@@ -27,19 +28,49 @@ _HEX = 32
 """Hex digits of a hash: 128 bits."""
 
 
+def redact(block: Block, masker: Masker, failed: list[Failure]) -> Iterator[Block]:
+    """The block without what must not leave the worker, in one or several blocks.
+
+    Args:
+        block: the records.
+        masker: what is done.
+        failed: takes the records whose values cannot be hashed, without their data.
+    """
+    table = None if masker.raw else block.as_table()
+    if table is not None:
+        try:
+            yield TableBlock(block.key, block.runs, masker.table(table))
+            return
+        except RecordError:  # which costs one record only
+            pass
+    for part in block.slices(1):
+        redacted: list[Any] = []
+        rows: list[int] = []
+        for row, record in enumerate(part.records()):
+            try:
+                redacted.append(part.redact(masker, record))
+                rows.append(row)
+            except RecordError as error:
+                (origin,) = part.origins([row])
+                lost = part.failure(error, {}, part.source(origin))
+                failed.append((lost._replace(record_json=None), origin))
+        if rows:
+            yield part.as_records(redacted, rows)
+
+
 class Masker:
     """Applies a `Privacy` on a worker, with its key resolved.
 
     Args:
         privacy: what to do.
-        ready_made: whether records are events or updates, whose properties lie deeper.
+        raw: whether records are events or updates, whose properties lie deeper.
 
     Raises:
         CredentialsError: if the key does not resolve.
     """
 
-    def __init__(self, privacy: Privacy, ready_made: bool = False) -> None:
-        self._ready_made = ready_made
+    def __init__(self, privacy: Privacy, raw: bool = False) -> None:
+        self.raw = raw
         self._drop = frozenset(privacy.drop)
         self._hash = frozenset(privacy.hash)
         key = "" if privacy.key is None else resolve(privacy.key, "The key of Privacy")
@@ -59,7 +90,7 @@ class Masker:
                 continue
             if name in self._hash:
                 value = self._hashed(value, name)
-            elif self._ready_made and isinstance(value, Mapping):
+            elif self.raw and isinstance(value, Mapping):
                 try:
                     value = self.record(value)
                 except RecursionError:
@@ -88,7 +119,7 @@ class Masker:
             failed = failed._replace(record_json=record_as_json(self.record(record)))
         elif isinstance(record, dict):
             record = self._without(record)
-            if self._ready_made and isinstance(record.get("properties"), dict):
+            if self.raw and isinstance(record.get("properties"), dict):
                 record["properties"] = self._without(record["properties"])
             failed = failed._replace(record_json=json.dumps(record))
         else:
@@ -100,7 +131,7 @@ class Masker:
         return {name: value for name, value in record.items() if name not in self._drop}
 
     def table(self, table: pa.Table) -> pa.Table:
-        """A table, not of ready-made events, without what must not leave; its metadata stay.
+        """A table, not of raw events, without what must not leave; its metadata stay.
 
         Raises:
             RecordError: if a value cannot be hashed.

@@ -21,6 +21,7 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.json_columns import json_column
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
 
 SLICE_ROWS = 50_000
@@ -42,12 +43,14 @@ class EncodedSlice:
         chunks: full ones.
         rest: events, as JSON, that do not fill a chunk, each with its origin.
         odd: rows that the record encoder must look at.
+        failed: records that cannot be sent, each with its origin.
         long_strings: values that Mixpanel will cut.
     """
 
     chunks: list[EventChunk] = dataclasses.field(default_factory=list)
     rest: list[tuple[bytes, Run]] = dataclasses.field(default_factory=list)
     odd: list[int] = dataclasses.field(default_factory=list)
+    failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
     long_strings: int = 0
 
 

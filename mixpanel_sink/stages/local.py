@@ -29,7 +29,7 @@ from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.stages.convert import ConvertToChunks
-from mixpanel_sink.stages.pack import FAILED
+from mixpanel_sink.stages.outputs import FAILED
 
 
 def convert_tables(

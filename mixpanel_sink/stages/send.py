@@ -44,7 +44,7 @@ from mixpanel_sink.send.sender import BatchSender
 from mixpanel_sink.send.settle import Outcome
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.project import Target
-from mixpanel_sink.stages.pack import lane_of
+from mixpanel_sink.stages.outputs import lane_of
 from mixpanel_sink.windowing import WindowCodec
 
 FAILED = "failed"

@@ -20,7 +20,7 @@ from mixpanel_sink.api.limits import RESERVED_DISTINCT_IDS, Limits
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
-from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.errors import RecordError
 from tests.encode.arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
 
@@ -48,7 +48,7 @@ def _events(encoded: EncodedTable) -> list[bytes]:
 
 def _records(case: Case, rows: list[int]) -> Iterator[tuple[int, Any]]:
     """Each row with its event, or with the RecordError that it ends in."""
-    encoder = RecordEncoder(case.mapping, case.limits, case.token, _clock)
+    encoder = MappedEventEncoder(case.mapping, case.limits, case.token, _clock)
     for row, record in zip(rows, rows_as_records(case.table, rows), strict=True):
         place = None
         if case.file_key is not None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.event_tables import EventTables
-from mixpanel_sink.encode.records import EventChecker
+from mixpanel_sink.encode.raw_events import RawEventEncoder
 from mixpanel_sink.encode.tables import encode_slice
 from mixpanel_sink.errors import RecordError
 from tests.encode.pandas_nulls import NULLS
@@ -102,8 +102,8 @@ def test_together_as_one_by_one(
 
 
 def _check(events: list[Any], found: Any, token: str | None, limits: Limits) -> list[int]:
-    """The rows that are left to EventChecker."""
-    one_by_one = EventChecker(limits, token, clock=lambda: NOW)
+    """The rows that are left to RawEventEncoder."""
+    one_by_one = RawEventEncoder(limits, token, clock=lambda: NOW)
     origins = [Run(1, 1000 + i, ()) for i in range(len(events))]
     encoded = encode_slice(*found, None, origins, limits)
     made = [

@@ -21,7 +21,9 @@ from apache_beam.utils.timestamp import Timestamp
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.origin import Source
-from mixpanel_sink.encode.records import EventChecker, RecordEncoder, as_mapping
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
+from mixpanel_sink.encode.raw_events import RawEventEncoder
+from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.errors import RecordError
 from tests.encode.pandas_nulls import NULLS
 
@@ -50,7 +52,7 @@ def _mapping(**settings: Any) -> EventMapping:
 
 def _json(record: Any, source: Source | None = None, /, **settings: Any) -> bytes:
     limits, token = settings.pop("limits", Limits()), settings.pop("token", None)
-    encoder = RecordEncoder(_mapping(**settings), limits, token, _clock)
+    encoder = MappedEventEncoder(_mapping(**settings), limits, token, _clock)
     base = {"e": "Buy", "u": "ann", "t": T}
     return encoder.encode({**base, **as_mapping(record)}, source).json
 
@@ -208,7 +210,7 @@ def test_stand_in_for_a_null_id() -> None:
 @pytest.mark.parametrize("what", ["e", "u", "t", "i", "k"])
 def test_missing_column(what: str) -> None:
     record = {"e": "Buy", "u": "ann", "t": T, "i": "1.1.1.1", "k": "key"}
-    encoder = RecordEncoder(_mapping(ip="i", insert_id="k"), Limits(), None, _clock)
+    encoder = MappedEventEncoder(_mapping(ip="i", insert_id="k"), Limits(), None, _clock)
     encoder.encode(record)
     del record[what]
     error = _error(lambda: encoder.encode(record))
@@ -544,7 +546,7 @@ def test_event_over_the_size_limit_names_the_longest() -> None:
 
 
 def test_long_strings_are_counted() -> None:
-    encoder = RecordEncoder(_mapping(), Limits(), None, _clock)
+    encoder = MappedEventEncoder(_mapping(), Limits(), None, _clock)
     record = {"e": "E", "u": "u", "t": T, "a": "x" * 256, "b": "é" * 128, "c": "x" * 255}
     assert encoder.encode(record).long_strings == 2
 
@@ -628,7 +630,7 @@ def test_arrow_timestamps_of_an_unknown_zone(unit: str) -> None:
 
 
 def _checked(event: Any, **settings: Any) -> dict[str, Any]:
-    checker = EventChecker(Limits(), clock=_clock, **settings)
+    checker = RawEventEncoder(Limits(), clock=_clock, **settings)
     return dict(orjson.loads(checker.encode(event).json))
 
 
@@ -707,7 +709,7 @@ def test_unit_hint_for_ready_made_events() -> None:
 
 
 def test_a_constant_event_needs_no_column() -> None:
-    encoder = RecordEncoder(_mapping(event=Constant("Flight")), Limits(), None, _clock)
+    encoder = MappedEventEncoder(_mapping(event=Constant("Flight")), Limits(), None, _clock)
     assert orjson.loads(encoder.encode({"u": "a", "t": T}).json)["event"] == "Flight"
 
 
@@ -725,11 +727,11 @@ def test_a_constant_event_needs_no_column() -> None:
 def test_the_id_of_a_record_that_failed(insert_id, source, expected) -> None:
     mapping = EventMapping(event="e", distinct_id="user", time="at", insert_id=insert_id)
     record = {"e": None, "user": "u", "at": None, "id": "a-1", "empty": None}
-    assert RecordEncoder(mapping, Limits()).id_of(record, source) == expected
+    assert MappedEventEncoder(mapping, Limits()).id_of(record, source) == expected
 
 
 def test_the_id_of_a_ready_made_event_that_failed() -> None:
-    checker = EventChecker(Limits())
+    checker = RawEventEncoder(Limits())
     assert checker.id_of({"event": None, "properties": {"$insert_id": "a-1"}}) == "a-1"
     assert checker.id_of({"event": "e", "properties": {}}) is None
     assert checker.id_of({"event": "e", "properties": None}) is None

@@ -10,7 +10,7 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
-from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from tests.encode.sample_tables import NOW, TABLES, sample
 
 STORED = json.loads(pathlib.Path(__file__).with_name("samples.json").read_text())
@@ -21,7 +21,7 @@ FIRST_ROW = 5
 @pytest.mark.parametrize("number", range(TABLES))
 def test_events_are_as_they_were(number: int) -> None:
     table, mapping, token, key = sample(number)
-    one_by_one = RecordEncoder(mapping, Limits(), token, lambda: NOW)
+    one_by_one = MappedEventEncoder(mapping, Limits(), token, lambda: NOW)
     events, again, left = hashlib.sha256(), hashlib.sha256(), 0
     rows = 0
     for part in ColumnarEncoder(mapping, Limits(), token, lambda: NOW).encode(

@@ -23,7 +23,7 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.values import json_text, to_json
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.columnar import ColumnarEncoder
-from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.encode.tables import encode_slice, slice_rows, table_of
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.columns import Column, Constant, ContentId, TimeColumn
@@ -167,7 +167,7 @@ def test_together_as_one_by_one(
     table = table_of(records) if exact else table_of(records, mapping)
     if table is None:
         return
-    one_by_one = RecordEncoder(mapping, LIMITS, clock=lambda: NOW)
+    one_by_one = MappedEventEncoder(mapping, LIMITS, clock=lambda: NOW)
     columnar = ColumnarEncoder(mapping, LIMITS, clock=lambda: NOW)
     origins = [Run(1, 1000 + i, ()) for i in range(len(records))]
     encoded = encode_slice(columnar, table, None, origins, LIMITS)
@@ -264,7 +264,7 @@ def test_with_a_mapping_properties_may_be_anything(records: list[dict[str, Any]]
     encoder = ColumnarEncoder(MAPPING, LIMITS, clock=lambda: NOW)
     encoded = encode_slice(encoder, table, None, [Run(len(whole), 0, ())], LIMITS)
     assert encoded.odd == []
-    one_by_one = RecordEncoder(MAPPING, LIMITS, clock=lambda: NOW)
+    one_by_one = MappedEventEncoder(MAPPING, LIMITS, clock=lambda: NOW)
     expected = [one_by_one.encode(record).json for record in whole]
     assert [event for event, _ in encoded.rest] == expected
 
@@ -295,7 +295,7 @@ def test_one_value_that_fails_costs_one_record(value: Any, reason: str) -> None:
     encoded = encode_slice(encoder, table, None, [Run(3, 0, ())], LIMITS)
     assert (len(encoded.rest), encoded.odd) == (2, [1])
     with pytest.raises(RecordError) as caught:
-        RecordEncoder(MAPPING, LIMITS, clock=lambda: NOW).encode(records[1])
+        MappedEventEncoder(MAPPING, LIMITS, clock=lambda: NOW).encode(records[1])
     assert caught.value.reason == reason
 
 

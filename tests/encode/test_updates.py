@@ -14,7 +14,12 @@ import pytest
 
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.encode.updates import OPERATIONS, UpdateChecker, UpdateEncoder, check_operation
+from mixpanel_sink.encode.profile_updates import (
+    OPERATIONS,
+    MappedUpdateEncoder,
+    RawUpdateEncoder,
+    check_operation,
+)
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.columns import Column, Constant, TimeColumn
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
@@ -24,7 +29,7 @@ NOW = 1_750_000_000_000
 
 
 def encode(mapping: UpdateMapping, **record: Any) -> dict[str, Any]:
-    encoder = UpdateEncoder(mapping, mapping.endpoint, Limits(), TOKEN, lambda: NOW)
+    encoder = MappedUpdateEncoder(mapping, mapping.endpoint, Limits(), TOKEN, lambda: NOW)
     text = encoder.encode({"u": "u1", **record}).json
     update: dict[str, Any] = json.loads(text)
     assert orjson.dumps(update) == text
@@ -34,7 +39,7 @@ def encode(mapping: UpdateMapping, **record: Any) -> dict[str, Any]:
 
 
 def check(update: Any, endpoint: Endpoint = ENGAGE, **limits: Any) -> dict[str, Any]:
-    text = UpdateChecker(endpoint, Limits(**limits), TOKEN).encode(update).json
+    text = RawUpdateEncoder(endpoint, Limits(**limits), TOKEN).encode(update).json
     checked: dict[str, Any] = json.loads(text)
     assert checked.pop("$token") == TOKEN
     return checked
@@ -196,11 +201,11 @@ class TestByMapping:
             assert error.field == field
 
     def test_a_key_that_is_no_text(self) -> None:
-        encoder = UpdateEncoder(ProfileMapping(distinct_id="u"), ENGAGE, Limits(), TOKEN)
+        encoder = MappedUpdateEncoder(ProfileMapping(distinct_id="u"), ENGAGE, Limits(), TOKEN)
         assert refused(lambda: encoder.encode({"u": "u1", 5: 1})).reason == "bad_key"
 
     def test_long_strings_are_counted(self) -> None:
-        encoder = UpdateEncoder(ProfileMapping(distinct_id="u"), ENGAGE, Limits(), TOKEN)
+        encoder = MappedUpdateEncoder(ProfileMapping(distinct_id="u"), ENGAGE, Limits(), TOKEN)
         assert encoder.encode({"u": "u1", "p": "x" * 256, "q": "x"}).long_strings == 1
 
 

@@ -51,7 +51,7 @@ class EncodedTable:
 
 
 class ColumnarEncoder:
-    """Encodes tables by a mapping; the same events as `RecordEncoder` makes.
+    """Encodes tables by a mapping; the same events as `MappedEventEncoder` makes.
 
     Args:
         mapping: what becomes what.

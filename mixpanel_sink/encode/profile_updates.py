@@ -1,4 +1,4 @@
-"""Updates of user and group profiles: records and ready-made updates to their JSON text.
+"""Updates of user and group profiles: records and raw updates to their JSON text.
 
 Each operation's rule is spelled out once, in `check_operation`. Source: the HTTP API page
 ("Profile Operations"), and the API reference for `$ip`, `$time` and `$ignore_time`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -17,17 +17,12 @@ from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits, now_ms
 from mixpanel_sink.api.values import is_null, to_json
 from mixpanel_sink.batch.origin import Source
-from mixpanel_sink.encode.records import (
-    EncodedEvent,
-    check_text,
-    count_long_strings,
-    dumps,
-    longest,
-    plain_name,
-    user_id,
-)
+from mixpanel_sink.encode.blocks import Block
+from mixpanel_sink.encode.checks import check_text, plain_name, user_id
+from mixpanel_sink.encode.event_json import EncodedEvent, count_long_strings, dumps, longest
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.columns import Column, Constant
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 
@@ -77,7 +72,27 @@ def _wrong(operation: str, takes: str, value: Any, field: str | None = None) -> 
     )
 
 
-class UpdateEncoder:
+class _OneByOne:
+    """What encoders of updates share: no columns, no ids, no replays."""
+
+    takes_columns: ClassVar[bool] = False
+
+    def table_of(self, block: Block) -> None:
+        """None."""
+        return None
+
+    def id_of(self, record: Mapping[Any, Any], source: Source | None = None) -> None:
+        """None: updates have no id."""
+        return None
+
+    def replay(self, failed: FailedRecord) -> EncodedEvent:
+        """Refuses."""
+        raise RecordError(
+            "unsupported_record", "Failed records are sent again to /import and /track only."
+        )
+
+
+class MappedUpdateEncoder(_OneByOne):
     """Encodes records by a mapping.
 
     Args:
@@ -97,7 +112,7 @@ class UpdateEncoder:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._mapping = mapping
-        self._checker = UpdateChecker(endpoint, limits, token)
+        self._raw = RawUpdateEncoder(endpoint, limits, token)
         self._identity = endpoint.identity
         self._clock = clock
         self._drop = mapping.non_finite == "drop"
@@ -123,7 +138,7 @@ class UpdateEncoder:
             update["$time"] = at
         if mapping.ignore_time:
             update["$ignore_time"] = True
-        return self._checker.finish(update, self._operations(record), self._drop)
+        return self._raw.finish(update, self._operations(record), self._drop)
 
     def _operations(self, record: Mapping[Any, Any]) -> dict[str, Any]:
         mapping = self._mapping
@@ -193,8 +208,8 @@ class UpdateEncoder:
         return value
 
 
-class UpdateChecker:
-    """Checks ready-made updates: an identity, and operations on its profile.
+class RawUpdateEncoder(_OneByOne):
+    """Checks updates as Mixpanel knows them: an identity, and operations on its profile.
 
     Args:
         endpoint: /engage or /groups.

@@ -1,0 +1,340 @@
+"""`Block`: the form that every element takes at the door of Convert. No Beam here.
+
+A block holds records of one kind, and knows where each comes from: rows of a table, dicts, or
+records that failed before. What differs between them is here; what is done with a block (redaction,
+routing, batching, encoding) asks no more what it is.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from mixpanel_sink.batch.origin import RecordBlock, Source, TableOrigin, runs_from
+from mixpanel_sink.batch.runs import Run, cut_runs, singles, take_runs
+from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
+from mixpanel_sink.encode.tables import slice_rows, table_of
+from mixpanel_sink.errors import RecordError
+from mixpanel_sink.results import FailedRecord, hidden, record_as_json
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.project import Route, shown, unknown_project
+
+if TYPE_CHECKING:
+    from mixpanel_sink.encode.encoder import Encoder
+    from mixpanel_sink.encode.event_json import EncodedEvent
+    from mixpanel_sink.encode.redaction import Masker
+
+Failure = tuple[FailedRecord, Run]
+"""A failed record, and its origin."""
+Names = tuple[list[Any], np.ndarray[Any, np.dtype[np.int64]]]
+"""Of projects, or in place of a name the error of its records; and each record's number of one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block(abc.ABC):
+    """Some records.
+
+    Attributes:
+        key: stands for their file in position ids; None if that is unknown.
+        runs: where they come from, in their order; counts add up to the records.
+    """
+
+    key: str | None
+    runs: Sequence[Run]
+
+    together: ClassVar[bool] = True
+    """Whether they may be encoded a column at a time."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def records(self, rows: Sequence[int] | None = None) -> Sequence[Any]:
+        """The records, or some of them by number, one by one."""
+
+    @abc.abstractmethod
+    def take(self, rows: Sequence[int]) -> Block:
+        """Some of the records by number."""
+
+    @abc.abstractmethod
+    def slices(self, batch_events: int) -> Iterator[Block]:
+        """Parts of a size that can be encoded at once."""
+
+    @abc.abstractmethod
+    def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
+        """A table that makes the same events, if there is one; see `tables.table_of`."""
+
+    @abc.abstractmethod
+    def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
+        """The projects that the records are for."""
+
+    @abc.abstractmethod
+    def without(self, column: str) -> Block:
+        """The same records without a column."""
+
+    def as_records(self, records: Sequence[Any], rows: Sequence[int]) -> Block:
+        """A block of these records, which are made of the block's rows of these numbers."""
+        return RecordsBlock(self.key, take_runs(self.runs, rows), records)
+
+    def origins(self, rows: Sequence[int]) -> Iterator[Run]:
+        """Where some of the records come from."""
+        return singles(take_runs(self.runs, rows))
+
+    def source(self, origin: Run) -> Source | None:
+        """Where one of the records lies, if that is known."""
+        return None if self.key is None else Source(origin.file, self.key, origin.row)
+
+    def redact(self, masker: Masker, record: Any) -> Any:
+        """One of the records without what must not leave.
+
+        Raises:
+            RecordError: if a value cannot be hashed.
+        """
+        return masker.record(record)
+
+    def encode(self, encoder: Encoder, record: Any, source: Source | None) -> EncodedEvent:
+        """One of the records as JSON.
+
+        Raises:
+            RecordError: with the reason why that cannot be.
+        """
+        return encoder.encode(record, source)
+
+    def failure(self, error: RecordError, record: Any, source: Source | None) -> FailedRecord:
+        """One of the records, failed."""
+        return failed_record(error, record, source)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableBlock(Block):
+    """The rows of a table."""
+
+    table: pa.Table
+
+    @classmethod
+    def of(cls, table: pa.Table, origin: Run) -> TableBlock:
+        """A table, whose own metadata may tell its file."""
+        place = TableOrigin.of(table)
+        runs = runs_from(place, None, origin._replace(count=len(table)))
+        return cls(None if place is None else place.key, runs, table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def records(self, rows: Sequence[int] | None = None) -> Sequence[Any]:
+        """Rows as dicts."""
+        return rows_as_records(self.table, range(len(self.table)) if rows is None else rows)
+
+    def take(self, rows: Sequence[int]) -> Block:
+        """Some rows."""
+        return TableBlock(self.key, take_runs(self.runs, rows), take_rows(self.table, rows))
+
+    def slices(self, batch_events: int) -> Iterator[Block]:
+        """Parts, without a copy; of whole requests where they hold that many."""
+        step = slice_rows(self.table, batch_events)
+        for start in range(0, len(self), step):
+            part = self.table.slice(start, step)
+            yield TableBlock(self.key, list(cut_runs(self.runs, start, start + len(part))), part)
+
+    def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
+        """The table."""
+        return self.table
+
+    def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
+        """A column is split in one go; a function is asked row by row, which takes much longer."""
+        return _names_of_column(self.table, route.column) or _names_of(
+            map(_asking(route), self.records()), len(self)
+        )
+
+    def without(self, column: str) -> Block:
+        """Without a column, if there is one."""
+        if column not in self.table.schema.names:
+            return self
+        return dataclasses.replace(self, table=self.table.drop_columns([column]))
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordsBlock(Block):
+    """Dicts."""
+
+    given: Sequence[Any]
+
+    @classmethod
+    def of(
+        cls, records: Sequence[Any], runs: Sequence[Run], key: str | None = None
+    ) -> RecordsBlock:
+        """Records that were gathered."""
+        return cls(key, runs, records)
+
+    @classmethod
+    def of_block(cls, block: RecordBlock, origin: Run) -> RecordsBlock:
+        """Records that a reader put together."""
+        runs = runs_from(block.origin, block.offsets, origin._replace(count=len(block.records)))
+        key = None if block.origin is None else block.origin.key
+        return cls(key, runs, block.records)
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def records(self, rows: Sequence[int] | None = None) -> Sequence[Any]:
+        """As they are."""
+        return self.given if rows is None else [self.given[row] for row in rows]
+
+    def take(self, rows: Sequence[int]) -> Block:
+        """Some of them."""
+        return self.as_records(self.records(rows), rows)
+
+    def slices(self, batch_events: int) -> Iterator[Block]:
+        """All of them: whoever gathers records bounds them."""
+        yield self
+
+    def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
+        """A table of the same values, if there is one."""
+        return table_of(self.given, mapping)
+
+    def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
+        """Each record is asked."""
+        return _names_of(map(_asking(route), self.given), len(self))
+
+    def without(self, column: str) -> Block:
+        """Copies of those that have the column, without it."""
+        given = [
+            {name: value for name, value in record.items() if name != column}
+            if column in record
+            else record
+            for record in self.given
+        ]
+        return dataclasses.replace(self, given=given)
+
+
+class FailedBlock(RecordsBlock):
+    """Records that failed before."""
+
+    together = False
+
+    @classmethod
+    def of(
+        cls, records: Sequence[Any], runs: Sequence[Run], key: str | None = None
+    ) -> RecordsBlock:
+        """Each knows its own file and row."""
+        places = [
+            run._replace(file=failed.file or "", row=-1 if failed.row is None else failed.row)
+            for failed, run in zip(records, singles(runs), strict=True)
+        ]
+        return cls(None, places, records)
+
+    def as_records(self, records: Sequence[Any], rows: Sequence[int]) -> Block:
+        """Failed records again."""
+        return FailedBlock(None, take_runs(self.runs, rows), records)
+
+    def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
+        """None."""
+        return None
+
+    def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
+        """The project that a record was for, or else the one that its record names."""
+
+        def ask(failed: FailedRecord) -> Any:
+            name = failed.destination
+            if name in projects:
+                return name
+            if failed.can_be_sent:
+                if name is not None:
+                    return unknown_project(name, projects, route.column)
+                if isinstance(record := failed.record, dict):
+                    return _asking(route)(record)
+            return RecordError(failed.reason, failed.message, failed.field)
+
+        return _names_of(map(ask, self.given), len(self))
+
+    def without(self, column: str) -> Block:
+        """The records that are in them without a column."""
+        given = [
+            failed._replace(record_json=json.dumps(record))
+            if isinstance(record := failed.record, dict) and record.pop(column, None) is not None
+            else failed
+            for failed in self.given
+        ]
+        return FailedBlock(self.key, self.runs, given)
+
+    def redact(self, masker: Masker, record: Any) -> Any:
+        """Drops; what failed in a sink has its hashes already."""
+        return masker.failed(record)
+
+    def encode(self, encoder: Encoder, record: Any, source: Source | None) -> EncodedEvent:
+        """The event as it was, or the record once more."""
+        if not record.can_be_sent:
+            raise RecordError(record.reason, record.message, record.field)
+        return encoder.replay(record)
+
+    def failure(self, error: RecordError, record: Any, source: Source | None) -> FailedRecord:
+        """The same record, with the reason why it fails now."""
+        failed: FailedRecord = record._replace(
+            reason=error.reason, message=error.message, field=error.field
+        )
+        known = error.reason != "destination_unknown"
+        return failed if known else failed._replace(destination=None)
+
+
+def failed_record(error: RecordError, record: Any, source: Source | None) -> FailedRecord:
+    """A record that cannot be sent."""
+    try:
+        readable: Any = dict(record) if isinstance(record, Mapping) else repr(record)
+    except Exception:  # of a user's class
+        readable = hidden(record)
+    return FailedRecord(
+        reason=error.reason,
+        message=error.message,
+        field=error.field,
+        record_json=record_as_json(readable),
+        file=source.file if source else None,
+        row=source.row if source else None,
+    )
+
+
+def _asking(route: Route) -> Callable[[Any], Any]:
+    """Gives what a record says, or the error in place of it."""
+
+    def ask(record: Any) -> Any:
+        try:
+            return route.name_of(record)
+        except RecordError as error:
+            return error
+
+    return ask
+
+
+def _names_of(names: Iterator[Any], count: int) -> Names:
+    different: list[Any] = []
+    numbers: dict[Any, int] = {}
+    codes = np.empty(count, dtype=np.int64)
+    for row, name in enumerate(names):
+        key: Any = (type(name), name if isinstance(name, str) else shown(name))
+        if isinstance(name, RecordError):
+            key = (name.reason, name.message, name.field)
+        if key not in numbers:
+            numbers[key] = len(different)
+            different.append(name)
+        codes[row] = numbers[key]
+    return different, codes
+
+
+def _names_of_column(table: pa.Table, column: str | None) -> Names | None:
+    """The different values of a column; None if it is not plain."""
+    place = -1 if column is None else table.schema.get_field_index(column)
+    if place < 0:  # no such column, or two
+        return None
+    values = table.column(place)
+    try:
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy()
+    except (pa.ArrowException, ValueError):  # an odd type, or text that is not UTF-8
+        return None

@@ -1,0 +1,108 @@
+"""The JSON text of an event or update: its size, its id and the token."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.api.insert_ids import content_id
+from mixpanel_sink.api.limits import (
+    LONG_STRING_BYTES,
+    MAX_PROPERTIES,
+    Limits,
+)
+from mixpanel_sink.encode.checks import (
+    invalid_text,
+)
+from mixpanel_sink.errors import RecordError
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedEvent:
+    """An event's JSON, and how many of its strings Mixpanel will cut."""
+
+    json: bytes
+    long_strings: int = 0
+
+
+class EventWriter:
+    """Writes events: limits, the id, the token, and the JSON text.
+
+    Args:
+        limits: sizes.
+        token: project token that every event carries, or None.
+    """
+
+    def __init__(self, limits: Limits, token: str | None) -> None:
+        self._limits = limits
+        self._end = b'"}}' if token is None else b'","token":' + orjson.dumps(token) + b"}}"
+        self._extra = 1 if token is None else 2
+
+    def __call__(self, event: dict[str, Any], insert_id: str | None) -> EncodedEvent:
+        """One event.
+
+        Args:
+            event: with its properties, but without `$insert_id` and token.
+            insert_id: its id; None for one from the content.
+
+        Raises:
+            RecordError: if it is too large.
+        """
+        properties = event["properties"]
+        if len(properties) + self._extra > MAX_PROPERTIES:
+            raise RecordError(
+                "too_many_properties",
+                f"The event would have {len(properties) + self._extra} properties; Mixpanel takes "
+                "fewer than 255. List those that you need.",
+                "properties",
+            )
+        text = dumps(event, properties)
+        if insert_id is None:
+            insert_id = content_id(text)
+        text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
+        if len(text) > self._limits.event_bytes:
+            raise RecordError(
+                "event_too_large",
+                f"The event is {len(text):,} bytes of JSON; the limit is "
+                f"{self._limits.event_bytes:,}. Shorten or exclude its longest properties.",
+                longest(properties),
+            )
+        return EncodedEvent(text, count_long_strings(properties))
+
+
+def dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:
+    """JSON text; raises RecordError that names the part at fault."""
+    try:
+        return orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError):
+        for name, part in parts.items():
+            _check_part(name, part)
+        raise RecordError("unsupported_value", "The event has no form in JSON.") from None
+
+
+def _check_part(name: str, part: Any) -> None:
+    try:
+        orjson.dumps({name: part})
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        if "surrogate" in str(error):
+            raise invalid_text(name) from None
+        raise RecordError(
+            "nested_too_deep", f"{name} nests too many lists. Flatten it.", name
+        ) from None
+
+
+def longest(properties: Mapping[str, Any]) -> str:
+    """The property with the longest JSON."""
+    return max(properties, key=lambda name: len(orjson.dumps(properties[name])))
+
+
+def count_long_strings(properties: Mapping[str, Any]) -> int:
+    """Text values that Mixpanel will cut."""
+    long = 0
+    for value in properties.values():
+        if type(value) is str and len(value) > LONG_STRING_BYTES // 4:
+            long += len(value.encode()) > LONG_STRING_BYTES
+    return long

@@ -1,0 +1,97 @@
+"""`Gatherer`: single records become blocks, some requests' worth each. No Beam here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mixpanel_sink.batch.runs import Run, cut_runs
+from mixpanel_sink.encode.blocks import RecordsBlock
+from mixpanel_sink.encode.records import LARGE, STRIDE, weigh
+
+BATCH_REQUESTS = 5
+"""Records of so many requests at most are encoded together ..."""
+BATCH_BYTES = 8_000_000
+"""... and of so much JSON. Each block costs some milliseconds, whatever its size."""
+
+
+class Gatherer:
+    """Collects records of one kind until they are worth encoding, or weigh enough.
+
+    Args:
+        kind: of the blocks.
+        batch_events: of a request.
+    """
+
+    def __init__(self, kind: type[RecordsBlock], batch_events: int) -> None:
+        self._kind = kind
+        self._batch_events = batch_events
+        self._most = BATCH_REQUESTS * batch_events
+        self._start()
+
+    def _start(self) -> None:
+        self._key: str | None = None
+        self._records: list[Any] = []
+        self._runs: list[Run] = []
+        self._weight = self._weighed = 0
+        self._next_look = 1
+        # The last run, while it grows: a Run for each record would take as long as the encoding.
+        self._count = self._timestamp = 0
+        self._windows: tuple[str, ...] = ()
+
+    def add(self, record: Any, timestamp: int, windows: tuple[str, ...]) -> bool:
+        """Takes one record of no file; says whether it is time to `take` blocks."""
+        if timestamp != self._timestamp or windows != self._windows:
+            self._end_run()
+            self._timestamp, self._windows = timestamp, windows
+        self._count += 1
+        self._records.append(record)
+        return len(self._records) >= self._next_look and self._is_full()
+
+    def extend(self, block: RecordsBlock) -> Iterator[RecordsBlock]:
+        """Takes a block's records, and gives blocks that are large enough."""
+        if self._records and (self._key != block.key or self._kind is not type(block)):
+            yield from self.take(True)
+        self._kind, self._key = type(block), block.key
+        self._end_run()
+        self._records += block.given
+        self._runs += block.runs
+        if self._is_full():
+            yield from self.take()
+
+    def take(self, everything: bool = False) -> Iterator[RecordsBlock]:
+        """Blocks of whole requests, where the records are many; at the end, of what is left."""
+        self._end_run()
+        records, runs, key, left = self._records, self._runs, self._key, self._weight
+        self._start()
+        at = 0
+        while at < len(records) and (
+            everything or left >= BATCH_BYTES or len(records) - at >= self._most
+        ):
+            count = min(self._most, len(records) - at)
+            if left > BATCH_BYTES:
+                count, weight = weigh(records[at : at + count], BATCH_BYTES)
+                left -= weight
+            if count > self._batch_events:  # whole requests leave no rest
+                count -= count % self._batch_events
+            part = list(cut_runs(runs, at, at + count))
+            yield self._kind.of(records[at : at + count], part, key)
+            at += count
+        if at < len(records):
+            self._key, self._records = key, records[at:]
+            self._runs = list(cut_runs(runs, at, len(records)))
+            self._is_full()
+
+    def _end_run(self) -> None:
+        if self._count:
+            self._runs.append(Run(self._count, self._timestamp, self._windows))
+            self._count = 0
+
+    def _is_full(self) -> bool:
+        """Weighs the records that came since the last time."""
+        _, weight = weigh(self._records, start=self._weighed)
+        self._weight += weight
+        grown, self._weighed = len(self._records) - self._weighed, len(self._records)
+        step = 1 if weight > LARGE * grown else STRIDE
+        self._next_look = min(len(self._records) + step, self._most)
+        return len(self._records) >= self._most or self._weight >= BATCH_BYTES

@@ -1,0 +1,65 @@
+"""What Convert puts out, as Beam takes it: chunks, failed records, and how much was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.runs import Run
+from mixpanel_sink.report import metrics
+from mixpanel_sink.results import FailedRecord, ReadCount
+from mixpanel_sink.windowing import WindowCodec
+
+FAILED = "failed"
+"""Tag of the output of failed records ..."""
+READ = "read"
+"""... and of the one that tells how many records each bundle read."""
+
+
+class Outputs:
+    """Makes them. Chunks go into the global window; failed records where their record was.
+
+    Args:
+        endpoint: of the chunks.
+        codec: for windows.
+    """
+
+    def __init__(self, endpoint: Endpoint, codec: WindowCodec) -> None:
+        self._endpoint = endpoint
+        self._codec = codec
+
+    def chunk(self, name: str, lane: int, chunk: EventChunk) -> WindowedValue:
+        """A chunk for a lane of a project."""
+        timestamp = Timestamp(micros=min(run.timestamp for run in chunk.runs))
+        key = lane_key(name, self._endpoint, lane)
+        return WindowedValue((key, chunk.to_bytes()), timestamp, (GlobalWindow(),))
+
+    def failed(self, failed: FailedRecord, origin: Run) -> Any:
+        """A failed record, which is counted here."""
+        metrics.count_failed(failed)
+        return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failed, origin))
+
+    def read(self, counts: Mapping[str, int]) -> Iterator[Any]:
+        """How many records were read for each project."""
+        for name, count in counts.items():
+            metrics.count("records_read", count)
+            value = WindowedValue(ReadCount(name, count), MIN_TIMESTAMP, (GlobalWindow(),))
+            yield beam.pvalue.TaggedOutput(READ, value)
+
+
+def lane_key(name: str, endpoint: Endpoint, lane: int) -> str:
+    """The key of a lane; part of the upgrade contract."""
+    return f"{name}/{endpoint.name}#{lane}"
+
+
+def lane_of(key: str) -> tuple[str, int]:
+    """The project's name and the lane's number of a `lane_key`."""
+    place, _, number = key.rpartition("#")
+    return place.rpartition("/")[0], int(number)
