@@ -15,7 +15,7 @@ if [ $# -ne 4 ]; then
 fi
 project=$1 region=$2 repository=$3 folder=${4%/}
 cd "$(dirname "$0")/../.."
-version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' mixpanel_sink/__init__.py)
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' mixpanel_sink/version.py)
 image="$region-docker.pkg.dev/$project/$repository/mixpanel-sink:$version"
 template="$folder/mixpanel-sink-$version.json"
 
