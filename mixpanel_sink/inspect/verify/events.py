@@ -1,14 +1,15 @@
 """One form for events of the input and of the export, and when two count as the same.
 
-What Mixpanel adds or changes on its own is no difference: properties of its own, the token,
-the address (which becomes a place), text cut to 255 bytes, nulls that are gone, times beyond
-seconds, large integers as floats, an id that identity management has replaced.
+Values are compared exactly. What Mixpanel adds or changes on its own makes no difference: its own
+properties, the token, the address (which becomes a place), text that it cuts to 255 bytes, nulls
+that it leaves out, an id that identity management has replaced.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,8 +25,9 @@ _OF_MIXPANEL = frozenset(
     """.split()  # noqa: SIM905
 )
 _APART = ("time", "distinct_id", "$insert_id", "token", "ip")
-_LAST_CUT = LONG_STRING_BYTES - 3
-"""A cut at a whole letter of up to four bytes is not shorter."""
+_INSTANT = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|\+00:?00)?", re.ASCII
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Event:
         properties: the user's.
         added: properties by names that Mixpanel uses itself.
         processed: when Mixpanel took it, in milliseconds since 1970; 0 of the input.
+        coarse: whether `time` was given in whole seconds.
+        moments: names of properties that are timestamps of the input.
     """
 
     insert_id: str
@@ -49,6 +53,8 @@ class Event:
     properties: Mapping[str, Any]
     added: Mapping[str, Any]
     processed: int = 0
+    coarse: bool = False
+    moments: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[str, int, str]:
@@ -57,13 +63,13 @@ class Event:
 
     def to_line(self) -> bytes:
         """One line: id, what is compared, and the rest. Equal events have equal first parts."""
-        compared = [self.event, self.time // 1000, self.distinct_id, self.properties]
-        rest = [self.time, self.processed, self.added]
+        compared = [self.event, self.time, self.distinct_id, self.properties]
+        rest = [self.added, self.processed, self.coarse, self.moments]
         return b"\t".join(
             (
                 orjson.dumps(self.insert_id),
-                orjson.dumps(compared, option=orjson.OPT_SORT_KEYS),
-                orjson.dumps(rest, option=orjson.OPT_SORT_KEYS),
+                orjson.dumps(compared, float, orjson.OPT_SORT_KEYS),  # decimals as nearest floats
+                orjson.dumps(rest, float, orjson.OPT_SORT_KEYS),
             )
         )
 
@@ -71,16 +77,19 @@ class Event:
     def from_line(cls, line: bytes) -> Event:
         """The reverse of `to_line`."""
         insert_id, compared, rest = line.split(b"\t")
-        event, _, distinct_id, properties = orjson.loads(compared)
-        time, processed, added = orjson.loads(rest)
-        return cls(orjson.loads(insert_id), event, time, distinct_id, properties, added, processed)
-
-
-def sent_event(json: bytes) -> Event:
-    """An event as the sink sends it."""
-    event = orjson.loads(json)
-    properties = event["properties"]
-    return _event(event["event"], properties, properties["time"], properties["distinct_id"])
+        event, time, distinct_id, properties = orjson.loads(compared)
+        added, processed, coarse, moments = orjson.loads(rest)
+        return cls(
+            orjson.loads(insert_id),
+            event,
+            time,
+            distinct_id,
+            properties,
+            added,
+            processed,
+            coarse,
+            tuple(moments),
+        )
 
 
 def exported_event(event: Mapping[str, Any]) -> Event:
@@ -91,13 +100,27 @@ def exported_event(event: Mapping[str, Any]) -> Event:
     properties = event["properties"]
     time = properties.get("time")
     time = int(time) if isinstance(time, int | float) else 0
-    if abs(time) < 30_000_000_000:  # seconds until the year 2920, no milliseconds since 1971
-        time *= 1000
+    coarse = abs(time) < 30_000_000_000  # seconds until the year 2920, no milliseconds since 1971
     distinct_id = properties.get("$distinct_id_before_identity", properties.get("distinct_id"))
-    return _event(event["event"], properties, time, distinct_id)
+    made = event_of(
+        event["event"],
+        properties,
+        time * 1000 if coarse else time,
+        "" if distinct_id is None else str(distinct_id),
+        str(properties.get("$insert_id") or ""),
+    )
+    return dataclasses.replace(made, coarse=True) if coarse else made
 
 
-def _event(name: str, properties: Mapping[str, Any], time: int, distinct_id: Any) -> Event:
+def event_of(
+    name: str,
+    properties: Mapping[str, Any],
+    time: int,
+    distinct_id: str,
+    insert_id: str,
+    moments: tuple[str, ...] = (),
+) -> Event:
+    """An event by all of its properties, whoever wrote them."""
     own: dict[str, Any] = {}
     added: dict[str, Any] = {}
     for key, value in properties.items():
@@ -106,15 +129,15 @@ def _event(name: str, properties: Mapping[str, Any], time: int, distinct_id: Any
         part = added if key.startswith(("mp_", "$mp_")) or key in _OF_MIXPANEL else own
         part[key] = value
     processed = properties.get("mp_processing_time_ms")
-    insert_id = properties.get("$insert_id")
     return Event(
-        insert_id="" if insert_id is None else str(insert_id),
+        insert_id=insert_id,
         event=name,
         time=time,
-        distinct_id="" if distinct_id is None else str(distinct_id),
+        distinct_id=distinct_id,
         properties=own,
         added=added,
         processed=processed if isinstance(processed, int) else 0,
+        moments=moments,
     )
 
 
@@ -134,11 +157,11 @@ def differences(
         found["event"] = [expected.event, actual.event]
     if not _same(expected.distinct_id, actual.distinct_id):
         found["distinct_id"] = [expected.distinct_id, actual.distinct_id]
-    if actual.time // 1000 not in _seconds(expected.time, zone):
+    if actual.time not in _instants(expected.time, zone, actual.coarse):
         found["time"] = [expected.time, actual.time]
     for name in sorted({*expected.properties, *actual.properties}):
         pair = [expected.properties.get(name), actual.properties.get(name)]
-        if not _same(*pair):
+        if not _same(*pair) and not (name in expected.moments and _same_instant(*pair)):
             found[name] = pair
     for name, value in expected.added.items():
         if not _same(value, actual.added.get(name)):
@@ -146,33 +169,44 @@ def differences(
     return found
 
 
-def _seconds(time: int, zone: zoneinfo.ZoneInfo | None) -> Iterator[int]:
-    seconds = time // 1000
-    yield seconds
+def _instants(time: int, zone: zoneinfo.ZoneInfo | None, coarse: bool) -> Iterator[int]:
+    """The times, in milliseconds, as which an export may give a time."""
+    seconds, milliseconds = divmod(time, 1000)
+    if coarse:
+        milliseconds = 0
+    yield seconds * 1000 + milliseconds
     if zone is not None:
-        local = datetime.datetime.fromtimestamp(seconds, zone)
-        yield int(local.replace(tzinfo=datetime.timezone.utc).timestamp())
+        local = datetime.datetime.fromtimestamp(seconds, zone).replace(tzinfo=datetime.timezone.utc)
+        yield int(local.timestamp()) * 1000 + milliseconds
 
 
 def _same(expected: Any, actual: Any) -> bool:
     if isinstance(expected, str) and isinstance(actual, str):
-        return expected == actual or _is_cut(expected, actual)
+        return expected == actual or cut(expected) == actual
     if isinstance(expected, bool) or isinstance(actual, bool):
         return expected is actual
-    if isinstance(expected, int | float) and isinstance(actual, int | float):
-        if isinstance(expected, int) and isinstance(actual, int):
-            return expected == actual
-        return float(expected) == float(actual)
     if isinstance(expected, list) and isinstance(actual, list):
         return len(expected) == len(actual) and all(map(_same, expected, actual))
     if isinstance(expected, dict) and isinstance(actual, dict):
         return all(_same(expected.get(name), actual.get(name)) for name in {*expected, *actual})
+    # Python compares integers and floats exactly, however large they are.
     return bool(expected == actual)
 
 
-def _is_cut(expected: str, actual: str) -> bool:
-    return (
-        len(expected.encode()) > LONG_STRING_BYTES >= len(actual)
-        and len(actual.encode()) >= _LAST_CUT
-        and expected.startswith(actual)
-    )
+def cut(text: str) -> str:
+    """Text as Mixpanel keeps it: the whole letters that fit into 255 bytes."""
+    return text.encode()[:LONG_STRING_BYTES].decode(errors="ignore")
+
+
+def _same_instant(expected: Any, actual: Any) -> bool:
+    if not isinstance(expected, str) or not isinstance(actual, str):
+        return False
+    one, other = _INSTANT.fullmatch(expected), _INSTANT.fullmatch(actual)
+    if one is None or other is None:
+        return False
+    return _parts(one) == _parts(other)
+
+
+def _parts(found: re.Match[str]) -> tuple[Any, ...]:
+    day, clock, fraction, zone = found.groups()
+    return day, clock, (fraction or "").ljust(9, "0"), bool(zone)

@@ -1,0 +1,316 @@
+"""What Mixpanel should hold of an input: its events, worked out without the encoders.
+
+The proof is only worth something if it does not repeat the import's mistakes. So nothing here
+comes from `encode`, `stages` or `api.values`: it goes from the exact values of the input and
+the settings of the mapping straight to what should be there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
+from mixpanel_sink.inspect.verify.events import Event, event_of
+from mixpanel_sink.inspect.verify.exact import (
+    Moment,
+    Unfit,
+    exact,
+    exact_column,
+    is_plain,
+)
+from mixpanel_sink.inspect.verify.held import Refused, held, json_of
+from mixpanel_sink.inspect.verify.ids import (
+    check_user_id,
+    column_id,
+    columns_id,
+    hashed,
+    masked,
+    user_id,
+)
+from mixpanel_sink.inspect.verify.times import event_time
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.secrets import resolve
+from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, TimeColumn
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
+
+_ROWS = 20_000
+"""Rows whose exact values are in memory at the same time."""
+_MOST_PROPERTIES = 254
+_ABSENT = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a record lies; `key` is empty where position ids cannot be made."""
+
+    file: str = ""
+    key: str = ""
+    row: int = -1
+
+
+class Expectation:
+    """Works out events of one mapping.
+
+    Args:
+        mapping: that of the import.
+        limits: those of the import.
+        privacy: that of the import; its key is resolved here.
+        token: the project token that events carry, or text of its length; None without.
+        now: milliseconds since 1970; later times cannot have been imported.
+
+    Raises:
+        CredentialsError: if the key of `privacy` does not resolve.
+    """
+
+    def __init__(
+        self,
+        mapping: EventMapping,
+        limits: Limits,
+        privacy: Privacy | None,
+        token: str | None,
+        now: int,
+    ) -> None:
+        self._mapping = mapping
+        self._limits = limits
+        self._dropped = frozenset(privacy.drop if privacy else ())
+        self._hidden = frozenset(privacy.hash if privacy else ())
+        keyed = privacy is not None and privacy.key is not None
+        self._key = resolve(privacy.key, "The key of Privacy") if keyed else ""  # type: ignore
+        # What the sink adds to the JSON that a content id is made of.
+        self._added = len(',"$insert_id":""') + (0 if token is None else len(token) + 11)
+        self._unseen = 1 if token is None else 2
+        self._now = now
+        self._drop = mapping.non_finite == "drop"
+        self._constants = {
+            name: held(exact(value), name, self._drop) for name, value in mapping.constants.items()
+        }
+        self._plans: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
+
+    def of(self, elements: Iterable[Any]) -> Iterator[Event | FailedRecord]:
+        """The events of tables and blocks of records, and the records that cannot be events."""
+        for element in elements:
+            if isinstance(element, FailedRecord):
+                yield element
+            elif isinstance(element, pa.Table):
+                for first in range(0, len(element), _ROWS):
+                    yield from self._of_table(element, first)
+            else:
+                yield from self._of_block(element)
+
+    def _of_table(self, table: pa.Table, first: int) -> Iterator[Event | FailedRecord]:
+        origin = TableOrigin.of(table)
+        part = table.slice(first, _ROWS)
+        names = [name for name in part.schema.names if name not in self._dropped]
+        columns: dict[str, list[Any]] = {}
+        plain: set[str] = set()
+        for name in names:
+            column = part.column(part.schema.names.index(name))
+            if part.schema.names.count(name) > 1:
+                two = Unfit("duplicate_property", f"in two columns named {name!r}")
+                columns[name] = [two] * len(part)
+                continue
+            columns[name] = exact_column(column)
+            if name in self._hidden:
+                columns[name] = [self._mask(value, name) for value in columns[name]]
+            elif is_plain(column.type) and not pa.types.is_string_view(column.type):
+                plain.add(name)
+        keys = tuple(columns)
+        for number, values in enumerate(zip(*columns.values(), strict=True)):
+            row = first + number
+            place = _Place(origin.file, origin.key, origin.first_row + row) if origin else _Place()
+            yield self._one(dict(zip(keys, values, strict=True)), plain, place)
+
+    def _of_block(self, block: RecordBlock) -> Iterator[Event | FailedRecord]:
+        for number, record in enumerate(block.records):
+            place = _Place()
+            if (origin := block.origin) is not None:
+                offset = number if block.offsets is None else block.offsets[number]
+                place = _Place(origin.file, origin.key, origin.first_row + offset)
+            values = {
+                name: self._mask(exact(value), name) if name in self._hidden else exact(value)
+                for name, value in record.items()
+                if name not in self._dropped
+            }
+            yield self._one(values, frozenset(), place)
+
+    def _mask(self, value: Any, name: str) -> Any:
+        if isinstance(value, Unfit):
+            return value
+        return masked(value, name, self._key)
+
+    def _one(self, record: Mapping[str, Any], plain: Any, place: _Place) -> Event | FailedRecord:
+        try:
+            return self._event(record, plain, place)
+        except Refused as refused:
+            return FailedRecord(
+                refused.reason,
+                refused.message,
+                field=refused.field,
+                file=place.file or None,
+                row=place.row if place.file else None,
+            )
+
+    def _event(self, record: Mapping[str, Any], plain: Any, place: _Place) -> Event:
+        mapping = self._mapping
+        properties: dict[str, Any] = {}
+        moments = []
+        for name, column in self._plan(tuple(record)):
+            value = record[column]
+            if isinstance(value, Moment):
+                moments.append(name)
+            if column not in plain or (isinstance(value, str) and not value.isascii()):
+                value = held(value, name, self._drop)
+            if value is not None or not mapping.drop_nulls:
+                properties[name] = value
+        if self._constants:
+            properties = dict(sorted({**properties, **self._constants}.items()))
+        device = self._optional_id(record, mapping.device_id, "$device_id")
+        user = self._optional_id(record, mapping.user_id, "$user_id")
+        if device is not None:
+            properties["$device_id"] = device
+        if user is not None:
+            properties["$user_id"] = user
+        distinct_id = properties["distinct_id"] = self._distinct_id(record, device, user)
+        if mapping.ip is not None:
+            properties["ip"] = self._ip(record)
+        time = properties["time"] = self._time(record)
+        insert_id = self._given_id(record, place)
+        name = self._name(record)
+        if len(properties) + self._unseen > _MOST_PROPERTIES:
+            raise Refused("too_many_properties", "The event has too many properties.", "properties")
+        text = json_of({"event": name, "properties": properties})
+        if insert_id is None:
+            insert_id = hashed(text.decode())
+        if len(text) + self._added + len(insert_id) > self._limits.event_bytes:
+            raise Refused("event_too_large", f"The event is {len(text):,} bytes of JSON.")
+        return event_of(name, properties, time, distinct_id, insert_id, tuple(moments))
+
+    def _plan(self, columns: tuple[Any, ...]) -> list[tuple[str, str]]:
+        """(property, column), sorted by property."""
+        if (known := self._plans.get(columns)) is not None:
+            return known
+        mapping = self._mapping
+        left_out = set(mapping.exclude)
+        if mapping.properties == "all":
+            chosen: Sequence[str] = columns
+            if not mapping.include_mapped:
+                left_out |= _serving(mapping)
+        else:
+            chosen = [name for name in mapping.properties if name in columns]
+        plan: dict[str, str] = {}
+        for column in chosen:
+            if not isinstance(column, str):
+                raise Refused("bad_key", f"The key {column!r} is not text.")
+            if column in left_out:
+                continue
+            name = mapping.rename.get(column, column)
+            held(name, column, False)
+            if name in plan or name in mapping.constants or name in _written(mapping):
+                raise Refused("duplicate_property", f"Two columns become {name!r}.", name)
+            plan[name] = column
+        if len(self._plans) < 10_000:
+            self._plans[columns] = sorted(plan.items())
+        return sorted(plan.items())
+
+    def _value(self, record: Mapping[str, Any], part: Any, what: str) -> Any:
+        """A serving column's value, with `if_null` in the place of nulls."""
+        value = record.get(part.name, _ABSENT)
+        if value is _ABSENT:
+            raise Refused("missing_column", f"There is no column {part.name!r}.", part.name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return getattr(part, "if_null", None)
+        return value
+
+    def _needed(self, record: Mapping[str, Any], part: Any, what: str) -> Any:
+        value = self._value(record, part, what)
+        if value is None:
+            raise Refused(f"{what}_null", f"{what} ({part.name}) is null.", part.name)
+        return value
+
+    def _optional_id(self, record: Mapping[str, Any], part: Any, what: str) -> str | None:
+        if part is None:
+            return None
+        value = self._value(record, part, what)
+        return None if value is None else user_id(value, part.name)
+
+    def _distinct_id(self, record: Mapping[str, Any], device: str | None, user: str | None) -> str:
+        part = self._mapping.distinct_id
+        if isinstance(part, Constant):
+            check_user_id(part.value, "distinct_id")
+            return part.value
+        if isinstance(part, Column):
+            return user_id(self._needed(record, part, "distinct_id"), part.name)
+        if user is None and device is None:
+            raise Refused("distinct_id_null", "There is no user and no device.", "distinct_id")
+        if user is not None:
+            return user
+        check_user_id(f"$device:{device}", "$device_id")
+        return f"$device:{device}"
+
+    def _ip(self, record: Mapping[str, Any]) -> str:
+        part = self._mapping.ip
+        if isinstance(part, Constant):
+            return part.value
+        assert isinstance(part, Column)
+        value = self._value(record, part, "ip")
+        if value is not None and not isinstance(value, str):
+            raise Refused("ip_wrong_type", f"ip is a {type(value).__name__}.", part.name)
+        return value or "0"
+
+    def _time(self, record: Mapping[str, Any]) -> int:
+        part = self._mapping.time
+        assert isinstance(part, TimeColumn)
+        return event_time(self._needed(record, part, "time"), part, self._now)
+
+    def _name(self, record: Mapping[str, Any]) -> str:
+        part = self._mapping.event
+        if isinstance(part, Constant):
+            return part.value
+        assert isinstance(part, Column)
+        name = self._needed(record, part, "event")
+        if not isinstance(name, str):
+            raise Refused("event_wrong_type", f"event is a {type(name).__name__}.", part.name)
+        if not name:
+            raise Refused("event_empty", "event is empty.", part.name)
+        if len(str(held(name, part.name, False)).encode()) > 255:
+            raise Refused("event_too_long", "event is longer than 255 bytes.", part.name)
+        return name
+
+    def _given_id(self, record: Mapping[str, Any], place: _Place) -> str | None:
+        """The `$insert_id`; None where the content makes it."""
+        rule = self._mapping.insert_id
+        if isinstance(rule, ColumnsId):
+            values = [self._value(record, Column(name), "insert_id") for name in rule.columns]
+            if all(value is None for value in values):
+                raise Refused("insert_id_null", "insert_id is null.", rule.columns[0])
+            if len(values) == 1:
+                return column_id(values[0], rule.columns[0])
+            return columns_id(rule.columns, values)
+        if isinstance(rule, ContentId) or (rule is None and not place.key):
+            return None
+        if not place.key:
+            raise Refused("position_unknown", "The record's row is not known.", "insert_id")
+        return f"{place.key}-{place.row}"
+
+
+def _serving(mapping: EventMapping) -> set[str]:
+    """Columns that serve as something other than a property."""
+    parts = [getattr(mapping, p) for p in ("event", "distinct_id", "device_id", "user_id", "ip")]
+    names = {part.name for part in (*parts, mapping.time) if isinstance(part, Column | TimeColumn)}
+    return names | set(
+        mapping.insert_id.columns if isinstance(mapping.insert_id, ColumnsId) else ()
+    )
+
+
+def _written(mapping: EventMapping) -> set[str]:
+    """Properties that the import itself writes."""
+    names = {"distinct_id", "time", "$insert_id", "token"}
+    optional = {"ip": mapping.ip, "$device_id": mapping.device_id, "$user_id": mapping.user_id}
+    return names | {name for name, part in optional.items() if part is not None}

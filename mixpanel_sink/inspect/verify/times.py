@@ -1,0 +1,129 @@
+"""When an event happened, in milliseconds since 1970, from the exact value of its time column."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import fractions
+import math
+import re
+import zoneinfo
+from typing import Any
+
+from mixpanel_sink.inspect.verify.exact import Moment, Unfit
+from mixpanel_sink.inspect.verify.held import Refused
+from mixpanel_sink.settings.columns import TimeColumn
+
+_MILLISECONDS = {
+    "s": fractions.Fraction(1000),
+    "ms": fractions.Fraction(1),
+    "us": fractions.Fraction(1, 1000),
+    "ns": fractions.Fraction(1, 10**6),
+}
+"""Of one unit."""
+_FIRST = 365 * 86_400_000
+_AHEAD = 3_600_000
+_EPOCH = datetime.datetime(1970, 1, 1)
+_MS = datetime.timedelta(milliseconds=1)
+_ISO = re.compile(
+    r"(?P<y>\d{4})-?(?P<m>\d\d)-?(?P<d>\d\d)"
+    r"(?:[T ](?P<H>\d\d)(?::?(?P<M>\d\d)(?::?(?P<S>\d\d)(?:[.,](?P<f>\d+))?)?)?"
+    r"\s*(?P<zone>Z|z|UTC|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?)?",
+    re.ASCII,
+)
+
+
+def event_time(value: Any, column: TimeColumn, now: int) -> int:
+    """The time of an event.
+
+    Args:
+        value: exact.
+        column: says how it is to be read.
+        now: the clock, in milliseconds since 1970.
+
+    Raises:
+        Refused: if it cannot be read, or is not between 1971 and an hour from now.
+    """
+    milliseconds = _milliseconds(value, column)
+    if not _FIRST <= milliseconds <= now + _AHEAD:
+        raise Refused(
+            "time_out_of_range",
+            f"time ({column.name}) is not between 1971 and an hour from now.",
+            column.name,
+        )
+    return milliseconds
+
+
+def _milliseconds(value: Any, column: TimeColumn) -> int:
+    if isinstance(value, Moment):
+        milliseconds = value.nanoseconds // 10**6
+        return milliseconds if value.zoned else from_wall(milliseconds, column)
+    if isinstance(value, datetime.date):
+        return from_wall(
+            (datetime.datetime.combine(value, datetime.time()) - _EPOCH) // _MS, column
+        )
+    if isinstance(value, str):
+        return _from_text(value, column)
+    if isinstance(value, Unfit):
+        raise Refused("time_out_of_range", f"time ({column.name}) is {value.message}.", column.name)
+    if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal):
+        raise Refused(
+            "time_wrong_type", f"time ({column.name}) is a {type(value).__name__}.", column.name
+        )
+    if column.unit not in _MILLISECONDS:
+        raise Refused("time_without_unit", f"time ({column.name}) has no unit.", column.name)
+    if isinstance(value, int):
+        return math.floor(value * _MILLISECONDS[column.unit])
+    if not math.isfinite(value) or abs(float(value)) > 1e20:
+        raise Refused("time_out_of_range", f"time ({column.name}) is {value}.", column.name)
+    exact = fractions.Fraction(value) * _MILLISECONDS[column.unit]
+    # Floats are rounded to the nearest millisecond, since few of them hit one.
+    whole = isinstance(value, decimal.Decimal)
+    return math.floor(exact if whole else exact + fractions.Fraction(1, 2))
+
+
+def _from_text(text: str, column: TimeColumn) -> int:
+    if column.unit != "iso8601":
+        raise Refused("time_is_text", f"time ({column.name}) is text.", column.name)
+    found = _ISO.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        year, month, day, hour, minute, second = (int(found[name] or 0) for name in "ymdHMS")
+        wall = datetime.datetime(year, month, day, hour, minute, second)
+        milliseconds = (wall - _EPOCH) // _MS + int(((found["f"] or "") + "000")[:3])
+    except ValueError:
+        raise Refused(
+            "time_unreadable", f"time ({column.name}) is not ISO 8601.", column.name
+        ) from None
+    zone = found["zone"]
+    if zone is None:
+        return from_wall(milliseconds, column)
+    return milliseconds - _offset(zone)
+
+
+def _offset(zone: str) -> int:
+    if zone[0] not in "+-":
+        return 0
+    digits = zone[1:].replace(":", "").ljust(6, "0")
+    seconds = (int(digits[:2]) * 60 + int(digits[2:4])) * 60 + int(digits[4:])
+    return (-seconds if zone[0] == "-" else seconds) * 1000
+
+
+def from_wall(milliseconds: int, column: TimeColumn) -> int:
+    """What a clock on the wall of the column's time zone shows, as an instant.
+
+    Raises:
+        Refused: if the year is beyond 1 to 9999.
+    """
+    if column.timezone == "UTC":
+        return milliseconds
+    try:
+        wall = _EPOCH + datetime.timedelta(milliseconds=milliseconds)
+        offset = wall.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone)).utcoffset()
+    except OverflowError:
+        raise Refused(
+            "time_out_of_range", f"time ({column.name}) is thousands of years away.", column.name
+        ) from None
+    assert offset is not None
+    return milliseconds - offset // _MS
