@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import zoneinfo
+from decimal import Decimal
 from typing import Any
 
-import orjson
 import pytest
 
-from mixpanel_sink.inspect.verify.events import Event, differences, exported_event, sent_event
+from mixpanel_sink.inspect.verify.events import Event, differences, event_of, exported_event
 
 AT = 1_704_067_200_123
 SENT = {"a": 1, "distinct_id": "u", "ip": "1.2.3.4", "time": AT, "$insert_id": "i-1", "token": "t"}
 
 
-def sent(**properties: Any) -> Event:
-    return sent_event(orjson.dumps({"event": "e", "properties": SENT | properties}))
+def sent(moments: tuple[str, ...] = (), **properties: Any) -> Event:
+    return event_of("e", SENT | properties, AT, "u", "i-1", moments)
 
 
 def exported(**properties: Any) -> Event:
@@ -45,7 +45,9 @@ def test_what_mixpanel_adds_and_takes_away_is_no_difference() -> None:
         ("x" * 300, "x" * 255),
         ("😀" * 100, "😀" * 63),
         ("x" * 255, "x" * 255),
-        (2**60 + 1, float(2**60)),
+        (2**60, float(2**60)),
+        (Decimal("0.1"), 0.1),
+        (Decimal("12345678901234567.1"), 12345678901234567.1),
         (1.0, 1),
         (5, 5.0),
         (None, None),
@@ -56,7 +58,8 @@ def test_what_mixpanel_adds_and_takes_away_is_no_difference() -> None:
     ],
 )
 def test_values_that_are_the_same(given: Any, found: Any) -> None:
-    assert differences(sent(v=given), exported(v=found)) == {}
+    expected = Event.from_line(sent(v=given).to_line())
+    assert differences(expected, exported(v=found)) == {}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,10 @@ def test_values_that_are_the_same(given: Any, found: Any) -> None:
         (1, True),
         (0, False),
         (2**60, 2**60 + 1),
+        (2**60 + 1, float(2**60)),
+        (1234567890123456789, 1.2345678901234568e18),
+        ("ü" * 300, "ü" * 126),
+        ("x" * 300, "x" * 254),
         ([1, 2], [2, 1]),
         ([1], [1, 1]),
         ({"k": 1}, {"k": 2}),
@@ -89,9 +96,10 @@ def test_names_of_mixpanel_that_the_input_uses_are_compared() -> None:
     assert differences(sent(mp_lib="x"), exported()) == {"mp_lib": ["x", None]}
 
 
-def test_times_are_compared_in_seconds() -> None:
+def test_times_are_compared_in_seconds_where_the_export_has_no_more() -> None:
     assert differences(sent(), exported(time=AT // 1000)) == {}
-    assert differences(sent(), exported(time=AT // 1000 * 1000)) == {}
+    assert list(differences(sent(), exported(time=AT // 1000 * 1000))) == ["time"]
+    assert list(differences(sent(), exported(time=AT // 1000 + 1))) == ["time"]
     assert list(differences(sent(), exported(time=AT + 1000))) == ["time"]
 
 
@@ -102,6 +110,22 @@ def test_times_of_a_project_made_before_2023() -> None:
     assert differences(sent(), exported(), zone) == {}
     assert list(differences(sent(), local)) == ["time"]
     assert list(differences(sent(), exported(time=AT - 4 * 3600 * 1000), zone)) == ["time"]
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "same"),
+    [
+        ("2024-05-06T07:08:09Z", "2024-05-06 07:08:09+00:00", True),
+        ("2024-05-06T07:08:09.500000Z", "2024-05-06T07:08:09.5Z", True),
+        ("2024-05-06T07:08:09", "2024-05-06T07:08:09Z", False),
+        ("2024-05-06T07:08:09Z", "2024-05-06T07:08:10Z", False),
+        ("2024-05-06T07:08:09.000001Z", "2024-05-06T07:08:09Z", False),
+        ("2024-05-06T07:08:09Z", "yesterday", False),
+    ],
+)
+def test_timestamps_are_compared_as_instants(given: str, found: str, same: bool) -> None:
+    assert (differences(sent(("at",), at=given), exported(at=found)) == {}) is same
+    assert list(differences(sent(at=given), exported(at=found))) == ["at"], "of text columns: not"
 
 
 def test_the_id_before_identity_management() -> None:
@@ -116,6 +140,11 @@ def test_another_name() -> None:
 
 
 def test_lines_give_the_event_back() -> None:
-    for event in (sent(v="tab\tand\nbreak", w={"ü": [1]}), exported(), exported(time="x")):
+    for event in (
+        sent(("v",), v="tab\tand\nbreak", w={"ü": [1]}),
+        exported(),
+        exported(time="x"),
+        exported(time=AT // 1000),
+    ):
         assert Event.from_line(event.to_line()) == event
         assert b"\n" not in event.to_line()

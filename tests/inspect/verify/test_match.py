@@ -54,8 +54,20 @@ def test_events_that_mixpanel_takes_for_one() -> None:
 
 def test_lost_milliseconds_are_no_difference() -> None:
     expected = [event("a", time=AT + i) for i in (5, 1500)]
-    actual = [event("a", time=AT + i) for i in (0, 1000)]
-    assert kinds(expected, actual) == {"equal": 2}
+    coarse = [event("a", time=AT + i, coarse=True) for i in (0, 1000)]
+    assert kinds(expected, coarse) == {"equal": 2}
+    fine = [event("a", time=AT + i) for i in (0, 1000)]
+    assert kinds(expected, fine) == {"altered": 2}, "the export has milliseconds, but others"
+
+
+def test_records_of_one_id_are_counted() -> None:
+    def repeats(*events: Event) -> int:
+        lines = [each.to_line() for each in events]
+        return sum(finding.repeats for finding in match(lines, lines))
+
+    assert repeats(event("a"), event("b")) == 0
+    assert repeats(event("a"), event("a"), event("b")) == 1
+    assert repeats(event("a"), event("a", distinct_id="v"), event("a", properties={"a": 2})) == 2
 
 
 def test_another_time_name_or_user_is_altered_not_missing() -> None:

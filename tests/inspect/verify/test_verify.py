@@ -5,7 +5,8 @@ import datetime
 import pytest
 
 from mixpanel_sink import SettingError
-from mixpanel_sink.inspect.verify.verify import Days, spans
+from mixpanel_sink.inspect.verify.findings import Days
+from mixpanel_sink.inspect.verify.verify import spans
 
 FIRST = datetime.date(2023, 12, 30)
 
