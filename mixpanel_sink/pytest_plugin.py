@@ -1,4 +1,4 @@
-"""A pytest plugin: a stand-in for Mixpanel in the tests of your own pipelines.
+"""A pytest plugin: an emulator of Mixpanel for the tests of your own pipelines.
 
 Installed with `pip install 'mixpanel-sink[emulator]'`; pytest finds it by itself.
 
@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+from mixpanel_sink.process import forget
 
 if TYPE_CHECKING:
     from mixpanel_sink.emulator.testing import Emulator
@@ -43,20 +45,10 @@ def mixpanel_emulator(
     monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel_emulator_session.api_secret)
     monkeypatch.setenv("MIXPANEL_PROJECT_TOKEN", mixpanel_emulator_session.project_token)
     mixpanel_emulator_session.reset(**_fresh(mixpanel_emulator_session))
-    _forget()
+    forget()  # the sink remembers its requests in this process; a test is a new job
     return mixpanel_emulator_session
 
 
 def _fresh(emulator: Emulator) -> dict[str, object]:
     """The settings that it started with, as far as a test can change them."""
     return {"quota": "none", "variant": "page", "latency_ms": 0, "max_batch": 2000}
-
-
-def _forget() -> None:
-    """The sink remembers its requests in this process; a test is a new job."""
-    import sys
-
-    for module, name in (("send.lane", "LANES"), ("checkpoint.registry", "LOGS")):
-        loaded = sys.modules.get(f"mixpanel_sink.{module}")
-        if loaded is not None:
-            getattr(loaded, name).clear()

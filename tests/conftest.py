@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.send.lane import LANES
+from mixpanel_sink.process import forget
 from mixpanel_sink.settings.credentials import ApiSecret
 
 SECRET = "s3cr3t-0123456789abcdef"
@@ -38,7 +38,7 @@ def _mixpanel() -> Iterator[Emulator]:
 def mixpanel(_mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     """An empty emulator without a quota; the sink remembers nothing of earlier tests."""
     _mixpanel.reset(**_DEFAULTS)
-    LANES.clear()
+    forget()
     monkeypatch.setenv("TEST_API_SECRET", SECRET)
     monkeypatch.setenv("TEST_TOKEN", TOKEN)
     return _mixpanel

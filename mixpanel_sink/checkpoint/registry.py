@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 from mixpanel_sink.api.auth import ResolvedCredentials
@@ -11,37 +10,9 @@ from mixpanel_sink.checkpoint.events import EventLog
 from mixpanel_sink.checkpoint.log import Log
 from mixpanel_sink.checkpoint.owner import AnyMapping, Owner
 from mixpanel_sink.checkpoint.updates import UpdateLog
+from mixpanel_sink.process import LOGS
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.project import Target
-
-
-class LogRegistry:
-    """Logs by their checkpoint's path and owner. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._logs: dict[tuple[str, Owner], Log] = {}
-
-    def get(self, checkpoint: Checkpoint, owner: Owner) -> Log:
-        """The log of that checkpoint, opened if it is not yet.
-
-        Raises:
-            CheckpointError: if it belongs to something else, or cannot be read.
-        """
-        kind = EventLog if ENDPOINTS[owner.endpoint].repeats_safely else UpdateLog
-        with self._lock:
-            key = (checkpoint.path, owner)
-            if key not in self._logs:
-                self._logs[key] = kind(checkpoint, owner)
-            return self._logs[key]
-
-    def clear(self) -> None:
-        """Forgets all logs, as a new process would."""
-        with self._lock:
-            self._logs.clear()
-
-
-LOGS = LogRegistry()
 
 
 def open_log(
@@ -55,4 +26,6 @@ def open_log(
     Raises:
         CheckpointError: if it belongs to another job, or cannot be used.
     """
-    return LOGS.get(checkpoint, Owner.of(checkpoint, mapping, endpoint, projects))
+    owner = Owner.of(checkpoint, mapping, endpoint, projects)
+    kind = EventLog if ENDPOINTS[owner.endpoint].repeats_safely else UpdateLog
+    return LOGS.get((checkpoint.path, owner), lambda: kind(checkpoint, owner))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mixpanel_sink.report.metrics import LIVE
+from mixpanel_sink.report.metrics import live_counts
 from mixpanel_sink.settings.quota import Quota
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class _Watch:
     """The counts since the start, and the total as soon as it is known."""
 
     def __init__(self, quota: Quota, total: Callable[[], int | None]) -> None:
-        self._before = LIVE.counts()
+        self._before = live_counts().counts()
         self._started = time.monotonic()
         self._quota = quota
         self.total: int | None = None
@@ -128,7 +128,7 @@ class _Watch:
     def look(self) -> tuple[dict[str, int], float, float | None]:
         """Counts, seconds since the start, and seconds left."""
         elapsed = time.monotonic() - self._started
-        now = LIVE.counts()
+        now = live_counts().counts()
         counts = {name: value - self._before.get(name, 0) for name, value in now.items()}
         return counts, elapsed, seconds_left(counts, self.total, self._quota, elapsed)
 

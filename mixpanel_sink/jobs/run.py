@@ -27,7 +27,7 @@ from mixpanel_sink.jobs.options import MixpanelOptions, Write, endpoint_of, quot
 from mixpanel_sink.jobs.outputs import check_output
 from mixpanel_sink.report.accounting import CheckAccounting, read_books
 from mixpanel_sink.report.failures import SummarizeFailures, describe, read_summaries
-from mixpanel_sink.report.metrics import LIVE, read_counters, read_texts
+from mixpanel_sink.report.metrics import live_counts, read_counters, read_texts
 from mixpanel_sink.report.run_report import RunReport, SummarizeRequests, read_requests
 from mixpanel_sink.results import FailedRecord, FailureSummary, Totals, WriteResult
 
@@ -186,7 +186,7 @@ def _booked(books: Sequence[tuple[str, Totals]]) -> dict[str, int]:
 
 def _so_far(own: Any) -> str:
     """What a job that failed has done, as far as this process knows, and how to go on."""
-    counts = LIVE.counts()
+    counts = live_counts().counts()
     accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
     if not requests:
         return f"Nothing was accepted so far, as far as this process knows. {_once_more(own)}"

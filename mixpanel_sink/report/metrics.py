@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
+from mixpanel_sink.process import COUNTS
 from mixpanel_sink.results import FailedRecord, Receipt
 
 NAMESPACE = "mixpanel_sink"
@@ -63,14 +64,16 @@ class LiveCounts:
             return dict(self._counts)
 
 
-LIVE = LiveCounts()
+def live_counts() -> LiveCounts:
+    """This process's."""
+    return COUNTS.get(None, LiveCounts)
 
 
 def count(name: str, amount: int = 1) -> None:
     """Adds to a counter. Only on a thread that Beam runs."""
     if amount:
         Metrics.counter(NAMESPACE, name).inc(amount)
-        LIVE.add(name, amount)
+        live_counts().add(name, amount)
 
 
 def count_failed(record: FailedRecord) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from mixpanel_sink.process import PROGRESS
 from mixpanel_sink.report import metrics
 from mixpanel_sink.send.lane import Throttled
 
@@ -28,7 +29,7 @@ class Progress:
 
     def __init__(
         self,
-        counts: Callable[[], Mapping[str, int]] = metrics.LIVE.counts,
+        counts: Callable[[], Mapping[str, int]] = lambda: metrics.live_counts().counts(),
         seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,5 +85,6 @@ def _by(counts: Mapping[str, int], prefix: str) -> str:
     return f" ({each})" if each else ""
 
 
-PROGRESS = Progress()
-"""This process's."""
+def progress() -> Progress:
+    """This process's."""
+    return PROGRESS.get(None, Progress)

@@ -38,7 +38,7 @@ class Throttled(NamedTuple):
     """A request that a lane holds back.
 
     Attributes:
-        lane: its name.
+        lane: its title.
         cause: the quota, or a pause that Mixpanel asked for.
         until: when it may go, in seconds since 1970.
         seconds: until then.
@@ -86,6 +86,8 @@ class Lane:
         self._windows = [RollingWindow(rate) for rate in quota.rates]
         self._expected = [0] * len(self._windows)
         self._elsewhere: dict[str, list[list[list[float]]]] = {}
+        self._seen: dict[str, float] = {}
+        self._remembered: set[float] = set()
         self._changed = threading.Condition()
         self._in_flight = 0
         self._width = float(max_in_flight)
@@ -113,9 +115,21 @@ class Lane:
             for number, window in enumerate(self._windows):
                 self._expected[number] += sign * weight.of(window.rate.of)
 
-    def remember(self, at: float) -> None:
-        """A request that somebody else made, answered at this time; it brought no events."""
+    def widen(self, max_in_flight: int) -> None:
+        """Somebody who uses the lane may have so many requests in flight."""
         with self._changed:
+            if max_in_flight > self._max_in_flight:
+                self._width += max_in_flight - self._max_in_flight
+                self._max_in_flight = max_in_flight
+                self._changed.notify_all()
+
+    def remember(self, at: float) -> None:
+        """A request that somebody else made, answered at this time; it brought no events. Told
+        twice, it counts once."""
+        with self._changed:
+            if at in self._remembered:
+                return
+            self._remembered.add(at)
             for window in self._windows:
                 window.add(at, Weight(0, 0).of(window.rate.of))
 
@@ -250,8 +264,9 @@ class Lane:
             now = self._clock()
             if not self._waiting or self._held_until <= now:
                 return None
-            cause = "Mixpanel asked to wait" if self._paused_until > now else f"quota {self._quota}"
-            return Throttled(self._name, cause, self._held_until, self._held_until - now)
+            paused = self._paused_until > now
+            cause = "Mixpanel asked to wait" if paused else "the quota is used up"
+            return Throttled(self.title, cause, self._held_until, self._held_until - now)
 
     def snapshot(self) -> bytes:
         """What another worker must know, for the lane's state."""
@@ -268,6 +283,7 @@ class Lane:
                 "at": now,
                 "paused": self._paused_until,
                 "by": {self._process: mine, **self._elsewhere},
+                "seen": {self._process: now, **self._seen},
             }
             return orjson.dumps(state)
 
@@ -290,8 +306,16 @@ class Lane:
             if state["of"] != self._process:
                 passed = now - state["at"]
                 later = passed - max(0.0, passed - CLOCK_SKEW)
+            seen = state.get("seen", {})
             for process, windows in state["by"].items():
-                if process != self._process and len(windows) == len(self._windows):
+                # Two sinks' states may know of a third worker: the newer knowledge counts.
+                at = seen.get(process, state["at"])
+                if (
+                    process != self._process
+                    and len(windows) == len(self._windows)
+                    and at >= self._seen.get(process, 0.0)
+                ):
+                    self._seen[process] = at
                     self._elsewhere[process] = [
                         [[e[0] + later, e[1] + later if e[1] >= 0 else now, e[2]] for e in entries]
                         for entries in windows
@@ -334,33 +358,8 @@ class Lane:
         life = max((rate.seconds for rate in self._quota.rates), default=0.0) * 1.001 + 1
         for process, windows in list(self._elsewhere.items()):
             if not any(e[1] + life > now for entries in windows for e in entries):
-                del self._elsewhere[process]
+                del self._elsewhere[process], self._seen[process]
 
 
 def _open(weight: int, now: float) -> list[list[float]]:
     return [[now, -1, weight]] if weight else []
-
-
-class LaneRegistry:
-    """The lanes of this process, so that they outlive bundles and DoFn instances."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lanes: dict[tuple[Any, ...], Lane] = {}
-
-    def get(self, key: tuple[Any, ...], make: Callable[[], Lane]) -> Lane:
-        """The lane of that key, made if there is none. It is never dropped: a bundle that
-        failed is run again, and its requests still count."""
-        with self._lock:
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = make()
-            return lane
-
-    def clear(self) -> None:
-        """Forgets all lanes, as a new process would."""
-        with self._lock:
-            self._lanes.clear()
-
-
-LANES = LaneRegistry()

@@ -38,7 +38,8 @@ from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress
 from mixpanel_sink.send.dispatch import Dispatcher
-from mixpanel_sink.send.lane import LANES, Lane, steady_clock
+from mixpanel_sink.send.lane import Lane, steady_clock
+from mixpanel_sink.send.lanes import lane_of_project
 from mixpanel_sink.send.policy import SendPolicy
 from mixpanel_sink.send.sender import BatchSender
 from mixpanel_sink.send.settle import Outcome
@@ -194,21 +195,7 @@ class SendChunks(beam.DoFn):
             job = self._job
             name, number = lane_of(key)
             project = self._projects[name]
-            share = project.target.quota.share(number, job.lanes)
-
-            def make() -> Lane:
-                lane = Lane(
-                    share,
-                    job.max_in_flight,
-                    f"{name} lane {number}",
-                    job.retry,
-                    steady_clock,
-                )
-                if number == 0 and (at := job.spent.get(name)) is not None:
-                    lane.remember(at)
-                return lane
-
-            lane = LANES.get((key, project.identity, share, job.max_in_flight, job.retry), make)
+            lane = lane_of_project(job, project.target, project.credentials, number)
             lane.merge(state.read())
             policy = SendPolicy(
                 name,
@@ -246,7 +233,7 @@ class SendChunks(beam.DoFn):
 
     def _report_progress(self) -> None:
         lanes = [lane for lane, _ in self._senders.values()]
-        progress.PROGRESS.say(lambda: [held for lane in lanes if (held := lane.held())])
+        progress.progress().say(lambda: [held for lane in lanes if (held := lane.held())])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +244,6 @@ class _Project:
     credentials: ResolvedCredentials
     client: IngestionClient
     kind: str
-    identity: int
 
     @classmethod
     def of(cls, target: Target, job: Job) -> _Project:
@@ -269,8 +255,7 @@ class _Project:
             job.retry.read_timeout,
             job.endpoint,
         )
-        identity = hash((credentials.user, credentials.project_id))
-        return cls(target, credentials, client, credentials.kind, identity)
+        return cls(target, credentials, client, credentials.kind)
 
     def close(self) -> None:
         self.client.close()

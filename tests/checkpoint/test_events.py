@@ -16,12 +16,11 @@ from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.events import EventLog
 from mixpanel_sink.checkpoint.log import Log, Lookup
 from mixpanel_sink.checkpoint.owner import Owner
-from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.checkpoint.updates import UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.process import forget
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ProjectToken
@@ -36,12 +35,6 @@ OWNER = Owner("input", "mapping", "import", "projects")
 def chunk(number: int, count: int = 2) -> EventChunk:
     events = [json.dumps({"n": number, "i": i}).encode() for i in range(count)]
     return EventChunk.of(events, [Run(count, 5, ("",), "f.parquet", number * 100)])
-
-
-def forget() -> None:
-    """What a new process knows."""
-    LOGS.clear()
-    LANES.clear()
 
 
 def enter(log: Log, chunk: EventChunk, *failed: FailedRecord, **left: Any) -> None:

@@ -19,12 +19,11 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.log import Lookup
 from mixpanel_sink.checkpoint.owner import Owner
-from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.checkpoint.updates import KeySet, UpdateLog
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import MixpanelSinkError
+from mixpanel_sink.process import forget
 from mixpanel_sink.results import FailedRecord
-from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.retry import RetryPolicy
@@ -127,12 +126,6 @@ def table(tmp_path: pathlib.Path) -> str:
     rows = {"user": [f"u{n}" for n in range(200)], "plan": ["pro"] * 200, "n": [1] * 200}
     pq.write_table(pa.table(rows), tmp_path / "updates.parquet", row_group_size=60)
     return str(tmp_path / "updates.parquet")
-
-
-def forget() -> None:
-    """What a new process knows."""
-    LOGS.clear()
-    LANES.clear()
 
 
 def test_a_job_that_was_stopped_goes_on(mixpanel: Emulator, folder: Checkpoint, table: str) -> None:

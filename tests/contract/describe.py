@@ -129,7 +129,8 @@ def lane_state() -> dict[str, Any]:
     lane = Lane(Quota.parse("60/hour"), 4, "test", RetryPolicy(), lambda: 1_700_000_000.0)
     lane.remember(1_699_999_990.0)
     state = orjson.loads(lane.snapshot())
-    state["by"] = {"process": state["by"].pop(state["of"])}
+    for named in ("by", "seen"):
+        state[named] = {"process": state[named].pop(state["of"])}
     return {**state, "of": "process"}
 
 

@@ -12,12 +12,12 @@ from apache_beam.io.filesystems import FileSystems
 from google.cloud import storage
 
 from mixpanel_sink.checkpoint import journal
-from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import import_json_lines as json_lines_to_mixpanel
 from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
 from mixpanel_sink.jobs import replay as replay_failed
 from mixpanel_sink.jobs import verify as verify_import
+from mixpanel_sink.process import forget
 from mixpanel_sink.read.files import match_files
 from tests.jobs.conftest import MAPPING
 
@@ -127,17 +127,17 @@ def test_a_checkpoint_in_cloud_storage(send, server, bucket) -> None:
     first = server.stats()["requests_by_endpoint"]["/import"]["200"]
     assert first >= 2
     assert [b.name for b in bucket.list_blobs(prefix="checkpoints/1/accepted-")]
-    LOGS.clear()
+    forget()
     second = send(*arguments)
     assert second.code == 0, second.err
     assert "9,000 read = 9,000 accepted + 0 failed" in second.out
     assert server.stats()["requests_by_endpoint"]["/import"]["200"] == 5
     assert server.stats()["duplicates"] == 0
-    LOGS.clear()
+    forget()
     other = send(*arguments, mapping=MAPPING + "insert_id: {from: content}\n")
     assert other.code == 2
     assert "belongs to another mapping" in other.err
-    LOGS.clear()
+    forget()
     assert send(*arguments[:1], "--checkpoint=gs://no-such-bucket/1").code == 2
 
 

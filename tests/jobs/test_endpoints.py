@@ -125,7 +125,7 @@ def test_after_a_failure_it_says_what_another_run_does(
     kind: str, more: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"events_accepted": 2000, "requests": 2}
-    monkeypatch.setattr(running.LIVE, "counts", lambda: counts)
+    monkeypatch.setattr(running.live_counts(), "counts", lambda: counts)
     options = PipelineOptions([f"--endpoint_kind={kind}", *more]).view_as(MixpanelOptions)
     text = running._so_far(options)
     assert text.startswith(

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.send.lane import LANES
+from mixpanel_sink.process import forget
 from tests.jobs.conftest import MAPPING
 from tests.jobs.test_import_parquet import shop, write
 
@@ -25,12 +24,6 @@ def source(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path):
     return f"--checkpoint={tmp_path}/checkpoint"
-
-
-def forget() -> None:
-    """What a new process knows."""
-    LOGS.clear()
-    LANES.clear()
 
 
 def test_a_failed_run_says_how_to_go_on_and_the_next_one_does(send, server, source, checkpoint):

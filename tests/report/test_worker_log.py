@@ -79,7 +79,7 @@ def test_a_lane_tells_what_it_waits_for() -> None:
     lane.end(one)
     lane.start(one)
     assert seen[0] is not None
-    assert seen[0].cause == "quota 1/minute"
+    assert (seen[0].lane, seen[0].cause) == ("x lane 0 (quota 1/minute)", "the quota is used up")
     assert seen[0].seconds == pytest.approx(60, abs=0.1)
     assert lane.held() is None
     seen.clear()

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mixpanel_sink.send.lane import CLOCK_SKEW, Lane, LaneRegistry, steady_clock
+from mixpanel_sink.send.lane import CLOCK_SKEW, Lane, steady_clock
 from mixpanel_sink.send.window import Weight
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
@@ -388,10 +388,32 @@ def test_what_is_too_old_leaves_the_state(clock: Clock) -> None:
     assert set(orjson.loads(second.snapshot())["by"]) == {"b"}
 
 
-def test_a_registry_keeps_its_lanes() -> None:
-    lanes = LaneRegistry()
-    one = lanes.get(("a",), lambda: Lane(Quota.none()))
-    assert lanes.get(("a",), lambda: Lane(Quota.none())) is one
-    assert lanes.get(("b",), lambda: Lane(Quota.none())) is not one
-    lanes.clear()
-    assert lanes.get(("a",), lambda: Lane(Quota.none())) is not one
+def test_of_two_states_the_newer_one_knows_more(clock: Clock) -> None:
+    """Two sinks of one project share a lane, and each has a state of its own."""
+    far = make(clock, "10/minute", process="far")
+    send(far)
+    older = far.snapshot()
+    clock.now += 1
+    send(far)
+    newer = far.snapshot()
+    for order in ([older, newer], [newer, older], [newer, older, older]):
+        here = make(clock, "10/minute", process="here")
+        for state in order:
+            here.merge(state)
+        (entries,) = orjson.loads(here.snapshot())["by"]["far"]
+        assert sum(weight for _, _, weight in entries) == 2
+    assert orjson.loads(older)["seen"]["far"] < orjson.loads(newer)["seen"]["far"]
+
+
+def test_a_request_of_a_preflight_counts_once(clock: Clock) -> None:
+    lane = make(clock, "10/minute")
+    lane.remember(clock.now)
+    lane.remember(clock.now)
+    (((entry,),),) = orjson.loads(lane.snapshot())["by"].values()
+    assert entry[2] == 1
+
+
+def test_the_title_says_who_and_how_much() -> None:
+    assert Lane(Quota.page(), name="shop lane 0 at api-eu.mixpanel.com").title == (
+        "shop lane 0 at api-eu.mixpanel.com (quota 60/hour)"
+    )

@@ -19,10 +19,9 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.process import forget
 from mixpanel_sink.report.accounting import CheckAccounting
-from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.stages.send import SendChunks
 from tests.checkpoint.test_updates import MAPPING as UPDATES
 from tests.checkpoint.test_updates import Tables
@@ -45,8 +44,7 @@ class Poison:
         self.sent.append(requests)
         if len(self.sent) <= self.times:
             if self.forget:  # the next try is another worker's
-                LOGS.clear()
-                LANES.clear()
+                forget()
             raise RuntimeError("poisoned")
 
 

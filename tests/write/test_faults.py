@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.checkpoint.registry import LOGS
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.send.lane import LANES
+from mixpanel_sink.process import forget
 from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.settings.retry import RetryPolicy
 from tests.running import Ran, failing, run
@@ -131,7 +130,7 @@ def test_401_in_the_middle_stops_the_job_and_the_next_run_ends_it(mixpanel: Emul
     assert "does not accept the API secret (401" in said
     before = mixpanel.stats()["events_distinct"]
     assert 0 < before < COUNT
-    LANES.clear()
+    forget()
     ran = run(records(), sink)
     assert len(check(mixpanel, ran)) == COUNT
     assert mixpanel.stats()["duplicates"] == before
@@ -230,8 +229,7 @@ class TestBundlesThatAreRunAgain:
             run(records(1200), sink, failures)
         sent = mixpanel.stats()["requests"]
         assert sent >= 50
-        LOGS.clear()
-        LANES.clear()
+        forget()
         ran = run(records(1200), sink, failures)
         check(mixpanel, ran, 1200)
         # What was accepted is known; what was under way when the bundle failed may go again.

@@ -19,9 +19,9 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
+from mixpanel_sink.process import forget
 from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt
-from mixpanel_sink.send.lane import LANES
 from mixpanel_sink.settings.columns import PositionId, TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
 from mixpanel_sink.settings.mapping import EventMapping
@@ -56,7 +56,7 @@ def _running() -> Iterator[Emulator]:
 @pytest.fixture
 def mixpanel(_running: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     _running.reset(quota="none", latency_ms=0)
-    LANES.clear()
+    forget()
     for name in NAMES:
         monkeypatch.setenv(f"SECRET_{name}", f"secret-of-{name}-0123")
         monkeypatch.setenv(f"TOKEN_{name}", f"token-of-{name}-012345")

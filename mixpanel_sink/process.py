@@ -1,0 +1,58 @@
+"""Everything that this process remembers between bundles and pipelines.
+
+Runners make and drop DoFns as they like. What must outlive them is here, in a layer below all
+others: the lanes with the requests that still count against a quota, the open checkpoints, and
+what the log and a watching launcher count. `forget()` drops all of it, as a new process would.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from mixpanel_sink.checkpoint.log import Log
+    from mixpanel_sink.report.metrics import LiveCounts
+    from mixpanel_sink.report.worker_log import Progress
+    from mixpanel_sink.send.lane import Lane
+
+_Kept = TypeVar("_Kept")
+
+
+class Registry(Generic[_Kept]):
+    """Objects by key, each made when it is first asked for. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, _Kept] = {}
+
+    def get(self, key: Hashable, make: Callable[[], _Kept]) -> _Kept:
+        """The object of that key."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            return self._kept[key]
+
+    def clear(self) -> None:
+        """Drops all of them."""
+        with self._lock:
+            self._kept.clear()
+
+
+LANES: Registry[Lane] = Registry()
+"""By host, endpoint, credentials, number and share of the quota."""
+LOGS: Registry[Log] = Registry()
+"""Open checkpoints, by path and owner."""
+COUNTS: Registry[LiveCounts] = Registry()
+"""The one set of counters, by None."""
+PROGRESS: Registry[Progress] = Registry()
+"""What writes a line a minute to the log, by None."""
+
+_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, COUNTS, PROGRESS)
+
+
+def forget() -> None:
+    """Forgets everything, as a new process would."""
+    for registry in _ALL:
+        registry.clear()
