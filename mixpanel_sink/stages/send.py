@@ -53,7 +53,8 @@ FAILED = "failed"
 
 WAITING_BYTES = 256_000_000
 """Compressed chunks that may wait on a worker for projects whose quota is used up, while those
-of other projects go on. With one project only the next chunk waits."""
+of other projects go on, and for updates of profiles, which must keep their order. For events of
+one project only the next chunk waits."""
 
 
 class SendChunks(beam.DoFn):
@@ -183,8 +184,10 @@ class SendChunks(beam.DoFn):
             return
         dispatcher = self._dispatchers.get(key)
         if dispatcher is None:
-            several = len(job.targets) > 1
-            room = WAITING_BYTES // (len(job.targets) * job.lanes) if several else 0
+            # With an order to keep, `process` must not block: Prism would split the bundle, and run
+            # the rest of the same key at once.
+            queues = len(job.targets) > 1 or job.endpoint.ordered
+            room = WAITING_BYTES // (len(job.targets) * job.lanes) if queues else 0
             threads = 1 if job.endpoint.ordered else job.max_in_flight
             dispatcher = self._dispatchers[key] = Dispatcher(threads, room, key)
         self._pending.append(dispatcher.put(rest, lane, sender, self._report_throttling))
