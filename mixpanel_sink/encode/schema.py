@@ -21,7 +21,7 @@ def check_schema(mapping: EventMapping | ProfileMapping | GroupMapping, schema: 
         MappingError: names the column, its type and the fix.
     """
     mapping.check_columns(schema.names)
-    if isinstance(mapping, EventMapping):
+    if isinstance(mapping, EventMapping) and mapping.shape is None:  # which changes types
         _check_types(mapping, schema)
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
-import fnmatch
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,8 +74,7 @@ def shape_table(table: pa.Table, shape: Shape, mapped: Collection[str] = ()) -> 
         work.keep(_matches(work.columns, shape.where, len(table)))
     if isinstance(shape.sample, Sample):
         work.keep(_sampled(work.columns.get(shape.sample.column), shape.sample, len(table)))
-    names = _names(list(work.columns), shape)
-    return work.result(names)
+    return work.result(shape.renamed(list(work.columns)))
 
 
 class _Work:
@@ -301,30 +298,6 @@ def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtyp
     share = hashed.str.to_integer(base=16, strict=False) % _SHARES
     mask = (share < round(sample.percent / 100 * _SHARES)).fill_null(True)
     return mask.to_numpy()
-
-
-def _names(columns: list[str], shape: Shape) -> dict[str, str]:
-    """The columns that are left, and what they are called."""
-    kept: dict[str, str] = {}
-    for name in columns:
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in shape.drop):
-            continue
-        new = next(_renamed(name, shape), name)
-        if new in kept.values():
-            raise MappingError(f"The shape gives two columns the name {new!r}. Rename one of them.")
-        kept[name] = new
-    return kept
-
-
-def _renamed(name: str, shape: Shape) -> Iterator[str]:
-    for pattern, to in shape.rename.items():
-        if match := re.fullmatch(pattern, name):
-            try:
-                yield match.expand(to)
-            except (re.error, IndexError) as error:
-                raise MappingError(
-                    f"shape.rename's {to!r} does not fit {pattern!r}: {error}."
-                ) from None
 
 
 def _integer(value: Any) -> int:

@@ -421,4 +421,6 @@ def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:
     listed = mapping.columns()
     if listed is not None:
         return Columns(tuple(dict.fromkeys([*listed, *more])))
+    if mapping.shape is not None:  # what it excludes are columns that the shape makes
+        return Columns()
     return Columns(None, frozenset(mapping.exclude) - {*mapping.named_columns(), *more})

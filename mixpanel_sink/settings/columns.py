@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zoneinfo
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from mixpanel_sink.errors import MappingError
@@ -108,6 +109,10 @@ def plain(value: Any) -> Any:
         changed = changed_fields(value)
         name = changed.pop("name")
         return {"column": name, **changed} if changed else name
+    if dataclasses.is_dataclass(value):
+        return {name: plain(part) for name, part in changed_fields(value).items()}
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -125,7 +130,7 @@ def changed_fields(value: Any) -> dict[str, Any]:
 
 def part_of(key: str, value: Any) -> Any:
     """The value object of one setting in the YAML form, such as `{column: day, unit: s}`."""
-    if not isinstance(value, dict) or key in ("rename", "constants"):
+    if not isinstance(value, dict) or key in ("rename", "constants", "shape"):
         return value
     kinds: dict[str, Any] = {"column": Column, "constant": Constant}
     if key == "time":

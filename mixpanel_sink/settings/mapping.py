@@ -30,6 +30,7 @@ from mixpanel_sink.settings.columns import (
     plain,
 )
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, check_text, near
+from mixpanel_sink.settings.shape import Shape
 from mixpanel_sink.settings.yaml import load_yaml
 
 FIXED = ("$device_id", "$user_id", "distinct_id", "ip", "time", "$insert_id", "token")
@@ -63,6 +64,8 @@ class EventMapping:
             lists and objects stay).
         non_finite: NaN and infinity, which JSON does not have: "fail" the record, or
             "drop" them as if they were null.
+        shape: what happens to the columns before all that: see `Shape`. The other settings name the
+            columns that it makes.
 
     Raises:
         MappingError: if it contradicts itself.
@@ -85,6 +88,7 @@ class EventMapping:
     include_mapped: bool = False
     drop_nulls: bool = True
     non_finite: Literal["fail", "drop"] = "fail"
+    shape: Shape | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         put = functools.partial(object.__setattr__, self)
@@ -108,6 +112,8 @@ class EventMapping:
             if not isinstance(value := getattr(self, name), Mapping):
                 raise MappingError(f"{name} is {value!r}; it must be names and what they become.")
             put(name, dict(value))
+        if isinstance(self.shape, Mapping):
+            put("shape", Shape.from_dict(dict(self.shape)))
         _check_types(self)
         _check_constants(self)
         _check_renaming(self)
@@ -162,7 +168,7 @@ class EventMapping:
 
     def columns(self) -> list[str] | None:
         """The columns that a reader must fetch; None for all."""
-        if self.properties == "all":
+        if self.properties == "all" or self.shape is not None:
             return None
         return list(dict.fromkeys([*self.mapped_columns(), *self.properties]))
 
@@ -184,6 +190,11 @@ class EventMapping:
             MappingError: names the column, the nearest one, and lists them all.
         """
         have = list(columns)
+        if isinstance(self.shape, Shape):
+            made = self.shape.names(have)
+            if made is None:  # only the data tell
+                return
+            have = made
         wanted = {**self.mapped_columns()}
         if self.properties != "all":
             wanted |= {name: "properties" for name in self.properties if name not in wanted}
@@ -259,6 +270,7 @@ def _check_types(mapping: EventMapping) -> None:
         "ip": Column | Constant | None,
         "include_mapped": bool,
         "drop_nulls": bool,
+        "shape": Shape | None,
     }
     for name, kinds in allowed.items():
         if not isinstance(value := getattr(mapping, name), kinds):

@@ -22,6 +22,7 @@ from mixpanel_sink.settings.columns import (
     plain,
 )
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, near
+from mixpanel_sink.settings.shape import Shape
 from mixpanel_sink.settings.yaml import load_yaml
 
 _M = TypeVar("_M", bound="UpdateMapping")
@@ -59,6 +60,7 @@ class UpdateMapping:
         ignore_time: keep Mixpanel from taking the update for a sign of life ("last seen").
         drop_nulls: a null does nothing; else `set` and `set_once` set null.
         non_finite: NaN and infinity: "fail" the record, or "drop" them as if null.
+        shape: what happens to the columns before all that: see `Shape`.
 
     Raises:
         MappingError: if it contradicts itself.
@@ -82,8 +84,11 @@ class UpdateMapping:
     ignore_time: bool = False
     drop_nulls: bool = True
     non_finite: Literal["fail", "drop"] = "fail"
+    shape: Shape | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.shape, Mapping):
+            object.__setattr__(self, "shape", Shape.from_dict(dict(self.shape)))
         for name in (*self._identity, "ip", "delete"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Column(value))
@@ -122,6 +127,7 @@ class UpdateMapping:
             "time": TimeColumn | None,
             "ignore_time": bool,
             "drop_nulls": bool,
+            "shape": Shape | None,
         }
         for name, kind in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
@@ -211,7 +217,8 @@ class UpdateMapping:
 
     def columns(self) -> list[str] | None:
         """The columns that a reader must fetch; None for all."""
-        return None if self.set == "all" else list(self.named_columns())
+        everything = self.set == "all" or self.shape is not None
+        return None if everything else list(self.named_columns())
 
     def plan(self, columns: Iterable[str]) -> tuple[tuple[str, str, str], ...]:
         """(operation, property, column) for a record with these columns.
@@ -248,6 +255,11 @@ class UpdateMapping:
                 become one property.
         """
         have = list(columns)
+        if isinstance(self.shape, Shape):
+            made = self.shape.names(have)
+            if made is None:  # only the data tell
+                return
+            have = made
         wanted = self.named_columns() | dict.fromkeys(self.exclude, "exclude")
         for name, part in (wanted | dict.fromkeys(self.rename, "rename")).items():
             if name not in have:

@@ -18,9 +18,10 @@ Nothing here executes code: `where` is an expression of Polars SQL over the colu
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mixpanel_sink.errors import MappingError
@@ -150,10 +151,51 @@ class Shape:
         check_keys(settings, [field.name for field in dataclasses.fields(cls)])
         return cls(**settings)
 
-    @property
-    def unpacks(self) -> bool:
-        """Whether it makes columns whose names only the data tell."""
-        return bool(self.json or self.flatten)
+    def names(self, columns: Sequence[str]) -> list[str] | None:
+        """The columns that it makes of these; None if only the data tell.
+
+        Raises:
+            MappingError: for a column that is not there, where another has nearly its name; or for
+                two columns of one name.
+        """
+        taken = (*self.json, *self.flatten, *self.split, *self.cast)
+        for name in taken if not (self.json or self.flatten) else (*self.json, *self.flatten):
+            if name not in columns and (meant := near(name, columns)):
+                raise MappingError(f"shape names {name!r}, which the input does not have.{meant}")
+        if any(name in columns for name in (*self.json, *self.flatten)):
+            return None
+        made = [name for name in columns if not (name in self.split and self.split[name].into)]
+        for name, how in self.split.items():
+            if name in columns:
+                made += [part for part in how.into if part not in made]
+        made += [name for name in self.defaults if name not in made]
+        return list(self.renamed(made).values())
+
+    def renamed(self, columns: Sequence[str]) -> dict[str, str]:
+        """The columns that are left by `drop`, and what `rename` calls them.
+
+        Raises:
+            MappingError: if two get one name.
+        """
+        kept: dict[str, str] = {}
+        for name in columns:
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.drop):
+                continue
+            new = next(self._names_of(name), name)
+            if new in kept.values():
+                raise MappingError(f"shape gives two columns the name {new!r}. Rename one of them.")
+            kept[name] = new
+        return kept
+
+    def _names_of(self, name: str) -> Iterator[str]:
+        for pattern, to in self.rename.items():
+            if match := re.fullmatch(pattern, name):
+                try:
+                    yield match.expand(to)
+                except (re.error, IndexError) as error:
+                    raise MappingError(
+                        f"shape.rename's {to!r} does not fit {pattern!r}: {error}."
+                    ) from None
 
 
 def _prefixes(name: str, given: Any) -> dict[str, str]:

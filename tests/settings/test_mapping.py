@@ -11,6 +11,7 @@ import yaml
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.shape import Sample, Shape, Split
 
 BASE: dict[str, Any] = {"event": "e", "time": "t", "distinct_id": "u"}
 FULL = """
@@ -271,3 +272,45 @@ def test_a_few_aliases_are_welcome() -> None:
     text = "event: e\ndistinct_id: &id user\ntime: t\ninsert_id: [*id, t]\n"
     plain = text.replace("&id ", "").replace("*id", "user")
     assert EventMapping.from_yaml(text) == EventMapping.from_yaml(plain)
+
+
+class TestShape:
+    YAML = """
+event: event_name
+time: {column: at, unit: ms}
+distinct_id: user
+shape:
+  flatten: {params: p_}
+  split: {name: {by: " ", into: [first, last]}}
+  where: amount > 0
+  sample: {column: user, percent: 10}
+"""
+
+    def test_the_same_in_python_and_yaml(self) -> None:
+        shape = Shape(
+            flatten={"params": "p_"},
+            split={"name": Split(" ", ["first", "last"])},
+            where="amount > 0",
+            sample=Sample("user", 10),
+        )
+        time = TimeColumn("at", "ms")
+        given = EventMapping("event_name", time, distinct_id="user", shape=shape)
+        assert EventMapping.from_yaml(self.YAML) == given
+        assert EventMapping.from_dict(given.to_dict()) == given
+
+    def test_columns_are_checked_after_it(self) -> None:
+        shape = {"split": {"name": {"by": " ", "into": ["first"]}}}
+        mapping = EventMapping("event", "at", distinct_id="first", shape=shape)
+        mapping.check_columns(["event", "at", "name"])
+        with pytest.raises(MappingError, match="'first', which the input does not have"):
+            mapping.check_columns(["event", "at", "title"])
+
+    def test_what_only_the_data_tell_is_not_refused(self) -> None:
+        mapping = EventMapping("event", "at", distinct_id="user", shape={"json": "payload"})
+        mapping.check_columns(["payload"])
+        with pytest.raises(MappingError, match="Did you mean 'payloads'"):
+            mapping.check_columns(["payloads", "event", "at", "user"])
+
+    def test_a_reader_fetches_what_it_needs(self) -> None:
+        mapping = EventMapping("e", "t", distinct_id="u", properties=["p"], shape={"json": "p"})
+        assert mapping.columns() is None
