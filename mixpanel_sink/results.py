@@ -30,11 +30,12 @@ identity_incomplete wrong_endpoint
 operation_missing operation_unknown operation_wrong_value update_empty not_an_update
 group_key_null group_id_null group_key_wrong_type group_id_wrong_type
 ambiguous project_refused unsupported_record not_an_event refused gave_up
-file_unreadable line_unreadable function_failed
+file_unreadable line_unreadable function_failed shape_failed
 """
 REASONS = frozenset(_REASONS.split())
 """Why a record can fail; docs/failures.md says what to do."""
 FUNCTION_FAILED = "function_failed"
+SHAPE_FAILED = "shape_failed"
 """Of `MapRecords`."""
 
 
@@ -89,7 +90,7 @@ class FailedRecord(NamedTuple):
         """Whether it holds an event, or a record that only has to go through a mapping."""
         if self.event_json is not None:
             return True
-        return self.reason != FUNCTION_FAILED and isinstance(self.record, dict)
+        return self.reason not in (FUNCTION_FAILED, SHAPE_FAILED) and isinstance(self.record, dict)
 
     def to_json(self) -> str:
         """One JSON line, with event and record as objects and nulls left out."""

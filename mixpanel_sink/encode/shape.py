@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 
 from mixpanel_sink.api.values import id_text
 from mixpanel_sink.encode.arrow_rows import values_of
-from mixpanel_sink.encode.json_columns import json_column
+from mixpanel_sink.encode.json_columns import JsonType, json_column
 from mixpanel_sink.encode.tables import plain_column
 from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.results import SHAPE_FAILED
 from mixpanel_sink.settings.shape import Sample, Shape, Split
 
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -83,16 +84,27 @@ class _Work:
     def __init__(self, table: pa.Table, mapped: Collection[str]) -> None:
         self.table = table
         self.mapped = mapped
-        self.columns: dict[str, Any] = dict(zip(table.schema.names, table.columns, strict=True))
+        names = table.schema.names
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise MappingError(
+                f"The input has two columns named {twice!r}; rename one of them at its source."
+            )
+        self.columns: dict[str, Any] = dict(zip(names, table.columns, strict=True))
         self.failed: dict[int, RecordError] = {}
         self.kept = np.ones(len(table), bool)
 
     def result(self, names: dict[str, str]) -> Shaped:
+        for old, new in names.items():
+            column = self.columns[old]
+            if new in self.mapped and isinstance(column.type, JsonType):
+                self.columns[old] = pa.chunked_array([self._texts(new, values_of(column))])
         alive = self.kept.copy()
         alive[list(self.failed)] = False
         columns = {new: self.columns[old] for old, new in names.items()}
-        made = pa.table(columns) if columns else self.table.select([])
-        made = made.replace_schema_metadata(self.table.schema.metadata)
+        if not columns:  # a table needs a column to have rows
+            columns = {"": pa.nulls(len(self.table))}
+        made = pa.table(columns).replace_schema_metadata(self.table.schema.metadata)
         rows = np.flatnonzero(alive)
         left_out = len(self.table) - len(rows) - len(self.failed)
         return Shaped(made.take(pa.array(rows)), rows, self.failed, left_out)
@@ -115,7 +127,7 @@ class _Work:
                 continue
             for row in np.flatnonzero(part.is_valid()):
                 self.failed[int(row)] = RecordError(
-                    "duplicate_property",
+                    SHAPE_FAILED,
                     f"{name} holds {key!r}, and there is a column {prefix + key!r} already. Give "
                     f"what is made of it a prefix: {{{name}: {name}_}}.",
                     name,
@@ -130,7 +142,7 @@ class _Work:
                 found = None
             if not isinstance(found, dict):
                 self.failed[row] = RecordError(
-                    "json_unreadable",
+                    SHAPE_FAILED,
                     f"{name} does not hold a JSON object. Correct it, or take {name} out of json.",
                     name,
                 )
@@ -158,16 +170,18 @@ class _Work:
 
     def _column(self, name: str, values: list[Any]) -> Any:
         plain = plain_column(values)
-        if plain is None and name in self.mapped:
-            texts: list[str | None] = []
-            for row, value in enumerate(values):
-                try:
-                    texts.append(None if value is None else id_text(value, name))
-                except RecordError as error:
-                    self.failed[row] = error
-                    texts.append(None)
-            plain = pa.array(texts, pa.string())
         return pa.chunked_array([json_column(values, name, False) if plain is None else plain])
+
+    def _texts(self, name: str, values: list[Any]) -> pa.Array:
+        """Values of several types as the texts that they are as ids."""
+        texts: list[str | None] = []
+        for row, value in enumerate(values):
+            try:
+                texts.append(None if value is None else id_text(value, name))
+            except RecordError as error:
+                self.failed[row] = RecordError(SHAPE_FAILED, error.message, name)
+                texts.append(None)
+        return pa.array(texts, pa.string())
 
     def split(self, name: str, how: Split) -> None:
         column = self.columns.get(name)
@@ -205,7 +219,7 @@ class _Work:
                 values.append(None if value is None else read(value))
             except (ValueError, TypeError, ArithmeticError, RecordError):
                 self.failed[row] = RecordError(
-                    "cast_failed",
+                    SHAPE_FAILED,
                     f"{name} is {str(value)[:40]!r}, which cannot become {kind}. Correct it, or "
                     f"take {name} out of cast.",
                     name,
@@ -237,7 +251,7 @@ def _object_of(value: Any, name: str) -> dict[str, Any]:
     for pair in value if isinstance(value, list) else [value]:
         if not isinstance(pair, dict) or "key" not in pair or "value" not in pair:
             raise RecordError(
-                "unsupported_value",
+                SHAPE_FAILED,
                 f"{name} cannot be flattened: it is not an object, a map or a list of "
                 "{key, value}. Take it out of flatten.",
                 name,
@@ -247,7 +261,7 @@ def _object_of(value: Any, name: str) -> dict[str, Any]:
             continue
         if not isinstance(key, str) or key in found:
             raise RecordError(
-                "duplicate_property", f"{name} has the key {key!r} twice, or it is not text.", name
+                SHAPE_FAILED, f"{name} has the key {key!r} twice, or it is not text.", name
             )
         found[key] = _value_of(pair["value"])
     return found
