@@ -220,8 +220,8 @@ class _Work:
             except (ValueError, TypeError, ArithmeticError, RecordError):
                 self.failed[row] = RecordError(
                     SHAPE_FAILED,
-                    f"{name} is {str(value)[:40]!r}, which cannot become {kind}. Correct it, or "
-                    f"take {name} out of cast.",
+                    f"{name} holds a value that cannot become {kind}. Correct it, or take {name} "
+                    "out of cast.",
                     name,
                 )
                 values.append(None)

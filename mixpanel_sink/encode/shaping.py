@@ -17,7 +17,7 @@ from mixpanel_sink.results import SHAPE_FAILED
 from mixpanel_sink.settings.shape import Shape
 
 
-def shaped(
+def shape_block(
     block: Block, shape: Shape, mapped: Collection[str], failed: list[Failure]
 ) -> tuple[Block, int]:
     """The block that a shape makes, and how many records it left out.

@@ -10,7 +10,7 @@
 | retries                      | requests beyond the first of a batch                    |
 | sent_bytes                   | bodies of settled requests, as sent                     |
 | raw_bytes                    | the same as JSON, before compression                    |
-| records_left_out             | records for which MapRecords' function gave None        |
+| records_left_out             | records that MapRecords or a shape left out             |
 | files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |
 | lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
 | lines_skipped                | lines whose reason was not asked for, by the same       |

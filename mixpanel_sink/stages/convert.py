@@ -28,10 +28,12 @@ from mixpanel_sink.encode.choose import encoder_for
 from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.encode.redaction import Masker, redact
 from mixpanel_sink.encode.routing import by_project
+from mixpanel_sink.encode.shaping import shape_block
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.job import Job
+from mixpanel_sink.settings.shape import Shape
 from mixpanel_sink.stages.gather import Gatherer
 from mixpanel_sink.stages.outputs import Outputs
 from mixpanel_sink.stages.pack import EncodeAhead, Packer
@@ -150,14 +152,32 @@ class ConvertToChunks(beam.DoFn):
             yield from self._pass_on(block)
 
     def _pass_on(self, block: Block) -> Iterator[Any]:
-        """A block, through redaction and routing, to the packers of its projects."""
+        """A block, through its shape, redaction and routing, to the packers of its projects."""
         failed: list[Failure] = []
-        blocks = [block] if self._masker is None else redact(block, self._masker, failed)
-        for redacted in blocks:
-            for name, part in self._by_project(redacted, failed):
-                self._read[name] += len(part)
-                yield from self._packers[name].add(part)
+        for shaped in self._shaped(block, failed):
+            blocks = [shaped] if self._masker is None else redact(shaped, self._masker, failed)
+            for redacted in blocks:
+                for name, part in self._by_project(redacted, failed):
+                    self._read[name] += len(part)
+                    yield from self._packers[name].add(part)
         yield from self._fail(failed)
+
+    def _shaped(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
+        mapping = self._job.mapping
+        shape = None if mapping is None else mapping.shape
+        if mapping is None or not isinstance(shape, Shape) or isinstance(block, FailedBlock):
+            yield block  # what failed before has its shape
+            return
+        mapped = mapping.named_columns()
+        for part in block.slices(self._job.targets[0].limits.batch_events):
+            misfits: list[Failure] = []
+            made, left_out = shape_block(part, shape, mapped, misfits)
+            metrics.count("records_left_out", left_out)
+            if self._masker is not None:  # nobody can tell what is in it
+                misfits = [(each._replace(record_json=None), at) for each, at in misfits]
+            failed += misfits
+            if len(made):
+                yield made
 
     def _by_project(self, block: Block, failed: list[Failure]) -> Iterable[tuple[str, Block]]:
         if self._only is not None:
