@@ -17,11 +17,28 @@ _SLICE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """A line of NDJSON that is not valid JSON; `message` says why."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """The objects of a request, each beside its own JSON text (empty: nested absurdly deep)."""
+    """The objects of a request, each beside its own JSON text (empty: nested absurdly deep).
+
+    A line that cannot be read stands among the objects as a `Broken`.
+    """
 
     objects: list[Any]
     texts: list[bytes]
+
+
+class Unreadable(Refused):
+    """The body holds nothing that can be read as records."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(400, error)
 
 
 def too_large(limit: int) -> Refused:
@@ -33,7 +50,7 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
     """The body without its Content-Encoding (gzip, also of several members, or identity).
 
     Raises:
-        Refused: 413 beyond `limit` bytes, 400 for broken gzip, 415 for another encoding.
+        Refused: 413 beyond `limit` bytes, 400 for broken gzip or another encoding.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
@@ -41,7 +58,7 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
             raise too_large(limit)
         return body
     if encoding not in ("gzip", "x-gzip"):
-        raise Refused(415, f"Content-Encoding {encoding!r} is not supported: use gzip or none")
+        raise Refused(400, f"Content-Encoding {encoding!r} is not supported: use gzip or none")
     try:
         return _gunzip(body, limit)
     except zlib.error as error:
@@ -77,21 +94,27 @@ def parse(body: bytes, content_type: str) -> Batch:
     read as JSON: an array, or a single object.
 
     Raises:
-        Refused: 400 for malformed JSON, an empty batch or a form without ``data``.
+        Unreadable: malformed JSON, an empty batch or a form without ``data``.
     """
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
             texts = [line for line in body.split(b"\n") if line and not line.isspace()]
-            loads = orjson.loads
-            return _filled(Batch([loads(text) for text in texts], texts))
+            return _filled(Batch([_line(text) for text in texts], texts))
         if kind == FORM:
             body = _form_data(body)
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, f"the body is not valid JSON: {error}") from None
+        raise Unreadable(f"the body is not valid JSON: {error}") from None
     objects = value if isinstance(value, list) else [value]
     return _filled(Batch(objects, [_text(item) for item in objects]))
+
+
+def _line(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return Broken(f"the line is not valid JSON: {error}")
 
 
 def _text(item: Any) -> bytes:
@@ -125,7 +148,7 @@ def _form_data(body: bytes) -> bytes:
         return body
     values = parse_qs(body.decode(errors="replace")).get("data")
     if not values:
-        raise Refused(400, "the form has no field 'data'")
+        raise Unreadable("the form has no field 'data'")
     return from_field(values[0])
 
 
@@ -133,17 +156,17 @@ def from_field(text: str) -> bytes:
     """The JSON in a field ``data``, which holds it as it is or as base64.
 
     Raises:
-        Refused: 400; it is neither.
+        Unreadable: it is neither.
     """
     if text.lstrip()[:1] in ("[", "{"):
         return text.encode()
     try:
         return base64.b64decode(text.replace(" ", "+"), validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(400, "the field 'data' is neither JSON nor base64") from None
+        raise Unreadable("the field 'data' is neither JSON nor base64") from None
 
 
 def _filled(batch: Batch) -> Batch:
     if not batch.objects:
-        raise Refused(400, "the request holds no records")
+        raise Unreadable("the request holds no records")
     return batch

@@ -1,34 +1,32 @@
 """What the emulator holds, as JSON under ``/emulator/``, for tests and people."""
 
 import time
-from collections.abc import AsyncIterator
-from dataclasses import MISSING, fields
-from typing import Any, get_args
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mixpanel_sink.emulator import clock, profiles
+from mixpanel_sink.emulator import body, clock, profiles
+from mixpanel_sink.emulator.answers import Refused
 from mixpanel_sink.emulator.counts import UNITS
-from mixpanel_sink.emulator.faults import KINDS, Fault, FaultPlan, Indexes, Kind
+from mixpanel_sink.emulator.exchange import json_response, project_of, state_of
 from mixpanel_sink.emulator.quota import busiest_window
 from mixpanel_sink.emulator.settings import Project
 from mixpanel_sink.emulator.state import State
 from mixpanel_sink.emulator.store import Store
 
 MAX_ROWS = 10_000
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """A JSON value as a response."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+MAX_ANSWER = 64 * 1024
+"""How much of an answer, or of a body that cannot be read, is shown."""
+MAX_BODY = 1024**3
 
 
 async def stats(request: Request) -> Response:
     """Counts of everything, and how busy the busiest quota window was."""
-    state = _state(request)
+    state = state_of(request)
     return json_response(await state.read(_stats, state))
 
 
@@ -65,7 +63,7 @@ async def events(request: Request) -> Response:
     older ones than that event), project, and search, the beginning of a name or id.
     """
     query = request.query_params
-    state = _state(request)
+    state = state_of(request)
     names = ("event", "distinct_id", "insert_id")
     filters = {name: query[name] for name in names if name in query}
     limit, offset = _page(request)
@@ -92,7 +90,7 @@ async def counts(request: Request) -> Response:
     ``by=arrival`` counts requests, stored events and refusals by their arrival instead: the
     last 120 units, or those since `since`, in epoch seconds.
     """
-    state, query = _state(request), request.query_params
+    state, query = state_of(request), request.query_params
     unit, project = query.get("unit", "hour"), _number(request, "project")
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
@@ -111,7 +109,7 @@ async def names(request: Request) -> Response:
     """Names of events, or with ``of=distinct_id`` users' ids: search (a beginning), after."""
     query = request.query_params
     limit, _ = _page(request)
-    found = await _state(request).read(
+    found = await state_of(request).read(
         _store(request).events.beginning,
         query.get("of", "event"),
         query.get("search", ""),
@@ -124,7 +122,7 @@ async def names(request: Request) -> Response:
 async def updates(request: Request) -> Response:
     """Stored profile updates as they came: kind (engage or groups), limit, offset."""
     kind = request.query_params.get("kind", "engage")
-    rows = await _state(request).read(_store(request).people.updates, kind, *_page(request))
+    rows = await state_of(request).read(_store(request).people.updates, kind, *_page(request))
     return Response(b'{"updates":[' + b",".join(rows) + b"]}", media_type="application/json")
 
 
@@ -133,7 +131,7 @@ async def user_profiles(request: Request) -> Response:
 
     A user's profile is what the updates of all of the user's ids make.
     """
-    state, query = _state(request), request.query_params
+    state, query = state_of(request), request.query_params
     if "distinct_id" in query:
         project = _project(request)
         return json_response(await state.read(_profile, state, project, query["distinct_id"]))
@@ -142,7 +140,7 @@ async def user_profiles(request: Request) -> Response:
 
 async def group_profiles(request: Request) -> Response:
     """Group profiles: limit, offset, search, project; or one: group_key, group_id, project."""
-    state, query = _state(request), request.query_params
+    state, query = state_of(request), request.query_params
     if "group_id" in query:
         if "group_key" not in query:
             raise ValueError("group_id needs group_key beside it")
@@ -155,7 +153,7 @@ async def group_profiles(request: Request) -> Response:
 async def _profile_list(request: Request, kind: str) -> list[dict[str, Any]]:
     limit, offset = _page(request)
     search = request.query_params.get("search", "")
-    return await _state(request).read(
+    return await state_of(request).read(
         _store(request).people.profiles, kind, limit, offset, search, _number(request, "project")
     )
 
@@ -173,7 +171,7 @@ def _one_profile(state: State, kind: str, project: Project, names: list[str]) ->
 
 async def users(request: Request) -> Response:
     """Ids that events have, in their order: search (a beginning), after, limit, project."""
-    return json_response({"users": await _state(request).read(_users, request)})
+    return json_response({"users": await state_of(request).read(_users, request)})
 
 
 def _users(request: Request) -> list[dict[str, Any]]:
@@ -188,11 +186,11 @@ def _users(request: Request) -> list[dict[str, Any]]:
 
 async def user(request: Request) -> Response:
     """One user, by any of its ids: canonical id, all ids, profile, events; limit, offset."""
-    return json_response(await _state(request).read(_user, request))
+    return json_response(await state_of(request).read(_user, request))
 
 
 def _user(request: Request) -> dict[str, Any]:
-    state, project = _state(request), _project(request)
+    state, project = state_of(request), _project(request)
     store = state.store
     limit, offset = _page(request)
     canonical, ids = store.people.cluster(project.id, request.path_params["id"])
@@ -209,13 +207,13 @@ def _user(request: Request) -> dict[str, Any]:
 
 async def identities(request: Request) -> Response:
     """What identity events did, newest first; `ignored` says why one had no effect."""
-    rows = await _state(request).read(_store(request).people.links, *_page(request))
+    rows = await state_of(request).read(_store(request).people.links, *_page(request))
     return json_response({"links": rows})
 
 
 async def quota(request: Request) -> Response:
     """How much of each project's quotas is used up at this moment."""
-    state, now = _state(request), clock.stamp()
+    state, now = state_of(request), clock.stamp()
     rows = []
     for project in state.settings.projects:
         row: dict[str, Any] = {"project": project.id, "quota": None, "used": 0, "free_in": 0.0}
@@ -246,15 +244,65 @@ async def requests(request: Request) -> Response:
         raise ValueError(f"order must be oldest or newest, not {order!r}")
     wanted = ("path", "status", "project", "fault")
     filters = {name: query[name] for name in wanted if query.get(name)}
-    rows = await _state(request).read(
+    rows = await state_of(request).read(
         _store(request).log.requests, *_page(request), newest=order == "newest", filters=filters
     )
     return json_response({"requests": rows})
 
 
+async def one_request(request: Request) -> Response:
+    """One request with its answer, failed records and first records: limit (20)."""
+    state, number = state_of(request), request.path_params["id"]
+    limit = int(request.query_params.get("limit", "20"))
+    found = await state.read(_request_detail, state, number, limit)
+    return json_response(found)
+
+
+def _request_detail(state: State, number: int, limit: int) -> dict[str, Any]:
+    found = state.store.log.detail(number)
+    if found is None:
+        raise ValueError(f"there is no request {number} here")
+    raw, answer = found.pop("body"), found.pop("answer")
+    return {
+        **found,
+        "failed_records": orjson.loads(found["failed_records"] or b"[]"),
+        "answer": None if answer is None else answer[:MAX_ANSWER].decode(errors="replace"),
+        "body": _shown_body(found, raw, limit),
+    }
+
+
+def _shown_body(row: Mapping[str, Any], raw: bytes | None, limit: int) -> dict[str, Any]:
+    """The first records of a body; or why they cannot be shown."""
+    if raw is None:
+        return {"kept": False, "records": [], "total": row["events"]}
+    try:
+        text = body.decode(raw, row["content_encoding"] or "", MAX_BODY)
+        batch = body.parse(text, row["content_type"] or "application/json")
+    except Refused as refusal:
+        start = raw[:MAX_ANSWER].decode(errors="replace")
+        return {"kept": True, "records": [], "total": 0, "error": refusal.error, "text": start}
+    records = [
+        item.message if isinstance(item, body.Broken) else item for item in batch.objects[:limit]
+    ]
+    return {"kept": True, "records": records, "total": len(batch.objects)}
+
+
+async def lookup_tables(request: Request) -> Response:
+    """Lookup tables: project; or one's content as CSV: id, project."""
+    state = state_of(request)
+    if id := request.query_params.get("id"):
+        project = _project(request)
+        text = await state.read(state.store.log.lookup_table, project.id, id)
+        if text is None:
+            raise ValueError(f"there is no lookup table {id!r} here")
+        return Response(text, media_type="text/csv")
+    tables = await state.read(state.store.log.lookup_tables, _number(request, "project"))
+    return json_response({"lookup_tables": tables})
+
+
 async def insert_ids(request: Request) -> Response:
     """The ``$insert_id`` of every stored event, one a line, streamed."""
-    state = _state(request)
+    state = state_of(request)
     portions = state.store.events.insert_ids()
 
     async def lines() -> AsyncIterator[bytes]:
@@ -263,55 +311,6 @@ async def insert_ids(request: Request) -> Response:
                 yield "\n".join(portion).encode() + b"\n"
 
     return StreamingResponse(lines(), media_type="text/plain")
-
-
-async def reset(request: Request) -> Response:
-    """Forget all events, requests, quotas and faults; the body may change settings."""
-    state = _state(request)
-    settings = state.settings.changed(await _object(request))
-    await state.clear()
-    state.settings = settings
-    return json_response(settings.public())
-
-
-async def settings(request: Request) -> Response:
-    """Show the settings (GET) or change some of them (POST)."""
-    state = _state(request)
-    if request.method == "POST":
-        state.settings = state.settings.changed(await _object(request))
-    return json_response(state.settings.public())
-
-
-async def faults(request: Request) -> Response:
-    """Set the fault plan (POST), show what remains of it (GET), or drop it (DELETE)."""
-    state = _state(request)
-    if request.method == "POST":
-        state.faults = FaultPlan.parse(await _json(request))
-    elif request.method == "DELETE":
-        state.faults = FaultPlan()
-    return json_response(state.faults.as_json())
-
-
-async def fault_kinds(request: Request) -> Response:
-    """What a fault can be made of: kinds, fields with defaults, and the named random sets."""
-    shown = {
-        f.name: f.default if f.default is not MISSING else None
-        for f in fields(Fault)
-        if f.name != "kind"
-    }
-    return json_response(
-        {
-            "kinds": get_args(Kind),
-            "indexes": get_args(Indexes),
-            "fields": shown,
-            "random": {name: [f.as_json() for f in faults] for name, faults in KINDS.items()},
-        }
-    )
-
-
-async def wrong_value(request: Request, error: Exception) -> Response:
-    """A wrong value in an inspection request: 400 and the sentence that says so."""
-    return json_response({"error": str(error)}, 400)
 
 
 ROUTES = [
@@ -327,21 +326,14 @@ ROUTES = [
     Route("/emulator/identities", identities),
     Route("/emulator/quota", quota),
     Route("/emulator/requests", requests),
+    Route("/emulator/requests/{id:int}", one_request),
+    Route("/emulator/lookup_tables", lookup_tables, methods=["GET"]),
     Route("/emulator/insert_ids", insert_ids),
-    Route("/emulator/reset", reset, methods=["POST"]),
-    Route("/emulator/settings", settings, methods=["GET", "POST"]),
-    Route("/emulator/faults", faults, methods=["GET", "POST", "DELETE"]),
-    Route("/emulator/faults/kinds", fault_kinds),
 ]
 
 
-def _state(request: Request) -> State:
-    state: State = request.app.state.emulator
-    return state
-
-
 def _store(request: Request) -> Store:
-    return _state(request).store
+    return state_of(request).store
 
 
 def _page(request: Request) -> tuple[int, int]:
@@ -367,24 +359,4 @@ def _number(request: Request, name: str) -> int | None:
 
 def _project(request: Request) -> Project:
     """The project that the query names; the first one unless it does."""
-    number, projects = _number(request, "project"), _state(request).settings.projects
-    if number is None:
-        return projects[0]
-    for project in projects:
-        if project.id == number:
-            return project
-    raise ValueError(f"there is no project {number} here")
-
-
-async def _json(request: Request) -> Any:
-    try:
-        return orjson.loads(await request.body() or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"the body is not valid JSON: {error}") from None
-
-
-async def _object(request: Request) -> dict[str, Any]:
-    value = await _json(request)
-    if not isinstance(value, dict):
-        raise ValueError("the body must be a JSON object of settings")
-    return value
+    return project_of(state_of(request), _number(request, "project"))

@@ -7,7 +7,14 @@ their order in the update, as JSON objects have none.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from mixpanel_sink.emulator.rules import Problem
+
+MAX_UPDATE_BYTES = 1024 * 1024
+MAX_LIST_BYTES = 256 * 1024
+"""The JSON of one list in a profile."""
+MAX_PROPERTIES = 2000
 
 _MODIFIERS = frozenset(("$ip", "$time", "$ignore_time", "$ignore_alias"))
 _IDENTITY = {"engage": ("$distinct_id",), "groups": ("$group_key", "$group_id")}
@@ -80,8 +87,13 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def check(kind: str, update: Any) -> Problem | None:
-    """The first rule that the update breaks, or None; `kind` is ``engage`` or ``groups``."""
+def check(kind: str, update: Any, size: int = 0) -> Problem | None:
+    """The first rule that the update breaks, or None; `kind` is ``engage`` or ``groups``.
+
+    `size` is the update's JSON in bytes.
+    """
+    if size > MAX_UPDATE_BYTES:
+        return Problem("", f"update of {size} bytes exceeds max limit of {MAX_UPDATE_BYTES} bytes")
     if not isinstance(update, dict):
         return Problem("", "an update must be a JSON object")
     token = update.get("$token")
@@ -113,15 +125,19 @@ def _check_operation(kind: str, name: str, value: Any) -> str | None:
     if name == "$delete":
         return None
     if name == "$unset":
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            return "must be a list of property names"
-        return None
+        names = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if names and value else "must be a non-empty list of property names"
     if not isinstance(value, dict):
         return "must be an object of properties"
+    if len(value) > MAX_PROPERTIES:
+        return f"a profile has at most {MAX_PROPERTIES} properties"
+    lists = (item for item in value.values() if isinstance(item, list))
+    if any(len(orjson.dumps(item)) > MAX_LIST_BYTES for item in lists):
+        return f"lists must have at most {MAX_LIST_BYTES} bytes"
     if name == "$add" and not all(map(_is_number, value.values())):
         return "values must be numbers"
-    if name == "$union" and not all(isinstance(item, list) for item in value.values()):
-        return "values must be lists"
+    if name == "$union" and not all(isinstance(item, list) and item for item in value.values()):
+        return "values must be non-empty lists"
     return None
 
 

@@ -124,6 +124,7 @@ class EventQueries:
                 "arrived": arrived,
                 "user": users[project].get(distinct_id, distinct_id),
                 "geolocation": geolocation(event["properties"], geo),
+                "hidden": not event["properties"].keys().isdisjoint(("bucket", "$bucket")),
                 "event": event,
             }
         return [found[seq] for seq in numbers if seq in found]

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import orjson
+
 from mixpanel_sink.emulator.rows import COLUMNS
 
 
@@ -52,6 +54,35 @@ class RequestQueries:
             (seconds, seconds, since, project, project),
         ).fetchall()
 
+    def detail(self, request: int) -> dict[str, Any] | None:
+        """One request's row with its body (None: not kept), answer and failed records."""
+        row = self._db.execute(
+            f"SELECT r.id, {', '.join('r.' + name for name in COLUMNS)}, d.body, d.answer, d.failed"
+            " FROM requests r LEFT JOIN details d ON d.request = r.id WHERE r.id = ?",
+            (request,),
+        ).fetchone()
+        if row is None:
+            return None
+        return dict(zip(("id", *COLUMNS, "body", "answer", "failed_records"), row, strict=True))
+
+    def lookup_tables(self, project: int | None) -> list[dict[str, Any]]:
+        """The lookup tables, without their content."""
+        rows = self._db.execute(
+            "SELECT project, id, name, replaced, rows, columns, length(csv) FROM lookup_tables"
+            " WHERE ? IS NULL OR project = ? ORDER BY project, name, id",
+            (project, project),
+        )
+        names = ("project", "id", "name", "replaced", "rows", "columns", "bytes")
+        tables = [dict(zip(names, row, strict=True)) for row in rows]
+        return [{**table, "columns": orjson.loads(table["columns"])} for table in tables]
+
+    def lookup_table(self, project: int, id: str) -> bytes | None:
+        """The CSV of a lookup table; None: there is no such table."""
+        row = self._db.execute(
+            "SELECT csv FROM lookup_tables WHERE project = ? AND id = ?", (project, id)
+        ).fetchone()
+        return row[0] if row else None
+
     def by_project(self) -> dict[int, dict[str, int]]:
         """Sums of every project that requests came for."""
         names = ("events_distinct", "events_accepted", "duplicates", "updates", "requests")
@@ -80,12 +111,13 @@ class RequestQueries:
             "SELECT coalesce(sum(stored), 0), coalesce(sum(events), 0),"
             " coalesce(sum(accepted), 0), coalesce(sum(failed), 0),"
             " coalesce(sum(duplicates), 0), coalesce(sum(truncated_strings), 0),"
-            " coalesce(sum(without_insert_id), 0) FROM requests"
+            " coalesce(sum(without_insert_id), 0), coalesce(sum(dropped), 0),"
+            " coalesce(sum(hidden), 0) FROM requests"
             " WHERE path IN ('/import', '/track')"
         ).fetchone()
         names = ("events_distinct", "events_received", "events_accepted", "events_failed")
-        more = ("duplicates", "truncated_strings", "without_insert_id")
-        totals = dict(zip((*names, *more), row, strict=True))
+        more = ("duplicates", "truncated_strings", "without_insert_id", "events_dropped")
+        totals = dict(zip((*names, *more, "events_hidden"), row, strict=True))
         bytes_ = self._db.execute(
             "SELECT coalesce(sum(raw_bytes), 0), coalesce(sum(body_bytes), 0) FROM requests"
         ).fetchone()

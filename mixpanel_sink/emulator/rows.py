@@ -12,10 +12,11 @@ class Entry:
 
     `arrived` and `finished` are epoch seconds; `finished` is when the answer was ready. `quota`
     is ``counted``, ``refused`` or None (the request does not concern the quota). `accepted` is
-    what the answer says was taken, `stored` what was new. `raw_bytes` came over the wire,
-    `body_bytes` is their decoded size. `project` is None for a request to several projects:
-    ``shares`` tells how much was whose. `geo` is the address that geolocation takes where a
-    record names none; None: it is skipped. Holds no credentials.
+    what the answer says was taken, `stored` what was new; `dropped` were accepted and then thrown
+    away (``$ignore``), `hidden` hide other events from Mixpanel's interface (``bucket``).
+    `raw_bytes` came over the wire, `body_bytes` is their decoded size. `project` is None for a
+    request to several projects: ``shares`` tells how much was whose. `geo` is the address that
+    geolocation takes where a record names none; None: it is skipped. Holds no credentials.
     """
 
     path: str
@@ -31,6 +32,8 @@ class Entry:
     stored: int = 0
     truncated_strings: int = 0
     without_insert_id: int = 0
+    dropped: int = 0
+    hidden: int = 0
     raw_bytes: int = 0
     body_bytes: int = 0
     content_encoding: str | None = None
@@ -40,6 +43,18 @@ class Entry:
     geo: str | None = None
     fault: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What the log keeps of a request besides its row, for people who look into it.
+
+    `body` is as it came over the wire; `failed` a JSON list of the records that failed.
+    """
+
+    body: bytes = b""
+    answer: bytes = b""
+    failed: bytes = b"[]"
 
 
 class EventRow(NamedTuple):

@@ -6,14 +6,19 @@ is the deepest that is taken. So ``{"a": {"b": {"c": 1}}}`` as properties is val
 directly in a list is one deeper.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import orjson
+
 MAX_STRING_BYTES = 255
 MAX_KEYS = 254
 MAX_LIST = 254
+MAX_LIST_BYTES = 8 * 1024
+"""The JSON of one list in an event."""
 MAX_DEPTH = 3
 EARLIEST = 31_536_000
 """1971-01-01 in seconds since the epoch."""
@@ -22,7 +27,8 @@ LEEWAY = 3600.0
 # Above any valid time in seconds and below any valid one in milliseconds.
 _MILLISECONDS_FROM = 31_000_000_000
 
-RESERVED_DISTINCT_IDS = frozenset(
+# Placeholders that neither a distinct_id nor an $insert_id may be, in any case of letters.
+RESERVED_IDS = frozenset(
     (
         *("anonymous", "nil", "none", "null", "undefined", "unknown", "0", "-1", "true", "false"),
         *("[]", "{}", "<nil>", "n/a", "na", "anon", "00000000-0000-0000-0000-000000000000"),
@@ -39,6 +45,9 @@ class Problem(NamedTuple):
     message: str
 
 
+TOO_DEEP = Problem("", "nested too deeply")
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What differs between endpoints and variants; sizes in bytes, times in epoch seconds."""
@@ -53,6 +62,10 @@ class Rules:
     device_is_enough: bool = False
     """Whether ``$user_id`` or ``$device_id`` can stand for a missing ``distinct_id``."""
     oldest: float = EARLIEST
+    whole_time: bool = False
+    """Whether ``time`` must be an integer."""
+    future_is_now: bool = False
+    """Whether a time in the future is taken (and overwritten with the time of arrival)."""
 
     def for_identity(self) -> "Rules":
         """The rules for identity events, which need no time and no ids but their own."""
@@ -75,8 +88,6 @@ def check(event: Any, size: int, rules: Rules) -> Problem | int:
     name = event.get("event")
     if type(name) is not str or not name:
         return Problem("event", "'event' is invalid: must be a non-empty string")
-    if len(name) > 63 and _too_long(name):
-        return Problem("event", f"'event' is invalid: longer than {MAX_STRING_BYTES} bytes")
     properties = event.get("properties")
     if type(properties) is not dict:
         return Problem("properties", "'properties' is invalid: must be an object")
@@ -87,7 +98,7 @@ def check(event: Any, size: int, rules: Rules) -> Problem | int:
         _check_time(properties, rules)
         or _check_distinct_id(properties, rules)
         or _check_insert_id(properties, rules)
-        or _look_into(properties)
+        or _look_into(properties, int(_too_long(name)))
     )
 
 
@@ -95,15 +106,17 @@ def _check_time(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
     time = properties.get("time")
     if time is None and not rules.needs_time:
         return None
-    if type(time) is not int and type(time) is not float:
+    if type(time) is not int and (type(time) is not float or rules.whole_time):
         state = "required" if "time" not in properties else "invalid"
+        kind = "an integer" if rules.whole_time else "a number"
         return Problem(
             "properties.time",
             f"'properties.time' is {state}: must be specified as seconds or milliseconds since "
-            "epoch, as a number",
+            f"epoch, as {kind}",
         )
     seconds = time / 1000 if time >= _MILLISECONDS_FROM else time
-    if rules.oldest <= seconds <= rules.now + LEEWAY and seconds >= EARLIEST:
+    latest = math.inf if rules.future_is_now else rules.now + LEEWAY
+    if rules.oldest <= seconds <= latest and seconds >= EARLIEST:
         return None
     if EARLIEST <= seconds < rules.oldest:
         days = round((rules.now - rules.oldest) / 86400)
@@ -116,7 +129,7 @@ def _check_time(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
 def _check_distinct_id(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
     distinct_id = properties.get("distinct_id")
     if type(distinct_id) is str:
-        if distinct_id.lower() not in RESERVED_DISTINCT_IDS:
+        if distinct_id.lower() not in RESERVED_IDS:
             return None
         message = f"'properties.distinct_id' is invalid: {distinct_id!r} is not allowed as an id"
     elif "distinct_id" not in properties:
@@ -134,7 +147,7 @@ def _check_insert_id(properties: Mapping[str, Any], rules: Rules) -> Problem | N
     insert_id = properties.get("$insert_id")
     if type(insert_id) is str:
         fits = _insert_id_of_page if rules.underscores else _insert_id
-        if fits(insert_id):
+        if fits(insert_id) and insert_id.lower() not in RESERVED_IDS:
             return None
     if "$insert_id" not in properties:
         if not rules.needs_insert_id:
@@ -142,17 +155,24 @@ def _check_insert_id(properties: Mapping[str, Any], rules: Rules) -> Problem | N
         message = "'properties.$insert_id' is required"
     else:
         alphabet = "A-Z, a-z, 0-9, _ and -" if rules.underscores else "A-Z, a-z, 0-9 and -"
-        message = f"'properties.$insert_id' is invalid: must be 1 to 36 characters of {alphabet}"
+        message = (
+            f"'properties.$insert_id' is invalid: must be 1 to 36 characters of {alphabet}, "
+            "and not a placeholder such as null or 0"
+        )
     return Problem("properties.$insert_id", message)
 
 
-def _look_into(properties: Mapping[str, Any]) -> Problem | int:
-    """Counts, lists and nesting of the properties, in one pass over the values."""
+def _look_into(properties: Mapping[str, Any], too_long: int) -> Problem | int:
+    """Counts, lists and nesting of the properties, in one pass over the values.
+
+    `too_long` is how many strings outside the properties are too long.
+    """
     if len(properties) > MAX_KEYS:
         return Problem("properties", "'properties' is invalid: must have fewer than 255 keys")
-    too_long = 0
     for key, value in properties.items():
         kind = type(value)
+        if len(key) > 63 and _too_long(key):
+            too_long += 1
         if kind is str:
             if len(value) > 63 and _too_long(value):
                 too_long += 1
@@ -162,6 +182,9 @@ def _look_into(properties: Mapping[str, Any]) -> Problem | int:
                 return Problem(f"properties.{key}", f"'properties.{key}' is invalid: {found}")
             assert type(found) is int
             too_long += found
+            if kind is list and len(orjson.dumps(value)) > MAX_LIST_BYTES:
+                why = f"lists must have at most {MAX_LIST_BYTES} bytes"
+                return Problem(f"properties.{key}", f"'properties.{key}' is invalid: {why}")
     return too_long
 
 
@@ -175,13 +198,14 @@ def _look_deeper(value: Any, depth: int) -> str | int:
         if len(value) > MAX_KEYS:
             return "objects must have fewer than 255 keys"
         children = value.values()
+        too_long = sum(len(key) > 63 and _too_long(key) for key in value)
     elif kind is list:
         if len(value) > MAX_LIST:
             return "lists must have fewer than 255 elements"
         children = value
+        too_long = 0
     else:
         return 0
-    too_long = 0
     for child in children:
         deeper = kind is dict or type(child) is list
         if depth + deeper > MAX_DEPTH:
@@ -201,11 +225,11 @@ def _too_long(text: str) -> bool:
 
 
 def shorten(value: Any) -> Any:
-    """The value with every string in it cut to 255 bytes of UTF-8, at a character's end."""
+    """The value with each string and name cut to 255 bytes of UTF-8, at a character's end."""
     if type(value) is str:
         return value.encode()[:MAX_STRING_BYTES].decode(errors="ignore")
     if type(value) is list:
         return [shorten(item) for item in value]
     if type(value) is dict:
-        return {key: shorten(item) for key, item in value.items()}
+        return {shorten(key): shorten(item) for key, item in value.items()}
     return value

@@ -76,6 +76,8 @@ CREATE TABLE IF NOT EXISTS requests (
     stored INTEGER NOT NULL,
     truncated_strings INTEGER NOT NULL,
     without_insert_id INTEGER NOT NULL,
+    dropped INTEGER NOT NULL,
+    hidden INTEGER NOT NULL,
     raw_bytes INTEGER NOT NULL,
     body_bytes INTEGER NOT NULL,
     content_encoding TEXT,
@@ -87,6 +89,22 @@ CREATE TABLE IF NOT EXISTS requests (
     error TEXT
 );
 CREATE INDEX IF NOT EXISTS requests_by_arrival ON requests (arrived);
+CREATE TABLE IF NOT EXISTS details (
+    request INTEGER PRIMARY KEY,
+    body BLOB,
+    answer BLOB NOT NULL,
+    failed BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS lookup_tables (
+    project INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    replaced REAL,
+    rows INTEGER NOT NULL,
+    columns TEXT NOT NULL,
+    csv BLOB NOT NULL,
+    PRIMARY KEY (project, id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shares (
     request INTEGER NOT NULL,
     project INTEGER NOT NULL,
@@ -97,7 +115,7 @@ CREATE TABLE IF NOT EXISTS shares (
 """
 TABLES = (
     *("events", "duplicates", "updates", "profiles", "identities", "links", "shares"),
-    *("requests", "known.keys"),
+    *("requests", "details", "lookup_tables", "known.keys"),
 )
 """What `Writer.clear` empties."""
 

@@ -8,15 +8,16 @@ from typing import ParamSpec, TypeVar
 
 from mixpanel_sink.emulator.answers import Refused
 from mixpanel_sink.emulator.counts import Counts
+from mixpanel_sink.emulator.delivery import Desk
 from mixpanel_sink.emulator.export import Exports
 from mixpanel_sink.emulator.faults import FaultPlan
 from mixpanel_sink.emulator.identity import Identities
-from mixpanel_sink.emulator.ingest import Desk
-from mixpanel_sink.emulator.quota import RollingWindow, retry_after
+from mixpanel_sink.emulator.quota import Quota, RollingWindow, retry_after
 from mixpanel_sink.emulator.rows import Entry
 from mixpanel_sink.emulator.settings import Project, Settings
 from mixpanel_sink.emulator.store import Store
 
+RATE_LIMITED = "Project exceeded rate limits. Please retry the request with exponential backoff."
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -37,6 +38,7 @@ class State:
     store: Store
     faults: FaultPlan
     windows: dict[int, RollingWindow] = field(default_factory=dict)
+    lookups: dict[int, RollingWindow] = field(default_factory=dict)
     exports: Exports = field(default_factory=Exports)
     counts: Counts = field(default_factory=Counts)
     identities: Identities = field(init=False)
@@ -57,6 +59,7 @@ class State:
         await self.write(self.store.writer.clear)
         self.identities = Identities()
         self.windows.clear()
+        self.lookups.clear()
         self.exports = Exports()
         self.counts = Counts()
         self.faults = FaultPlan()
@@ -86,9 +89,19 @@ class State:
             entry.quota = "refused"
             raise Refused(
                 429,
-                "Project exceeded rate limits. Please retry the request with exponential backoff.",
+                RATE_LIMITED,
                 {"Retry-After": str(retry_after(wait))},
             )
+
+    def charge_lookup(self, project: Project, entry: Entry, calls: Quota) -> None:
+        """Count a call that replaces a lookup table.
+
+        Raises:
+            Refused: 429 with Retry-After when the project has no call left.
+        """
+        window = self.lookups.setdefault(project.id, RollingWindow())
+        if (wait := window.admit(entry.arrived, calls)) is not None:
+            raise Refused(429, RATE_LIMITED, {"Retry-After": str(retry_after(wait))})
 
     def close(self) -> None:
         """Finish what is being written, then close the store."""

@@ -5,7 +5,6 @@
 ...     assert mixpanel.stats()["events_distinct"] == 3
 """
 
-import base64
 import json
 import os
 import ssl
@@ -13,24 +12,21 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+from mixpanel_sink.emulator.client import Client, EmulatorError
+
+__all__ = ["Client", "Emulator", "EmulatorError"]
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _SECRETS = ("API_SECRET", "PROJECT_TOKEN", "SERVICE_ACCOUNT", "PROJECT_ID")
 _START_SECONDS = 30.0
 
 
-class EmulatorError(RuntimeError):
-    """The emulator did not start, or refused what it was asked."""
-
-
-class Emulator:
+class Emulator(Client):
     """A context manager: an emulator on a free port of the loopback address.
 
     It ends with the ``with`` block, and by itself when the process that started it dies.
@@ -68,11 +64,10 @@ class Emulator:
             project_token = first.get("token", "")
             project_id = first["id"]
         self.tls = tls
-        self.api_secret = api_secret
+        super().__init__("", api_secret)
         self.project_token = project_token
         self.service_account = service_account
         self.project_id = project_id
-        self.url = ""
         self.port = port
         self._faults = list(faults)
         self._options: dict[str, Any] = {"quota": quota, "export_quotas": "none", **options}
@@ -203,189 +198,5 @@ class Emulator:
             self._folder.cleanup()
             self._folder = None
 
-    def stats(self) -> dict[str, Any]:
-        """Counts of events, requests and duplicates, and the busiest quota window."""
-        result: dict[str, Any] = self._get("/emulator/stats")
-        return result
-
-    def events(
-        self,
-        limit: int = 100,
-        offset: int = 0,
-        *,
-        event: str | None = None,
-        distinct_id: str | None = None,
-        insert_id: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Stored events in the order of arrival, at most 10,000 a call."""
-        query = {"event": event, "distinct_id": distinct_id, "insert_id": insert_id}
-        result: list[dict[str, Any]] = self._get(
-            "/emulator/events", limit=limit, offset=offset, **query
-        )["events"]
-        return result
-
-    def updates(
-        self, kind: str = "engage", limit: int = 100, offset: int = 0
-    ) -> list[dict[str, Any]]:
-        """Stored updates of profiles (``engage``) or groups (``groups``), as they came."""
-        result: list[dict[str, Any]] = self._get(
-            "/emulator/updates", kind=kind, limit=limit, offset=offset
-        )["updates"]
-        return result
-
-    def event_details(
-        self,
-        limit: int = 100,
-        *,
-        before: int | None = None,
-        search: str | None = None,
-        project: int | None = None,
-        **filters: str,
-    ) -> list[dict[str, Any]]:
-        """Stored events, newest first, each beside its number, request, user and geolocation.
-
-        `before` is the number of the last one of the page before, `search` the beginning of a
-        name or id, `filters` are exact: event, distinct_id, insert_id.
-        """
-        more = {"before": before, "search": search, "project": project, **filters}
-        result: list[dict[str, Any]] = self._get("/emulator/events", detail=1, limit=limit, **more)[
-            "events"
-        ]
-        return result
-
-    def counts(self, unit: str = "hour", project: int | None = None) -> dict[str, Any]:
-        """Events over time, by name: ``{"starts": [...], "events": {name: [count, ...]}}``."""
-        result: dict[str, Any] = self._get("/emulator/counts", unit=unit, project=project)
-        return result
-
-    def profiles(
-        self, limit: int = 100, offset: int = 0, *, search: str = "", project: int | None = None
-    ) -> list[dict[str, Any]]:
-        """User profiles in the order of their ids, at most 10,000 a call."""
-        query = {"limit": limit, "offset": offset, "search": search, "project": project}
-        result: list[dict[str, Any]] = self._get("/emulator/profiles", **query)["profiles"]
-        return result
-
-    def profile(self, distinct_id: str, project: int | None = None) -> dict[str, Any]:
-        """One user's properties (None: no profile) and the operations that made them."""
-        query = {"distinct_id": distinct_id, "project": project}
-        result: dict[str, Any] = self._get("/emulator/profiles", **query)
-        return result
-
-    def groups(
-        self, limit: int = 100, offset: int = 0, *, search: str = "", project: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Group profiles in the order of their ids, at most 10,000 a call."""
-        query = {"limit": limit, "offset": offset, "search": search, "project": project}
-        result: list[dict[str, Any]] = self._get("/emulator/groups", **query)["groups"]
-        return result
-
-    def group(self, group_key: str, group_id: str, project: int | None = None) -> dict[str, Any]:
-        """One group's properties (None: no profile) and the operations that made them."""
-        query = {"group_key": group_key, "group_id": group_id, "project": project}
-        result: dict[str, Any] = self._get("/emulator/groups", **query)
-        return result
-
-    def user(
-        self, id: str, project: int | None = None, limit: int = 100, offset: int = 0
-    ) -> dict[str, Any]:
-        """The user that has this id: canonical id, all ids, profile, and events, newest first."""
-        path = f"/emulator/users/{urllib.parse.quote(id, safe='')}"
-        result: dict[str, Any] = self._get(path, project=project, limit=limit, offset=offset)
-        return result
-
-    def links(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
-        """What identity events did, newest first; `ignored` says why one had no effect."""
-        result: list[dict[str, Any]] = self._get(
-            "/emulator/identities", limit=limit, offset=offset
-        )["links"]
-        return result
-
-    def quota(self) -> list[dict[str, Any]]:
-        """How much of each project's quotas is used up at this moment."""
-        result: list[dict[str, Any]] = self._get("/emulator/quota")["projects"]
-        return result
-
-    def export(
-        self,
-        from_date: str,
-        to_date: str,
-        *,
-        events: Sequence[str] | None = None,
-        api_secret: str | None = None,
-        **query: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """The raw export's events, one by one; days as YYYY-MM-DD, both included."""
-        given = {"from_date": from_date, "to_date": to_date, **query}
-        if events is not None:
-            given["event"] = json.dumps(list(events))
-        secret = self.api_secret if api_secret is None else api_secret
-        basic = base64.b64encode(f"{secret}:".encode()).decode()
-        url = f"{self.url}/api/2.0/export?{urllib.parse.urlencode(given)}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {basic}"})
-        try:
-            with urllib.request.urlopen(request, context=self._context()) as lines:
-                for line in lines:
-                    yield json.loads(line)
-        except urllib.error.HTTPError as error:
-            raise EmulatorError(error.read().decode(errors="replace")) from None
-
-    def requests(
-        self, limit: int = 10_000, offset: int = 0, **filters: Any
-    ) -> list[dict[str, Any]]:
-        """The request log, oldest first, at most 10,000 a call.
-
-        `filters`: path, status, project, fault, and ``order="newest"``.
-        """
-        result: list[dict[str, Any]] = self._get(
-            "/emulator/requests", limit=limit, offset=offset, **filters
-        )["requests"]
-        return result
-
-    def insert_ids(self) -> list[str]:
-        """The ``$insert_id`` of every stored event that has one, in order."""
-        return list(self.iter_insert_ids())
-
-    def iter_insert_ids(self) -> Iterator[str]:
-        """The same one by one, for stores that are larger than memory."""
-        url = self.url + "/emulator/insert_ids"
-        with urllib.request.urlopen(url, context=self._context()) as lines:
-            for line in lines:
-                yield line.decode().rstrip("\n")
-
-    def reset(self, **settings: Any) -> dict[str, Any]:
-        """Forget events, requests, quota and faults; change settings; return all settings."""
-        result: dict[str, Any] = self._send("POST", "/emulator/reset", settings)
-        return result
-
-    def settings(self, **settings: Any) -> dict[str, Any]:
-        """Change settings of the running emulator; return all of them."""
-        result: dict[str, Any] = self._send("POST", "/emulator/settings", settings)
-        return result
-
-    def faults(self, plan: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, Any]:
-        """Set the fault plan: a list of faults, or an object with faults, seed, rate, kinds."""
-        result: dict[str, Any] = self._send("POST", "/emulator/faults", plan)
-        return result
-
-    def remaining_faults(self) -> list[dict[str, Any]]:
-        """The listed faults that no request has met yet."""
-        result: list[dict[str, Any]] = self._get("/emulator/faults")["faults"]
-        return result
-
     def _context(self) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=self.certificate) if self.tls else None
-
-    def _get(self, path: str, /, **query: object) -> Any:
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._send("GET", f"{path}?{urllib.parse.urlencode(given)}")
-
-    def _send(self, method: str, path: str, value: object = None) -> Any:
-        data = None if value is None else json.dumps(value).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=120, context=self._context()) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise EmulatorError(error.read().decode(errors="replace")) from None

@@ -10,6 +10,7 @@ from mixpanel_sink.emulator import clock, profiles
 from mixpanel_sink.emulator.rows import (
     COLUMNS,
     Canonical,
+    Detail,
     Entry,
     EventRow,
     LinkRow,
@@ -28,6 +29,15 @@ _INSERT_DUPLICATE = (
     "INSERT INTO duplicates (request, project, event, distinct_id, insert_id, time, json)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
+_INSERT_UPDATE = (
+    "INSERT INTO updates (request, project, kind, profile, seen, geo, json)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_LINK = (
+    "INSERT INTO links (request, project, event, id, other, ignored) VALUES (?, ?, ?, ?, ?, ?)"
+)
+KEPT_BODIES = 1000
+"""How many requests' bodies are kept, the newest."""
 
 
 class Writer:
@@ -46,6 +56,7 @@ class Writer:
         keep_duplicates: bool = False,
         links: Sequence[LinkRow] = (),
         canonical: Sequence[Canonical] = (),
+        detail: Detail | None = None,
     ) -> int:
         """Store one request with what it brought, in one transaction; return its id.
 
@@ -59,47 +70,82 @@ class Writer:
         try:
             (request,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM requests").fetchone()
             if events:
-                expired = -1
-                if dedupe_window is not None:
-                    expired = self._last_request(entry.arrived - dedupe_window)
-                new, known = self._sort_out(events, request, expired)
-                db.executemany(_INSERT_EVENT, ((request, *event) for event in new))
-                entry.stored = len(new)
-                entry.duplicates = len(known)
-                if known and keep_duplicates:
-                    db.executemany(_INSERT_DUPLICATE, ((request, e.project, *e[2:]) for e in known))
-                if entry.project is None:
-                    self._share_out(request, new, known)
+                self._add_events(request, entry, events, dedupe_window, keep_duplicates)
             if updates:
-                db.executemany(
-                    "INSERT INTO updates (request, project, kind, profile, seen, geo, json)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    ((request, *update[:5], update.json) for update in updates),
-                )
-                self._apply(updates)
-                entry.stored = len(updates)
-                if entry.project is None:
-                    self._share_out(request, updates, ())
+                self._add_updates(request, entry, updates)
             if links:
-                db.executemany(
-                    "INSERT INTO links (request, project, event, id, other, ignored)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    ((request, *link) for link in links),
-                )
+                db.executemany(_INSERT_LINK, ((request, *link) for link in links))
                 db.executemany("INSERT OR REPLACE INTO identities VALUES (?, ?, ?)", canonical)
-            values = [getattr(entry, name) for name in COLUMNS]
-            db.execute(_INSERT_REQUEST, values)
+            if detail is not None:
+                self._add_detail(request, detail)
+            db.execute(_INSERT_REQUEST, [getattr(entry, name) for name in COLUMNS])
             db.execute("COMMIT")
         except BaseException:
             db.execute("ROLLBACK")
             raise
         return int(request)
 
-    def amend(self, request: int, entry: Entry) -> None:
-        """Write the entry's columns again: something became known after it was recorded."""
+    def amend(self, request: int, entry: Entry, answer: bytes | None = None) -> None:
+        """Write the entry's columns again, and what was really answered."""
         pairs = ", ".join(f"{name} = ?" for name in COLUMNS)
         values = [getattr(entry, name) for name in COLUMNS]
         self._db.execute(f"UPDATE requests SET {pairs} WHERE id = ?", (*values, request))
+        if answer is not None:
+            self._db.execute("UPDATE details SET answer = ? WHERE request = ?", (answer, request))
+
+    def create_lookup_table(self, project: int, id: str, name: str) -> None:
+        """Add an empty lookup table; one of this id is emptied."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO lookup_tables VALUES (?, ?, ?, NULL, 0, '[]', x'')",
+            (project, id, name),
+        )
+
+    def replace_lookup_table(
+        self, project: int, id: str, columns: Sequence[str], rows: int, csv: bytes
+    ) -> bool:
+        """Replace a lookup table's content; return whether there is such a table."""
+        changed = self._db.execute(
+            "UPDATE lookup_tables SET replaced = ?, columns = ?, rows = ?, csv = ?"
+            " WHERE project = ? AND id = ?",
+            (clock.stamp(), orjson.dumps(list(columns)).decode(), rows, csv, project, id),
+        )
+        return changed.rowcount == 1
+
+    def _add_detail(self, request: int, detail: Detail) -> None:
+        self._db.execute(
+            "INSERT INTO details VALUES (?, ?, ?, ?)",
+            (request, detail.body, detail.answer, detail.failed),
+        )
+        self._db.execute(
+            "UPDATE details SET body = NULL WHERE request = ?", (request - KEPT_BODIES,)
+        )
+
+    def _add_events(
+        self,
+        request: int,
+        entry: Entry,
+        events: Sequence[EventRow],
+        window: float | None,
+        keep_duplicates: bool,
+    ) -> None:
+        expired = -1 if window is None else self._last_request(entry.arrived - window)
+        new, known = self._sort_out(events, request, expired)
+        self._db.executemany(_INSERT_EVENT, ((request, *event) for event in new))
+        entry.stored = len(new)
+        entry.duplicates = len(known)
+        if known and keep_duplicates:
+            rows = ((request, event.project, *event[2:]) for event in known)
+            self._db.executemany(_INSERT_DUPLICATE, rows)
+        if entry.project is None:
+            self._share_out(request, new, known)
+
+    def _add_updates(self, request: int, entry: Entry, updates: Sequence[UpdateRow]) -> None:
+        rows = ((request, *update[:5], update.json) for update in updates)
+        self._db.executemany(_INSERT_UPDATE, rows)
+        self._apply(updates)
+        entry.stored = len(updates)
+        if entry.project is None:
+            self._share_out(request, updates, ())
 
     def _sort_out(
         self, events: Sequence[EventRow], request: int, expired: int

@@ -135,8 +135,8 @@ def test_gzip_is_one_whole_stream(api) -> None:
     [
         (("emulator-secret", ""), {}, 200),
         (("robot", "robot-secret"), {"project_id": 42}, 200),
-        (("robot", "robot-secret"), {}, 400),
-        (("robot", "robot-secret"), {"project_id": 43}, 403),
+        (("robot", "robot-secret"), {}, 401),
+        (("robot", "robot-secret"), {"project_id": 43}, 401),
         (("emulator-token", ""), {}, 401),
         (("wrong", ""), {}, 401),
         (None, {}, 401),

@@ -103,7 +103,7 @@ def test_a_service_account_for_all(api: Api) -> None:
         path = f"/import?project_id={number}"
         assert api.send([api.event(token=...)], auth=auth, path=path).status_code == 200
     assert {r["project"] for r in api.emulator.requests()} == {2, 3}
-    assert api.send([api.event()], auth=auth, path="/import?project_id=9").status_code == 403
+    assert api.send([api.event()], auth=auth, path="/import?project_id=9").status_code == 401
 
 
 def test_identity_modes_differ(api: Api) -> None:
@@ -127,7 +127,7 @@ def test_a_region_does_not_know_the_projects_of_another(api: Api) -> None:
     assert api.send([update], path="/engage?verbose=1").json()["error"] == "Invalid token"
     robot = ("robot", "robot-secret")
     path = "/import?project_id=3"
-    assert api.send([api.event(token=...)], auth=robot, path=path).status_code == 403
+    assert api.send([api.event(token=...)], auth=robot, path=path).status_code == 401
 
 
 def test_a_yaml_file(tmp_path: Path) -> None:

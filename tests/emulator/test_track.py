@@ -50,8 +50,24 @@ def test_form(api, encode, one: bool) -> None:
 @pytest.mark.parametrize("body", ["", "data=%7B", "other=1", "data=***"])
 def test_broken_form(api, body: str) -> None:
     answer = api.post("/track?verbose=1", body, headers=FORM)
-    assert answer.status_code == 400
+    assert answer.status_code == 200
     assert answer.json()["status"] == 0
+    assert api.post("/track", body, headers=FORM).text == "0"
+
+
+@pytest.mark.parametrize("path", ["/track", "/engage", "/groups"])
+@pytest.mark.parametrize("body", [b"{oops", b"", b"[]"])
+def test_nothing_valid_in_the_body(api, path: str, body: bytes) -> None:
+    answer = api.post(path, body, headers=TEXT)
+    assert (answer.status_code, answer.text) == (200, "0")
+
+
+def test_the_future_is_overwritten_with_now(api) -> None:
+    later = api.event(time=int(time.time()) + 86400)
+    before = int(time.time())
+    assert api.send([later], path="/track?verbose=1").json()["status"] == 1
+    (stored,) = api.emulator.events()
+    assert before <= stored["properties"]["time"] <= time.time()
 
 
 def test_only_the_last_five_days(api) -> None:
@@ -73,7 +89,7 @@ def test_time_and_insert_id_are_optional(api) -> None:
 
 def test_batch_limit(api) -> None:
     answer = api.send([api.event()] * 2001, path="/track?verbose=1")
-    assert answer.status_code == 400
+    assert answer.status_code == 413
     assert "2000" in answer.json()["error"]
 
 

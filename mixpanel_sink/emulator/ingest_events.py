@@ -1,0 +1,261 @@
+"""Events from bytes to the store: parse, check, dedupe, record, answer.
+
+These functions run in the emulator's one writing thread. Each fills in the request's log entry
+and writes it together with the records, so that whoever has the answer finds both.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.emulator import answers, identity, rules
+from mixpanel_sink.emulator.answers import Answer, Refused
+from mixpanel_sink.emulator.body import Broken
+from mixpanel_sink.emulator.delivery import (
+    NO_TAMPERING,
+    Delivery,
+    Desk,
+    Failures,
+    Tampering,
+    answers_json,
+    only_project,
+    read_batch,
+    refuse_tracked,
+    strict_answer,
+)
+from mixpanel_sink.emulator.rows import Detail, Entry, EventRow, dedupe_key
+from mixpanel_sink.emulator.settings import Project, Settings
+
+TRACK_DAYS = 5
+INVALID_TOKEN = rules.Problem("properties.token", "Invalid token")
+
+
+def import_events(
+    delivery: Delivery, desk: Desk, entry: Entry, tampering: Tampering = NO_TAMPERING
+) -> tuple[int, Answer]:
+    """Take an /import request; return its id in the log and its answer."""
+    settings, project = desk.settings, delivery.project
+    assert project is not None, "an /import request is authenticated first"
+    strict = delivery.strict if delivery.strict is not None else not delivery.legacy
+    try:
+        batch = read_batch(delivery, settings, entry, tampering)
+        if settings.variant == "page":
+            _same_token(batch.objects, project)
+    except Refused as refusal:
+        return _refuse(delivery, desk, entry, refusal)
+    checks = _import_rules(settings, project, strict)
+    rows: list[EventRow] = []
+    failures = Failures(settings)
+    for index, (event, text) in enumerate(zip(batch.objects, batch.texts, strict=True)):
+        found = _check(event, len(text), checks, entry.path, project, settings)
+        if isinstance(found, rules.Problem):
+            failures.add(index, _insert_id(event), found)
+        elif tampering.spares(index, len(batch.objects)):
+            _take(event, text, found, project, desk, entry, rows)
+    entry.failed = len(failures.logged)
+    entry.accepted = len(rows) + entry.dropped
+    if failures.logged and strict:
+        answer = answers.partly_failed(settings, failures.answered, entry.accepted)
+        entry.error = answers.SOME_FAILED
+    elif delivery.legacy:
+        answer = answers.tracked(delivery.verbose, None if entry.accepted else failures.first)
+        entry.error = failures.first
+    else:
+        answer = answers.imported(settings.variant, entry.accepted)
+    return _record(desk, entry, answer, rows, failures.detail(delivery, answer)), answer
+
+
+def track_events(
+    delivery: Delivery, desk: Desk, entry: Entry, tampering: Tampering = NO_TAMPERING
+) -> tuple[int, Answer]:
+    """Take a /track request; return its id in the log and its answer.
+
+    Records that break a rule are dropped. The answer is an error when none is left, or (in
+    JSON) when a token is wrong; a bare ``1`` hides a wrong token, as Mixpanel's does. With
+    ``strict=1`` it names each record that failed.
+    """
+    settings = desk.settings
+    as_json = answers_json(delivery, settings)
+    try:
+        batch = read_batch(delivery, settings, entry, tampering)
+    except Refused as refusal:
+        return refuse_tracked(delivery, desk, entry, refusal, as_json)
+    tokens, checks = settings.tokens(), _track_rules(settings, bool(delivery.strict))
+    rows: list[EventRow] = []
+    failures = Failures(settings)
+    valid, token_error = 0, None
+    for index, (event, text) in enumerate(zip(batch.objects, batch.texts, strict=True)):
+        project = tokens.get(_property(event, "token"))
+        found = _check(event, len(text), checks, entry.path, project, settings)
+        if isinstance(found, int):
+            valid += 1
+            if project is not None:
+                if tampering.spares(index, len(batch.objects)):
+                    _take(event, text, found, project, desk, entry, rows, now=checks.now)
+                continue
+            found = INVALID_TOKEN
+            token_error = found.message
+        failures.add(index, _insert_id(event), found)
+    entry.accepted = len(rows) + entry.dropped
+    entry.failed = len(batch.objects) - entry.accepted
+    entry.error = token_error or failures.first
+    if delivery.strict:
+        answer = strict_answer(failures, entry.accepted)
+    else:
+        told = (token_error if as_json else None) or (None if valid else failures.first)
+        answer = answers.tracked(as_json, told)
+    return _record(desk, entry, answer, rows, failures.detail(delivery, answer)), answer
+
+
+def _import_rules(settings: Settings, project: Project, strict: bool) -> rules.Rules:
+    reference = settings.variant == "reference"
+    return rules.Rules(
+        now=time.time(),
+        max_event_bytes=settings.event_limit,
+        needs_insert_id=reference and strict,
+        underscores=not reference,
+        device_is_enough=project.identity_mode == "simplified",
+        whole_time=strict,
+    )
+
+
+def _track_rules(settings: Settings, strict: bool) -> rules.Rules:
+    now = time.time()
+    return rules.Rules(
+        now=now,
+        max_event_bytes=settings.event_limit,
+        needs_time=False,
+        needs_distinct_id=settings.variant == "page",
+        needs_insert_id=False,
+        underscores=settings.variant == "page",
+        device_is_enough=True,
+        oldest=now - TRACK_DAYS * 86400,
+        whole_time=strict,
+        future_is_now=True,
+    )
+
+
+def _same_token(events: Sequence[Any], project: Project) -> None:
+    # The page answers HTTP 200 and status 0 here: its own example reads the error from a 200.
+    if project.token is None:
+        return
+    for event in events:
+        token = _property(event, "token")
+        if token is not None and token != project.token:
+            raise Refused(200, "Invalid token")
+
+
+def _check(
+    event: Any,
+    size: int,
+    checks: rules.Rules,
+    path: str,
+    project: Project | None,
+    settings: Settings,
+) -> rules.Problem | int:
+    if type(event) is Broken:
+        return rules.Problem("", event.message)
+    name = event.get("event") if type(event) is dict else None
+    if type(name) is not str or name not in identity.EVENTS:
+        return rules.check(event, size, checks)
+    found = rules.check(event, size, checks.for_identity())
+    if type(found) is not int or project is None:
+        return found
+    return identity.check(event, path, project, settings) or found
+
+
+def _take(
+    event: dict[str, Any],
+    text: bytes,
+    long_strings: int,
+    project: Project,
+    desk: Desk,
+    entry: Entry,
+    rows: list[EventRow],
+    now: float | None = None,
+) -> None:
+    """Add the event's row, unless it is one that Mixpanel takes and silently drops.
+
+    With `now`, in epoch seconds, a later time is overwritten with it.
+    """
+    properties = event["properties"]
+    if properties.get("$ignore"):
+        entry.dropped += 1
+        return
+    if "bucket" in properties or "$bucket" in properties:
+        entry.hidden += 1
+    if long_strings:
+        entry.truncated_strings += long_strings
+        event = rules.shorten(event)
+        text = orjson.dumps(event)
+    given = event["properties"].get("time")
+    if now is not None and given is not None and rules.epoch_ms(given) > now * 1000:
+        event["properties"]["time"] = int(now)
+        text = orjson.dumps(event)
+    rows.append(_row(event, text, project, desk, entry))
+
+
+def _row(
+    event: dict[str, Any], text: bytes, project: Project, desk: Desk, entry: Entry
+) -> EventRow:
+    settings, name, properties = desk.settings, event["event"], event["properties"]
+    insert_id = properties.get("$insert_id")
+    distinct_id = properties.get("distinct_id")
+    if name in identity.EVENTS:
+        desk.identities.take(event, project, settings)
+        distinct_id = identity.named_by(event)
+    elif project.identity_mode == "simplified" and (
+        "$device_id" in properties or "$user_id" in properties
+    ):
+        user, device = properties.get("$user_id"), properties.get("$device_id")
+        desk.identities.pair(device, user, project)
+        distinct_id = identity.user_of(user, device) or distinct_id
+    given = properties.get("time")
+    moment = rules.epoch_ms(given) if given is not None else int(entry.arrived * 1000)
+    key: int | None = None
+    if insert_id is None:
+        entry.without_insert_id += 1
+    elif settings.dedupe_rule == "page":
+        key = dedupe_key("page", project.id, insert_id)
+    else:
+        key = dedupe_key(project.id, name, moment, distinct_id, insert_id)
+    return EventRow(project.id, key, name, distinct_id, insert_id, moment, text)
+
+
+def _property(event: Any, name: str) -> Any:
+    properties = event.get("properties") if isinstance(event, dict) else None
+    return properties.get(name) if isinstance(properties, dict) else None
+
+
+def _insert_id(event: Any) -> Any:
+    return _property(event, "$insert_id")
+
+
+def _record(
+    desk: Desk, entry: Entry, answer: Answer, rows: Sequence[EventRow], detail: Detail
+) -> int:
+    settings = desk.settings
+    entry.status = answer.status
+    entry.project = entry.project or only_project(rows)
+    links, canonical = desk.identities.changes()
+    return desk.store.writer.record(
+        entry,
+        rows,
+        dedupe_window=settings.dedupe_window if settings.dedupe_rule == "page" else None,
+        keep_duplicates=settings.keep_duplicates,
+        links=links,
+        canonical=canonical,
+        detail=detail,
+    )
+
+
+def _refuse(delivery: Delivery, desk: Desk, entry: Entry, refusal: Refused) -> tuple[int, Answer]:
+    answer = answers.refused(desk.settings.variant, refusal)
+    if delivery.legacy:
+        told = answers.tracked(delivery.verbose, refusal.error)
+        answer = Answer(refusal.status, told.body, told.content_type)
+    entry.status, entry.error, entry.failed = answer.status, refusal.error, entry.events
+    detail = Detail(delivery.body, answer.body)
+    return desk.store.writer.record(entry, detail=detail), answer
