@@ -10,7 +10,7 @@ VEGA = 3.2.1
 .PHONY: api faults kills soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
-	@echo "make demo     100,000 events into a stand-in for Mixpanel, within 60 requests an hour"
+	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
 	@echo "make test     lint, types and all tests"
 	@echo "make flights  3,000,000 real events, sent twice, stored once"
 	@echo "make lint     ruff, mypy and the layers of imports"

@@ -22,6 +22,7 @@ DEV = [
     "mixpanel-utils>=2.2",
     "mypy>=2.4",
     "pdoc>=15",
+    "axe-playwright-python>=0.1.8",
     "playwright>=1.60",
     "pytest>=9",
     "pytest-timeout>=2.4",

@@ -2,9 +2,9 @@
 
 python -m benchmarks.soak --events 10000000 --fault-rate 0.05
 
-The emulator spoils that share of the requests: it answers 429s and 5xx, resets connections before
-and after it has stored a batch, cuts answers short, miscounts. In the end it must hold every row of
-the file once; rows are told apart by their position ids.
+The emulator injects faults into that share of the requests: it answers 429s and 5xx, resets
+connections before and after it has stored a batch, cuts answers short, miscounts. In the end it must
+hold every row of the file once; rows are told apart by their position ids.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ def main() -> int:
         seconds = time.monotonic() - started
         stats = mixpanel.stats()
         lost, doubled = rows_stored(mixpanel, own.events)
-        spoilt = stats["requests"] - stats["requests_by_endpoint"]["/import"]["200"]
+        faulty = stats["requests"] - stats["requests_by_endpoint"]["/import"]["200"]
     print(said)
     quarters = np.array_split(np.array(sampler.samples or [0]) / 1e6, 4)
     text = "\n\n".join(
         [
-            f"## Soak: {own.events:,} events, {own.fault_rate:.0%} of the requests spoilt",
+            f"## Soak: {own.events:,} events, faults in {own.fault_rate:.0%} of the requests",
             report.context(),
             report.table(
                 ("", "value"),
@@ -112,7 +112,7 @@ def main() -> int:
                     ["events doubled", f"{doubled:,}"],
                     ["duplicates that arrived and were told apart", f"{stats['duplicates']:,}"],
                     ["requests", f"{stats['requests']:,}"],
-                    ["requests that did not get a 200", f"{spoilt:,}"],
+                    ["requests that did not get a 200", f"{faulty:,}"],
                     ["seconds", f"{seconds:,.0f}"],
                     *(
                         [f"most memory in the {name} quarter, MB", f"{part.max():,.0f}"]

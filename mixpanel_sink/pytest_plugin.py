@@ -1,10 +1,10 @@
-"""A pytest plugin: an emulator of Mixpanel for the tests of your own pipelines.
+"""A pytest plugin: a Mixpanel emulator for the tests of your own pipelines.
 
 Installed with `pip install 'mixpanel-sink[emulator]'`; pytest finds it by itself.
 
     def test_my_pipeline(mixpanel_emulator):
         run_my_pipeline(endpoint=mixpanel_emulator.url)
-        assert mixpanel_emulator.stats()["events_distinct"] == 3
+        mixpanel_emulator.assert_events([{"event": "Sign Up", "distinct_id": "u1"}])
 
 The environment variables MIXPANEL_API_SECRET and MIXPANEL_PROJECT_TOKEN hold the
 emulator's secrets while a test runs, so that `ApiSecret("env:MIXPANEL_API_SECRET")` works
@@ -13,6 +13,7 @@ as it does in production.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -39,16 +40,23 @@ def mixpanel_emulator(
 ) -> Emulator:
     """An empty emulator without a quota; see `mixpanel_sink.emulator.testing.Emulator`.
 
-    What is in it can be asked by `stats()`, `events()`, `requests()` and the like; `reset(quota=
-    "60/hour")` changes its settings and `faults([...])` its behaviour, for this test only.
+    `assert_events([...])` and its like say what it should hold; `stats()`, `events()`,
+    `requests()` and their like what it does. `reset(quota="60/hour")` changes its settings and
+    `faults([...])` its behaviour, for this test only.
     """
     monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel_emulator_session.api_secret)
     monkeypatch.setenv("MIXPANEL_PROJECT_TOKEN", mixpanel_emulator_session.project_token)
-    mixpanel_emulator_session.reset(**_fresh(mixpanel_emulator_session))
+    mixpanel_emulator_session.restore()
     forget()  # the sink remembers its requests in this process; a test is a new job
     return mixpanel_emulator_session
 
 
-def _fresh(emulator: Emulator) -> dict[str, object]:
-    """The settings that it started with, as far as a test can change them."""
-    return {"quota": "none", "variant": "page", "latency_ms": 0, "max_batch": 2000}
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show what the emulator refused beside a test that failed."""
+    if call.when == "call" and call.excinfo is not None:
+        running = getattr(item, "funcargs", {}).get("mixpanel_emulator")
+        if running is not None:
+            with contextlib.suppress(Exception):
+                item.add_report_section("call", "Mixpanel emulator", running.refusals().strip())
+    yield

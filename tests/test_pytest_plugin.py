@@ -42,3 +42,30 @@ def test_next(mixpanel_emulator):
 def test_the_fixture(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(EXAMPLE)
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=4)
+
+
+FAILING = """
+import pytest, requests, time
+
+
+def test_it(mixpanel_emulator):
+    event = {"event": "Visit", "properties": {"time": "noon", "distinct_id": "u1"}}
+    url = mixpanel_emulator.url + "/import"
+    requests.post(url, json=[event], auth=(mixpanel_emulator.api_secret, ""), timeout=10)
+    mixpanel_emulator.assert_events([{"event": "Visit", "distinct_id": "u1"}])
+"""
+
+
+def test_a_failure_tells_what_was_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FAILING)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*expected 1 event, the emulator holds 0 events:*",
+            '*- Visit {"distinct_id": "u1"}*',
+            "*The emulator refused:*",
+            "*record 0: properties.time: *must be specified as seconds*",
+            "*Mixpanel emulator*",
+        ]
+    )

@@ -5,7 +5,7 @@
     import    sends files to Mixpanel
     replay    sends failed records again, after a fix
     verify    reads back what Mixpanel holds and compares it with the files
-    emulator  runs a stand-in for Mixpanel on this machine
+    emulator  runs a local Mixpanel emulator
     demo      shows all of that on made-up data
     doctor    looks at this machine: versions, credentials, network
 

@@ -6,7 +6,7 @@ from mixpanel_sink.cli import common
 
 
 def run() -> None:
-    """Show an import on made-up data, into a stand-in for Mixpanel on this machine.
+    """Show an import on made-up data, into a local Mixpanel emulator.
 
     Example: mixpanel-sink demo
     """

@@ -18,6 +18,7 @@ from mixpanel_sink.emulator import (
     inspection,
     lookup_tables,
     pages,
+    search_endpoints,
 )
 from mixpanel_sink.emulator.answers import Answer, Refused
 from mixpanel_sink.emulator.auth import authenticate
@@ -46,6 +47,7 @@ def make_app(state: State) -> Starlette:
             *_routes("/groups", ingest_updates.update_profiles),
             Route(export.PATH, export_events),
             *lookup_tables.ROUTES,
+            *search_endpoints.ROUTES,
             *inspection.ROUTES,
             *control.ROUTES,
             *pages.ROUTES,

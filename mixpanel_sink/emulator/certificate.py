@@ -1,4 +1,4 @@
-"""A self-signed certificate for an emulator that is to speak TLS. Made anew at each start."""
+"""A self-signed certificate for an emulator that is to speak TLS. Made at each start."""
 
 import datetime
 import ipaddress

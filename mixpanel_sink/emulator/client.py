@@ -9,12 +9,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mixpanel_sink.emulator.assertions import Assertions
+
 
 class EmulatorError(RuntimeError):
     """The emulator did not start, or refused what it was asked."""
 
 
-class Client:
+class Client(Assertions):
     """Asks and changes a running emulator, wherever it runs.
 
     >>> mixpanel = Client("http://127.0.0.1:8080")  # doctest: +SKIP
@@ -204,6 +206,11 @@ class Client:
     def reset(self, **settings: Any) -> dict[str, Any]:
         """Forget events, requests, quota and faults; change settings; return all settings."""
         result: dict[str, Any] = self._send("POST", "/emulator/reset", settings)
+        return result
+
+    def restore(self) -> dict[str, Any]:
+        """Forget everything and go back to the settings of the start; return them."""
+        result: dict[str, Any] = self._send("POST", "/emulator/reset?restore=1", {})
         return result
 
     def settings(self, **settings: Any) -> dict[str, Any]:

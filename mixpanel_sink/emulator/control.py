@@ -14,9 +14,13 @@ from mixpanel_sink.emulator.faults import KINDS, Fault, FaultPlan, Indexes, Kind
 
 
 async def reset(request: Request) -> Response:
-    """Forget all events, requests, quotas and faults; the body may change settings."""
+    """Forget all events, requests, quotas and faults; the body may change settings.
+
+    With ``restore=1`` the changes are made to the settings of the emulator's start.
+    """
     state = state_of(request)
-    settings = state.settings.changed(await _object(request))
+    restore = request.query_params.get("restore") == "1"
+    settings = (state.initial if restore else state.settings).changed(await _object(request))
     await state.clear()
     state.settings = settings
     return json_response(settings.public())

@@ -36,7 +36,8 @@ def project_of(state: State, number: int | None) -> Project:
 
 def json_response(value: Any, status: int = 200) -> Response:
     """A JSON value as a response."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+    text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    return Response(text, status, media_type="application/json")
 
 
 async def read_body(request: Request, limit: int) -> bytes:

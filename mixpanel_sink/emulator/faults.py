@@ -3,7 +3,7 @@
 A plan is a list of faults. The first one meets the requests that arrive; when it has been used
 up, the next one's turn comes. A request that the first fault does not concern (its path, or one
 of its `skip`) passes unharmed. Faults meet requests that passed authentication and quota, so
-a request that a fault spoils counts against the quota.
+a request that meets one counts against the quota.
 
 >>> plan = FaultPlan.parse([{"kind": "rate_limit", "retry_after": "3", "times": 2}])
 >>> plan.draw("/import").retry_after

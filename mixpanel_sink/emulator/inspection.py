@@ -1,5 +1,6 @@
 """What the emulator holds, as JSON under ``/emulator/``, for tests and people."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -66,12 +67,12 @@ async def events(request: Request) -> Response:
     state = state_of(request)
     names = ("event", "distinct_id", "insert_id")
     filters = {name: query[name] for name in names if name in query}
-    limit, offset = _page(request)
+    limit, offset = page_of(request)
     if query.get("detail") in ("1", "true"):
-        _number(request, "project")
+        number_of(request, "project")
         more = {name: query[name] for name in ("project", "search") if query.get(name)}
         rows = await state.read(
-            _details, state, {**filters, **more}, limit, _number(request, "before")
+            _details, state, {**filters, **more}, limit, number_of(request, "before")
         )
         return json_response({"events": rows})
     texts = await state.read(state.store.events.stored, limit, offset, filters)
@@ -91,24 +92,28 @@ async def counts(request: Request) -> Response:
     last 120 units, or those since `since`, in epoch seconds.
     """
     state, query = state_of(request), request.query_params
-    unit, project = query.get("unit", "hour"), _number(request, "project")
+    unit, project = query.get("unit", "hour"), number_of(request, "project")
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
     if query.get("by") == "arrival":
-        since = float(_number(request, "since") or time.time() - 120 * UNITS[unit])
+        since = float(number_of(request, "since") or time.time() - 120 * UNITS[unit])
         rows = await state.read(state.store.log.arrivals, since, UNITS[unit], project)
-        names = ("start", "requests", "stored", "refused")
-        found = [dict(zip(names, row, strict=True)) for row in rows]
-        return json_response({"unit": unit, "periods": found})
-    while await state.read(state.counts.catch_up, state.store):
-        pass
-    return json_response(await state.read(state.counts.by_name, unit, project))
+        names = ("start", "requests", "stored", "refused", "good", "failed", "broken", "latency_ms")
+        periods = [dict(zip(names, row, strict=True)) for row in rows]
+        return json_response({"unit": unit, "periods": periods})
+    # A page asks for a part now and the rest later; a test wants them all.
+    end = time.monotonic() + 0.3 if query.get("partial") == "1" else math.inf
+    more = True
+    while more and time.monotonic() < end:
+        more = await state.read(state.counts.catch_up, state.store)
+    found = await state.read(state.counts.by_name, unit, project)
+    return json_response(found if end == math.inf else {**found, "complete": not more})
 
 
 async def names(request: Request) -> Response:
     """Names of events, or with ``of=distinct_id`` users' ids: search (a beginning), after."""
     query = request.query_params
-    limit, _ = _page(request)
+    limit, _ = page_of(request)
     found = await state_of(request).read(
         _store(request).events.beginning,
         query.get("of", "event"),
@@ -122,7 +127,7 @@ async def names(request: Request) -> Response:
 async def updates(request: Request) -> Response:
     """Stored profile updates as they came: kind (engage or groups), limit, offset."""
     kind = request.query_params.get("kind", "engage")
-    rows = await state_of(request).read(_store(request).people.updates, kind, *_page(request))
+    rows = await state_of(request).read(_store(request).people.updates, kind, *page_of(request))
     return Response(b'{"updates":[' + b",".join(rows) + b"]}", media_type="application/json")
 
 
@@ -151,10 +156,10 @@ async def group_profiles(request: Request) -> Response:
 
 
 async def _profile_list(request: Request, kind: str) -> list[dict[str, Any]]:
-    limit, offset = _page(request)
+    limit, offset = page_of(request)
     search = request.query_params.get("search", "")
     return await state_of(request).read(
-        _store(request).people.profiles, kind, limit, offset, search, _number(request, "project")
+        _store(request).people.profiles, kind, limit, offset, search, number_of(request, "project")
     )
 
 
@@ -176,7 +181,7 @@ async def users(request: Request) -> Response:
 
 def _users(request: Request) -> list[dict[str, Any]]:
     query, store = request.query_params, _store(request)
-    limit, _ = _page(request)
+    limit, _ = page_of(request)
     project = _project(request)
     search, after = query.get("search", ""), query.get("after", "")
     ids = store.events.beginning("distinct_id", search, limit, after)
@@ -192,7 +197,7 @@ async def user(request: Request) -> Response:
 def _user(request: Request) -> dict[str, Any]:
     state, project = state_of(request), _project(request)
     store = state.store
-    limit, offset = _page(request)
+    limit, offset = page_of(request)
     canonical, ids = store.people.cluster(project.id, request.path_params["id"])
     count, numbers = store.events.user_events(project.id, ids, limit, offset)
     return {
@@ -207,7 +212,7 @@ def _user(request: Request) -> dict[str, Any]:
 
 async def identities(request: Request) -> Response:
     """What identity events did, newest first; `ignored` says why one had no effect."""
-    rows = await state_of(request).read(_store(request).people.links, *_page(request))
+    rows = await state_of(request).read(_store(request).people.links, *page_of(request))
     return json_response({"links": rows})
 
 
@@ -245,7 +250,7 @@ async def requests(request: Request) -> Response:
     wanted = ("path", "status", "project", "fault")
     filters = {name: query[name] for name in wanted if query.get(name)}
     rows = await state_of(request).read(
-        _store(request).log.requests, *_page(request), newest=order == "newest", filters=filters
+        _store(request).log.requests, *page_of(request), newest=order == "newest", filters=filters
     )
     return json_response({"requests": rows})
 
@@ -296,7 +301,7 @@ async def lookup_tables(request: Request) -> Response:
         if text is None:
             raise ValueError(f"there is no lookup table {id!r} here")
         return Response(text, media_type="text/csv")
-    tables = await state.read(state.store.log.lookup_tables, _number(request, "project"))
+    tables = await state.read(state.store.log.lookup_tables, number_of(request, "project"))
     return json_response({"lookup_tables": tables})
 
 
@@ -336,7 +341,8 @@ def _store(request: Request) -> Store:
     return state_of(request).store
 
 
-def _page(request: Request) -> tuple[int, int]:
+def page_of(request: Request) -> tuple[int, int]:
+    """Limit and offset of the query."""
     try:
         limit = int(request.query_params.get("limit", "100"))
         offset = int(request.query_params.get("offset", "0"))
@@ -347,7 +353,8 @@ def _page(request: Request) -> tuple[int, int]:
     return min(limit, MAX_ROWS), offset
 
 
-def _number(request: Request, name: str) -> int | None:
+def number_of(request: Request, name: str) -> int | None:
+    """The whole number of this name in the query, or None."""
     text = request.query_params.get(name)
     if not text:
         return None
@@ -359,4 +366,4 @@ def _number(request: Request, name: str) -> int | None:
 
 def _project(request: Request) -> Project:
     """The project that the query names; the first one unless it does."""
-    return project_of(state_of(request), _number(request, "project"))
+    return project_of(state_of(request), number_of(request, "project"))

@@ -42,11 +42,13 @@ class State:
     exports: Exports = field(default_factory=Exports)
     counts: Counts = field(default_factory=Counts)
     identities: Identities = field(init=False)
+    initial: Settings = field(init=False)
     refuse: Callable[[float], Awaitable[None]] | None = None
     _writing: ThreadPoolExecutor = field(default_factory=lambda: _one_thread("write"))
     _reading: ThreadPoolExecutor = field(default_factory=lambda: _one_thread("read"))
 
     def __post_init__(self) -> None:
+        self.initial = self.settings
         self.identities = Identities(self.store.writer.canonical_ids())
 
     @property

@@ -10,11 +10,12 @@ from mixpanel_sink.emulator.people import PeopleQueries
 from mixpanel_sink.emulator.queries import EventQueries
 from mixpanel_sink.emulator.request_log import RequestQueries
 from mixpanel_sink.emulator.schema import SCHEMA, connect, remember_keys
+from mixpanel_sink.emulator.search import Search
 from mixpanel_sink.emulator.writer import Writer
 
 
 class Store:
-    """The database: `writer` belongs to one thread; `events`, `people` and `log` to another.
+    """The database: `writer` belongs to one thread; the others to another.
 
     `path` None keeps it in a temporary file, which `close` removes.
     """
@@ -35,6 +36,7 @@ class Store:
         self.people = PeopleQueries(self._reading)
         self.events = EventQueries(self._reading, self.people)
         self.log = RequestQueries(self._reading)
+        self.search = Search(self._reading)
 
     def close(self) -> None:
         """Close the database, and remove it if it was temporary."""

@@ -100,10 +100,10 @@ def test_gzip_of_many_members(api) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda z: z[:-9], lambda z: b"x" + z, lambda z: z + b"tail", lambda z: b""]
+    "broken", [lambda z: z[:-9], lambda z: b"x" + z, lambda z: z + b"tail", lambda z: b""]
 )
-def test_broken_gzip(api, spoil) -> None:
-    body = spoil(gzip.compress(json.dumps([api.event()]).encode()))
+def test_broken_gzip(api, broken) -> None:
+    body = broken(gzip.compress(json.dumps([api.event()]).encode()))
     answer = api.send(body, Content_Encoding="gzip")
     assert answer.status_code == 400
     assert "gzip" in answer.json()["error"]
