@@ -3,8 +3,8 @@
 python -m benchmarks.soak --events 10000000 --fault-rate 0.05
 
 The emulator injects faults into that share of the requests: it answers 429s and 5xx, resets
-connections before and after it has stored a batch, cuts answers short, miscounts. In the end it must
-hold every row of the file once; rows are told apart by their position ids.
+connections before and after it has stored a batch, cuts answers short, miscounts. In the end it
+must hold every row of the file once; rows are told apart by their position ids.
 """
 
 from __future__ import annotations
