@@ -1,5 +1,6 @@
 """Chunks: cut, merged and carried without losing an event, its order or its origin."""
 
+import dataclasses
 import gzip
 import itertools
 import json
@@ -181,6 +182,18 @@ def test_identity_is_that_of_the_content() -> None:
     one = EventChunk.of([b"1"], [Run(1, 0, ())])
     assert one.identity() == EventChunk.of([b"1"], [Run(1, 9, ("w",))]).identity()
     assert one.identity() != EventChunk.of([b"2"], [Run(1, 0, ())]).identity()
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_equal_content_has_one_name_however_it_is_compressed(level: int) -> None:
+    events = [orjson.dumps({"event": "A", "n": n % 7}) for n in range(500)]
+    chunk = EventChunk.of(events, [Run(500, 0, ())])
+    lines = memoryview(b"".join(b"\n," + event for event in events))
+    assert EventChunk.of_lines(lines, 500, [Run(500, 0, ())]).identity() == chunk.identity()
+    payload = gzip.compress(gzip.decompress(chunk.payload), level)
+    other = dataclasses.replace(chunk, payload=payload)
+    assert other.payload != chunk.payload
+    assert other.identity() == chunk.identity()
 
 
 def test_empty_chunk() -> None:

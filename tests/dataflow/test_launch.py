@@ -14,6 +14,7 @@ from apache_beam.coders.coders import FastPrimitivesCoder, PickleCoder
 from apache_beam.internal import pickler
 from apache_beam.portability.api import beam_runner_api_pb2
 
+from mixpanel_sink.stages.send import timer_family
 from tests.dataflow.conftest import SECRET, parameters
 
 PARDO = "beam:transform:pardo:v1"
@@ -124,7 +125,8 @@ def test_state_and_timers_of_send(staged) -> None:
         "lane": ["beam:coder:bytes:v1"],
     }
     domain = beam_runner_api_pb2.TimeDomain.EVENT_TIME
-    assert {k: v.time_domain for k, v in payload.timer_family_specs.items()} == {"ts-flush": domain}
+    timer = f"ts-flush-{timer_family('Write to Mixpanel')}"
+    assert {k: v.time_domain for k, v in payload.timer_family_specs.items()} == {timer: domain}
     assert graph.requirements == ["beam:requirement:pardo:stateful:v1"]
 
 
