@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from mixpanel_sink.checkpoint.log import Log
+    from mixpanel_sink.report.failure_log import FailureLog
     from mixpanel_sink.report.metrics import LiveCounts
     from mixpanel_sink.report.worker_log import Progress
     from mixpanel_sink.send.lane import Lane
@@ -48,8 +49,10 @@ COUNTS: Registry[LiveCounts] = Registry()
 """The one set of counters, by None."""
 PROGRESS: Registry[Progress] = Registry()
 """What writes a line a minute to the log, by None."""
+FAILURES: Registry[FailureLog] = Registry()
+"""What warns of failed records in the log, by None."""
 
-_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, COUNTS, PROGRESS)
+_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, COUNTS, PROGRESS, FAILURES)
 
 
 def forget() -> None:

@@ -308,6 +308,22 @@ class WriteResult(NamedTuple):
     receipts: Any
     read: Any
 
+    @property
+    def totals(self) -> Any:
+        """PCollection of one `Totals`, what became of all records of a bounded input; None for a
+        stream, and with `check_accounting=False`."""
+        # Beam takes a tuple of PCollections only, which None is not; so one of them carries it.
+        *these, totals = getattr(self.read, _ACCOUNTED, (None, None, None))
+        return totals if these == [self.failed, self.receipts] else None
+
+    def with_totals(self, totals: Any) -> WriteResult:
+        """The same, with its totals."""
+        setattr(self.read, _ACCOUNTED, (self.failed, self.receipts, totals))
+        return self
+
+
+_ACCOUNTED = "_mixpanel_sink_accounted"
+
 
 class Books(NamedTuple):
     """The counts of each destination, and of each number of windows that a result is in.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,11 +24,12 @@ from mixpanel_sink.api.endpoints import event_endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.report.accounting import CheckAccounting, FailOnFailure
 from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
 from mixpanel_sink.send.preflight import Preflight, check
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
-from mixpanel_sink.settings.job import Job, Place, check_mapping
+from mixpanel_sink.settings.job import Job, OnFailure, Place, check_mapping
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Project
@@ -35,7 +37,7 @@ from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.stages import outputs, send
 from mixpanel_sink.stages.convert import ConvertToChunks
-from mixpanel_sink.stages.send import send_chunks, timer_family
+from mixpanel_sink.stages.send_steps import send_chunks, timer_family
 from mixpanel_sink.windowing import GLOBAL
 
 coders.register()
@@ -117,7 +119,17 @@ class MixpanelWrite(beam.PTransform):
         failed = _typed((unfit, refused) | "Failed" >> beam.Flatten(), FailedRecord, windowing)
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(failed)
-        return WriteResult(failed, receipts, read)
+        return self._accounted(WriteResult(failed, receipts, read), records.is_bounded)
+
+    def _accounted(self, result: WriteResult, bounded: bool) -> WriteResult:
+        """Adds what makes the pipeline fail: records that are not accounted for, or failures."""
+        job = self._job
+        if bounded and (job.check_accounting or job.on_failure == "fail"):
+            check = CheckAccounting(job.on_failure)
+            return result.with_totals(result | "Accounting" >> check)
+        if job.on_failure == "fail":
+            _ = result.failed | "No failures" >> FailOnFailure()
+        return result
 
     def _fitting(self, records: Any) -> Job:
         """The job for this input, if its settings fit the input as far as that is known."""
@@ -135,7 +147,8 @@ class MixpanelWrite(beam.PTransform):
                 )
         elif (columns := _columns(records)) is not None:
             job.check_columns(columns)
-        return dataclasses.replace(job, window_coder=records.windowing.windowfn.get_window_coder())
+        coder = records.windowing.windowfn.get_window_coder()
+        return dataclasses.replace(job, window_coder=coder, run=uuid.uuid4().hex)
 
 
 class WriteToMixpanel(MixpanelWrite):
@@ -173,6 +186,13 @@ class WriteToMixpanel(MixpanelWrite):
         privacy: columns that are dropped or hashed before anything leaves a worker.
         clock: seconds since 1970, for what counts as too old or in the future; a picklable
             function.
+        check_accounting: whether the pipeline fails if the records read are not those accepted and
+            those failed. Bounded input only: a stream has no end to add up at.
+        on_failure: "dead_letter" (default): failed records are an output, and the log warns of
+            them. "fail": the pipeline fails as well. With bounded input it does so at the end, if
+            one record or more failed (so also if none was accepted), after everything else was
+            sent; an empty input is no failure. In a stream the first failed record raises, which
+            some runners try again without end.
 
     Returns:
         WriteResult: failed records and receipts.
@@ -201,6 +221,8 @@ class WriteToMixpanel(MixpanelWrite):
         checkpoint: Checkpoint | str | None = None,
         privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
+        check_accounting: bool = True,
+        on_failure: OnFailure = "dead_letter",
     ) -> None:
         check_mapping(mapping, EventMapping)
         api = event_endpoint(endpoint_kind)
@@ -218,6 +240,8 @@ class WriteToMixpanel(MixpanelWrite):
                 checkpoint=checkpoint,  # type: ignore[arg-type]  # a path becomes one
                 privacy=privacy,
                 clock=clock,
+                check_accounting=check_accounting,
+                on_failure=on_failure,
             )
         )
 

@@ -10,7 +10,7 @@ from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
-from mixpanel_sink.settings.job import Job, OnAmbiguous, Place, check_mapping
+from mixpanel_sink.settings.job import Job, OnAmbiguous, OnFailure, Place, check_mapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
 from mixpanel_sink.settings.project import Project
@@ -48,6 +48,8 @@ class _WriteUpdates(MixpanelWrite):
         checkpoint: Checkpoint | str | None = None,
         privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
+        check_accounting: bool = True,
+        on_failure: OnFailure = "dead_letter",
     ) -> None:
         check_mapping(mapping, self._mapping_of)
         api = self._endpoint_of
@@ -66,6 +68,8 @@ class _WriteUpdates(MixpanelWrite):
                 checkpoint=checkpoint,  # type: ignore[arg-type]  # a path becomes one
                 privacy=privacy,
                 clock=clock,
+                check_accounting=check_accounting,
+                on_failure=on_failure,
             )
         )
 

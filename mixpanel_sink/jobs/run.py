@@ -136,6 +136,8 @@ def run(pipeline: beam.Pipeline, total: Callable[[], int | None] = lambda: None)
             return _launch(pipeline)
         # The launcher prints them; elsewhere the log is where people look.
         logging.getLogger("mixpanel_sink.report.failures").setLevel(logging.WARNING)
+        for name in ("failure_log", "accounting"):
+            logging.getLogger(f"mixpanel_sink.report.{name}").setLevel(logging.ERROR)
         with _known_errors_once(), progress.shown(own.progress, quota_of(own), total):
             result = pipeline.run()
             result.wait_until_finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,17 +13,23 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.errors import AccountingError
+from mixpanel_sink.errors import AccountingError, FailedRecordError
+from mixpanel_sink.report.failure_log import example
 from mixpanel_sink.report.metrics import NAMESPACE, read_texts
 from mixpanel_sink.results import Books, FailedRecord, ReadCount, Receipt, Totals, WriteResult
+from mixpanel_sink.settings.job import OnFailure
 from mixpanel_sink.windowing import GLOBAL
 
+_LOGGER = logging.getLogger(__name__)
 _METRIC = "books"
 
 
 class CheckAccounting(beam.PTransform):
     """Adds up a bounded write on the runner, and fails the job if the books do not balance, for
     each destination and altogether.
+
+    A write does this by itself, unless it was told `check_accounting=False`; then this gives what
+    it has added up, and adds nothing to the graph.
 
     Args:
         result: what `WriteToMixpanel` gave.
@@ -31,8 +38,14 @@ class CheckAccounting(beam.PTransform):
         PCollection of one `Totals`, of all destinations.
     """
 
+    def __init__(self, on_failure: OnFailure = "dead_letter") -> None:
+        super().__init__()
+        self._on_failure: OnFailure = on_failure
+
     def expand(self, result: WriteResult) -> Any:
         """Builds the flow."""
+        if result.totals is not None:
+            return result.totals
         parts = tuple(
             _globally(part | f"Count {name}" >> beam.ParDo(_Count(of)).with_output_types(Books))
             for name, part, of in (
@@ -45,8 +58,23 @@ class CheckAccounting(beam.PTransform):
             parts
             | beam.Flatten()
             | "Sum" >> beam.CombineGlobally(_sum).with_output_types(Books)
-            | "Check" >> beam.Map(_check).with_output_types(Totals)
+            | "Check" >> beam.Map(_check, self._on_failure).with_output_types(Totals)
         )
+
+
+class FailOnFailure(beam.PTransform):
+    """Fails the pipeline at the first failed record: for streams, which have no end."""
+
+    def expand(self, failed: Any) -> Any:
+        """Builds the flow."""
+        return failed | beam.Map(_stop)
+
+
+def _stop(failed: FailedRecord) -> None:
+    raise FailedRecordError(
+        f'A record failed, and on_failure is "fail": {example(failed)} Fix it, or take failed '
+        'records from the result with on_failure="dead_letter".'
+    )
 
 
 class _Count(beam.DoFn):
@@ -117,7 +145,7 @@ def read_books(result: Any) -> list[tuple[str, Totals]]:
     return sorted((name, Totals(*counts)) for name, *counts in books)
 
 
-def _check(books: Books) -> Totals:
+def _check(books: Books, on_failure: OnFailure) -> Totals:
     """The sum of all books, each of which must balance."""
     metric = Metrics.string_set(NAMESPACE, _METRIC)
     everything = Totals()
@@ -131,7 +159,23 @@ def _check(books: Books) -> Totals:
                 "report it."
             )
         everything = everything.plus(totals)
+    if everything.failed:
+        _LOGGER.warning("%s", _failed(everything))
+        if on_failure == "fail":
+            raise FailedRecordError(
+                f'{_failed(everything)} on_failure is "fail", so that the pipeline ends here; what '
+                "was accepted stays accepted. The log names each reason."
+            )
     return everything
+
+
+def _failed(totals: Totals) -> str:
+    """
+    >>> _failed(Totals(read=5000, accepted=4999, failed=1))
+    '1 of 5,000 records failed; 4,999 were accepted.'
+    """
+    accepted = f"{totals.accepted:,}" if totals.accepted else "none"
+    return f"{totals.failed:,} of {totals.read:,} records failed; {accepted} were accepted."
 
 
 def _by_destination(books: Books) -> dict[str, Totals]:

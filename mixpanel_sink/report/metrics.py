@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 from apache_beam.metrics import Metrics
 
 from mixpanel_sink.process import COUNTS
+from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.results import FailedRecord, Receipt
 
 NAMESPACE = "mixpanel_sink"
@@ -77,7 +78,8 @@ def count(name: str, amount: int = 1) -> None:
 
 
 def count_failed(record: FailedRecord) -> None:
-    """Enters a failed record."""
+    """Enters a failed record, and has it logged if it is time."""
+    failure_log().add(record)
     count("records_failed")
     count(f"failed_{record.reason}")
     if record.reason == "project_refused" and record.destination:

@@ -23,6 +23,10 @@ OnAmbiguous = Literal["fail", "retry"]
 profile once more: fail it (nothing is counted twice), or send it again (nothing is missed)."""
 
 
+OnFailure = Literal["dead_letter", "fail"]
+"""Whether failed records are only an output of the write, or make the pipeline fail as well."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """The settings of one write; picklable, without secrets.
@@ -40,8 +44,11 @@ class Job:
         checkpoint: where accepted chunks are remembered.
         privacy: what must not leave the worker.
         clock: seconds since 1970, for what counts as too old or in the future.
+        check_accounting: whether a bounded write adds up what became of its records.
+        on_failure: see `OnFailure`.
         spent: requests that a preflight made, by project: when, in seconds since 1970.
         window_coder: of the input.
+        run: tells one pipeline's failures from another's in a worker's log.
 
     Raises:
         SettingError: for a setting that is wrong.
@@ -59,8 +66,11 @@ class Job:
     checkpoint: Checkpoint | None = None
     privacy: Privacy | None = None
     clock: Callable[[], float] = time.time
+    check_accounting: bool = True
+    on_failure: OnFailure = "dead_letter"
     spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
     window_coder: Any = None
+    run: str = ""
 
     def __post_init__(self) -> None:
         if self.max_in_flight < 1:
@@ -71,6 +81,8 @@ class Job:
             raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
         if self.on_ambiguous not in ("fail", "retry"):
             raise SettingError(f'on_ambiguous is {self.on_ambiguous!r}; it is "fail" or "retry".')
+        if self.on_failure not in ("dead_letter", "fail"):
+            raise SettingError(f'on_failure is {self.on_failure!r}; it is "dead_letter" or "fail".')
         if isinstance(self.checkpoint, str):
             object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         if not isinstance(self.checkpoint, Checkpoint | None):

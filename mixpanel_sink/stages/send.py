@@ -4,26 +4,18 @@ This file only wires: merging is in `chunk.py`, waiting in `lane.py`, posting an
 retrying in `sender.py`.
 """
 
-# ruff: noqa: B008  (Beam declares state and timers as argument defaults)
-
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
-import hashlib
-import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
-from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import (
     BagStateSpec,
     ReadModifyWriteStateSpec,
-    TimerSpec,
-    on_timer,
 )
 
 from mixpanel_sink.api.auth import ResolvedCredentials
@@ -37,6 +29,7 @@ from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress
+from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.send.dispatch import Dispatcher
 from mixpanel_sink.send.lane import Lane, steady_clock
 from mixpanel_sink.send.lanes import lane_of_project
@@ -60,7 +53,7 @@ one project only the next chunk waits."""
 class SendChunks(beam.DoFn):
     """Takes (lane key, chunk as bytes); emits receipts, and FAILED on the side.
 
-    `send_chunks` makes the subclass of one sink, which has the timers and the methods that Beam
+    `send_steps.py` makes the subclass of one sink, which has the timers and the methods that Beam
     calls with state.
 
     Full chunks go straight out. Partial ones wait in the lane's state until they make a
@@ -71,22 +64,14 @@ class SendChunks(beam.DoFn):
     TAILS = BagStateSpec("tails", BytesCoder())
     SIZE = ReadModifyWriteStateSpec("size", TupleCoder((VarIntCoder(), VarIntCoder())))
     LANE = ReadModifyWriteStateSpec("lane", BytesCoder())
-    within = False
 
-    def __init__(self, job: Job, family: str) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
-        self._family = family
-
-    def __reduce__(self) -> Any:
-        return send_chunks, (self._job, self._family, self.within)
-
-    def default_label(self) -> str:
-        """Part of the step's name."""
-        return "SendChunksWithin" if self.within else "SendChunks"
 
     def setup(self) -> None:
         """Resolves the credentials."""
         job = self._job
+        failure_log().begin(job.run)
         self._codec = WindowCodec(job.window_coder)
         self._projects = {target.name: _Project.of(target, job) for target in job.targets}
         self._dispatchers: dict[str, Dispatcher] = {}
@@ -262,142 +247,3 @@ class _Project:
 
     def close(self) -> None:
         self.client.close()
-
-
-def timer_family(label: str) -> str:
-    """What the timers of one sink are called by; part of the upgrade contract.
-
-    In one fused stage, timers of one name share a buffer on some runners (apache/beam#21995), so
-    that two sinks, or a user's `TimerSpec("flush")` beside the sink, would lose data. A label is
-    unique in a pipeline, and the same when the pipeline is built again for an update.
-
-    Args:
-        label: the write's full label.
-
-    >>> timer_family("Write to Mixpanel")
-    '4c7fd4d2'
-    """
-    return hashlib.blake2b(label.encode(), digest_size=4).hexdigest()
-
-
-def send_chunks(job: Job, family: str, within: bool) -> SendChunks:
-    """Makes the DoFn.
-
-    Args:
-        job: settings.
-        family: of its timers.
-        within: whether partial chunks go out after `max_latency` seconds, as in a stream. That
-            is a class of its own, because a processing-time timer, used or not, keeps the
-            DirectRunner from its fast path.
-    """
-    return (_streaming if within else _bounded)(family)(job, family)
-
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def _untyped(method: _Method) -> _Method:
-    """Beam's --runtime_type_check stops at annotations of state and timers."""
-    method.__annotations__ = {}
-    return method
-
-
-@functools.cache
-def _bounded(family: str) -> type[SendChunks]:
-    """`SendChunks` for input that ends."""
-    flush_timer = TimerSpec(f"flush-{family}", TimeDomain.WATERMARK)
-
-    class Bounded(SendChunks):
-        @_untyped
-        def process(
-            self,
-            element: tuple[str, bytes],
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-            flush: Any = beam.DoFn.TimerParam(flush_timer),
-            window: Any = beam.DoFn.WindowParam,
-        ) -> Iterator[Any]:
-            """One chunk."""
-            key, data = element
-            if self._take(key, data, tails, size, lane):
-                flush.set(window.max_timestamp())
-            yield from self._harvest()
-
-        @on_timer(flush_timer)
-        @_untyped
-        def on_flush(
-            self,
-            key: Any = beam.DoFn.KeyParam,
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-        ) -> Iterator[Any]:
-            """The input has ended: what is left goes out."""
-            self._send_tails(key, tails, size, lane)
-            yield from self._harvest()
-
-    return Bounded
-
-
-@functools.cache
-def _streaming(family: str) -> type[SendChunks]:
-    """`SendChunks` for streams: partial chunks wait `max_latency` seconds at most."""
-    latency_timer = TimerSpec(f"latency-{family}", TimeDomain.REAL_TIME)
-    flush_timer = TimerSpec(f"flush-{family}", TimeDomain.WATERMARK)
-    due_state = ReadModifyWriteStateSpec("due", VarIntCoder())
-
-    class Streaming(SendChunks):
-        within = True
-
-        @_untyped
-        def process(
-            self,
-            element: tuple[str, bytes],
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-            due: Any = beam.DoFn.StateParam(due_state),
-            flush: Any = beam.DoFn.TimerParam(flush_timer),
-            latency: Any = beam.DoFn.TimerParam(latency_timer),
-            window: Any = beam.DoFn.WindowParam,
-        ) -> Iterator[Any]:
-            """One chunk."""
-            key, data = element
-            if self._take(key, data, tails, size, lane):
-                flush.set(window.max_timestamp())
-                if not due.read():
-                    assert self._job.max_latency is not None
-                    latency.set(time.time() + self._job.max_latency)
-                    due.write(1)
-            yield from self._harvest()
-
-        @on_timer(flush_timer)
-        @_untyped
-        def on_flush(
-            self,
-            key: Any = beam.DoFn.KeyParam,
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-        ) -> Iterator[Any]:
-            """The stream has ended: what is left goes out."""
-            self._send_tails(key, tails, size, lane)
-            yield from self._harvest()
-
-        @on_timer(latency_timer)
-        @_untyped
-        def on_latency(
-            self,
-            key: Any = beam.DoFn.KeyParam,
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-            due: Any = beam.DoFn.StateParam(due_state),
-        ) -> Iterator[Any]:
-            """Partial chunks have waited long enough."""
-            due.clear()
-            self._send_tails(key, tails, size, lane)
-            yield from self._harvest()
-
-    return Streaming

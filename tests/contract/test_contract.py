@@ -13,7 +13,7 @@ from mixpanel_sink import Quota
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.send.lane import Lane
 from mixpanel_sink.settings.retry import RetryPolicy
-from mixpanel_sink.stages.send import timer_family
+from mixpanel_sink.stages.send_steps import timer_family
 from tests.contract import describe
 
 STORED: dict[str, Any] = json.loads(describe.STORED.read_text())

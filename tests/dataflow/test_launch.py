@@ -14,7 +14,7 @@ from apache_beam.coders.coders import FastPrimitivesCoder, PickleCoder
 from apache_beam.internal import pickler
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from mixpanel_sink.stages.send import timer_family
+from mixpanel_sink.stages.send_steps import timer_family
 from tests.dataflow.conftest import SECRET, parameters
 
 PARDO = "beam:transform:pardo:v1"

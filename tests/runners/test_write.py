@@ -12,6 +12,7 @@ from apache_beam.transforms.window import FixedWindows, Sessions, SlidingWindows
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import Totals
 from mixpanel_sink.settings.retry import RetryPolicy
 from tests.runners.matrix import JobFailed, Runner
@@ -185,8 +186,32 @@ def test_a_stream_flushes_in_time_and_once(mixpanel: Emulator, runner: Runner) -
 def test_the_books_must_balance(mixpanel: Emulator, runner: Runner) -> None:
     class Wrong(beam.PTransform):
         def expand(self, records: Any) -> Any:
-            result = records | write(mixpanel)
+            result = records | write(mixpanel, check_accounting=False)
             return result._replace(read=result.read | beam.FlatMap(lambda n: [n, n]))
 
     with pytest.raises(JobFailed, match="The books do not balance"):
         runner.run([record(0)], Wrong())
+
+
+def test_a_write_accounts_for_its_records_by_itself(mixpanel: Emulator, runner: Runner) -> None:
+    def build(pipeline: Any) -> None:
+        result = pipeline | beam.Create(RECORDS[:20]) | write(mixpanel, limits=TEN)
+        runner.keep("totals", result.totals)
+        runner.keep("same", result | CheckAccounting())
+
+    runner.build_and_run(build)
+    (totals,) = runner.read("totals", Totals._make)
+    assert totals.value == Totals(read=20, accepted=20, failed=0, requests=2)
+    assert [out.value for out in runner.read("same", Totals._make)] == [totals.value]
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+def test_a_pipeline_that_must_not_lose_a_record_fails_at_its_end(
+    mixpanel: Emulator, runner: Runner, accepted: int
+) -> None:
+    records = [record(7, user="null"), *RECORDS[:accepted]]
+    with pytest.raises(JobFailed, match=f"1 of {1 + accepted} records? failed"):
+        runner.run(records, write(mixpanel, on_failure="fail"))
+    assert len(mixpanel.insert_ids()) == accepted, "what is good was sent"
+    ran = runner.run([], write(mixpanel, on_failure="fail"))
+    assert ran.totals == [Totals()]

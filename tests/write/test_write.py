@@ -34,6 +34,7 @@ from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, Totals
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.write import WriteToMixpanel
@@ -331,7 +332,8 @@ class TestAccounting:
     ) -> None:
         def build() -> None:
             with beam.Pipeline(IN_PROCESS) as pipeline:
-                result = pipeline | beam.Create([record(0)]) | write(mixpanel)
+                sink = write(mixpanel, check_accounting=False)
+                result = pipeline | beam.Create([record(0)]) | sink
                 more = pipeline | "Extra" >> beam.Create([extra])
                 wrong = (getattr(result, part), more) | "Both" >> beam.Flatten()
                 _ = result._replace(**{part: wrong}) | CheckAccounting()
@@ -461,3 +463,39 @@ def test_defaults() -> None:
     shown = sink.display_data()
     assert (shown["destination"], shown["quota"]) == ("api.mixpanel.com", str(Quota()))
     assert "X" not in repr(shown)
+
+
+class TestFailuresAreNotSilent:
+    def test_the_log_names_the_first_and_the_sum(
+        self, mixpanel: Emulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        records = [record(n, at=time.time()) for n in range(50)]
+        with beam.Pipeline(IN_PROCESS) as pipeline:
+            pipeline | beam.Create(records) | write(mixpanel)
+        said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        (first,) = [line for line in said if line.startswith("A record failed: ")]
+        assert "field at" in first
+        assert "user (text of " in first
+        assert "50 of 50 records failed; none were accepted." in said
+
+    def test_it_shows_nothing_that_privacy_hides(
+        self, mixpanel: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        caplog.set_level(0)
+        monkeypatch.setenv("TEST_PEPPER", "pepper")
+        hide = Privacy(hash=["user"], drop=["note"], key="env:TEST_PEPPER")
+        records = [record(n, user="ada@example.com", note="hush", at=None) for n in range(3)]
+        with beam.Pipeline(IN_PROCESS) as pipeline:
+            pipeline | beam.Create(records) | write(mixpanel, privacy=hide)
+        ours = "\n".join(e.getMessage() for e in caplog.records if e.name.startswith("mixpanel"))
+        assert "A record failed" in ours
+        for secret in ("ada@", "hush", "pepper", SECRET):
+            assert secret not in ours
+
+    def test_a_switch(self, mixpanel: Emulator) -> None:
+        with beam.Pipeline(IN_PROCESS) as pipeline:
+            result = pipeline | beam.Create([]) | write(mixpanel, check_accounting=False)
+        assert result.totals is None
+        assert not any("Accounting" in label for label in pipeline.applied_labels)
+        with pytest.raises(SettingError, match='"dead_letter" or "fail"'):
+            write(mixpanel, on_failure="stop")

@@ -1,0 +1,174 @@
+"""The steps that Beam sees of Send: each sink has a class of its own, with state and timers.
+
+Beam finds timers by the arguments of a class's methods. A class for each sink gives each sink
+timers of its own; it is pickled as the call that makes it.
+"""
+
+# ruff: noqa: B008  (Beam declares state and timers as argument defaults)
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import apache_beam as beam
+from apache_beam.coders import VarIntCoder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+
+from mixpanel_sink.settings.job import Job
+from mixpanel_sink.stages.send import SendChunks
+
+
+def timer_family(label: str) -> str:
+    """What the timers of one sink are called by; part of the upgrade contract.
+
+    In one fused stage, timers of one name share a buffer on some runners (apache/beam#21995), so
+    that two sinks, or a user's `TimerSpec("flush")` beside the sink, would lose data. A label is
+    unique in a pipeline, and the same when the pipeline is built again for an update.
+
+    Args:
+        label: the write's full label.
+
+    >>> timer_family("Write to Mixpanel")
+    '4c7fd4d2'
+    """
+    return hashlib.blake2b(label.encode(), digest_size=4).hexdigest()
+
+
+def send_chunks(job: Job, family: str, within: bool) -> SendChunks:
+    """Makes the DoFn.
+
+    Args:
+        job: settings.
+        family: of its timers.
+        within: whether partial chunks go out after `max_latency` seconds, as in a stream. That
+            is a class of its own, because a processing-time timer, used or not, keeps the
+            DirectRunner from its fast path.
+    """
+    return (_streaming if within else _bounded)(family)(job)
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _untyped(method: _Method) -> _Method:
+    """Beam's --runtime_type_check stops at annotations of state and timers."""
+    method.__annotations__ = {}
+    return method
+
+
+@functools.cache
+def _bounded(family: str) -> type[SendChunks]:
+    """`SendChunks` for input that ends."""
+    flush_timer = TimerSpec(f"flush-{family}", TimeDomain.WATERMARK)
+
+    class Bounded(SendChunks):
+        def __reduce__(self) -> Any:
+            return send_chunks, (self._job, family, False)
+
+        def default_label(self) -> str:
+            """Part of the step's name."""
+            return "SendChunks"
+
+        @_untyped
+        def process(
+            self,
+            element: tuple[str, bytes],
+            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            flush: Any = beam.DoFn.TimerParam(flush_timer),
+            window: Any = beam.DoFn.WindowParam,
+        ) -> Iterator[Any]:
+            """One chunk."""
+            key, data = element
+            if self._take(key, data, tails, size, lane):
+                flush.set(window.max_timestamp())
+            yield from self._harvest()
+
+        @on_timer(flush_timer)
+        @_untyped
+        def on_flush(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+        ) -> Iterator[Any]:
+            """The input has ended: what is left goes out."""
+            self._send_tails(key, tails, size, lane)
+            yield from self._harvest()
+
+    return Bounded
+
+
+@functools.cache
+def _streaming(family: str) -> type[SendChunks]:
+    """`SendChunks` for streams: partial chunks wait `max_latency` seconds at most."""
+    latency_timer = TimerSpec(f"latency-{family}", TimeDomain.REAL_TIME)
+    flush_timer = TimerSpec(f"flush-{family}", TimeDomain.WATERMARK)
+    due_state = ReadModifyWriteStateSpec("due", VarIntCoder())
+
+    class Streaming(SendChunks):
+        def __reduce__(self) -> Any:
+            return send_chunks, (self._job, family, True)
+
+        def default_label(self) -> str:
+            """Part of the step's name."""
+            return "SendChunksWithin"
+
+        @_untyped
+        def process(
+            self,
+            element: tuple[str, bytes],
+            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            due: Any = beam.DoFn.StateParam(due_state),
+            flush: Any = beam.DoFn.TimerParam(flush_timer),
+            latency: Any = beam.DoFn.TimerParam(latency_timer),
+            window: Any = beam.DoFn.WindowParam,
+        ) -> Iterator[Any]:
+            """One chunk."""
+            key, data = element
+            if self._take(key, data, tails, size, lane):
+                flush.set(window.max_timestamp())
+                if not due.read():
+                    assert self._job.max_latency is not None
+                    latency.set(time.time() + self._job.max_latency)
+                    due.write(1)
+            yield from self._harvest()
+
+        @on_timer(flush_timer)
+        @_untyped
+        def on_flush(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+        ) -> Iterator[Any]:
+            """The stream has ended: what is left goes out."""
+            self._send_tails(key, tails, size, lane)
+            yield from self._harvest()
+
+        @on_timer(latency_timer)
+        @_untyped
+        def on_latency(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
+            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
+            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            due: Any = beam.DoFn.StateParam(due_state),
+        ) -> Iterator[Any]:
+            """Partial chunks have waited long enough."""
+            due.clear()
+            self._send_tails(key, tails, size, lane)
+            yield from self._harvest()
+
+    return Streaming
