@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from mixpanel_sink.inspect.preview import preview
     from mixpanel_sink.read.avro import AvroRecords
+    from mixpanel_sink.read.bigquery import BigQueryTable
     from mixpanel_sink.read.csv import CsvRows
     from mixpanel_sink.read.failed_records import ReadFailedRecords
     from mixpanel_sink.read.json_lines import JsonLines
@@ -47,10 +48,15 @@ if TYPE_CHECKING:
     from mixpanel_sink.settings.project import Project
     from mixpanel_sink.settings.quota import Quota, Rate
     from mixpanel_sink.settings.retry import RetryPolicy
+    from mixpanel_sink.settings.shape import Sample, Shape, Split
     from mixpanel_sink.write import WriteToMixpanel
     from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
 
 _HOME = {
+    "BigQueryTable": "read.bigquery",
+    "Sample": "settings.shape",
+    "Shape": "settings.shape",
+    "Split": "settings.shape",
     "preview": "inspect.preview",
     "merge": "api.identity",
     "alias": "api.identity",
@@ -107,6 +113,7 @@ __all__ = [
     "AuthenticationError",
     "AvroRecords",
     "BadRecord",
+    "BigQueryTable",
     "CheckAccounting",
     "Checkpoint",
     "CheckpointError",
@@ -138,8 +145,11 @@ __all__ = [
     "Reader",
     "Receipt",
     "RetryPolicy",
+    "Sample",
     "ServiceAccount",
     "SettingError",
+    "Shape",
+    "Split",
     "SummarizeFailures",
     "TimeColumn",
     "WriteGroupsToMixpanel",

@@ -11,6 +11,7 @@ from typing import Any
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.inspect.shaped import shaped_elements
 from mixpanel_sink.inspect.verify.events import Event, exported_event
 from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.export import Exporter
@@ -73,7 +74,8 @@ def verify(
         source = files if isinstance(files, Source) else FileSource(files)
         rows = source.estimated_rows()
         wanted = _Wanted(Spill(_folder(folder, "input"), rows), days, first, last)
-        wanted.take(expectation.of(source.elements(columns_needed(mapping))), failures)
+        elements = shaped_elements(source.elements(columns_needed(mapping)), mapping)
+        wanted.take(expectation.of(elements), failures)
         if wanted.names:
             first, last = first or wanted.earliest, last or wanted.latest
         actual = Spill(_folder(folder, "export"), rows)
