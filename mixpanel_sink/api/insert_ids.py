@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from mixpanel_sink.api.limits import INSERT_ID
+from mixpanel_sink.api.limits import INSERT_ID, RESERVED_DISTINCT_IDS
 
 CONTENT_HEX = 32
 """Hex digits of a content id: 128 bits."""
@@ -21,8 +21,11 @@ def content_id(event: bytes) -> str:
 
 
 def fitting_id(given: str) -> str:
-    """A given id as it is where Mixpanel takes it, else its hash (never cut)."""
-    if INSERT_ID.fullmatch(given):
+    """A given id as it is where Mixpanel takes it, else its hash (never cut).
+
+    Reserved words are hashed too: a key that counts from 0 would lose its first record.
+    """
+    if INSERT_ID.fullmatch(given) and given.lower() not in RESERVED_DISTINCT_IDS:
         return given
     return blake3(given.encode()).hexdigest()[:CONTENT_HEX]
 

@@ -48,6 +48,11 @@ class Limits:
 MAX_PROPERTIES = 254
 MAX_LIST_ITEMS = 254
 MAX_NESTED_KEYS = 254
+MAX_PROFILE_PROPERTIES = 2000
+MAX_PROFILE_LIST_BYTES = 256_000
+"""Of JSON, for a list in a profile; the number of its elements does not matter there."""
+MAX_UPDATE_BYTES = 1_000_000
+"""Of JSON, for an update of a profile."""
 MAX_DEPTH = 3
 """Levels of objects: a value in properties may be an object that holds an object."""
 MAX_ID_BYTES = 255
@@ -83,7 +88,13 @@ RESERVED_DISTINCT_IDS = frozenset(
         "00000000-0000-0000-0000-000000000000",
     }
 )
-"""Lower case; compared without case."""
+"""Lower case; compared without case. Mixpanel takes none of them as a `$insert_id` either."""
+
+IGNORE = "$ignore"
+"""Mixpanel drops an event in which this property is true, after a 200."""
+RESERVED_PROPERTIES = frozenset({"bucket", "$bucket", "$distinct_id", "$time", "$event_name"})
+"""Mixpanel has a meaning of its own for these, hides them or hides other events by them. The sink
+sends them and counts them."""
 
 
 def now_ms() -> int:

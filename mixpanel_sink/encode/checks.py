@@ -55,7 +55,7 @@ def user_id(value: Any, what: str, field: str) -> str:
     """A distinct_id, device or user id as text.
 
     Raises:
-        RecordError: if it is no text or integer, or Mixpanel would refuse or cut it.
+        RecordError: if it is neither text nor an integer, or Mixpanel would refuse or cut it.
     """
     if isinstance(value, enum.Enum):
         value = value.value
@@ -89,7 +89,7 @@ def _id_too_long(field: str) -> RecordError:
 
 
 def check_text(text: str, field: str) -> None:
-    """Raises RecordError for text that is no Unicode."""
+    """Raises RecordError for text that is not Unicode."""
     if _SURROGATE.search(text):
         raise invalid_text(field)
 
@@ -99,7 +99,7 @@ def invalid_text(field: str) -> RecordError:
     field = field.encode("utf-8", "backslashreplace").decode()  # failures must be valid text
     return RecordError(
         "invalid_text",
-        f"{field} holds half a surrogate pair, which is no Unicode text. Mend it at its source.",
+        f"{field} holds half a surrogate pair, which is not Unicode text. Fix it at its source.",
         field,
     )
 

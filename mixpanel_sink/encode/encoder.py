@@ -82,4 +82,5 @@ def _encode_rows(encoder: Encoder, block: Block, rows: Sequence[int], result: En
             result.failed.append((block.failure(unreadable, record, source), origin))
         else:
             result.long_strings += encoded.long_strings
+            result.reserved_properties += encoded.reserved_properties
             result.rest.append((encoded.json, origin))

@@ -10,8 +10,10 @@ import orjson
 
 from mixpanel_sink.api.insert_ids import content_id
 from mixpanel_sink.api.limits import (
+    IGNORE,
     LONG_STRING_BYTES,
     MAX_PROPERTIES,
+    RESERVED_PROPERTIES,
     Limits,
 )
 from mixpanel_sink.encode.checks import (
@@ -22,10 +24,17 @@ from mixpanel_sink.errors import RecordError
 
 @dataclasses.dataclass(frozen=True)
 class EncodedEvent:
-    """An event's JSON, and how many of its strings Mixpanel will cut."""
+    """An event's JSON, and what to count of it.
+
+    Attributes:
+        json: its text.
+        long_strings: values that Mixpanel will cut.
+        reserved_properties: values of properties that Mixpanel has a meaning of its own for.
+    """
 
     json: bytes
     long_strings: int = 0
+    reserved_properties: int = 0
 
 
 class EventWriter:
@@ -59,6 +68,13 @@ class EventWriter:
                 "fewer than 255. List those that you need.",
                 "properties",
             )
+        if properties.get(IGNORE):
+            raise RecordError(
+                "event_ignored",
+                f"The property {IGNORE} is true, so that Mixpanel would drop the event without a "
+                "word. Leave the property or the record out.",
+                IGNORE,
+            )
         text = dumps(event, properties)
         if insert_id is None:
             insert_id = content_id(text)
@@ -70,7 +86,10 @@ class EventWriter:
                 f"{self._limits.event_bytes:,}. Shorten or exclude its longest properties.",
                 longest(properties),
             )
-        return EncodedEvent(text, count_long_strings(properties))
+        reserved = 0
+        if not properties.keys().isdisjoint(RESERVED_PROPERTIES):
+            reserved = sum(properties.get(name) is not None for name in RESERVED_PROPERTIES)
+        return EncodedEvent(text, count_long_strings(properties), reserved)
 
 
 def dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:

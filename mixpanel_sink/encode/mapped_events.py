@@ -298,13 +298,13 @@ class MappedEventEncoder:
                 return null
             raise RecordError(
                 f"{what.removeprefix('$')}_null",
-                f"{what} ({part.name}) is null. {_null_mend(what)}",
+                f"{what} ({part.name}) is null. {_null_advice(what)}",
                 part.name,
             )
         return value
 
 
-def _null_mend(what: str) -> str:
+def _null_advice(what: str) -> str:
     if what == "time":
-        return "An event needs its time: mend the record at its source."
-    return "Mend the record, or let the mapping say what to use: {column: ..., if_null: ...}."
+        return "An event needs its time: fix the record at its source."
+    return "Fix the record, or let the mapping say what to use: {column: ..., if_null: ...}."

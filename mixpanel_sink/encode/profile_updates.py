@@ -14,7 +14,14 @@ from typing import Any, ClassVar
 import orjson
 
 from mixpanel_sink.api.endpoints import Endpoint
-from mixpanel_sink.api.limits import Limits, now_ms
+from mixpanel_sink.api.limits import (
+    MAX_LIST_ITEMS,
+    MAX_PROFILE_LIST_BYTES,
+    MAX_PROFILE_PROPERTIES,
+    MAX_UPDATE_BYTES,
+    Limits,
+    now_ms,
+)
 from mixpanel_sink.api.values import is_null, to_json
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.blocks import Block
@@ -29,12 +36,12 @@ from mixpanel_sink.settings.profile_mapping import UpdateMapping
 _OF_GROUPS = ("$set", "$set_once", "$union", "$remove", "$unset", "$delete")
 OPERATIONS = {"engage": (*_OF_GROUPS, "$add", "$append"), "groups": _OF_GROUPS}
 """What each endpoint does to a profile."""
-_ABOUT = ("$ip", "$time", "$ignore_time", "$ignore_alias")
+_ABOUT = ("$ip", "$time", "$ignore_time", "$ignore_alias", "$latitude", "$longitude")
 """What an update may say besides: of itself, not of the profile."""
 
 
 def check_operation(operation: str, value: Any, drop_non_finite: bool = False) -> Any:
-    """An operation's value as JSON.
+    """An operation's value as JSON, without what changes nothing: a union with an empty list.
 
     Raises:
         RecordError: `operation_wrong_value`, or why a value in it has no form in JSON.
@@ -49,25 +56,48 @@ def check_operation(operation: str, value: Any, drop_non_finite: bool = False) -
         return list(value)
     if not isinstance(value, Mapping):
         raise _wrong(operation, "an object of properties and values", value)
-    return {
+    checked = {
         _name(name): _check_value(operation, name, item, drop_non_finite)
         for name, item in value.items()
     }
+    if operation == "$union":
+        return {name: items for name, items in checked.items() if items}
+    return checked
 
 
 def _check_value(operation: str, name: str, value: Any, drop_non_finite: bool) -> Any:
-    plain = to_json(value, name, drop_non_finite)
+    plain = _value(value, name, drop_non_finite)
     if operation == "$add" and (isinstance(plain, bool) or not isinstance(plain, int | float)):
-        raise _wrong(operation, f"numbers only, and {name} is no number", value, name)
-    if operation == "$union" and not isinstance(plain, list):
-        raise _wrong(operation, f"lists only, and {name} is none", value, name)
+        raise _wrong(operation, f"only numbers, and {name} is not one", value, name)
+    if operation != "$union":
+        return plain
+    if not isinstance(plain, list):
+        raise _wrong(operation, f"only lists, and {name} is not one", value, name)
+    return [item for item in plain if item is not None]  # Mixpanel refuses nulls there
+
+
+def _value(value: Any, name: str, drop_non_finite: bool) -> Any:
+    """A value as JSON. A list in a profile may be longer than one in an event."""
+    if not isinstance(value, list | tuple | set | frozenset) or hasattr(value, "_asdict"):
+        return to_json(value, name, drop_non_finite)
+    if len(value) <= MAX_LIST_ITEMS:
+        return to_json(value, name, drop_non_finite)
+    items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+    plain = [to_json(item, name, drop_non_finite) for item in items]
+    if len(text := dumps({name: plain}, {name: plain})) > MAX_PROFILE_LIST_BYTES:
+        raise RecordError(
+            "list_too_long",
+            f"{name} holds a list of {len(text):,} bytes of JSON; Mixpanel takes "
+            f"{MAX_PROFILE_LIST_BYTES:,} in a profile. Shorten it or leave it out.",
+            name,
+        )
     return plain
 
 
 def _wrong(operation: str, takes: str, value: Any, field: str | None = None) -> RecordError:
     return RecordError(
         "operation_wrong_value",
-        f"{operation} takes {takes} (it is a {type(value).__name__}). Mend the record.",
+        f"{operation} takes {takes} (it is a {type(value).__name__}). Fix the record.",
         field or operation,
     )
 
@@ -150,7 +180,7 @@ class MappedUpdateEncoder(_OneByOne):
             value = record.get(column, ...)
             if value is ...:
                 raise _missing(column, operation)
-            value = to_json(value, column, self._drop)
+            value = _value(value, column, self._drop)
             if value is None and (mapping.drop_nulls or operation not in ("$set", "$set_once")):
                 continue
             if operation == "$unset":
@@ -158,13 +188,14 @@ class MappedUpdateEncoder(_OneByOne):
                 if names:
                     operations.setdefault("$unset", []).extend(names)
                 continue
-            if operation == "$union" and not isinstance(value, list):
-                value = [value]
+            if operation == "$union":
+                value = value if isinstance(value, list) else [value]
+                if all(item is None for item in value):
+                    continue  # adds nothing, as a null does
             operations.setdefault(operation, {})[name] = value
         if not operations:
-            raise RecordError(
-                "update_empty",
-                "Every column that the update would use is null, so that it would change nothing. "
+            raise _empty(
+                "Every column that the update would use is null or an empty list",
                 "Leave the record out, or set drop_nulls: false.",
             )
         return operations
@@ -201,7 +232,7 @@ class MappedUpdateEncoder(_OneByOne):
         if value is None:
             raise RecordError(
                 f"{what.removeprefix('$')}_null",
-                f"{what} ({part.name}) is null. Mend the record, or let the mapping say what to "
+                f"{what} ({part.name}) is null. Fix the record, or let the mapping say what to "
                 "use: {column: ..., if_null: ...}.",
                 part.name,
             )
@@ -280,14 +311,26 @@ class RawUpdateEncoder(_OneByOne):
                 f"{', '.join(o for o in operations if o != '$delete')}. Send two updates.",
                 "$delete",
             )
-        for operation, value in operations.items():
-            update[operation] = check_operation(operation, value, drop_non_finite)
+        checked = {
+            operation: check_operation(operation, value, drop_non_finite)
+            for operation, value in operations.items()
+        }
+        checked = {
+            operation: value
+            for operation, value in checked.items()
+            if value or operation not in ("$union", "$unset")
+        }
+        if not checked:
+            raise _empty("The update adds and removes nothing", "Leave it out.")
+        _check_count(checked)
+        update |= checked
         text = b"".join((dumps(update, update)[:-1], self._end))
-        if len(text) > self._limits.event_bytes:
+        most = min(self._limits.event_bytes, MAX_UPDATE_BYTES)
+        if len(text) > most:
             raise RecordError(
                 "event_too_large",
-                f"The update is {len(text):,} bytes of JSON; the limit is "
-                f"{self._limits.event_bytes:,}. Shorten or leave out its longest properties.",
+                f"The update is {len(text):,} bytes of JSON; the limit is {most:,}. Shorten or "
+                "leave out its longest properties.",
                 longest(update),
             )
         long = sum(count_long_strings(v) for v in update.values() if isinstance(v, dict))
@@ -295,7 +338,16 @@ class RawUpdateEncoder(_OneByOne):
 
     def _check_head(self, key: str, value: Any) -> Any:
         if key == "$distinct_id":
-            return user_id(value, key, key)
+            text = user_id(value, key, key)
+            if not text:
+                raise RecordError(
+                    "distinct_id_null",
+                    "$distinct_id is empty, so that the update is for nobody's profile.",
+                    key,
+                )
+            return text
+        if key in ("$latitude", "$longitude"):
+            return _check_degrees(key, value)
         if key in ("$group_key", "$group_id"):
             text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
             if not isinstance(text, str) or not text:
@@ -321,6 +373,30 @@ class RawUpdateEncoder(_OneByOne):
         if key in ("$ignore_time", "$ignore_alias") and not isinstance(value, bool):
             raise RecordError("operation_wrong_value", f"{key} is true or false.", key)
         return value
+
+
+def _check_degrees(key: str, value: Any) -> Any:
+    most = 90 if key == "$latitude" else 180
+    plain = to_json(value, key, False)
+    if isinstance(plain, bool) or not isinstance(plain, int | float) or abs(plain) > most:
+        raise RecordError(
+            "operation_wrong_value", f"{key} is a number of degrees, from -{most} to {most}.", key
+        )
+    return plain
+
+
+def _check_count(operations: Mapping[str, Any]) -> None:
+    count = sum(len(value) for value in operations.values())
+    if count > MAX_PROFILE_PROPERTIES:
+        raise RecordError(
+            "too_many_properties",
+            f"The update has {count:,} properties; Mixpanel takes {MAX_PROFILE_PROPERTIES:,} in a "
+            "profile. List those that you need.",
+        )
+
+
+def _empty(why: str, advice: str) -> RecordError:
+    return RecordError("update_empty", f"{why}, so that it would change nothing. {advice}")
 
 
 def _name(name: Any) -> str:

@@ -54,6 +54,7 @@ class RawEventEncoder:
     ) -> None:
         self._write = EventWriter(limits, token)
         self._tables = EventTables(limits, token, clock)
+        self._has_token = token is not None
         self._max_age = limits.max_age_seconds
         self._endpoint = endpoint
         self._ip = ip
@@ -100,7 +101,7 @@ class RawEventEncoder:
             properties["distinct_id"] = user_id(distinct_id, "distinct_id", "distinct_id")
         elif name not in IDENTITY_EVENTS:
             raise RecordError("distinct_id_null", "The event has no distinct_id.", "distinct_id")
-        _check_identity(name, given, self._endpoint)
+        _check_identity(name, given, self._endpoint, self._has_token)
         ip = given.get("ip")
         if is_null(ip) or (isinstance(ip, str) and not ip):
             ip = self._ip
@@ -160,7 +161,9 @@ class RawEventEncoder:
         )
 
 
-def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> None:
+def _check_identity(
+    name: str, given: Mapping[Any, Any], endpoint: Endpoint, has_token: bool
+) -> None:
     """Raises RecordError for an identity event that is not whole, or goes to the wrong place."""
     if name not in IDENTITY_EVENTS:
         return
@@ -177,6 +180,13 @@ def _check_identity(name: str, given: Mapping[Any, Any], endpoint: Endpoint) -> 
             "$merge goes to /import, with the API secret or a service account; /track does not "
             "take it.",
             "event",
+        )
+    if name == "$merge" and not has_token:
+        raise RecordError(
+            "identity_incomplete",
+            "The event $merge needs the project's token. Give token= beside the credentials, such "
+            'as ServiceAccount(..., token="env:MIXPANEL_TOKEN").',
+            "token",
         )
 
 

@@ -45,6 +45,7 @@ class EncodedSlice:
         odd: rows that the record encoder must look at.
         failed: records that cannot be sent, each with its origin.
         long_strings: values that Mixpanel will cut.
+        reserved_properties: values of properties that Mixpanel has a meaning of its own for.
     """
 
     chunks: list[EventChunk] = dataclasses.field(default_factory=list)
@@ -52,6 +53,7 @@ class EncodedSlice:
     odd: list[int] = dataclasses.field(default_factory=list)
     failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
     long_strings: int = 0
+    reserved_properties: int = 0
 
 
 def slice_rows(table: pa.Table, batch_events: int) -> int:
@@ -95,6 +97,7 @@ def encode_slice(
         first_row = rows_of(origins)
     for encoded in encoder.encode(table, key, first_row):
         result.long_strings += encoded.long_strings
+        result.reserved_properties += encoded.reserved_properties
         result.odd += encoded.leftover.tolist()
         _cut(encoded, origins, limits, result)
     return result

@@ -374,6 +374,8 @@ def print_accounting(
     lines.append(("seconds throttled", _count(counters.get("cumulativeThrottlingSeconds", 0))))
     if long := counters.get("long_strings", 0):
         lines.append(("strings over 255 bytes", f"{_count(long)}  (Mixpanel cuts them)"))
+    if reserved := counters.get("reserved_properties", 0):
+        lines.append(("reserved properties", f"{_count(reserved)}  (rename them; see failures.md)"))
     print("\nAccounting")
     for name, value in lines:
         number, _, remark = value.partition("  ")

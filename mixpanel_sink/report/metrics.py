@@ -15,6 +15,7 @@
 | lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
 | lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
+| reserved_properties          | values of properties that Mixpanel has a meaning for    |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
 | batch_events                 | distribution: events a request                          |
 | request_milliseconds         | distribution: one request, from its start to its answer |

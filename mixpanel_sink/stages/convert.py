@@ -115,6 +115,7 @@ class ConvertToChunks(beam.DoFn):
         for packer in self._packers.values():
             yield from packer.flush()
             metrics.count("long_strings", packer.long_strings)
+            metrics.count("reserved_properties", packer.reserved_properties)
         yield from self._outputs.read(self._read)
         self.start_bundle()
 

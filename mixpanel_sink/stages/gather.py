@@ -72,7 +72,8 @@ class Gatherer:
             if left > BATCH_BYTES:
                 count, weight = weigh(records[at : at + count], BATCH_BYTES)
                 left -= weight
-            if count > self._batch_events:  # whole requests leave no rest
+            # Whole requests leave no rest for the next block.
+            if self._batch_events < count < len(records) - at:
                 count -= count % self._batch_events
             part = list(cut_runs(runs, at, at + count))
             yield self._kind.of(records[at : at + count], part, key)

@@ -226,13 +226,24 @@ class TestIdentity:
         run(given, track(mixpanel.url, None))
         assert mixpanel.stats()["events_distinct"] == 1
 
-    def test_merge_goes_to_import(self, mixpanel: Emulator) -> None:
-        sink = WriteToMixpanel(
-            None, ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, retry=FAST, quota="none"
-        )
+    def test_merge_goes_to_import(
+        self, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TEST_TOKEN", TOKEN)
+        secret = ApiSecret("env:TEST_API_SECRET", token="env:TEST_TOKEN")
+        sink = WriteToMixpanel(None, secret, endpoint=mixpanel.url, retry=FAST, quota="none")
         assert run([identity.merge("a", "b")], sink).totals[0][0] == (1, 1, 0, 1)
         (event,) = mixpanel.events()
         assert event["properties"]["$distinct_ids"] == ["a", "b"]
+
+    def test_merge_needs_the_token(self, mixpanel: Emulator) -> None:
+        sink = WriteToMixpanel(
+            None, ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, retry=FAST, quota="none"
+        )
+        (failure,) = failures(run([identity.merge("a", "b")], sink))
+        assert (failure.reason, failure.field) == ("identity_incomplete", "token")
+        assert "token=" in failure.message
+        assert mixpanel.stats()["requests"] == 0
 
     def test_merge_is_refused_before_track(self, mixpanel: Emulator) -> None:
         ran = run([identity.merge("a", "b")], track(mixpanel.url, None))
@@ -264,12 +275,14 @@ class TestIdentity:
             (identity.identify("a", "b", seconds=NOW), "this was /import"),
         ],
     )
-    def test_a_refusal_is_explained(self, mixpanel: Emulator, event: Any, said: str) -> None:
+    def test_a_refusal_is_explained(
+        self, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch, event: Any, said: str
+    ) -> None:
         # Simplified ID merge, and a project that refuses what has no effect there.
+        monkeypatch.setenv("TEST_TOKEN", TOKEN)
         mixpanel.settings(refuse_identity=True)
-        sink = WriteToMixpanel(
-            None, ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, retry=FAST, quota="none"
-        )
+        secret = ApiSecret("env:TEST_API_SECRET", token="env:TEST_TOKEN")
+        sink = WriteToMixpanel(None, secret, endpoint=mixpanel.url, retry=FAST, quota="none")
         (failure,) = failures(run([event], sink))
         assert failure.reason == "refused"
         assert "has no functionality in projects with Simplified ID Merge" in failure.message

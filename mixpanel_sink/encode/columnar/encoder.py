@@ -41,6 +41,7 @@ class EncodedTable:
         rows: their rows in the table, ascending; as many as there are events.
         leftover: rows that the record encoder must look at.
         long_strings: values that Mixpanel will cut.
+        reserved_properties: values of properties that Mixpanel has a meaning of its own for.
     """
 
     buffer: memoryview
@@ -48,6 +49,7 @@ class EncodedTable:
     rows: np.ndarray[Any, np.dtype[np.int64]]
     leftover: np.ndarray[Any, np.dtype[np.int64]]
     long_strings: int = 0
+    reserved_properties: int = 0
 
 
 class ColumnarEncoder:
@@ -145,7 +147,8 @@ class ColumnarEncoder:
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
         view = memoryview(b"") if data is None else memoryview(data).cast("B")
-        return EncodedTable(view, ends, rows, leftover, plan.count_long(frame))
+        long, reserved = plan.count_long(frame), plan.count_reserved(frame)
+        return EncodedTable(view, ends, rows, leftover, long, reserved)
 
     def _text(
         self, plan: Plan, frame: pl.DataFrame, plain: Set[str], position: str | None

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from pyarrow import types
 
+from mixpanel_sink.api.insert_ids import fitting_id
 from mixpanel_sink.api.limits import INSERT_ID, MAX_ID_BYTES, RESERVED_DISTINCT_IDS
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, is_text, yields_text
 from mixpanel_sink.encode.columnar.columns import Part, Text
@@ -95,11 +96,15 @@ def _insert_id(columns: Sequence[str], inputs: Inputs) -> Part:
     kind = inputs.type_of(name)
     checks.append(value.is_not_null())
     if types.is_integer(kind):
-        return Part("i:insert_id", value.cast(pl.String), tuple(checks))
+        expr = value.cast(pl.String)
+        for number in (0, -1):  # reserved, as text is below
+            expr = pl.when(value == number).then(pl.lit(fitting_id(str(number)))).otherwise(expr)
+        return Part("i:insert_id", expr, tuple(checks))
     if not yields_text(kind):
         raise Unsupported(f"{name} is {kind}")
     checks.append(value.str.len_bytes() > 0)
     fitting = value.str.contains(f"^(?:{INSERT_ID.pattern})$") & ~value.str.contains(r"\n\z")
+    fitting &= ~value.map_batches(_reserved, pl.Boolean)
     expr = pl.when(fitting).then(value).otherwise(content_hash(value))
     return Part("i:insert_id", expr, tuple(checks))
 

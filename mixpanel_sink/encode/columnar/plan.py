@@ -9,7 +9,12 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from mixpanel_sink.api.limits import LONG_STRING_BYTES, MAX_PROPERTIES
+from mixpanel_sink.api.limits import (
+    IGNORE,
+    LONG_STRING_BYTES,
+    MAX_PROPERTIES,
+    RESERVED_PROPERTIES,
+)
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported
 from mixpanel_sink.encode.columnar.columns import Part, property_part
@@ -56,6 +61,7 @@ class Plan:
             Part("i:time", self._time.milliseconds),
         ]
         checks = [check for part in self._parts for check in part.checks]
+        checks += self._ignore_check(dict(properties))
         checks += self._count_check([column for _, column in properties], extra)
         self._ok = pl.all_horizontal([check.fill_null(False) for check in checks])
         self._json = frozenset(part.name for part in self._parts if part.is_json)
@@ -70,6 +76,18 @@ class Plan:
             for value in mapping.constants.values()
         )
         self._pieces: dict[Any, list[Piece]] = {}
+
+    def _ignore_check(self, properties: dict[str, str]) -> list[pl.Expr]:
+        """Whether Mixpanel keeps the events; the record encoder refuses those that it does not."""
+        if self._mapping.constants.get(IGNORE):
+            raise Unsupported(IGNORE)
+        if IGNORE not in properties:
+            return []
+        column = properties[IGNORE]
+        values = self.inputs[column]
+        if pa.types.is_boolean(self.inputs.type_of(column)):
+            return [~values.fill_null(False)]
+        return [values.is_null()]
 
     def _count_check(self, columns: list[str], extra: int) -> list[pl.Expr]:
         """Whether the events have no more properties than Mixpanel takes."""
@@ -130,6 +148,13 @@ class Plan:
             return count
         long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._cut]
         return count + int(frame.select(pl.sum_horizontal(long)).item() or 0)
+
+    def count_reserved(self, frame: pl.DataFrame) -> int:
+        """Values of properties that Mixpanel has a meaning of its own for."""
+        constants = len(RESERVED_PROPERTIES & self._constants.keys())
+        columns = [self._members[name] for name in RESERVED_PROPERTIES & self._members.keys()]
+        nulls = sum(frame.get_column(column).null_count() for column in columns)
+        return (constants + len(columns)) * len(frame) - nulls
 
     def event(self, frame: pl.DataFrame, plain: Set[str]) -> list[Piece]:
         """The pieces of an event's JSON, up to its last property but `$insert_id` and token.

@@ -1,4 +1,4 @@
-"""Updates of profiles: records by a mapping, and ready-made ones, to their JSON."""
+"""Updates of profiles: records by a mapping, and raw updates, to their JSON."""
 
 from __future__ import annotations
 
@@ -171,6 +171,7 @@ class TestByMapping:
             (P(delete="x"), {}, "missing_column", "x"),
             (P(), {"p": None}, "update_empty", None),
             (P(), {}, "update_empty", None),
+            (P(), {"u": "", "p": 1}, "distinct_id_null", "$distinct_id"),
             (P(), {"u": "null", "p": 1}, "distinct_id_reserved", "$distinct_id"),
             (P(), {"u": 1.5, "p": 1}, "distinct_id_wrong_type", "$distinct_id"),
             (P(set=["p"]), {}, "missing_column", "p"),
@@ -209,7 +210,58 @@ class TestByMapping:
         assert encoder.encode({"u": "u1", "p": "x" * 256, "q": "x"}).long_strings == 1
 
 
-class TestReadyMade:
+LONG = list(range(300))
+
+
+class TestLists:
+    """Mixpanel refuses an update with an empty union, or with nulls in one."""
+
+    @pytest.mark.parametrize("value", [[], [None], [None, math.nan], None])
+    def test_a_union_that_adds_nothing_is_left_out(self, value: Any) -> None:
+        mapping = P(set=["p"], union=["tags"], non_finite="drop")
+        assert encode(mapping, p=1, tags=value) == {**HEAD, "$set": {"p": 1}}
+        alone = refused(lambda: encode(P(union=["tags"], non_finite="drop"), tags=value))
+        assert alone.reason == "update_empty"
+
+    def test_nulls_in_a_union_are_left_out(self) -> None:
+        assert encode(P(union=["tags"]), tags=["a", None])["$union"] == {"tags": ["a"]}
+        assert check({**U, "$union": {"t": [None, "a"]}})["$union"] == {"t": ["a"]}
+
+    def test_of_raw_updates_too(self) -> None:
+        assert check({**U, "$union": {"a": [], "b": [1]}}) == {**U, "$union": {"b": [1]}}
+        assert check({**U, "$union": {"a": []}, "$set": {"p": 1}}) == {**U, "$set": {"p": 1}}
+        assert check({**U, "$unset": [], "$set": {"p": 1}}) == {**U, "$set": {"p": 1}}
+        for nothing in ({"$union": {"a": []}}, {"$union": {}}, {"$unset": []}):
+            assert refused(lambda update=nothing: check({**U, **update})).reason == (  # type: ignore[misc]
+                "update_empty"
+            )
+
+    @pytest.mark.parametrize("value", [LONG, tuple(LONG)])
+    def test_a_profiles_list_may_be_longer_than_an_events(self, value: Any) -> None:
+        assert encode(P(), p=value)["$set"] == {"p": LONG}
+        assert encode(P(union=["p"]), p=value)["$union"] == {"p": LONG}
+        assert check({**U, "$append": {"p": value}})["$append"] == {"p": LONG}
+
+    def test_but_not_larger_than_256_kb(self) -> None:
+        error = refused(lambda: encode(P(), p=["x" * 1000] * 260))
+        assert (error.reason, error.field) == ("list_too_long", "p")
+
+
+class TestSizes:
+    def test_2000_properties(self) -> None:
+        names = {f"p{n}": n for n in range(2000)}
+        assert check({**U, "$set": names})["$set"] == names
+        for more in ({"$set": {**names, "p": 1}}, {"$set": names, "$unset": ["q"]}):
+            error = refused(lambda update=more: check({**U, **update}))  # type: ignore[misc]
+            assert error.reason == "too_many_properties"
+
+    def test_one_megabyte(self) -> None:
+        assert check({**U, "$set": {"p": "x" * 900_000}})
+        error = refused(lambda: check({**U, "$set": {"p": "x" * 1_000_000}}))
+        assert (error.reason, error.field) == ("event_too_large", "$set")
+
+
+class TestRaw:
     @pytest.mark.parametrize(
         "update",
         [
@@ -221,6 +273,7 @@ class TestReadyMade:
             {"$distinct_id": "u1", "$remove": {"l": "x"}},
             {"$distinct_id": "u1", "$unset": ["a", "b"]},
             {"$distinct_id": "u1", "$delete": ""},
+            {"$distinct_id": "u1", "$latitude": -33.9, "$longitude": 151, "$set": {"a": 1}},
             {
                 "$distinct_id": "u1", "$ip": "1.2.3.4", "$time": 1_700_000_000,
                 "$ignore_time": True, "$ignore_alias": False,
@@ -252,6 +305,10 @@ class TestReadyMade:
             ({**U, "$set": None}, ENGAGE, "operation_missing", None),
             ({"$set": {"a": 1}}, ENGAGE, "not_an_update", "$distinct_id"),
             ({"event": "E", "properties": {}}, ENGAGE, UNKNOWN, "event"),
+            ({"$distinct_id": "", "$set": {}}, ENGAGE, "distinct_id_null", "$distinct_id"),
+            ({**U, "$latitude": "1", "$set": {}}, ENGAGE, WRONG, "$latitude"),
+            ({**U, "$latitude": 91, "$set": {}}, ENGAGE, WRONG, "$latitude"),
+            ({**U, "$longitude": True, "$set": {}}, ENGAGE, WRONG, "$longitude"),
             ({"$ip": "1", "$set": {}}, ENGAGE, "distinct_id_null", "$distinct_id"),
             ({"$distinct_id": "", "$set": {}, "$sett": {}}, ENGAGE, UNKNOWN, "$sett"),
             ({**U, "$group_id": "x", "$set": {}}, ENGAGE, UNKNOWN, "$group_id"),
