@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.inspect.preview import preview
     from mixpanel_sink.read.avro import AvroRecords
     from mixpanel_sink.read.bigquery import BigQueryTable
+    from mixpanel_sink.read.bigquery_transform import ReadBigQueryTables
     from mixpanel_sink.read.csv import CsvRows
     from mixpanel_sink.read.failed_records import ReadFailedRecords
     from mixpanel_sink.read.json_lines import JsonLines
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "BigQueryTable": "read.bigquery",
+    "ReadBigQueryTables": "read.bigquery_transform",
     "Sample": "settings.shape",
     "Shape": "settings.shape",
     "Split": "settings.shape",
@@ -139,6 +141,7 @@ __all__ = [
     "ProjectToken",
     "Quota",
     "Rate",
+    "ReadBigQueryTables",
     "ReadFailedRecords",
     "ReadParquetTables",
     "ReadRecords",
