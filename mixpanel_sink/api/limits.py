@@ -47,6 +47,8 @@ class Limits:
 
 MAX_PROPERTIES = 254
 MAX_LIST_ITEMS = 254
+MAX_LIST_BYTES = 8192
+"""JSON of all lists of an event together."""
 MAX_NESTED_KEYS = 254
 MAX_PROFILE_PROPERTIES = 2000
 MAX_PROFILE_LIST_BYTES = 256_000
@@ -54,7 +56,8 @@ MAX_PROFILE_LIST_BYTES = 256_000
 MAX_UPDATE_BYTES = 1_000_000
 """Of JSON, for an update of a profile."""
 MAX_DEPTH = 3
-"""Levels of objects: a value in properties may be an object that holds an object."""
+"""Levels of objects, properties among them, and of lists directly in lists: a property may be an
+object that holds an object, or a list of lists of lists."""
 MAX_ID_BYTES = 255
 """Longer event names and distinct_ids would be cut by Mixpanel, and cut ids merge users."""
 LONG_STRING_BYTES = 255

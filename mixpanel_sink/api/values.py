@@ -1,20 +1,22 @@
 """How each type of value is written as a property. Decided here, once, for both encoders.
 
-| type                      | JSON                                                        |
-|---------------------------|-------------------------------------------------------------|
-| text, boolean, integer    | as they are (integers of up to 64 bits)                     |
-| float                     | as it is; NaN and infinity fail the record, or count as null |
-| decimal                   | the nearest 64-bit float, as every JSON reader makes of it  |
-| timestamp                 | ISO 8601; with a time zone: in UTC with a "Z"               |
-| date, time of day         | ISO 8601                                                    |
-| duration                  | seconds, as a float                                         |
-| binary                    | Base64                                                      |
-| list, tuple, set          | list                                                        |
-| dict, row, struct, map    | object; keys as text, sorted                                |
-| enum, UUID, Path          | value, text, text                                           |
-| null                      | left out of the properties; kept inside lists and objects   |
+| type                        | JSON                                                        |
+|-----------------------------|-------------------------------------------------------------|
+| text, boolean, integer      | as they are (integers of up to 64 bits)                     |
+| float                       | as it is; NaN and infinity fail the record, or count as null |
+| decimal without a fraction  | an integer (so 5.00 is 5)                                   |
+| decimal with one            | the nearest 64-bit float; see `numbers`                     |
+| timestamp                   | ISO 8601; with a time zone: in UTC with a "Z"               |
+| date, time of day           | ISO 8601                                                    |
+| duration                    | seconds, as the nearest 64-bit float; see `numbers`         |
+| binary                      | Base64                                                      |
+| list, tuple, set            | list                                                        |
+| dict, row, struct, map      | object; keys as text, sorted                                |
+| enum, UUID, Path            | value, text, text                                           |
+| null                        | left out of the properties; kept inside lists and objects   |
 
-Fractions of a second have no digits if zero, else 6, or 9 for nanoseconds.
+Fractions of a second have no digits if zero, else 6, or 9 for nanoseconds. Ids and hashes come
+from the exact value, also where a float cannot hold it.
 """
 
 from __future__ import annotations
@@ -32,9 +34,17 @@ from typing import Any
 import orjson
 
 from mixpanel_sink.api.limits import MAX_DEPTH, MAX_LIST_ITEMS, MAX_NESTED_KEYS
+from mixpanel_sink.api.numbers import (
+    MOST_ID_BITS,
+    PER_SECOND,
+    json_bytes,
+    nearest,
+    seconds,
+    whole_number,
+)
 from mixpanel_sink.errors import RecordError
 
-_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 _AS_TO_JSON = (
     orjson.OPT_SORT_KEYS
     | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -42,7 +52,7 @@ _AS_TO_JSON = (
     | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
 _UTC = datetime.timezone.utc
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 class ColumnsOfOneName:
@@ -55,14 +65,16 @@ class ColumnsOfOneName:
         return str(self._values)
 
 
-def to_json(value: Any, field: str, drop_non_finite: bool, depth: int = 1) -> Any:
-    """A value as orjson takes it.
+def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> Any:
+    """A value as `json_bytes` takes it.
 
     Args:
         value: anything that a record may hold.
         field: the property's name, for errors.
         drop_non_finite: NaN and infinity become None instead of failing.
-        depth: levels of objects above the value; properties itself is the first.
+        depth: of the value: a property's is 1, and an object's values are one deeper. What is in a
+            list is half a level deeper, so that objects there are as deep as the list, but lists
+            one deeper, as Mixpanel counts.
 
     Raises:
         RecordError: if Mixpanel cannot hold it.
@@ -71,7 +83,7 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: int = 1) -> An
     if kind is str or value is None or kind is bool:
         return value
     if kind is int:
-        if not _MIN_INT <= value <= _MAX_INT:
+        if not MIN_INT <= value <= MAX_INT:
             raise RecordError(
                 "integer_too_large",
                 f"{field} holds an integer beyond 64 bits, which JSON readers round. Send it as "
@@ -98,6 +110,8 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: int = 1) -> An
         if isinstance(value, list | tuple | set | frozenset):
             if hasattr(value, "_asdict"):
                 return _object(value._asdict().items(), field, drop_non_finite, depth)
+            if math.ceil(depth) > MAX_DEPTH:
+                raise _too_deep(field)
             if len(value) > MAX_LIST_ITEMS:
                 raise RecordError(
                     "list_too_long",
@@ -106,6 +120,7 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: int = 1) -> An
                     field,
                 )
             items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+            depth = math.ceil(depth) + 0.5
             return [to_json(item, field, drop_non_finite, depth) for item in items]
         return _scalar(value, field, drop_non_finite, depth)
     except RecordError:
@@ -135,22 +150,22 @@ def json_text(value: Any) -> str | None:
     except (orjson.JSONEncodeError, RecursionError):
         return None
     # Fewer bytes hold no list that is too long (each item has a comma) and no object that is too
-    # large, and fewer braces not too many levels.
-    if len(text) > 2 * MAX_LIST_ITEMS or text.count("{") >= MAX_DEPTH or "null" in text:
+    # large, and fewer braces and brackets not too many levels.
+    objects, lists = text.count("{"), text.count("[")
+    if objects >= MAX_DEPTH or objects + lists > MAX_DEPTH:
+        return None
+    if len(text) > 2 * MAX_LIST_ITEMS or "null" in text:
         return None
     return text
 
 
 def _object(
-    items: Collection[tuple[Any, Any]], field: str, drop_non_finite: bool, depth: int
+    items: Collection[tuple[Any, Any]], field: str, drop_non_finite: bool, depth: float
 ) -> dict[str, Any]:
     """Sorted by key, so that equal objects make equal events and equal content ids."""
+    depth = math.floor(depth)
     if depth >= MAX_DEPTH:
-        raise RecordError(
-            "nested_too_deep",
-            f"{field} nests deeper than Mixpanel's {MAX_DEPTH} levels. Flatten it.",
-            field,
-        )
+        raise _too_deep(field)
     if len(items) > MAX_NESTED_KEYS:
         raise RecordError(
             "too_many_keys",
@@ -166,6 +181,15 @@ def _object(
     return dict(sorted(result.items()))
 
 
+def _too_deep(field: str) -> RecordError:
+    return RecordError(
+        "nested_too_deep",
+        f"{field} nests deeper than Mixpanel's {MAX_DEPTH} levels (objects, and lists directly in "
+        "lists). Flatten it.",
+        field,
+    )
+
+
 def _key(key: Any, field: str) -> str:
     text = to_json(key, field, False)
     if isinstance(text, str):
@@ -179,7 +203,7 @@ def _key(key: Any, field: str) -> str:
     )
 
 
-def _scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> Any:
+def _scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
     if isinstance(value, enum.Enum):
         return to_json(value.value, field, drop_non_finite, depth)
     if isinstance(value, str):
@@ -197,7 +221,9 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> Any:
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         nanoseconds = getattr(value, "value", None)  # pandas.Timedelta
-        return value.total_seconds() if nanoseconds is None else nanoseconds / 1e9
+        if nanoseconds is None:
+            return seconds(value // _MICROSECOND, "us")
+        return seconds(nanoseconds, "ns")
     if isinstance(value, decimal.Decimal):
         return _decimal(value, field, drop_non_finite)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -253,17 +279,18 @@ def timestamp_text(value: datetime.datetime, field: str) -> str:
         raise _unreadable(field, "timestamp") from None
 
 
-def _decimal(value: decimal.Decimal, field: str, drop_non_finite: bool) -> float | None:
+def _decimal(value: decimal.Decimal, field: str, drop_non_finite: bool) -> Any:
     if not value.is_finite():
         return to_json(float("nan"), field, drop_non_finite)
-    number = float(value)
-    if math.isinf(number):
+    if (whole := whole_number(value)) is not None:
+        return to_json(whole, field, drop_non_finite)
+    if math.isinf(float(value)):
         raise RecordError(
             "number_too_large",
             f"{field} holds a decimal beyond 64-bit floats. Send it as text.",
             field,
         )
-    return number + 0.0  # Arrow's decimals have no -0
+    return nearest(value)
 
 
 def _numpy_times(value: Any, field: str) -> Any:
@@ -275,6 +302,9 @@ def _numpy_times(value: Any, field: str) -> Any:
     if isinstance(exact := value.item(), datetime.date | datetime.timedelta):
         return to_json(exact, field, False)
     if value.dtype.kind == "m":
+        plain = value.astype("timedelta64[ns]")
+        if plain == value:
+            return seconds(int(plain.astype("int64")), "ns")
         return to_json(float(value / _numpy_second(value)), field, False)
     plain = value.astype("datetime64[us]")
     if plain != value:  # digits beyond microseconds
@@ -292,7 +322,7 @@ def _numpy_second(value: Any) -> Any:
     return type(value)(1, "s")
 
 
-def _arrow_scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> Any:
+def _arrow_scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
     """What Python has no type for: nanoseconds, and what holds them; out of range; bad text."""
     import pyarrow as pa
     from pyarrow import types
@@ -310,17 +340,17 @@ def _arrow_scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> 
         return to_json(list(value.values), field, drop_non_finite, depth)
     if types.is_timestamp(kind):  # of any zone, known or not
         try:
-            text = _nanosecond_text(value.value * (1_000_000_000 // _PER_SECOND[kind.unit]))
+            text = _nanosecond_text(value.value * (1_000_000_000 // PER_SECOND[kind.unit]))
         except OverflowError:
             raise _unreadable(field, str(kind)) from None
         return text + ("Z" if kind.tz else "")
     if types.is_time(kind):
-        nanoseconds = value.value * (1_000_000_000 // _PER_SECOND[kind.unit])
+        nanoseconds = value.value * (1_000_000_000 // PER_SECOND[kind.unit])
         if not 0 <= nanoseconds < 86_400_000_000_000:
             raise _unreadable(field, str(kind))
         return _nanosecond_text(nanoseconds).partition("T")[2]
     if types.is_duration(kind):
-        return value.value / _PER_SECOND[kind.unit]
+        return seconds(value.value, kind.unit)
     try:
         plain = value.as_py()
     except (ValueError, OverflowError, LookupError, pa.ArrowException):
@@ -329,8 +359,8 @@ def _arrow_scalar(value: Any, field: str, drop_non_finite: bool, depth: int) -> 
 
 
 def _nanosecond_text(nanoseconds: int) -> str:
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    text = (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)).isoformat()
+    whole, fraction = divmod(nanoseconds, 1_000_000_000)
+    text = (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=whole)).isoformat()
     if not fraction:
         return text
     return f"{text}.{fraction // 1000:06d}" if fraction % 1000 == 0 else f"{text}.{fraction:09d}"
@@ -346,8 +376,21 @@ def _unreadable(field: str, kind: str) -> RecordError:
 
 
 def id_text(value: Any, field: str) -> str:
-    """A value of an id column as text: text as it is, everything else as its JSON."""
-    plain = to_json(value, field, False)
-    if isinstance(plain, str):
-        return plain
-    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
+    """A value of an id column as text: text as it is, integers of any size by their digits,
+    everything else as its exact JSON."""
+    plain = id_value(value, field)
+    return plain if isinstance(plain, str) else json_bytes(plain, exact=True).decode()
+
+
+def id_value(value: Any, field: str) -> Any:
+    """A value of an id column as `json_bytes` takes it; integers of any size too.
+
+    Raises:
+        RecordError: as `to_json`.
+    """
+    number = whole_number(value)
+    if number is None and isinstance(value, int) and not isinstance(value, bool):
+        number = int(value)
+    if number is None or MIN_INT <= number <= MAX_INT or number.bit_length() > MOST_ID_BITS:
+        return to_json(value, field, False)
+    return orjson.Fragment(str(number))

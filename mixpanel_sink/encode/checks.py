@@ -11,6 +11,7 @@ from mixpanel_sink.api.limits import (
     MAX_ID_BYTES,
     RESERVED_DISTINCT_IDS,
 )
+from mixpanel_sink.api.numbers import whole_number
 from mixpanel_sink.api.values import is_null
 from mixpanel_sink.errors import RecordError
 
@@ -63,6 +64,8 @@ def user_id(value: Any, what: str, field: str) -> str:
         value = value.item()
     if isinstance(value, uuid.UUID):
         value = str(value)
+    if (whole := whole_number(value)) is not None:
+        value = whole
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RecordError(
             "distinct_id_wrong_type",

@@ -12,10 +12,12 @@ from mixpanel_sink.api.insert_ids import content_id
 from mixpanel_sink.api.limits import (
     IGNORE,
     LONG_STRING_BYTES,
+    MAX_LIST_BYTES,
     MAX_PROPERTIES,
     RESERVED_PROPERTIES,
     Limits,
 )
+from mixpanel_sink.api.numbers import Rounded, json_bytes
 from mixpanel_sink.encode.checks import (
     invalid_text,
 )
@@ -30,11 +32,13 @@ class EncodedEvent:
         json: its text.
         long_strings: values that Mixpanel will cut.
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
+        rounded_decimals: numbers that are sent with fewer digits than they have.
     """
 
     json: bytes
     long_strings: int = 0
     reserved_properties: int = 0
+    rounded_decimals: int = 0
 
 
 class EventWriter:
@@ -75,9 +79,12 @@ class EventWriter:
                 "word. Leave the property or the record out.",
                 IGNORE,
             )
-        text = dumps(event, properties)
+        rounded: list[Rounded] = []
+        text = dumps(event, properties, rounded)
+        if len(text) > MAX_LIST_BYTES:
+            check_lists(text)
         if insert_id is None:
-            insert_id = content_id(text)
+            insert_id = content_id(json_bytes(event, exact=True) if rounded else text)
         text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
         if len(text) > self._limits.event_bytes:
             raise RecordError(
@@ -89,13 +96,18 @@ class EventWriter:
         reserved = 0
         if not properties.keys().isdisjoint(RESERVED_PROPERTIES):
             reserved = sum(properties.get(name) is not None for name in RESERVED_PROPERTIES)
-        return EncodedEvent(text, count_long_strings(properties), reserved)
+        return EncodedEvent(text, count_long_strings(properties), reserved, len(rounded))
 
 
-def dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:
-    """JSON text; raises RecordError that names the part at fault."""
+def dumps(
+    value: dict[str, Any],
+    parts: Mapping[str, Any],
+    rounded: list[Rounded] | None = None,
+    exact: bool = False,
+) -> bytes:
+    """JSON text, as `json_bytes` writes it; raises RecordError that names the part at fault."""
     try:
-        return orjson.dumps(value)
+        return json_bytes(value, rounded, exact)
     except (orjson.JSONEncodeError, RecursionError):
         for name, part in parts.items():
             _check_part(name, part)
@@ -104,7 +116,7 @@ def dumps(value: dict[str, Any], parts: Mapping[str, Any]) -> bytes:
 
 def _check_part(name: str, part: Any) -> None:
     try:
-        orjson.dumps({name: part})
+        json_bytes({name: part})
     except (orjson.JSONEncodeError, RecursionError) as error:
         if "surrogate" in str(error):
             raise invalid_text(name) from None
@@ -115,7 +127,27 @@ def _check_part(name: str, part: Any) -> None:
 
 def longest(properties: Mapping[str, Any]) -> str:
     """The property with the longest JSON."""
-    return max(properties, key=lambda name: len(orjson.dumps(properties[name])))
+    return max(properties, key=lambda name: len(json_bytes(properties[name])))
+
+
+def check_lists(text: bytes) -> None:
+    """Raises RecordError for an event whose lists are together larger than Mixpanel takes."""
+    properties = orjson.loads(text)["properties"]
+    sizes = {name: _list_bytes(value) for name, value in properties.items()}
+    if (total := sum(sizes.values())) > MAX_LIST_BYTES:
+        field = max(sizes, key=lambda name: sizes[name])
+        raise RecordError(
+            "lists_too_large",
+            f"The event's lists are {total:,} bytes of JSON together, most of them in {field}; "
+            f"Mixpanel takes {MAX_LIST_BYTES:,}. Shorten them or leave them out.",
+            field,
+        )
+
+
+def _list_bytes(value: Any) -> int:
+    if isinstance(value, list):
+        return len(orjson.dumps(value))
+    return sum(map(_list_bytes, value.values())) if isinstance(value, dict) else 0
 
 
 def count_long_strings(properties: Mapping[str, Any]) -> int:

@@ -13,7 +13,7 @@ from mixpanel_sink.api.limits import (
     Limits,
     now_ms,
 )
-from mixpanel_sink.api.values import id_text, json_text, to_json
+from mixpanel_sink.api.values import id_text, id_value, json_text, to_json
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.checks import (
@@ -266,10 +266,10 @@ class MappedEventEncoder:
                 check_text(text, rule.columns[0])
                 return fitting_id(text)
             parts = {
-                column: to_json(value, column, False)
+                column: id_value(value, column)
                 for column, value in zip(rule.columns, values, strict=True)
             }
-            return content_id(dumps(parts, parts))
+            return content_id(dumps(parts, parts, exact=True))
         if isinstance(rule, ContentId) or (rule is None and source is None):
             return None
         if source is None:

@@ -16,6 +16,7 @@ from mixpanel_sink.api.limits import (
     Limits,
     now_ms,
 )
+from mixpanel_sink.api.numbers import whole_number
 from mixpanel_sink.api.values import id_text, is_null, to_json
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.blocks import Block
@@ -141,6 +142,8 @@ class RawEventEncoder:
             raise RecordError("time_null", "The event has no time.", "time")
         if getattr(value, "ndim", None) == 0 and value.dtype.kind in "iuf":  # a NumPy scalar
             value = value.item()
+        if (whole := whole_number(value)) is not None:
+            value = whole
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecordError(
                 "time_wrong_type",

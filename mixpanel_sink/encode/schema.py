@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 from pyarrow import types
 
+from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.encode.columnar.arrow_types import decoded, is_text
-from mixpanel_sink.encode.times import PER_SECOND
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.columns import Column, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
@@ -34,7 +34,7 @@ def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
     time = mapping.time
     assert isinstance(time, TimeColumn)
     kind = decoded(schema.field(time.name).type)
-    if types.is_integer(kind) or types.is_floating(kind):
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         if time.unit not in PER_SECOND:
             raise MappingError(
                 f"The time column {time.name!r} is {kind}, a number, and the mapping does not say "
@@ -58,7 +58,7 @@ def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
         kind = decoded(schema.field(column.name).type)
         if is_text(kind) or types.is_null(kind):
             continue
-        if part not in ("event", "ip") and types.is_integer(kind):
+        if part not in ("event", "ip") and (types.is_integer(kind) or types.is_decimal(kind)):
             continue
         also = "" if part in ("event", "ip") else " or integers"
         raise MappingError(

@@ -46,6 +46,7 @@ class EncodedSlice:
         failed: records that cannot be sent, each with its origin.
         long_strings: values that Mixpanel will cut.
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
+        rounded_decimals: numbers that are sent with fewer digits than they have.
     """
 
     chunks: list[EventChunk] = dataclasses.field(default_factory=list)
@@ -54,6 +55,7 @@ class EncodedSlice:
     failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
     long_strings: int = 0
     reserved_properties: int = 0
+    rounded_decimals: int = 0
 
 
 def slice_rows(table: pa.Table, batch_events: int) -> int:
@@ -98,6 +100,7 @@ def encode_slice(
     for encoded in encoder.encode(table, key, first_row):
         result.long_strings += encoded.long_strings
         result.reserved_properties += encoded.reserved_properties
+        result.rounded_decimals += encoded.rounded_decimals
         result.odd += encoded.leftover.tolist()
         _cut(encoded, origins, limits, result)
     return result

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import fractions
 import math
 import zoneinfo
 from typing import Any
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
+from mixpanel_sink.api.numbers import PER_SECOND, whole_number
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.columns import TimeColumn
 
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _ISO = datetime.timedelta(microseconds=1)
 
@@ -28,10 +30,14 @@ def to_ms(value: Any, column: TimeColumn) -> int:
         if value.dtype.kind == "M":
             value = value.astype("datetime64[us]")
         value = value.item()
+    if (whole := whole_number(value)) is not None:
+        value = whole
     if isinstance(value, int):
         return value * 1000 // _per_second(column)
     if isinstance(value, float):
         return _float_ms(value, column)
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        return math.floor(fractions.Fraction(value) * 1000 / _per_second(column))
     if isinstance(value, str):
         if column.unit != "iso8601":
             raise RecordError(

@@ -18,7 +18,7 @@ import yaml
 from pyarrow import types
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
-from mixpanel_sink.encode.times import PER_SECOND
+from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
 
 _EVENT = ("event_name", "event", "eventname", "action", "event_type", "activity", "name", "type")

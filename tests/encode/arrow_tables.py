@@ -132,7 +132,7 @@ def _values(kind: pa.DataType, wild: bool) -> st.SearchStrategy[Any]:
             st.sampled_from([0.0, -0.0, 1.0, 0.5]),
         )
     if types.is_decimal(kind):
-        most = 10**kind.precision - 1
+        most = 10 ** (kind.precision if wild else min(15, kind.precision)) - 1
         return st.integers(-most, most).map(
             lambda unscaled: decimal.Decimal((unscaled < 0, _digits(unscaled), -kind.scale))
         )

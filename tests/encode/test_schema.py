@@ -20,7 +20,7 @@ BASE: dict[str, Any] = {"event": "e", "time": "t", "distinct_id": "u"}
         ("t", pa.string(), "t", ["text", "iso8601"]),
         ("t", pa.bool_(), "t", ["bool", "timestamp"]),
         ("t", pa.time64("us"), "t", ["time64"]),
-        ("t", pa.decimal128(20, 0), TimeColumn("t", "s"), ["decimal"]),
+        ("t", pa.decimal128(20, 0), "t", ["decimal", "unit"]),
         ("u", pa.float64(), None, ["distinct_id", "'u'", "double", "integers"]),
         ("u", pa.binary(), None, ["binary"]),
         ("e", pa.int64(), None, ["event", "int64", "text"]),
@@ -44,6 +44,7 @@ def test_check_schema_refuses(column: str, kind: pa.DataType, time: Any, words: 
         ({"t": pa.date32()}, "t"),
         ({"t": pa.timestamp("ns", "UTC")}, "t"),
         ({"u": pa.uint16()}, "t"),
+        ({"u": pa.decimal128(38, 0), "t": pa.decimal128(38, 0)}, TimeColumn("t", "ms")),
         ({"u": pa.dictionary(pa.int8(), pa.string()), "e": pa.string_view()}, "t"),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
 from mixpanel_sink.api.limits import MAX_DEPTH, MAX_LIST_ITEMS, MAX_NESTED_KEYS
+from mixpanel_sink.api.numbers import PER_SECOND
+from mixpanel_sink.api.values import MAX_INT, MIN_INT
 from mixpanel_sink.encode.json_columns import JsonType
-from mixpanel_sink.encode.times import PER_SECOND
 
 _MIN_DAY, _MAX_DAY = -719_162, 2_932_896
 """Days since 1970 of the years 1 and 9999, which is what Python's dates hold."""
@@ -31,8 +34,6 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if types.is_map(kind):  # entries, which Polars can compute with
         entry = [("key", plain_type(kind.key_type)), ("value", plain_type(kind.item_type))]
         return pa.list_(pa.struct(entry))
-    if types.is_decimal256(kind):  # wider than Polars' decimals
-        return pa.string()
     if types.is_float16(kind):
         return pa.float32()
     if types.is_null(kind):  # a cast to null breaks structs in lists; any type holds nulls
@@ -47,14 +48,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def is_native(kind: pa.DataType, depth: int = 1) -> bool:
+def is_native(kind: pa.DataType) -> bool:
     """Whether Polars writes its values as they must be, without any conversion."""
     if is_list(kind):
-        return is_native(kind.value_type, depth)
+        return is_native(kind.value_type)
     if types.is_struct(kind):
-        check_struct(kind, depth)
         names = [field.name for field in kind]
-        return names == sorted(names) and all(is_native(field.type, depth + 1) for field in kind)
+        return names == sorted(names) and all(is_native(field.type) for field in kind)
     return (
         types.is_null(kind)
         or types.is_boolean(kind)
@@ -64,23 +64,42 @@ def is_native(kind: pa.DataType, depth: int = 1) -> bool:
     )
 
 
-def check_struct(kind: pa.StructType, depth: int = 1) -> None:
-    """Raises Unsupported for a struct that no event can hold, or that Polars cannot write."""
-    names = [field.name for field in kind]
-    if depth >= MAX_DEPTH or len(names) > MAX_NESTED_KEYS or not names:
-        raise Unsupported("nested too deep, too wide, or without fields")
-    if len(set(names)) < len(names) or any("\0" in name for name in names):
-        raise Unsupported("a struct with two fields of one name, or with a NUL in one")
-    for field in kind:
-        if types.is_struct(inner := item_type(field.type)):
-            check_struct(inner, depth + 1)
+def check_nesting(kind: pa.DataType, depth: float = 1) -> None:
+    """Raises Unsupported for a type that no event can hold, or that Polars cannot write.
+
+    Args:
+        kind: the type.
+        depth: of its values, as `api.values.to_json` counts it.
+    """
+    if is_list(kind):
+        if math.ceil(depth) > MAX_DEPTH:
+            raise Unsupported("nested too deep")
+        check_nesting(kind.value_type, math.ceil(depth) + 0.5)
+    elif types.is_struct(kind):
+        names = [field.name for field in kind]
+        if len(names) > MAX_NESTED_KEYS or not names:
+            raise Unsupported("too wide, or without fields")
+        if len(set(names)) < len(names) or any("\0" in name for name in names):
+            raise Unsupported("a struct with two fields of one name, or with a NUL in one")
+        _check_members([field.type for field in kind], depth)
+    elif types.is_map(kind):
+        _check_members([kind.item_type], depth)
 
 
-def item_type(kind: pa.DataType) -> pa.DataType:
-    """What lists, or lists of lists, are made of; the type itself for others."""
-    while is_list(kind):
-        kind = kind.value_type
-    return kind
+def _check_members(kinds: list[pa.DataType], depth: float) -> None:
+    if math.floor(depth) >= MAX_DEPTH:
+        raise Unsupported("nested too deep")
+    for kind in kinds:
+        check_nesting(kind, math.floor(depth) + 1)
+
+
+def has_lists(kind: pa.DataType) -> bool:
+    """Whether its values are or hold lists."""
+    if types.is_map(kind):
+        return has_lists(kind.item_type)
+    if types.is_struct(kind):
+        return any(has_lists(field.type) for field in kind)
+    return is_list(kind)
 
 
 def is_pattern(name: str) -> bool:
@@ -145,8 +164,10 @@ def _array_fits(array: pa.Array, top: bool = False) -> bool:
         width = pa.int32() if types.is_date32(kind) else pa.int64()
         return _within(array.view(width), _MIN_DAY * per_day, (_MAX_DAY + 1) * per_day - 1)
     if types.is_duration(kind):
-        most = 2**53 // (1000 if kind.unit == "s" else 1)  # floats hold it exactly
+        most = 10**15 // (1000 if kind.unit == "s" else 1)  # a float keeps so many digits
         return _within(array.view(pa.int64()), 1 - most, most - 1)
+    if not top and types.is_decimal(kind):
+        return _within(array, MIN_INT, MAX_INT)
     if not top and types.is_floating(kind):
         return bool(pc.all(pc.is_finite(array), skip_nulls=True).as_py() in (True, None))
     if types.is_dictionary(kind):

@@ -8,8 +8,9 @@ import functools
 import polars as pl
 from pyarrow import types
 
-from mixpanel_sink.encode.columnar.arrow_types import is_binary, is_text
+from mixpanel_sink.encode.columnar.arrow_types import has_lists, is_binary, is_text
 from mixpanel_sink.encode.columnar.inputs import Inputs
+from mixpanel_sink.encode.columnar.numbers import BOTH, check_decimal, sendable, texts
 from mixpanel_sink.encode.columnar.values import convert, map_texts, timestamp_texts
 from mixpanel_sink.encode.json_columns import JsonType
 
@@ -38,6 +39,8 @@ class Part:
         text: for parts that are text.
         is_json: whether the values are JSON already.
         cut: whether Mixpanel cuts the values that are long, so that those are counted.
+        rounds: whether the values are what `numbers.texts` gives.
+        lists: whether the values may be or hold lists, whose size Mixpanel limits.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Part:
     text: Text = Text()
     is_json: bool = False
     cut: bool = False
+    rounds: bool = False
+    lists: bool = False
 
 
 def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool) -> Part:
@@ -66,14 +71,20 @@ def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool)
         return Part(part, values.map_batches(text, pl.String))
     if isinstance(kind, JsonType):
         fit = (~values.str.starts_with(JsonType.UNFIT)).fill_null(True)
-        return Part(part, values, (fit,), is_json=True)
+        return Part(part, values, (fit,), is_json=True, lists=True)
     if types.is_map(kind):
         expr, once = map_texts(values, kind)
-        return Part(part, expr, (once,), is_json=True)
+        return Part(part, expr, (once,), is_json=True, lists=has_lists(kind))
+    if types.is_decimal(kind):
+        check_decimal(kind)
+        fit = sendable(values, kind)
+        text = functools.partial(texts, kind=kind)
+        return Part(part, values.map_batches(text, BOTH), (fit,), is_json=True, rounds=True)
     expr = convert(values, kind)
-    if types.is_floating(kind) or types.is_decimal(kind):
+    if types.is_floating(kind):
         if drop_non_finite:
             return Part(part, pl.when(expr.is_finite()).then(expr))
         return Part(part, expr, (expr.is_finite() | expr.is_null(),))
     source = frozenset([column] if is_text(kind) else [])
-    return Part(part, expr, text=Text(source), cut=is_text(kind) or is_binary(kind))
+    cut = is_text(kind) or is_binary(kind)
+    return Part(part, expr, text=Text(source), cut=cut, lists=has_lists(kind))

@@ -18,7 +18,7 @@ import polars_hash as plh
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import CONTENT_HEX
-from mixpanel_sink.api.limits import Limits, now_ms
+from mixpanel_sink.api.limits import MAX_LIST_BYTES, Limits, now_ms
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
@@ -42,6 +42,7 @@ class EncodedTable:
         leftover: rows that the record encoder must look at.
         long_strings: values that Mixpanel will cut.
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
+        rounded_decimals: numbers that were sent with fewer digits than they have.
     """
 
     buffer: memoryview
@@ -50,6 +51,7 @@ class EncodedTable:
     leftover: np.ndarray[Any, np.dtype[np.int64]]
     long_strings: int = 0
     reserved_properties: int = 0
+    rounded_decimals: int = 0
 
 
 class ColumnarEncoder:
@@ -137,18 +139,28 @@ class ColumnarEncoder:
             rows, leftover = rows[keep], rows[~keep]
             frame = frame.filter(ok)
         text = self._text(plan, frame, plain, position)
-        sizes = text.str.len_bytes() - len(_LEAD)
-        if len(text) and sizes.max() > self._limits.event_bytes:  # type: ignore[operator]
-            fits = sizes <= self._limits.event_bytes
-            keep = fits.to_numpy()
+        small = self._small(plan, frame, text)
+        if not small.all():
+            keep = small.to_numpy()
             leftover = np.sort(np.concatenate([leftover, rows[~keep]]))
-            rows, text, frame = rows[keep], text.filter(fits), frame.filter(fits)
+            rows, text, frame = rows[keep], text.filter(small), frame.filter(small)
         array: Any = text.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
         view = memoryview(b"") if data is None else memoryview(data).cast("B")
         long, reserved = plan.count_long(frame), plan.count_reserved(frame)
-        return EncodedTable(view, ends, rows, leftover, long, reserved)
+        return EncodedTable(view, ends, rows, leftover, long, reserved, plan.rounded(frame))
+
+    def _small(self, plan: Plan, frame: pl.DataFrame, text: pl.Series) -> pl.Series:
+        """Which events are surely not too large, nor are their lists."""
+        sizes = text.str.len_bytes() - len(_LEAD)
+        small = sizes <= self._limits.event_bytes
+        # Only large events can have large lists.
+        suspects = (sizes > MAX_LIST_BYTES).arg_true()
+        lists = plan.list_bytes(frame[suspects]) if len(suspects) else None
+        if lists is not None:
+            small = small.scatter(suspects.filter(lists > MAX_LIST_BYTES), False)
+        return small
 
     def _text(
         self, plan: Plan, frame: pl.DataFrame, plain: Set[str], position: str | None
@@ -160,7 +172,11 @@ class ColumnarEncoder:
         event = plan.event(frame, plain)
         if plan.content_id and position is None:
             bare = frame.select(line([*event, "}}"]).alias("text"))
-            digest = plh.col("text").chash.blake3().str.head(CONTENT_HEX)
+            hashed = "text"
+            if plan.rounded(frame):
+                exact = plan.exact(frame).select(line([*event, "}}"]).alias("exact"))
+                bare, hashed = pl.concat([bare, exact], how="horizontal"), "exact"
+            digest = plh.col(hashed).chash.blake3().str.head(CONTENT_HEX)
             start = pl.col("text").str.strip_suffix("}}")
             return bare.select(line([_LEAD, start, ',"$insert_id":"', digest, end])).to_series()
         prefix = "" if position is None else f"{position}-"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Sequence, Set
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 from pyarrow import types
 
 from mixpanel_sink.api.insert_ids import fitting_id
 from mixpanel_sink.api.limits import INSERT_ID, MAX_ID_BYTES, RESERVED_DISTINCT_IDS
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, is_text, yields_text
 from mixpanel_sink.encode.columnar.columns import Part, Text
-from mixpanel_sink.encode.columnar.expressions import content_hash, quoted
+from mixpanel_sink.encode.columnar.expressions import (
+    Piece,
+    content_hash,
+    json_of,
+    line,
+    quoted,
+)
 from mixpanel_sink.encode.columnar.inputs import Inputs
+from mixpanel_sink.encode.columnar.numbers import check_decimal, exact_texts, fraction, plain_text
 from mixpanel_sink.encode.columnar.values import convert
 from mixpanel_sink.settings.columns import Column, ColumnsId, Constant
 from mixpanel_sink.settings.mapping import EventMapping
@@ -50,19 +59,19 @@ def _event(source: Any, inputs: Inputs) -> Part:
 
 def _user_part(name: str, column: Column, inputs: Inputs) -> Part:
     """`$device_id` or `$user_id`, which an event may lack."""
-    expr = _user_text(column, inputs)
-    return Part(f"i:{name}", expr, (expr.is_null() | _good_id(expr),), _origin(inputs, column))
+    expr, check = _user_text(column, inputs)
+    good = check & (expr.is_null() | _good_id(expr))
+    return Part(f"i:{name}", expr, (good,), _origin(inputs, column))
 
 
 def _distinct_id(mapping: EventMapping, inputs: Inputs, ids: dict[str, Part]) -> Part:
     source = mapping.distinct_id
-    if source is not None:
-        if isinstance(source, Constant):
-            expr = pl.lit(source.value)
-        else:
-            assert isinstance(source, Column)
-            expr = _user_text(source, inputs)
+    if isinstance(source, Constant):
+        expr = pl.lit(source.value)
         return Part("i:distinct_id", expr, (_good_id(expr),), _origin(inputs, source))
+    if isinstance(source, Column):
+        expr, check = _user_text(source, inputs)
+        return Part("i:distinct_id", expr, (check, _good_id(expr)), _origin(inputs, source))
     expr = pl.lit(None, pl.String)
     if (device := ids.get("$device_id")) is not None:
         expr = pl.format("$device:{}", device.expr)
@@ -85,13 +94,16 @@ def _insert_id(columns: Sequence[str], inputs: Inputs) -> Part:
     values: dict[str, pl.Expr] = {}
     for name in columns:
         kind = inputs.type_of(name)
+        if types.is_decimal(kind):
+            values[name] = _decimal_text(inputs[name], kind)
+            continue
         values[name] = value = convert(inputs[name], kind)
-        if types.is_floating(kind) or types.is_decimal(kind):
+        if types.is_floating(kind):
             checks.append(value.is_finite() | value.is_null())
     if len(columns) > 1:
         checks.append(pl.any_horizontal([value.is_not_null() for value in values.values()]))
-        text = pl.struct([value.alias(name) for name, value in values.items()])
-        return Part("i:insert_id", content_hash(text.struct.json_encode()), tuple(checks))
+        numbers = {name for name in columns if types.is_decimal(inputs.type_of(name))}
+        return Part("i:insert_id", content_hash(_object(values, numbers)), tuple(checks))
     ((name, value),) = values.items()
     kind = inputs.type_of(name)
     checks.append(value.is_not_null())
@@ -100,13 +112,30 @@ def _insert_id(columns: Sequence[str], inputs: Inputs) -> Part:
         for number in (0, -1):  # reserved, as text is below
             expr = pl.when(value == number).then(pl.lit(fitting_id(str(number)))).otherwise(expr)
         return Part("i:insert_id", expr, tuple(checks))
-    if not yields_text(kind):
+    if not (yields_text(kind) or types.is_decimal(kind)):
         raise Unsupported(f"{name} is {kind}")
     checks.append(value.str.len_bytes() > 0)
     fitting = value.str.contains(f"^(?:{INSERT_ID.pattern})$") & ~value.str.contains(r"\n\z")
     fitting &= ~value.map_batches(_reserved, pl.Boolean)
     expr = pl.when(fitting).then(value).otherwise(content_hash(value))
     return Part("i:insert_id", expr, tuple(checks))
+
+
+def _object(values: dict[str, pl.Expr], numbers: Set[str]) -> pl.Expr:
+    """The JSON of an object with these members, some of which are texts of numbers."""
+    if not numbers:
+        members = [value.alias(name) for name, value in values.items()]
+        return pl.struct(members).struct.json_encode()
+    pieces: list[Piece] = []
+    for name, value in values.items():
+        json = value.fill_null("null") if name in numbers else json_of(value)
+        pieces += ["," if pieces else "{", f"{quoted(name)}:", json]
+    return line([*pieces, "}"])
+
+
+def _decimal_text(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
+    check_decimal(kind)
+    return expr.map_batches(functools.partial(exact_texts, kind=kind), pl.String)
 
 
 def _origin(inputs: Inputs, *sources: Any) -> Text:
@@ -131,15 +160,20 @@ def _text(source: Any, inputs: Inputs) -> pl.Expr:
     return expr if source.if_null is None else expr.fill_null(source.if_null)
 
 
-def _user_text(column: Column, inputs: Inputs) -> pl.Expr:
-    """A column of text or integers as text."""
-    kind = inputs.type_of(column.name)
-    expr = convert(inputs[column.name], kind)
-    if types.is_integer(kind):
-        expr = expr.cast(pl.String)
-    elif not is_text(kind):
+def _user_text(column: Column, inputs: Inputs) -> tuple[pl.Expr, pl.Expr]:
+    """A column of text or integers as text, and whether each value is one or null."""
+    kind, values = inputs.type_of(column.name), inputs[column.name]
+    check = pl.lit(True)
+    if types.is_decimal(kind):
+        check_decimal(kind)
+        expr, check = plain_text(values, kind), (fraction(values, kind) == 0).fill_null(True)
+    elif types.is_integer(kind):
+        expr = values.cast(pl.String)
+    elif is_text(kind):
+        expr = convert(values, kind)
+    else:
         raise Unsupported(f"{column.name} is {kind}")
-    return expr if column.if_null is None else expr.fill_null(column.if_null)
+    return (expr if column.if_null is None else expr.fill_null(column.if_null)), check
 
 
 def _good_id(expr: pl.Expr) -> pl.Expr:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-import orjson
 import polars as pl
 import pyarrow as pa
 
@@ -15,10 +14,11 @@ from mixpanel_sink.api.limits import (
     MAX_PROPERTIES,
     RESERVED_PROPERTIES,
 )
+from mixpanel_sink.api.numbers import json_bytes
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported
 from mixpanel_sink.encode.columnar.columns import Part, property_part
-from mixpanel_sink.encode.columnar.expressions import Piece, quoted
+from mixpanel_sink.encode.columnar.expressions import Piece, json_of, quoted
 from mixpanel_sink.encode.columnar.identity import identity_parts
 from mixpanel_sink.encode.columnar.inputs import Inputs
 from mixpanel_sink.encode.columnar.pieces import Nulls, Pieces
@@ -26,6 +26,8 @@ from mixpanel_sink.encode.columnar.times import time_of
 from mixpanel_sink.settings.columns import ColumnsId, Constant, ContentId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 
+_EXACT = "x:"
+"""Leads the name of the frame's column with all digits of the numbers in another one."""
 _KNOWN_PIECES = 1000
 """To put expressions together takes as long as to write a thousand events, so they are kept."""
 
@@ -66,9 +68,11 @@ class Plan:
         self._ok = pl.all_horizontal([check.fill_null(False) for check in checks])
         self._json = frozenset(part.name for part in self._parts if part.is_json)
         self._cut = [part.name for part in self._parts if part.cut]
+        self._rounds = [part.name for part in self._parts if part.rounds]
+        self._lists = [part.name for part in self._parts if part.lists]
         self._members = {name: f"p:{name}" for name, _ in properties}
         self._constants = {
-            name: orjson.dumps(to_json(value, name, drop)).decode()
+            name: json_bytes(to_json(value, name, drop)).decode()
             for name, value in mapping.constants.items()
         }
         self._long_constants = sum(
@@ -130,6 +134,10 @@ class Plan:
         exprs = [part.expr.alias(part.name) for part in self._parts]
         ok = self._ok & self._time.in_range(now, max_age)
         parts: Any = frame.lazy().select(*exprs, ok.alias("ok")).collect()
+        for name in self._rounds:
+            both = parts.get_column(name).struct
+            exact = both.field("exact").alias(f"{_EXACT}{name}")
+            parts = parts.with_columns(both.field("text").alias(name), exact)
         sources = frozenset().union(*(part.text.sources for part in self._parts))
         special = self.inputs.special(columns, sources)
         plain = {
@@ -155,6 +163,25 @@ class Plan:
         columns = [self._members[name] for name in RESERVED_PROPERTIES & self._members.keys()]
         nulls = sum(frame.get_column(column).null_count() for column in columns)
         return (constants + len(columns)) * len(frame) - nulls
+
+    def rounded(self, frame: pl.DataFrame) -> int:
+        """How many numbers of a frame are sent with fewer digits than they have."""
+        return sum(frame.get_column(f"{_EXACT}{name}").count() for name in self._rounds)
+
+    def exact(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with all digits in place of the numbers that are sent."""
+        exact = {name: pl.coalesce(f"{_EXACT}{name}", name) for name in self._rounds}
+        return frame.with_columns(**exact)
+
+    def list_bytes(self, frame: pl.DataFrame) -> pl.Series | None:
+        """At least as many bytes as each event's lists have in JSON; None if there are none."""
+        if not self._lists:
+            return None
+        texts = [
+            pl.col(name) if name in self._json else json_of(pl.col(name)) for name in self._lists
+        ]
+        sizes = [text.str.len_bytes().cast(pl.Int64) for text in texts]
+        return frame.select(pl.sum_horizontal(sizes)).to_series()
 
     def event(self, frame: pl.DataFrame, plain: Set[str]) -> list[Piece]:
         """The pieces of an event's JSON, up to its last property but `$insert_id` and token.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import fractions
 
 import polars as pl
+import pyarrow as pa
 from pyarrow import types
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
+from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, is_text
 from mixpanel_sink.encode.columnar.inputs import Inputs
+from mixpanel_sink.encode.columnar.numbers import check_decimal
 from mixpanel_sink.encode.columnar.values import convert
-from mixpanel_sink.encode.times import PER_SECOND
 from mixpanel_sink.settings.columns import TimeColumn
 
 _ISO_8601 = (
@@ -72,11 +75,25 @@ def time_of(column: TimeColumn, inputs: Inputs) -> Time:
         return Time(_iso_ms(convert(expr, kind), column.timezone))
     if types.is_integer(kind) and column.unit in PER_SECOND:
         return Time(expr.cast(pl.Int64, strict=False), PER_SECOND[column.unit])
+    if types.is_decimal(kind) and column.unit in PER_SECOND:
+        return _of_decimals(expr, kind, PER_SECOND[column.unit])
     if types.is_floating(kind) and column.unit in PER_SECOND:
         ms = expr.cast(pl.Float64) * (1000 / PER_SECOND[column.unit])
         ms = pl.when(ms.is_finite() & (ms.abs() < 1e17)).then((ms + 0.5).floor())
         return Time(ms.cast(pl.Int64, strict=False))
     raise Unsupported(f"time is {kind}")
+
+
+def _of_decimals(expr: pl.Expr, kind: pa.DataType, per_second: int) -> Time:
+    check_decimal(kind)
+    if not kind.scale:
+        return Time(expr.cast(pl.Int64, strict=False), per_second)
+    unscaled, ticks_per_ms = expr.to_physical(), fractions.Fraction(per_second, 1000)
+    factor = ticks_per_ms * 10**kind.scale
+    if factor.numerator >= 10**38 or (factor.denominator > 1 and kind.precision > 35):
+        raise Unsupported(f"time is {kind}, which has too many digits to compute with")
+    ms = unscaled * pl.lit(factor.denominator, pl.Int128) // pl.lit(factor.numerator, pl.Int128)
+    return Time(ms.cast(pl.Int64, strict=False))
 
 
 def _in_zone(expr: pl.Expr, zone: str) -> pl.Expr:

@@ -9,20 +9,20 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import types
 
+from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.encode.columnar.arrow_types import (
     Unsupported,
-    check_struct,
+    check_nesting,
     decoded,
     is_binary,
     is_list,
     is_native,
     is_pattern,
-    item_type,
     yields_text,
 )
 from mixpanel_sink.encode.columnar.expressions import json_of, line
+from mixpanel_sink.encode.columnar.numbers import check_decimal, whole
 from mixpanel_sink.encode.json_columns import JsonType
-from mixpanel_sink.encode.times import PER_SECOND
 
 
 def is_columnar(kind: pa.DataType) -> bool:
@@ -30,6 +30,8 @@ def is_columnar(kind: pa.DataType) -> bool:
     try:
         if types.is_map(kind):
             map_texts(pl.element(), kind)
+        elif types.is_decimal(kind):
+            check_decimal(kind)
         else:
             convert(pl.element(), kind)
     except Unsupported:
@@ -43,10 +45,15 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     Raises:
         Unsupported: for types that only the record encoder does.
     """
+    check_nesting(kind)
+    return _convert(expr, kind)
+
+
+def _convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if types.is_dictionary(kind):
-        return convert(expr, kind.value_type)  # see `plain_type`
+        return _convert(expr, kind.value_type)  # see `plain_type`
     if types.is_decimal(kind):
-        return _decimal(expr, kind)
+        return whole(expr, kind)  # those with fractions are mixed: see `numbers`
     if types.is_float16(kind) or types.is_float32(kind):
         return expr.cast(pl.Float64)
     if types.is_duration(kind):
@@ -58,19 +65,10 @@ def convert(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if is_native(kind):
         return expr
     if is_list(kind):
-        return expr.list.eval(convert(pl.element(), kind.value_type))
+        return expr.list.eval(_convert(pl.element(), kind.value_type))
     if types.is_struct(kind):
         return _struct(expr, kind)
     raise Unsupported(str(kind))
-
-
-def _decimal(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
-    if not 0 <= kind.scale <= kind.precision:
-        raise Unsupported(str(kind))
-    if types.is_decimal256(kind):
-        return expr.cast(pl.Float64)  # from text, see `plain_type`
-    # Up to 15 digits the division is exact; beyond, only reading the text rounds right.
-    return (expr if kind.precision <= 15 else expr.cast(pl.String)).cast(pl.Float64)
 
 
 def _seconds(expr: pl.Expr, kind: pa.DurationType) -> pl.Expr:
@@ -84,7 +82,7 @@ def _struct(expr: pl.Expr, kind: pa.StructType) -> pl.Expr:
     if any(is_pattern(field.name) for field in kind):
         raise Unsupported("a field whose name Polars takes for a pattern")
     fields = [
-        convert(expr.struct.field(field.name), field.type).alias(field.name)
+        _convert(expr.struct.field(field.name), field.type).alias(field.name)
         for field in sorted(kind, key=lambda field: field.name)
     ]
     return pl.when(expr.is_not_null()).then(pl.struct(fields))
@@ -99,15 +97,14 @@ def map_texts(expr: pl.Expr, kind: pa.MapType) -> tuple[pl.Expr, pl.Expr]:
     Raises:
         Unsupported: for keys or values that only the record encoder does.
     """
-    if types.is_struct(inner := item_type(kind.item_type)):
-        check_struct(inner, depth=2)
+    check_nesting(kind)
     entry = pl.element().struct
-    key = convert(entry.field("key"), kind.key_type)
-    if types.is_integer(decoded(kind.key_type)):
+    key = _convert(entry.field("key"), kind.key_type)
+    if types.is_integer(decoded(kind.key_type)) or types.is_decimal(kind.key_type):
         key = key.cast(pl.String)
     elif not yields_text(decoded(kind.key_type)):
         raise Unsupported(str(kind))
-    value = convert(entry.field("value"), kind.item_type)
+    value = _convert(entry.field("value"), kind.item_type)
     pair = line([json_of(key), ":", json_of(value)]).sort_by(key)
     texts = line(["{", expr.list.eval(pair).list.join(","), "}"])
     once = expr.list.eval(key).list.n_unique() == expr.list.len()
