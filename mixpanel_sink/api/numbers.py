@@ -77,6 +77,12 @@ def nearest(exact: decimal.Decimal) -> float | Rounded:
     return number if decimal.Decimal(repr(number)) == exact else Rounded(exact)
 
 
+def exact_float(text: str) -> float | decimal.Decimal:
+    """A number with a fraction from its JSON: a decimal if a float does not keep all its digits."""
+    number = nearest(decimal.Decimal(text))
+    return number.exact if isinstance(number, Rounded) else number
+
+
 def seconds(ticks: int, unit: str) -> float | Rounded:
     """A duration in seconds."""
     number = ticks / PER_SECOND[unit]  # integers are divided exactly, and rounded once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from mixpanel_sink.api.limits import LONG_STRING_BYTES
+from mixpanel_sink.api.numbers import Rounded, exact_float, json_bytes
 from mixpanel_sink.api.values import json_text, to_json
 
 
@@ -46,7 +48,11 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
         if type(plain) is str and len(plain) > LONG_STRING_BYTES // 4:
             # The record encoder counts those that Mixpanel cuts.
             return JsonType.UNFIT + orjson.dumps(plain).decode()
-        return None if plain is None else orjson.dumps(plain).decode()
+        rounded: list[Rounded] = []
+        written = json_bytes(plain, rounded)
+        if rounded:  # ids come from all digits
+            return JsonType.UNFIT + json_bytes(plain, exact=True).decode()
+        return None if plain is None else written.decode()
     except Exception:  # also of a user's class
         return JsonType.UNFIT  # the record encoder says why
 
@@ -62,4 +68,6 @@ def texts_of(column: pa.ChunkedArray) -> list[str | None]:
 
 
 def _value(text: str) -> Any:
-    return orjson.loads(text.removeprefix(JsonType.UNFIT))
+    if text.startswith(JsonType.UNFIT):
+        return json.loads(text.removeprefix(JsonType.UNFIT), parse_float=exact_float)
+    return orjson.loads(text)

@@ -41,10 +41,10 @@ def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
                 "of what. Set its unit: s, ms, us or ns."
             )
     elif is_text(kind):
-        if time.unit != "iso8601":
+        if not time.patterns():
             raise MappingError(
-                f"The time column {time.name!r} is text. Set unit: iso8601 if it holds such, or "
-                "convert it."
+                f"The time column {time.name!r} is text. Set unit: iso8601 if it holds such, or a "
+                "format such as '%m/%d/%Y %H:%M'."
             )
     elif not (types.is_timestamp(kind) or types.is_date(kind) or types.is_null(kind)):
         raise MappingError(

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import fractions
 import math
+import re
 import zoneinfo
+from collections.abc import Mapping
 from typing import Any
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
 from mixpanel_sink.api.numbers import PER_SECOND, whole_number
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.columns import TimeColumn
+from mixpanel_sink.settings.time_formats import MONTHS
 
+_OTHER_ISO_8601 = re.compile(
+    r"\s*[0-9]{4}(?:-?W[0-9]|[0-9]{4}(?:T|\s*$)|-[0-9]{2}-[0-9]{2}(?:[T ]|\s*$))"
+)
+"""Forms that databases do not write, which are left to Python: without separators, with weeks, or
+without seconds."""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-_ISO = datetime.timedelta(microseconds=1)
+_MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 def to_ms(value: Any, column: TimeColumn) -> int:
@@ -39,20 +48,7 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     if isinstance(value, decimal.Decimal) and value.is_finite():
         return math.floor(fractions.Fraction(value) * 1000 / _per_second(column))
     if isinstance(value, str):
-        if column.unit != "iso8601":
-            raise RecordError(
-                "time_is_text",
-                f"time ({column.name}) is text. Set unit: iso8601 if it is such, or convert it.",
-                column.name,
-            )
-        try:
-            value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00").strip())
-        except ValueError:
-            raise RecordError(
-                "time_unreadable",
-                f"time ({column.name}) is not ISO 8601, such as 2024-01-15T10:00:00+01:00.",
-                column.name,
-            ) from None
+        return _text_ms(value, column)
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
         if type(micros := getattr(value, "micros", None)) is not int:
             raise _wrong_type(value, column)
@@ -62,7 +58,7 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     if isinstance(value, datetime.datetime):
         if value.utcoffset() is None:
             return _wall_ms(value, column)
-        return ((value - _EPOCH) // _ISO) // 1000
+        return ((value - _EPOCH) // _MICROSECOND) // 1000
     if isinstance(value, datetime.date):
         return _wall_ms(datetime.datetime(value.year, value.month, value.day), column)
     raise _wrong_type(value, column)
@@ -116,6 +112,78 @@ def check_range(
     )
 
 
+def _text_ms(text: str, column: TimeColumn) -> int:
+    patterns = column.patterns()
+    if not patterns:
+        raise RecordError(
+            "time_is_text",
+            f"time ({column.name}) is text. Set unit: iso8601 if it is such, a format such as "
+            "'%m/%d/%Y %H:%M', or convert it.",
+            column.name,
+        )
+    for pattern in patterns:
+        parts = _parts(text, pattern)
+        if parts is None:
+            continue
+        wall, fraction, zone = parts
+        try:
+            ms = _wall_ms(wall, column) if zone is None else _zoned_ms(wall, zone)
+        except OverflowError:
+            raise _out_of_range(column, text) from None
+        return ms + int(f"{fraction or ''}000"[:3])
+    if column.format is None and _OTHER_ISO_8601.match(text):
+        with contextlib.suppress(ValueError):
+            moment = datetime.datetime.fromisoformat(text.strip())
+            if moment.utcoffset() is None:
+                return _wall_ms(moment, column)
+            return ((moment - _EPOCH) // _MICROSECOND) // 1000
+    form = "ISO 8601, such as 2024-01-15T10:00:00+01:00"
+    if column.format is not None:
+        form = f"of the form {' or '.join(column.format)}"
+    raise RecordError("time_unreadable", f"time ({column.name}) is not {form}.", column.name)
+
+
+def _parts(text: str, pattern: str) -> tuple[datetime.datetime, str | None, str | None] | None:
+    """The wall time of a text, the digits of its fraction, and its zone; None if it is no time."""
+    found = re.match(pattern, text)
+    if found is None or text.endswith("\n"):  # which $ lets through
+        return None
+    part = found.groupdict()
+    fraction, zone = part.get("fraction"), part.get("zone")
+    if date := part.get("date"):
+        numbers: list[Any] = [*date.split("-"), *(part["clock"] or "0:0:0").split(":")]
+    else:
+        numbers = [*_day(part), _hour(part), part.get("minute"), part.get("second")]
+    year, month, day, hour, minute, second = (int(number or 0) for number in numbers)
+    try:
+        return datetime.datetime(year, month, day, hour, minute, second), fraction, zone
+    except ValueError:  # such as February 30
+        return None
+
+
+def _day(part: Mapping[str, str | None]) -> list[Any]:
+    year, month = part.get("year"), part.get("month")
+    if two := part.get("year2"):
+        year = f"{20 if int(two) < 69 else 19}{two}"  # as in POSIX
+    if name := part.get("month_name"):
+        month = str(MONTHS.index(name[:3].lower()) + 1)
+    return [year, month, part["day"]]
+
+
+def _hour(part: Mapping[str, str | None]) -> str | int | None:
+    if half := part.get("half"):
+        return int(part["hour12"] or 0) % 12 + 12 * (half.lower() == "pm")
+    return part.get("hour")
+
+
+def _zoned_ms(wall: datetime.datetime, zone: str) -> int:
+    digits = zone.lstrip("+-ZzUTCGM").replace(":", "").ljust(4, "0")
+    minutes = int(digits[:2]) * 60 + int(digits[2:])
+    away = datetime.timedelta(minutes=-minutes if zone[0] == "-" else minutes)
+    utc = wall.replace(tzinfo=datetime.timezone.utc)
+    return (utc - _EPOCH - away) // _MICROSECOND // 1000
+
+
 def _per_second(column: TimeColumn) -> int:
     """How many of a number column's units make a second."""
     if column.unit not in PER_SECOND:
@@ -140,11 +208,18 @@ def _float_ms(value: float, column: TimeColumn) -> int:
 def _wall_ms(value: datetime.datetime, column: TimeColumn) -> int:
     aware = value.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone))
     try:
-        return ((aware - _EPOCH) // _ISO) // 1000
+        return ((aware - _EPOCH) // _MICROSECOND) // 1000
     except (OverflowError, ValueError):
-        raise RecordError(
-            "time_out_of_range", f"time ({column.name}) is {value}.", column.name
-        ) from None
+        raise _out_of_range(column, value) from None
+
+
+def _out_of_range(column: TimeColumn, value: Any) -> RecordError:
+    return RecordError(
+        "time_out_of_range",
+        f"time ({column.name}) is {value}; Mixpanel takes 1971 until an hour from now. Fix or "
+        "exclude the record.",
+        column.name,
+    )
 
 
 def _arrow_ms(value: Any, column: TimeColumn) -> int:

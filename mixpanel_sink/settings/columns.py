@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.names import check_name, check_names, check_text, near
+from mixpanel_sink.settings.time_formats import ISO_8601, time_pattern
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 _UNITS = get_args(TimeUnit)
@@ -46,15 +47,39 @@ class TimeColumn:
         name: of the column.
         unit: of a number: "s", "ms", "us" or "ns" since 1970; "iso8601" for text.
             Timestamps and dates carry their own and need none.
-        timezone: of timestamps, dates and texts that have none, as an IANA name.
+        timezone: of timestamps, dates and texts that have none, as an IANA name. Of a wall time
+            that occurs twice when clocks are set back, the first is meant; one that is left out
+            when they are set forward counts as if they had not been yet.
+        format: of text, such as "%m/%d/%Y %I:%M %p", with the letters of Python's `strptime`; or
+            several, of which the first that fits is used. Instead of a unit.
     """
 
     name: str
     unit: TimeUnit | None = None
     timezone: str = "UTC"
+    format: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        formats = [self.format] if isinstance(self.format, str) else self.format
+        if formats is not None:
+            if (
+                not isinstance(formats, list | tuple)
+                or not formats
+                or not all(isinstance(text, str) for text in formats)
+            ):
+                raise MappingError(
+                    f"The time format {self.format!r} must be text such as '%m/%d/%Y %H:%M', or a "
+                    "list of such."
+                )
+            if self.unit is not None:
+                raise MappingError(
+                    f"The time has the unit {self.unit!r} and a format. Numbers have a unit, and "
+                    "text a format or the unit iso8601: keep one."
+                )
+            for text in formats:
+                time_pattern(text)
+            object.__setattr__(self, "format", tuple(formats))
         if self.unit is not None and self.unit not in _UNITS:
             raise MappingError(
                 f"The time unit {self.unit!r} is unknown; use one of {', '.join(_UNITS)}."
@@ -66,6 +91,12 @@ class TimeColumn:
                 f"The time zone {self.timezone!r} is unknown. Use an IANA name such as UTC or "
                 "Europe/Berlin."
             ) from None
+
+    def patterns(self) -> tuple[str, ...]:
+        """What the column's texts must match, in this order; none if it must not be text."""
+        if self.format is not None:
+            return tuple(map(time_pattern, self.format))
+        return (ISO_8601,) if self.unit == "iso8601" else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +183,16 @@ def part_of(key: str, value: Any) -> Any:
             rest = {name: item for name, item in value.items() if name != kind}
             allowed = {"column": ["if_null"], "constant": []}[kind]
             if make is TimeColumn:
-                allowed = ["unit", "timezone"]
+                allowed = ["unit", "timezone", "time_zone", "format"]
             for name in rest:
                 if name not in allowed:
                     raise MappingError(
                         f"{key} has an unknown setting {name!r}.{near(name, allowed)}"
                     )
+            if "time_zone" in rest:
+                if "timezone" in rest:
+                    raise MappingError("time has both timezone and time_zone. Keep one of them.")
+                rest["timezone"] = rest.pop("time_zone")
             return make(value[kind], **rest)
     raise MappingError(
         f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}."

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import orjson
 
 from mixpanel_sink.api.limits import MAX_ID_BYTES, MAX_PROPERTIES, RESERVED_DISTINCT_IDS
+from mixpanel_sink.api.numbers import json_bytes
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.settings.columns import (
@@ -314,7 +315,7 @@ def _check_constants(mapping: EventMapping) -> None:
                 f"The constant property {name!r} is one that the sink writes itself; drop it."
             )
         try:
-            orjson.dumps(to_json(constant, name, False))
+            json_bytes(to_json(constant, name, False))
         except RecordError as error:
             raise MappingError(f"The constant property cannot be sent: {error}") from None
         except orjson.JSONEncodeError:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
+import re
+from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -16,14 +19,7 @@ from mixpanel_sink.encode.columnar.inputs import Inputs
 from mixpanel_sink.encode.columnar.numbers import check_decimal
 from mixpanel_sink.encode.columnar.values import convert
 from mixpanel_sink.settings.columns import TimeColumn
-
-_ISO_8601 = (
-    r"^(?<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[T ](?<clock>(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    r"(?:[.](?<ms>[0-9]{3})(?:[0-9]{3})?)?"
-    r"(?<zone>Z|(?<sign>[+-])(?<hours>[01][0-9]|2[0-3]):(?<minutes>[0-5][0-9]))?)?$"
-)
-"""What every version of Python reads."""
+from mixpanel_sink.settings.time_formats import MONTHS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +67,8 @@ def time_of(column: TimeColumn, inputs: Inputs) -> Time:
         if getattr(kind, "tz", None) is None:
             expr = _in_zone(expr, column.timezone)
         return Time(expr.dt.epoch("ms"))
-    if is_text(kind) and column.unit == "iso8601":
-        return Time(_iso_ms(convert(expr, kind), column.timezone))
+    if is_text(kind) and column.patterns():
+        return Time(_of_texts(convert(expr, kind), column))
     if types.is_integer(kind) and column.unit in PER_SECOND:
         return Time(expr.cast(pl.Int64, strict=False), PER_SECOND[column.unit])
     if types.is_decimal(kind) and column.unit in PER_SECOND:
@@ -107,19 +103,65 @@ def _in_zone(expr: pl.Expr, zone: str) -> pl.Expr:
     return expr.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
 
 
-def _iso_ms(text: pl.Expr, zone: str) -> pl.Expr:
-    """Milliseconds of ISO 8601 text in its usual forms; null for all others.
-
-    Args:
-        text: such as 2024-01-15T10:00:00.123+01:00, or the date alone.
-        zone: of texts without one.
-    """
-    parts = text.str.extract_groups(_ISO_8601).struct
-    clock = pl.concat_str(parts.field("day"), parts.field("clock").fill_null("00:00:00"))
-    wall = clock.str.to_datetime("%Y-%m-%d%H:%M:%S", time_unit="ms", strict=False)
-    fraction = parts.field("ms").cast(pl.Int64).fill_null(0)
-    away = parts.field("hours").cast(pl.Int64) * 60 + parts.field("minutes").cast(pl.Int64)
-    away = pl.when(parts.field("sign") == "-").then(-away).otherwise(away).fill_null(0) * 60_000
-    local = _in_zone(wall, zone).dt.epoch("ms")
+def _of_texts(text: pl.Expr, column: TimeColumn) -> pl.Expr:
+    """Milliseconds of texts; null for those that fit no pattern, are no time, or are left out by a
+    change of clocks."""
+    read = [_wall(text, pattern) for pattern in column.patterns()]
+    wall = pl.coalesce(wall for wall, _, _ in read)
+    rest: Any = pl.when(read[0][0].is_not_null()).then(pl.struct(read[0][1], read[0][2]))
+    for each, away, fraction in read[1:]:
+        rest = rest.when(each.is_not_null()).then(pl.struct(away, fraction))
+    away, fraction = rest.struct.field("away"), rest.struct.field("fraction")
+    local = _in_zone(wall, column.timezone).dt.epoch("ms")
     utc = wall.dt.epoch("ms") - away
-    return pl.when(parts.field("zone").is_null()).then(local).otherwise(utc) + fraction
+    return pl.when(away.is_null()).then(local).otherwise(utc) + fraction
+
+
+def _wall(text: pl.Expr, pattern: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Wall times, and their zone's distance from UTC (if given) and fraction in milliseconds."""
+    names = re.findall(r"\(\?P<(\w+)>", pattern)
+    fields = text.str.extract_groups(pattern).struct
+
+    def part(name: str) -> pl.Expr:
+        return fields.field(name) if name in names else pl.lit(None, pl.String)
+
+    if "date" in names:
+        whole = pl.concat_str(part("date"), part("clock").fill_null("00:00:00"))
+    else:
+        day = [_year(part), _month(part), part("day").str.zfill(2)]
+        clock = [_hour(part), _two(part("minute")), _two(part("second"))]
+        whole = pl.concat_str(
+            pl.concat_str(day, separator="-"), pl.concat_str(clock, separator=":")
+        )
+    wall = whole.str.to_datetime("%Y-%m-%d%H:%M:%S", time_unit="ms", strict=False)
+    digits = pl.concat_str(part("fraction").fill_null(""), pl.lit("000")).str.slice(0, 3)
+    return wall, _away(part("zone")).alias("away"), digits.cast(pl.Int64).alias("fraction")
+
+
+def _two(digits: pl.Expr) -> pl.Expr:
+    return digits.fill_null("").str.zfill(2)
+
+
+def _year(part: Callable[[str], pl.Expr]) -> pl.Expr:
+    two = part("year2")
+    century = pl.when(two < "69").then(pl.lit("20")).otherwise(pl.lit("19"))
+    return part("year").fill_null(pl.concat_str(century, two))
+
+
+def _month(part: Callable[[str], pl.Expr]) -> pl.Expr:
+    numbers = {name: f"{number:02}" for number, name in enumerate(MONTHS, 1)}
+    named = part("month_name").str.slice(0, 3).str.to_lowercase()
+    return part("month").str.zfill(2).fill_null(named.replace_strict(numbers, default=None))
+
+
+def _hour(part: Callable[[str], pl.Expr]) -> pl.Expr:
+    afternoon = part("half").str.to_lowercase() == "pm"
+    of_half = part("hour12").cast(pl.Int64) % 12 + afternoon.cast(pl.Int64) * 12
+    return _two(part("hour").fill_null(of_half.cast(pl.String)))
+
+
+def _away(zone: pl.Expr) -> pl.Expr:
+    digits = zone.str.strip_chars("+-ZzUTCGM").str.replace(":", "").str.pad_end(4, "0")
+    hours, minutes = digits.str.slice(0, 2).cast(pl.Int64), digits.str.slice(2).cast(pl.Int64)
+    away = (hours * 60 + minutes) * 60_000
+    return pl.when(zone.str.starts_with("-")).then(-away).otherwise(away)
