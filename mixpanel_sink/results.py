@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import datetime
+import decimal
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
+from mixpanel_sink.api.numbers import Rounded, exact_float, json_bytes, nearest, whole_number
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import RecordError
 
@@ -24,7 +26,7 @@ time_null time_out_of_range time_without_unit time_is_text time_unreadable time_
 insert_id_null position_unknown ip_wrong_type missing_column
 non_finite_number integer_too_large number_too_large invalid_text unreadable_value
 unsupported_type unsupported_value
-too_many_properties list_too_long too_many_keys nested_too_deep event_too_large
+too_many_properties list_too_long lists_too_large too_many_keys nested_too_deep event_too_large
 duplicate_property bad_key too_old_for_track destination_unknown
 identity_incomplete wrong_endpoint event_ignored
 operation_missing operation_unknown operation_wrong_value update_empty not_an_update
@@ -83,7 +85,9 @@ class FailedRecord(NamedTuple):
     @property
     def record(self) -> Any:
         """The record as it was read, as far as JSON can hold it."""
-        return None if self.record_json is None else json.loads(self.record_json)
+        if self.record_json is None:
+            return None
+        return json.loads(self.record_json, parse_float=exact_float)
 
     @property
     def can_be_sent(self) -> bool:
@@ -101,9 +105,10 @@ class FailedRecord(NamedTuple):
         }
         if self.event_json is not None:
             line["event"] = self.event
-        if self.record_json is not None:
-            line["record"] = self.record
-        return json.dumps(line)
+        text = json.dumps(line)
+        if self.record_json is not None:  # with all digits of its numbers
+            text = f'{text[:-1]}, "record": {self.record_json}}}'
+        return text
 
     @classmethod
     def from_json(cls, line: str | bytes) -> FailedRecord:
@@ -113,7 +118,7 @@ class FailedRecord(NamedTuple):
             ValueError: says why the line is none.
         """
         try:
-            data = json.loads(line)
+            data = json.loads(line, parse_float=lambda text: nearest(decimal.Decimal(text)))
         except RecursionError:
             raise ValueError("its JSON nests too deep") from None
         except ValueError:
@@ -129,8 +134,15 @@ class FailedRecord(NamedTuple):
                 fields[name] = value
         for name in ("event", "record"):
             if data.get(name) is not None:
-                fields[f"{name}_json"] = json.dumps(data[name])
+                fields[f"{name}_json"] = _exact_json(data[name])
         return cls(**{"message": "", **fields})
+
+
+def _exact_json(data: Any) -> str:
+    try:
+        return json_bytes(data, exact=True).decode()
+    except Exception:  # lone surrogates and integers beyond 64 bits
+        return json.dumps(data, default=float)
 
 
 _PLAIN_FIELDS: dict[str, type] = {
@@ -212,7 +224,7 @@ def record_as_json(record: Any) -> str:
     try:
         if isinstance(record, Mapping):
             record = {name: _value(value) for name, value in _columns(record).items()}
-        return orjson.dumps(record, default=_readable, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(record, default=_exact, option=orjson.OPT_NON_STR_KEYS).decode()
     except Exception:  # also of a user's class
         pass
     try:
@@ -254,7 +266,9 @@ def _value(value: Any) -> Any:
         return to_json(value, "", False)
     except RecordError as error:
         if error.reason not in _STAND_INS:
-            return value  # JSON holds it as it is; Mixpanel does not
+            # JSON holds it as it is; Mixpanel does not.
+            whole = whole_number(value)
+            return value if whole is None else whole
         return {NOT_JSON: error.reason, "like": _like(value)}
     except Exception:  # a user's type; this must not raise
         return value
@@ -267,7 +281,13 @@ def _like(value: Any) -> Any:
         return value
 
 
+def _exact(value: Any) -> Any:
+    return orjson.Fragment(str(value)) if type(value) is Rounded else _readable(value)
+
+
 def _readable(value: Any) -> Any:
+    if type(value) is Rounded:
+        return float(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode()
     if isinstance(value, datetime.timedelta):

@@ -83,4 +83,5 @@ def _encode_rows(encoder: Encoder, block: Block, rows: Sequence[int], result: En
         else:
             result.long_strings += encoded.long_strings
             result.reserved_properties += encoded.reserved_properties
+            result.rounded_decimals += encoded.rounded_decimals
             result.rest.append((encoded.json, origin))

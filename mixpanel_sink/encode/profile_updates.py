@@ -22,6 +22,7 @@ from mixpanel_sink.api.limits import (
     Limits,
     now_ms,
 )
+from mixpanel_sink.api.numbers import Rounded, whole_number
 from mixpanel_sink.api.values import is_null, to_json
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.blocks import Block
@@ -324,7 +325,8 @@ class RawUpdateEncoder(_OneByOne):
             raise _empty("The update adds and removes nothing", "Leave it out.")
         _check_count(checked)
         update |= checked
-        text = b"".join((dumps(update, update)[:-1], self._end))
+        rounded: list[Rounded] = []
+        text = b"".join((dumps(update, update, rounded)[:-1], self._end))
         most = min(self._limits.event_bytes, MAX_UPDATE_BYTES)
         if len(text) > most:
             raise RecordError(
@@ -334,7 +336,7 @@ class RawUpdateEncoder(_OneByOne):
                 longest(update),
             )
         long = sum(count_long_strings(v) for v in update.values() if isinstance(v, dict))
-        return EncodedEvent(text, long)
+        return EncodedEvent(text, long, rounded_decimals=len(rounded))
 
     def _check_head(self, key: str, value: Any) -> Any:
         if key == "$distinct_id":
@@ -349,7 +351,10 @@ class RawUpdateEncoder(_OneByOne):
         if key in ("$latitude", "$longitude"):
             return _check_degrees(key, value)
         if key in ("$group_key", "$group_id"):
-            text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+            number = whole_number(value)
+            if number is None and isinstance(value, int) and not isinstance(value, bool):
+                number = value
+            text = value if number is None else str(number)
             if not isinstance(text, str) or not text:
                 raise RecordError(
                     f"{key[1:]}_wrong_type",
@@ -362,6 +367,8 @@ class RawUpdateEncoder(_OneByOne):
             if not isinstance(value, str) and (value != 0 or isinstance(value, bool)):
                 raise RecordError("ip_wrong_type", "$ip must be text.", "$ip")
             return value or "0"
+        if key == "$time" and (number := whole_number(value)) is not None:
+            return number
         if key == "$time" and (
             isinstance(value, bool)
             or not isinstance(value, int | float)

@@ -22,6 +22,7 @@ from mixpanel_sink.read.source import (
     rows_in,
 )
 from mixpanel_sink.report.failures import describe, in_order, summarize
+from mixpanel_sink.report.metrics import ALTERED, LIVE
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
@@ -70,6 +71,8 @@ class Preview:
         published: seconds by name, for each limit that Mixpanel publishes.
         examples: events as they would be sent, the token masked.
         failures: records that would fail, and files that cannot be read.
+        altered: values of those looked at that Mixpanel would not hold as they are, by the name of
+            their counter.
     """
 
     files: int
@@ -83,6 +86,7 @@ class Preview:
     published: dict[str, float]
     examples: tuple[dict[str, Any], ...]
     failures: tuple[FailureSummary, ...]
+    altered: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -131,6 +135,7 @@ def preview(
     columns = columns_needed(mapping)
     reader = _Reader(failures)
     elements = source.elements(columns) if everything else source.spread(rows or 0, columns)
+    before = LIVE.counts()
     outputs = convert_tables(
         reader.counted(elements),
         mapping,
@@ -170,6 +175,7 @@ def preview(
         },
         examples=tuple(examples),
         failures=tuple(in_order(failures.values())),
+        altered={name: LIVE.counts().get(name, 0) - before.get(name, 0) for name in ALTERED},
     )
 
 
@@ -186,6 +192,10 @@ def render(preview: Preview) -> str:
     lines.append(_line("records that would fail", failed))
     if preview.files_unreadable:
         lines.append(_line("files not readable", preview.files_unreadable))
+    if cut := preview.altered.get("long_strings"):
+        lines.append(_line(ALTERED["long_strings"], cut, "Mixpanel cuts them"))
+    if rounded := preview.altered.get("rounded_decimals"):
+        lines.append(_line(ALTERED["rounded_decimals"], rounded, "to 64-bit floats"))
     if preview.examples:
         lines += ["", "Events, as they would be sent"]
         lines += [json.dumps(event, indent=2, ensure_ascii=False) for event in preview.examples]

@@ -376,6 +376,8 @@ def print_accounting(
         lines.append(("strings over 255 bytes", f"{_count(long)}  (Mixpanel cuts them)"))
     if reserved := counters.get("reserved_properties", 0):
         lines.append(("reserved properties", f"{_count(reserved)}  (rename them; see failures.md)"))
+    if rounded := counters.get("rounded_decimals", 0):
+        lines.append(("decimals rounded", f"{_count(rounded)}  (to 64-bit floats)"))
     print("\nAccounting")
     for name, value in lines:
         number, _, remark = value.partition("  ")

@@ -16,6 +16,8 @@
 | lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | reserved_properties          | values of properties that Mixpanel has a meaning for    |
+| rounded_decimals             | decimals and durations with more digits than a 64-bit   |
+|                              | float keeps, sent as the nearest one                    |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
 | batch_events                 | distribution: events a request                          |
 | request_milliseconds         | distribution: one request, from its start to its answer |
@@ -43,6 +45,8 @@ from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.results import FailedRecord, Receipt
 
 NAMESPACE = "mixpanel_sink"
+ALTERED = {"long_strings": "strings over 255 bytes", "rounded_decimals": "decimals rounded"}
+"""Counters of values that Mixpanel does not hold as they were, and what people call them."""
 
 
 class LiveCounts:

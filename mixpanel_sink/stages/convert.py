@@ -116,6 +116,7 @@ class ConvertToChunks(beam.DoFn):
             yield from packer.flush()
             metrics.count("long_strings", packer.long_strings)
             metrics.count("reserved_properties", packer.reserved_properties)
+            metrics.count("rounded_decimals", packer.rounded_decimals)
         yield from self._outputs.read(self._read)
         self.start_bundle()
 

@@ -97,7 +97,7 @@ class Packer:
         lanes = self._lanes if ordered else 1
         self._tails = [ChunkBuilder(self._limits, group_of) for _ in range(lanes)]
         self._records = Gatherer(RecordsBlock, self._limits.batch_events)
-        self.long_strings = self.reserved_properties = 0
+        self.long_strings = self.reserved_properties = self.rounded_decimals = 0
 
     def add(self, block: Block) -> Iterator[Any]:
         """Takes records, and gives the chunks that are done meanwhile."""
@@ -125,6 +125,7 @@ class Packer:
         """Outputs of one block."""
         self.long_strings += encoded.long_strings
         self.reserved_properties += encoded.reserved_properties
+        self.rounded_decimals += encoded.rounded_decimals
         for chunk in encoded.chunks:
             yield self._outputs.chunk(self.name, self._next_lane(chunk), chunk)
         for event, origin in encoded.rest:
