@@ -22,7 +22,7 @@ from mixpanel_sink.read.source import (
     rows_in,
 )
 from mixpanel_sink.report.failures import describe, in_order, summarize
-from mixpanel_sink.report.metrics import ALTERED, LIVE
+from mixpanel_sink.report.metrics import ALTERED, live_counts
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
@@ -135,7 +135,7 @@ def preview(
     columns = columns_needed(mapping)
     reader = _Reader(failures)
     elements = source.elements(columns) if everything else source.spread(rows or 0, columns)
-    before = LIVE.counts()
+    before = live_counts().counts()
     outputs = convert_tables(
         reader.counted(elements),
         mapping,
@@ -159,6 +159,7 @@ def preview(
         total_rows = reader.read if everything else source.estimated_rows()
     whole = reader.read == total_rows
     total = looked_at if whole else chunks.scaled(total_rows, reader.read, limits)
+    counts = live_counts().counts()
     return Preview(
         files=source.file_count(),
         rows=total_rows,
@@ -175,7 +176,7 @@ def preview(
         },
         examples=tuple(examples),
         failures=tuple(in_order(failures.values())),
-        altered={name: LIVE.counts().get(name, 0) - before.get(name, 0) for name in ALTERED},
+        altered={name: counts.get(name, 0) - before.get(name, 0) for name in ALTERED},
     )
 
 
