@@ -29,7 +29,7 @@ from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
 from mixpanel_sink.send.preflight import Preflight, check
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
-from mixpanel_sink.settings.job import Job, OnFailure, Place, check_mapping
+from mixpanel_sink.settings.job import Job, OnFailure, Place, RateLimiter, check_mapping
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Project
@@ -181,6 +181,8 @@ class WriteToMixpanel(MixpanelWrite):
         limits: sizes of events and batches.
         retry: how long to try.
         allow_http: permit an unencrypted endpoint on another machine.
+        rate_limiter: one of Beam's, such as `EnvoyRateLimiter`, for several jobs that share one
+            project's quota. It is asked before each request, besides `quota`.
         checkpoint: a folder, local or gs://, or a `Checkpoint`: batches that are known there to
             be accepted are not sent again when a bundle or the whole job is run again.
         privacy: columns that are dropped or hashed before anything leaves a worker.
@@ -218,6 +220,7 @@ class WriteToMixpanel(MixpanelWrite):
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
         allow_http: bool = False,
+        rate_limiter: RateLimiter | None = None,
         checkpoint: Checkpoint | str | None = None,
         privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
@@ -237,6 +240,7 @@ class WriteToMixpanel(MixpanelWrite):
                 max_in_flight=max_in_flight,
                 max_latency=max_latency,
                 retry=RetryPolicy() if retry is None else retry,
+                rate_limiter=rate_limiter,
                 checkpoint=checkpoint,  # type: ignore[arg-type]  # a path becomes one
                 privacy=privacy,
                 clock=clock,

@@ -10,7 +10,14 @@ from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
-from mixpanel_sink.settings.job import Job, OnAmbiguous, OnFailure, Place, check_mapping
+from mixpanel_sink.settings.job import (
+    Job,
+    OnAmbiguous,
+    OnFailure,
+    Place,
+    RateLimiter,
+    check_mapping,
+)
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping
 from mixpanel_sink.settings.project import Project
@@ -45,6 +52,7 @@ class _WriteUpdates(MixpanelWrite):
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
         allow_http: bool = False,
+        rate_limiter: RateLimiter | None = None,
         checkpoint: Checkpoint | str | None = None,
         privacy: Privacy | None = None,
         clock: Callable[[], float] = time.time,
@@ -65,6 +73,7 @@ class _WriteUpdates(MixpanelWrite):
                 max_latency=max_latency,
                 retry=RetryPolicy() if retry is None else retry,
                 on_ambiguous=on_ambiguous,
+                rate_limiter=rate_limiter,
                 checkpoint=checkpoint,  # type: ignore[arg-type]  # a path becomes one
                 privacy=privacy,
                 clock=clock,

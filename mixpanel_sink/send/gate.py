@@ -3,11 +3,15 @@ own end."""
 
 from __future__ import annotations
 
+import time
+
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.send.lane import Lane
 from mixpanel_sink.send.plan import after_pause
 from mixpanel_sink.send.policy import SendPolicy
 from mixpanel_sink.send.window import Weight
+from mixpanel_sink.settings.job import RateLimiter
 
 
 class Gate:
@@ -15,7 +19,7 @@ class Gate:
 
     Args:
         lane: holds the quota.
-        policy: how long a pause may be.
+        policy: how long a pause may be, and who else is asked.
     """
 
     def __init__(self, lane: Lane, policy: SendPolicy) -> None:
@@ -30,10 +34,18 @@ class Gate:
             Exception: what `stop` was given, or why the job must stop.
         """
         self.lane.start(weight(chunk), self.check)
+        if self._policy.rate_limiter is not None:
+            try:
+                self._ask(self._policy.rate_limiter)
+            except BaseException:
+                self.cancel(chunk)
+                raise
 
     def start_now(self, chunk: EventChunk) -> bool:
         """As `start` if a request may go at once; else does nothing. Says which."""
         self.check()
+        if self._policy.rate_limiter is not None:
+            return False  # it may sleep
         return self.lane.start_now(weight(chunk))
 
     def cancel(self, chunk: EventChunk) -> None:
@@ -56,6 +68,25 @@ class Gate:
             raise self._stopped
         if (stop := after_pause(self.lane.paused_seconds(), self._policy)) is not None:
             raise stop.error
+
+    def _ask(self, limiter: RateLimiter) -> None:
+        """Waits for the rate limiter, then for pauses that Mixpanel asked for meanwhile."""
+        began = time.monotonic()
+        for wait in self._policy.retry.waits():
+            self.check()
+            try:
+                if limiter.allow():
+                    break
+            except Exception as error:
+                said = " ".join(str(error).split())[:200]
+                raise MixpanelSinkError(
+                    f"{self.lane.title}: the rate limiter failed ({type(error).__name__}: {said}). "
+                    "Nothing is sent without it: check that its service is running."
+                ) from error
+            self.pause(wait)
+        self.lane.held_back(time.monotonic() - began)
+        while (seconds := self.lane.paused_seconds()) > 0:
+            self.pause(seconds)
 
 
 def weight(chunk: EventChunk) -> Weight:

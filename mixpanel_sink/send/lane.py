@@ -258,6 +258,11 @@ class Lane:
             seconds, self._throttled = self._throttled, 0.0
             return seconds
 
+    def held_back(self, seconds: float) -> None:
+        """Somebody else than the quota held a request back for so long."""
+        with self._changed:
+            self._throttled += seconds
+
     def held(self) -> Throttled | None:
         """Who holds the next request back and until when, if somebody waits for that now."""
         with self._changed:

@@ -6,7 +6,7 @@ import dataclasses
 
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.responses import RequestContext
-from mixpanel_sink.settings.job import OnAmbiguous
+from mixpanel_sink.settings.job import OnAmbiguous, RateLimiter
 from mixpanel_sink.settings.retry import RetryPolicy
 
 
@@ -20,6 +20,7 @@ class SendPolicy:
         lane: its number, in receipts.
         retry: when to give up.
         on_ambiguous: see `OnAmbiguous`.
+        rate_limiter: is asked before each request, besides the lane.
         stops_job: whether a project that refuses everything stops the job. Otherwise its records
             fail, and those of other projects are sent.
     """
@@ -30,6 +31,7 @@ class SendPolicy:
     retry: RetryPolicy = dataclasses.field(default_factory=RetryPolicy)
     on_ambiguous: OnAmbiguous = "fail"
     stops_job: bool = True
+    rate_limiter: RateLimiter | None = None
 
     @property
     def endpoint(self) -> Endpoint:

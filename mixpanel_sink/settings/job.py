@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
@@ -27,6 +27,14 @@ OnFailure = Literal["dead_letter", "fail"]
 """Whether failed records are only an output of the write, or make the pipeline fail as well."""
 
 
+class RateLimiter(Protocol):
+    """What is needed of one of Beam's rate limiters (`apache_beam.io.components.rate_limiter`)."""
+
+    def allow(self) -> bool:
+        """Waits until one more request may go, or says that it may not yet."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """The settings of one write; picklable, without secrets.
@@ -41,6 +49,7 @@ class Job:
         max_latency: seconds that an event of a stream may wait for others.
         retry: how long to try.
         on_ambiguous: see `OnAmbiguous`.
+        rate_limiter: asked before each request, besides the quota; shared by several jobs.
         checkpoint: where accepted chunks are remembered.
         privacy: what must not leave the worker.
         clock: seconds since 1970, for what counts as too old or in the future.
@@ -63,6 +72,7 @@ class Job:
     max_latency: float | None = None
     retry: RetryPolicy = dataclasses.field(default_factory=RetryPolicy)
     on_ambiguous: OnAmbiguous = "fail"
+    rate_limiter: RateLimiter | None = None
     checkpoint: Checkpoint | None = None
     privacy: Privacy | None = None
     clock: Callable[[], float] = time.time
@@ -83,6 +93,8 @@ class Job:
             raise SettingError(f'on_ambiguous is {self.on_ambiguous!r}; it is "fail" or "retry".')
         if self.on_failure not in ("dead_letter", "fail"):
             raise SettingError(f'on_failure is {self.on_failure!r}; it is "dead_letter" or "fail".')
+        if self.rate_limiter is not None:
+            _check_rate_limiter(self.rate_limiter, len(self.targets))
         if isinstance(self.checkpoint, str):
             object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         if not isinstance(self.checkpoint, Checkpoint | None):
@@ -179,6 +191,19 @@ def check_mapping(mapping: Any, kind: type[Any]) -> None:
 
 def _article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _check_rate_limiter(given: Any, targets: int) -> None:
+    if not callable(getattr(given, "allow", None)):
+        raise SettingError(
+            f"rate_limiter is a {type(given).__name__}; give one of Beam's, such as "
+            "apache_beam.io.components.rate_limiter.EnvoyRateLimiter."
+        )
+    if targets > 1:
+        raise SettingError(
+            "rate_limiter holds the quota of one project, and projects= has several. Write to each "
+            "project with a sink of its own, or leave it out: each project's quota is kept."
+        )
 
 
 def _check_privacy(privacy: Any, mapping: Any, route: Route | None) -> None:

@@ -192,6 +192,7 @@ class SendChunks(beam.DoFn):
                 job.retry,
                 job.on_ambiguous,
                 stops_job=len(job.targets) == 1,
+                rate_limiter=job.rate_limiter,
             )
             sender = BatchSender(project.client, lane, policy, steady_clock, self._log)
             self._senders[key] = lane, sender
