@@ -267,7 +267,8 @@ class Expectation:
     def _time(self, record: Mapping[str, Any]) -> int:
         part = self._mapping.time
         assert isinstance(part, TimeColumn)
-        return event_time(self._needed(record, part, "time"), part, self._now)
+        value = self._needed(record, part, "time")
+        return event_time(value, part, self._now, self._limits.max_age_seconds)
 
     def _name(self, record: Mapping[str, Any]) -> str:
         part = self._mapping.event

@@ -33,13 +33,14 @@ _ISO = re.compile(
 )
 
 
-def event_time(value: Any, column: TimeColumn, now: int) -> int:
+def event_time(value: Any, column: TimeColumn, now: int, max_age: float | None = None) -> int:
     """The time of an event.
 
     Args:
         value: exact.
         column: says how it is to be read.
         now: the clock, in milliseconds since 1970.
+        max_age: seconds that the endpoint looks back, if it is limited.
 
     Raises:
         Refused: if it cannot be read, or is not between 1971 and an hour from now.
@@ -51,6 +52,8 @@ def event_time(value: Any, column: TimeColumn, now: int) -> int:
             f"time ({column.name}) is not between 1971 and an hour from now.",
             column.name,
         )
+    if max_age is not None and milliseconds < now - max_age * 1000:
+        raise Refused("too_old_for_track", f"time ({column.name}) is too old.", column.name)
     return milliseconds
 
 
