@@ -33,12 +33,14 @@ from mixpanel_sink.inspect.verify.ids import (
     masked,
     user_id,
 )
+from mixpanel_sink.inspect.verify.shaped import shaped
 from mixpanel_sink.inspect.verify.times import event_time
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.secrets import resolve
 from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.shape import Shape
 
 _ROWS = 20_000
 """Rows whose exact values are in memory at the same time."""
@@ -53,6 +55,12 @@ class _Place:
     file: str = ""
     key: str = ""
     row: int = -1
+
+    def failed(self, refused: Refused) -> FailedRecord:
+        """The record there, which cannot be an event."""
+        file, row = (self.file, self.row) if self.file else (None, None)
+        reason, message = refused.reason, refused.message
+        return FailedRecord(reason, message, field=refused.field, file=file, row=row)
 
 
 class Expectation:
@@ -78,6 +86,7 @@ class Expectation:
         now: int,
     ) -> None:
         self._mapping = mapping
+        self._shape = mapping.shape if isinstance(mapping.shape, Shape) else None
         self._limits = limits
         self._dropped = frozenset(privacy.drop if privacy else ())
         self._hidden = frozenset(privacy.hash if privacy else ())
@@ -105,40 +114,70 @@ class Expectation:
                 yield from self._of_block(element)
 
     def _of_table(self, table: pa.Table, first: int) -> Iterator[Event | FailedRecord]:
-        origin = TableOrigin.of(table)
         part = table.slice(first, _ROWS)
-        names = [name for name in part.schema.names if name not in self._dropped]
+        columns, plain = self._columns(part)
+        keys = tuple(columns)
+        rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        origin = TableOrigin.of(table)
+        places = (
+            _Place(origin.file, origin.key, origin.first_row + first + row) if origin else _Place()
+            for row in range(len(part))
+        )
+        if self._shape is None:
+            for record, place in zip(rows, places, strict=True):
+                yield self._one(record, plain, place)
+        else:
+            yield from self._of_shaped(list(rows), places, part)
+
+    def _columns(self, part: pa.Table) -> tuple[dict[str, list[Any]], set[str]]:
+        """The exact values of each column, and the columns whose values are sent as they are."""
         columns: dict[str, list[Any]] = {}
         plain: set[str] = set()
-        for name in names:
+        for name in dict.fromkeys(part.schema.names):
             column = part.column(part.schema.names.index(name))
+            if self._shape is None and name in self._dropped:
+                continue
             if part.schema.names.count(name) > 1:
                 two = Unfit("duplicate_property", f"in two columns named {name!r}")
                 columns[name] = [two] * len(part)
                 continue
             columns[name] = exact_column(column)
-            if name in self._hidden:
+            if self._shape is None and name in self._hidden:
                 columns[name] = [self._mask(value, name) for value in columns[name]]
             elif is_plain(column.type) and not pa.types.is_string_view(column.type):
                 plain.add(name)
-        keys = tuple(columns)
-        for number, values in enumerate(zip(*columns.values(), strict=True)):
-            row = first + number
-            place = _Place(origin.file, origin.key, origin.first_row + row) if origin else _Place()
-            yield self._one(dict(zip(keys, values, strict=True)), plain, place)
+        return columns, plain
 
     def _of_block(self, block: RecordBlock) -> Iterator[Event | FailedRecord]:
-        for number, record in enumerate(block.records):
-            place = _Place()
-            if (origin := block.origin) is not None:
-                offset = number if block.offsets is None else block.offsets[number]
-                place = _Place(origin.file, origin.key, origin.first_row + offset)
-            values = {
-                name: self._mask(exact(value), name) if name in self._hidden else exact(value)
-                for name, value in record.items()
-                if name not in self._dropped
-            }
-            yield self._one(values, frozenset(), place)
+        records = [{name: exact(value) for name, value in one.items()} for one in block.records]
+        origin, offsets = block.origin, block.offsets or range(len(records))
+        places = (
+            _Place(origin.file, origin.key, origin.first_row + offset) if origin else _Place()
+            for offset in offsets
+        )
+        if self._shape is not None:
+            yield from self._of_shaped(records, places, None)
+            return
+        for record, place in zip(records, places, strict=True):
+            yield self._one(self._private(record), frozenset(), place)
+
+    def _of_shaped(
+        self, records: list[dict[str, Any]], places: Iterable[_Place], table: pa.Table | None
+    ) -> Iterator[Event | FailedRecord]:
+        assert self._shape is not None
+        made = shaped(records, self._shape, self._mapping.named_columns(), table)
+        for record, place in zip(made, places, strict=True):
+            if isinstance(record, Refused):
+                yield place.failed(record)
+            elif record is not None:
+                yield self._one(self._private(record), frozenset(), place)
+
+    def _private(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: self._mask(value, name) if name in self._hidden else value
+            for name, value in record.items()
+            if name not in self._dropped
+        }
 
     def _mask(self, value: Any, name: str) -> Any:
         if isinstance(value, Unfit):
@@ -149,13 +188,7 @@ class Expectation:
         try:
             return self._event(record, plain, place)
         except Refused as refused:
-            return FailedRecord(
-                refused.reason,
-                refused.message,
-                field=refused.field,
-                file=place.file or None,
-                row=place.row if place.file else None,
-            )
+            return place.failed(refused)
 
     def _event(self, record: Mapping[str, Any], plain: Any, place: _Place) -> Event:
         mapping = self._mapping

@@ -88,21 +88,35 @@ def _milliseconds(value: Any, column: TimeColumn) -> int:
 def _from_text(text: str, column: TimeColumn) -> int:
     if column.unit != "iso8601":
         raise Refused("time_is_text", f"time ({column.name}) is text.", column.name)
-    found = _ISO.fullmatch(text.strip())
     try:
-        if found is None:
-            raise ValueError
-        year, month, day, hour, minute, second = (int(found[name] or 0) for name in "ymdHMS")
-        wall = datetime.datetime(year, month, day, hour, minute, second)
-        milliseconds = (wall - _EPOCH) // _MS + int(((found["f"] or "") + "000")[:3])
+        nanoseconds, zone = _iso(text)
     except ValueError:
         raise Refused(
             "time_unreadable", f"time ({column.name}) is not ISO 8601.", column.name
         ) from None
-    zone = found["zone"]
-    if zone is None:
-        return from_wall(milliseconds, column)
-    return milliseconds - _offset(zone)
+    milliseconds = nanoseconds // 10**6
+    return from_wall(milliseconds, column) if zone is None else milliseconds - _offset(zone)
+
+
+def instant(text: str) -> int:
+    """Nanoseconds since 1970 of ISO 8601 text, in UTC if it has no zone.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    nanoseconds, zone = _iso(text)
+    return nanoseconds - (0 if zone is None else _offset(zone) * 10**6)
+
+
+def _iso(text: str) -> tuple[int, str | None]:
+    """What a clock shows, in nanoseconds since 1970, and its zone."""
+    found = _ISO.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    year, month, day, hour, minute, second = (int(found[name] or 0) for name in "ymdHMS")
+    wall = datetime.datetime(year, month, day, hour, minute, second)
+    fraction = int((found["f"] or "").ljust(9, "0")[:9])
+    return (wall - _EPOCH) // datetime.timedelta(seconds=1) * 10**9 + fraction, found["zone"]
 
 
 def _offset(zone: str) -> int:

@@ -1,0 +1,219 @@
+"""What a mapping's `Shape` should make of records, from their exact values."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from blake3 import blake3
+
+from mixpanel_sink.inspect.verify.exact import Moment, exact
+from mixpanel_sink.inspect.verify.held import Refused
+from mixpanel_sink.inspect.verify.ids import text_of
+from mixpanel_sink.inspect.verify.times import instant
+from mixpanel_sink.results import SHAPE_FAILED
+from mixpanel_sink.settings.shape import Sample, Shape, Split
+
+Record = dict[str, Any]
+Shaped = Record | Refused | None
+"""A record, why it cannot be one, or None if the shape leaves it out."""
+
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
+def shaped(
+    records: Sequence[Record],
+    shape: Shape,
+    mapped: Mapping[str, str],
+    table: pa.Table | None = None,
+) -> list[Shaped]:
+    """Records after all steps of a shape, in its documented order.
+
+    Args:
+        records: exact values.
+        shape: the steps.
+        mapped: columns that become more than a property: objects and mixed types are text there.
+        table: the records as they came, for conditions on columns that no step changed.
+    """
+    made: list[Shaped] = [_unpacked(record, shape) for record in records]
+    columns = {name for record in made if isinstance(record, dict) for name in record}
+    for record in made:
+        if isinstance(record, dict):
+            for name in columns:
+                record.setdefault(name, None)
+            for name, value in shape.defaults.items():
+                if record.get(name) is None:
+                    record[name] = value
+    if shape.where is not None:
+        _filter(made, shape, table)
+    if isinstance(shape.sample, Sample):
+        made = [None if _left_out(record, shape.sample) else record for record in made]
+    names = shape.renamed(sorted(columns | set(shape.defaults)))
+    return [_renamed(record, names, mapped) for record in made]
+
+
+def _unpacked(record: Record, shape: Shape) -> Shaped:
+    found = dict(record)
+    try:
+        for steps, read in ((shape.json, _json_object), (shape.flatten, _object)):
+            for name, prefix in dict(steps).items():  # type: ignore[arg-type]
+                if name not in found:
+                    continue
+                for key, value in read(found.pop(name), name).items():
+                    if prefix + key in found and value is not None:
+                        raise _misfit(name, f"holds {key!r}, and there is such a column already")
+                    found.setdefault(prefix + key, value)
+        for name, how in shape.split.items():
+            if name in found:
+                found.update(_split(found.pop(name), name, how))
+        for name, kind in shape.cast.items():
+            if found.get(name) is not None:
+                found[name] = _cast(found[name], name, kind)
+    except Refused as refused:
+        return refused
+    return found
+
+
+def _misfit(name: str, why: str) -> Refused:
+    return Refused(SHAPE_FAILED, f"{name} {why}.", name)
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _json_object(value: Any, name: str) -> Record:
+    if value is None:
+        return {}
+    try:
+        found = json.loads(value, parse_constant=_no_constant)
+    except (ValueError, TypeError):
+        found = None
+    if not isinstance(found, dict):
+        raise _misfit(name, "is not a JSON object")
+    return {key: exact(part) for key, part in found.items()}
+
+
+def _object(value: Any, name: str) -> Record:
+    """An object, or a list of {key, value} as GA4 and others have it."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {str(key): part for key, part in value.items()}
+    found: Record = {}
+    for pair in value if isinstance(value, list) else [value]:
+        if not isinstance(pair, dict) or not {"key", "value"} <= pair.keys():
+            raise _misfit(name, "is not an object, a map or a list of {key, value}")
+        key, part = pair["key"], pair["value"]
+        if key is None:
+            continue
+        if not isinstance(key, str) or key in found:
+            raise _misfit(name, f"has the key {key!r} twice, or it is not text")
+        if isinstance(part, dict):
+            typed = [one for field, one in part.items() if str(field).endswith("_value")]
+            part = next((one for one in typed if one is not None), None) if typed else part
+        found[key] = part
+    return found
+
+
+def _split(value: Any, name: str, how: Split) -> Record:
+    parts = None if value is None else value.split(how.by, len(how.into) - 1 if how.into else -1)
+    if not how.into:
+        return {name: parts}
+    return dict(zip(how.into, [*(parts or []), *[None] * len(how.into)], strict=False))
+
+
+def _cast(value: Any, name: str, kind: str) -> Any:
+    try:
+        return _CASTS[kind](value)
+    except (ValueError, TypeError, ArithmeticError, AttributeError, Refused):
+        raise _misfit(name, f"holds a value that cannot become {kind}") from None
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str):
+        return int(value.strip())
+    if isinstance(value, float | decimal.Decimal) and value != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text in ("true", "t", "yes", "y", "1"):
+        return True
+    if text in ("false", "f", "no", "n", "0"):
+        return False
+    raise ValueError
+
+
+def _moment(value: Any) -> Moment:
+    if isinstance(value, Moment):
+        return Moment(value.nanoseconds, True)
+    return Moment(instant(value) // 1000 * 1000, True)
+
+
+_CASTS: dict[str, Callable[[Any], Any]] = {
+    "text": lambda value: text_of(value, ""),
+    "integer": _integer,
+    "number": float,
+    "boolean": _boolean,
+    "time": _moment,
+}
+
+
+def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None:
+    """Leaves out what the condition does not match."""
+    assert shape.where is not None
+    expression = pl.sql_expr(shape.where)
+    untouched = set(() if table is None else table.schema.names)
+    untouched -= {*shape.json, *shape.flatten, *shape.split, *shape.cast, *shape.defaults}
+    frame: Any = pl.DataFrame({"": range(len(records))})
+    for name in expression.meta.root_names():
+        if name in untouched and table is not None:
+            series: Any = pl.from_arrow(table.column(name))
+        else:
+            values = [
+                _python(record.get(name)) if isinstance(record, dict) else None
+                for record in records
+            ]
+            series = pl.Series(values, strict=False)
+        frame = frame.with_columns(series.alias(name))
+    matches = frame.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
+    for place, keep in enumerate(matches.to_list()):
+        if not keep and isinstance(records[place], dict):
+            records[place] = None
+
+
+def _python(value: Any) -> Any:
+    if isinstance(value, Moment):
+        wall = _EPOCH + datetime.timedelta(microseconds=value.nanoseconds // 1000)
+        return wall.replace(tzinfo=datetime.timezone.utc) if value.zoned else wall
+    return value
+
+
+def _left_out(record: Shaped, sample: Sample) -> bool:
+    if not isinstance(record, dict) or record.get(sample.column) is None:
+        return False
+    digest = blake3(str(record[sample.column]).encode()).hexdigest()[:8]
+    return int(digest, 16) % 1_000_000 >= round(sample.percent * 10_000)
+
+
+def _renamed(record: Shaped, names: Mapping[str, str], mapped: Mapping[str, str]) -> Shaped:
+    if not isinstance(record, dict):
+        return record
+    found = {}
+    for old, new in names.items():
+        value = record.get(old)
+        if new in mapped and isinstance(value, list | dict):
+            try:
+                value = text_of(value, new)
+            except Refused as refused:
+                return _misfit(new, refused.message)
+        found[new] = value
+    return found
