@@ -216,6 +216,8 @@ class Expectation:
         time = properties["time"] = self._time(record)
         insert_id = self._given_id(record, place)
         name = self._name(record)
+        if properties.get("$ignore"):
+            raise Refused("event_ignored", "$ignore is true: Mixpanel drops it.", "$ignore")
         if len(properties) + self._unseen > _MOST_PROPERTIES:
             raise Refused("too_many_properties", "The event has too many properties.", "properties")
         text = json_of({"event": name, "properties": properties})
