@@ -106,6 +106,11 @@ class EventChunk:
             EventChunk.of(events[cut:], cut_runs(runs, cut, len(events))),
         )
 
+    @property
+    def earliest(self) -> int:
+        """The earliest timestamp of its events, in microseconds."""
+        return min(run.timestamp for run in self.runs)
+
     def identity(self) -> str:
         """A stable name of its events: 32 hex digits.
 

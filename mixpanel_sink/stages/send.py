@@ -17,6 +17,7 @@ from apache_beam.transforms.userstate import (
     BagStateSpec,
     ReadModifyWriteStateSpec,
 )
+from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
@@ -50,6 +51,9 @@ of other projects go on, and for updates of profiles, which must keep their orde
 one project only the next chunk waits."""
 
 
+_LAST = MAX_TIMESTAMP.micros
+
+
 class SendChunks(beam.DoFn):
     """Takes (lane key, chunk as bytes); emits receipts, and FAILED on the side.
 
@@ -62,7 +66,8 @@ class SendChunks(beam.DoFn):
     """
 
     TAILS = BagStateSpec("tails", BytesCoder())
-    SIZE = ReadModifyWriteStateSpec("size", TupleCoder((VarIntCoder(), VarIntCoder())))
+    SIZE = ReadModifyWriteStateSpec("size", TupleCoder((VarIntCoder(),) * 3))
+    """Of what is kept: events, bytes of JSON, and the earliest timestamp in microseconds."""
     LANE = ReadModifyWriteStateSpec("lane", BytesCoder())
 
     def __init__(self, job: Job) -> None:
@@ -114,31 +119,35 @@ class SendChunks(beam.DoFn):
         for _, sender in self._senders.values():
             sender.gate.stop(MixpanelSinkError("The bundle has failed elsewhere."))
 
-    def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> bool:
-        """Sends or keeps a chunk; says whether something is kept."""
+    def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> int | None:
+        """Sends or keeps a chunk. Gives the earliest timestamp of what is kept now, in
+        microseconds; None if nothing is."""
         limits = self._limits(key)
         chunk = EventChunk.from_bytes(data)
-        count, raw_bytes = size.read() or (0, 0)
+        count, raw_bytes, earliest = size.read() or (0, 0, _LAST)
         full = chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes
         # Updates of a profile keep their order: a full chunk must not overtake what is kept.
         if full and not (count and self._job.endpoint.ordered):
             self._submit(key, chunk, lane)
-            return False
+            return earliest if count else None
         count += chunk.count
         raw_bytes += chunk.raw_bytes
         if count < limits.batch_events and raw_bytes <= limits.batch_bytes:
             tails.add(data)
-            size.write((count, raw_bytes))
-            return True
+            earliest = min(earliest, chunk.earliest)
+            size.write((count, raw_bytes, earliest))
+            return earliest
         kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
         done, rest = merge([*kept, chunk], limits, self._group_of)
         tails.clear()
-        for part in rest:
-            tails.add(part.to_bytes())
-        size.write((sum(p.count for p in rest), sum(p.raw_bytes for p in rest)))
+        size.clear()
         for part in done:
             self._submit(key, part, lane)
-        return bool(rest)
+        for part in rest:  # one at most
+            tails.add(part.to_bytes())
+            size.write((part.count, part.raw_bytes, part.earliest))
+            return part.earliest
+        return None
 
     def _send_tails(self, key: str, tails: Any, size: Any, lane: Any) -> None:
         kept = [EventChunk.from_bytes(tail) for tail in tails.read()]

@@ -21,6 +21,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec
 
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.stages.send import SendChunks
+from mixpanel_sink.stages.timers import set_and_hold
 
 
 def timer_family(label: str) -> str:
@@ -86,8 +87,12 @@ def _bounded(family: str) -> type[SendChunks]:
         ) -> Iterator[Any]:
             """One chunk."""
             key, data = element
-            if self._take(key, data, tails, size, lane):
-                flush.set(window.max_timestamp())
+            keeps = size.read() is not None
+            earliest = self._take(key, data, tails, size, lane)
+            if earliest is not None:
+                set_and_hold(flush, window.max_timestamp(), earliest)
+            elif keeps:
+                flush.clear()
             yield from self._harvest()
 
         @on_timer(flush_timer)
@@ -135,8 +140,12 @@ def _streaming(family: str) -> type[SendChunks]:
         ) -> Iterator[Any]:
             """One chunk."""
             key, data = element
-            if self._take(key, data, tails, size, lane):
-                flush.set(window.max_timestamp())
+            keeps = size.read() is not None
+            earliest = self._take(key, data, tails, size, lane)
+            if earliest is None and keeps:
+                flush.clear()
+            if earliest is not None:
+                set_and_hold(flush, window.max_timestamp(), earliest)
                 if not due.read():
                     assert self._job.max_latency is not None
                     latency.set(time.time() + self._job.max_latency)
@@ -165,9 +174,11 @@ def _streaming(family: str) -> type[SendChunks]:
             size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
             lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
             due: Any = beam.DoFn.StateParam(due_state),
+            flush: Any = beam.DoFn.TimerParam(flush_timer),
         ) -> Iterator[Any]:
             """Partial chunks have waited long enough."""
             due.clear()
+            flush.clear()
             self._send_tails(key, tails, size, lane)
             yield from self._harvest()
 

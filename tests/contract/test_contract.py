@@ -56,7 +56,7 @@ def test_the_contract_covers_the_state() -> None:
     """A list of nothing would compare equal for ever."""
     send = STORED["graphs"]["events"]["Write/Send/ParDo(SendChunks)"]
     assert set(send["state"]) == {"tails", "size", "lane"}
-    assert send["state"]["size"] == ["read_modify_write_spec", "kv(varint, varint)"]
+    assert send["state"]["size"] == ["read_modify_write_spec", "tuple(varint, varint, varint)"]
     within = STORED["graphs"]["events, streaming"]["Write/Send/ParDo(SendChunksWithin)"]
     assert {*send["state"], "due"} == set(within["state"])
     assert {name: domain for name, (domain, _) in within["timers"].items()} == {

@@ -121,7 +121,7 @@ def test_state_and_timers_of_send(staged) -> None:
     }
     assert coders == {
         "tails": ["beam:coder:bytes:v1"],
-        "size": ["beam:coder:varint:v1", "beam:coder:varint:v1"],
+        "size": ["beam:coder:varint:v1"] * 3,
         "lane": ["beam:coder:bytes:v1"],
     }
     domain = beam_runner_api_pb2.TimeDomain.EVENT_TIME

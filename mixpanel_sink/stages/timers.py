@@ -1,0 +1,37 @@
+"""Watermark timers that hold the results' watermark back until they fire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apache_beam.transforms.userstate import Timer
+from apache_beam.utils.timestamp import Timestamp
+
+
+def set_and_hold(timer: Any, fires: Timestamp, hold: int) -> None:
+    """Sets a watermark timer, and holds the watermark of what it will emit at an earlier time.
+
+    Results carry the timestamps of their records. Beam's model lets a timer name the time of its
+    output, and Java's timers do; Python's `set` always takes the time at which the timer fires. By
+    then the watermark has passed the results, and the next GroupByKey would drop them as late.
+
+    Args:
+        timer: what Beam gave for a `TimerParam`.
+        fires: when.
+        hold: the earliest timestamp of what waits, in microseconds.
+    """
+    coder = getattr(timer, "_timer_coder_impl", None)
+    if coder is None:  # the old runner, which the DirectRunner uses for streams, knows no holds
+        timer.set(fires)
+        return
+    data = Timer(
+        user_key=timer._key,
+        dynamic_timer_tag="",
+        windows=(timer._window,),
+        clear_bit=False,
+        fire_timestamp=fires,
+        hold_timestamp=min(fires, Timestamp(micros=hold)),
+        paneinfo=timer._paneinfo,
+    )
+    coder.encode_to_stream(data, timer._output_stream, True)
+    timer._output_stream.maybe_flush()
