@@ -1,10 +1,48 @@
-"""Sends Avro files to Mixpanel.
+"""Sends Avro files, such as a BigQuery export, to Mixpanel.
 
-The options and exit codes are those of `mixpanel_sink.jobs.import_avro`; --help lists them.
+    python -m pipelines.avro_to_mixpanel \\
+        --input 'gs://bucket/export/*.avro' \\
+        --mapping configs/bigquery.yaml \\
+        --api_secret env:MIXPANEL_API_SECRET \\
+        --failed_output gs://bucket/failed/run1
+
+--dry_run shows what it would send, and how long it would take.
+
+Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
+record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
+anything was sent.
 """
 
-from mixpanel_sink.jobs.import_avro import main
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixpanel_sink.jobs import import_files
+from mixpanel_sink.jobs.build import Import
+from mixpanel_sink.jobs.run import keep_accounts
+from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
+
+# isort: split
+import apache_beam as beam
+
+
+def build(job: Import) -> beam.Pipeline:
+    """The graph: files to records, records to Mixpanel, and what failed to `failed_output`."""
+    pipeline = make_pipeline(job.options)
+    source = pipeline | "Read" >> job.read()
+    result = source.elements | "Write to Mixpanel" >> job.write
+    failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
+    keep_accounts(result, failed, job.settings)
+    return pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the pipeline and gives the exit code."""
+    prog = "python -m pipelines.avro_to_mixpanel"
+    return import_files.main(argv, prog=prog, about=__doc__, format="avro", build=build)
+
 
 if __name__ == "__main__":
     leave(main())

@@ -1,10 +1,49 @@
-"""Sends files of newline-delimited JSON to Mixpanel.
+"""Sends newline-delimited JSON to Mixpanel.
 
-The options and exit codes are those of `mixpanel_sink.jobs.import_json_lines`; --help lists them.
+    python -m pipelines.json_lines_to_mixpanel \\
+        --input 'gs://bucket/events/*.jsonl.gz' \\
+        --mapping configs/web_events.yaml \\
+        --api_secret env:MIXPANEL_API_SECRET \\
+        --failed_output gs://bucket/failed/run1
+
+Without --mapping each line is a Mixpanel event, {"event": ..., "properties": {...}}. A line that
+is not a JSON object is a failed record. --dry_run shows what it would send.
+
+Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
+record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
+anything was sent.
 """
 
-from mixpanel_sink.jobs.import_json_lines import main
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixpanel_sink.jobs import import_files
+from mixpanel_sink.jobs.build import Import
+from mixpanel_sink.jobs.run import keep_accounts
+from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
+
+# isort: split
+import apache_beam as beam
+
+
+def build(job: Import) -> beam.Pipeline:
+    """The graph: files to records, records to Mixpanel, and what failed to `failed_output`."""
+    pipeline = make_pipeline(job.options)
+    source = pipeline | "Read" >> job.read()
+    result = source.elements | "Write to Mixpanel" >> job.write
+    failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
+    keep_accounts(result, failed, job.settings)
+    return pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the pipeline and gives the exit code."""
+    prog = "python -m pipelines.json_lines_to_mixpanel"
+    return import_files.main(argv, prog=prog, about=__doc__, format="jsonl", build=build)
+
 
 if __name__ == "__main__":
     leave(main())

@@ -8,8 +8,8 @@ import os
 
 from benchmarks.contestants import arguments
 from benchmarks.mappings import mapping_file
-from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
 from mixpanel_sink.jobs.startup import leave
+from pipelines import parquet_to_mixpanel
 
 
 def run(*defaults: str) -> int:

@@ -16,11 +16,12 @@ equal; 2 a setting is wrong, and nothing was sent; 130 interrupted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
-from mixpanel_sink.cli import check, demo, doctor, imports, init, replay, verify
+from mixpanel_sink.cli import check, demo, doctor, imports, init, replay, table, verify
+from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
 from mixpanel_sink.version import __version__
 
@@ -29,10 +30,29 @@ _HELP = """Brings event data to Mixpanel: each event once, within the quota, all
 Begin with: mixpanel-sink init events.parquet"""
 
 
-def make_app() -> typer.Typer:
-    """The command with all of its subcommands."""
+_MADE: dict[str, Callable[..., None]] = {
+    "init": init.run,
+    "check": check.run,
+    "import": imports.run,
+    "replay": replay.run,
+    "verify": verify.run,
+    "doctor": doctor.run,
+}
+"""Commands that are made from the table of options, in the order of the help."""
+
+
+def make_app(beam: Sequence[str] = ()) -> typer.Typer:
+    """The command with all of its subcommands.
+
+    Args:
+        beam: options for Beam.
+    """
     app = typer.Typer(
-        name="mixpanel-sink", help=_HELP, no_args_is_help=True, rich_markup_mode="markdown"
+        name="mixpanel-sink",
+        help=_HELP,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"obj": list(beam)},
     )
 
     @app.callback()
@@ -42,23 +62,23 @@ def make_app() -> typer.Typer:
         ),
     ) -> None: ...
 
-    for name, module in (
-        ("init", init),
-        ("check", check),
-        ("import", imports),
-        ("replay", replay),
-        ("verify", verify),
-    ):
-        app.command(name, context_settings=getattr(module, "CONTEXT", None))(module.run)
+    for name, function in _MADE.items():
+        app.command(name)(table.command(name, function))
     app.command("emulator")(command.emulator)
     app.command("demo")(demo.run)
-    app.command("doctor")(doctor.run)
     return app
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `mixpanel-sink` and gives its exit code."""
-    return command.run(make_app(), args, "mixpanel-sink")
+    given = sys.argv[1:] if args is None else list(args)
+    function = _MADE.get(given[0]) if given else None
+    try:
+        words, beam = sorted_out(given, table.extras_of(function) if function else ())
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return command.run(make_app(beam), words, "mixpanel-sink")
 
 
 def _show_version(asked: bool) -> None:

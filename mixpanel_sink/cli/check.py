@@ -4,41 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
-
-import typer
 
 from mixpanel_sink.cli import common
 from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.settings.options import Settings
 
 
-def run(
-    files: common.Files,
-    mapping: common.Mapping_,
-    rows: Annotated[int, typer.Option(help="How many rows to look at, over all files.")] = 10_000,
-    everything: Annotated[bool, typer.Option("--all", help="Look at every row.")] = False,
-    quota: common.Quota = None,
-    as_json: common.AsJson = False,
-) -> None:
+def run(settings: Settings, as_json: common.AsJson = False) -> None:
     """Show five events, what would fail and why, and how long the quota will need.
 
     Example: mixpanel-sink check events.parquet --mapping events.yaml
     """
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from mixpanel_sink.inspect.preview import SAMPLE_ROWS, render
+    from mixpanel_sink.jobs.check import exit_code, previewed
+    from mixpanel_sink.jobs.parse import beam_options
 
-    from mixpanel_sink.inspect.preview import render
-    from mixpanel_sink.jobs.import_parquet import previewed
-
-    given = {"input": common.files_option(files), "mapping": mapping, "quota": quota}
+    rows = "all" if settings.every_row else settings.rows or str(SAMPLE_ROWS)
     try:
-        options = PipelineOptions(common.arguments(given))
-        shown = previewed(options, "all" if everything else str(rows))
+        shown = previewed(settings, rows, beam_options(settings, ()))
     except (SettingError, InputError) as error:
         common.fail(str(error))
+    code = exit_code(shown)
     if as_json:
         print(json.dumps(dataclasses.asdict(shown), indent=2, default=str))
-    else:
-        print(render(shown))
-        shown_files = " ".join(f"'{file}'" for file in files)
-        print(f"\nNext: mixpanel-sink import {shown_files} --mapping {mapping}")
-    common.finish(int(bool(shown.files_unreadable)))
+        common.finish(code)
+        return
+    print(render(shown).replace("--dry_run=all", "--all"))
+    files = common.quoted(settings.input)
+    if not code:
+        print(f"\nNext: mixpanel-sink import {files} --mapping {settings.mapping}")
+    elif shown.looked_at.events == 0:
+        print(
+            f"\nNothing would be accepted. Next: correct {settings.mapping}, and run "
+            f"mixpanel-sink check {files} --mapping {settings.mapping} again."
+        )
+    common.finish(code)

@@ -19,6 +19,7 @@ import typer
 from mixpanel_sink.api.hosts import REGIONS, Destination
 from mixpanel_sink.cli import common
 from mixpanel_sink.errors import MixpanelSinkError, SettingError
+from mixpanel_sink.settings.options import Settings
 
 _PACKAGES = ("mixpanel-sink", "apache-beam", "pyarrow", "polars", "requests", "orjson", "isal")
 _SKEW_SECONDS = 120
@@ -34,14 +35,8 @@ class Finding:
 
 
 def run(
-    api_secret: common.ApiSecret = None,
-    service_account: common.ServiceAccount = None,
-    service_account_secret: common.ServiceAccountSecret = None,
-    project_id: common.ProjectId = None,
-    project_token: common.ProjectToken = None,
-    region: common.Region = None,
-    endpoint: common.Endpoint = None,
-    offline: Annotated[bool, typer.Option(help="Do not try the network.")] = False,
+    settings: Settings,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not try the network.")] = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Look at versions, credentials, network and clock; exit code 1 if something is wrong.
@@ -50,12 +45,9 @@ def run(
 
     Example: mixpanel-sink doctor --region eu
     """
-    given = common.credentials(
-        api_secret, service_account, service_account_secret, project_id, project_token
-    )
-    findings = [*versions(), *runners(), *secrets(given)]
+    findings = [*versions(), *runners(), *secrets(settings)]
     try:
-        destination = Destination.of(region, endpoint)
+        destination = Destination.of(settings.region, settings.endpoint)
     except SettingError as error:
         common.fail(str(error))
     if not offline:
@@ -93,12 +85,13 @@ def runners() -> Iterator[Finding]:
     yield Finding("Prism", "ok", said)
 
 
-def secrets(given: dict[str, str | None]) -> Iterator[Finding]:
+def secrets(settings: Settings) -> Iterator[Finding]:
     """Whether the references resolve here; the secrets themselves are not shown."""
     from mixpanel_sink.secrets import resolve
 
     named = {
-        name: given[name] for name in ("api_secret", "service_account_secret", "project_token")
+        name: getattr(settings, name)
+        for name in ("service_account_secret", "project_token", "api_secret")
     }
     if not any(named.values()):
         yield Finding(

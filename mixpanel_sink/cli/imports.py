@@ -1,79 +1,65 @@
-"""`mixpanel-sink import`: the Parquet pipeline on this machine, or on any runner."""
+"""`mixpanel-sink import`: files to Mixpanel, on this machine or on any runner."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import sys
 import tempfile
-from typing import Annotated
+import time
 
 import typer
 
 from mixpanel_sink.cli import common
+from mixpanel_sink.settings.options import Settings
 
-CONTEXT = common.PASS_ON
+FAILED_FOLDER = "failed"
+"""Where failed records are kept unless --failed-output says."""
 
 
 def run(
     context: typer.Context,
-    files: common.Files,
-    mapping: common.Mapping_,
-    api_secret: common.ApiSecret = None,
-    service_account: common.ServiceAccount = None,
-    service_account_secret: common.ServiceAccountSecret = None,
-    project_id: common.ProjectId = None,
-    project_token: common.ProjectToken = None,
-    region: common.Region = None,
-    endpoint: common.Endpoint = None,
-    quota: common.Quota = None,
-    failed_output: common.FailedOutput = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Folder that remembers what was accepted; see docs/resume.md."),
-    ] = None,
-    preflight: Annotated[
-        bool, typer.Option(help="Try the credentials with one empty request first.")
-    ] = False,
-    report: Annotated[
-        str | None, typer.Option(help="Write the run's report to run.html and run.json.")
-    ] = None,
-    progress: Annotated[str, typer.Option(help="auto, bar, lines or none.")] = "auto",
+    settings: Settings,
     as_json: common.AsJson = False,
 ) -> None:
-    """Send Parquet files to Mixpanel.
+    """Send files to Mixpanel: Parquet, CSV, JSON lines, Avro or ORC.
 
-    Any option of Beam's may follow, such as --runner=PrismRunner.
+    Failed records are kept in the folder "failed" unless --failed-output names another place. Any
+    option of Beam's may follow, such as --runner=PrismRunner.
 
-    Example: mixpanel-sink import events.parquet -m events.yaml --region eu --failed-output failed
+    Example: mixpanel-sink import events.parquet -m events.yaml --region eu
     """
-    from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
+    from mixpanel_sink.jobs import import_files, runners
+    from mixpanel_sink.jobs.command import guarded
+    from mixpanel_sink.jobs.outputs import tidy
+    from mixpanel_sink.jobs.parse import beam_options, check_others
 
-    files, extra = common.split([*files, *context.args])
-    given = {
-        "input": common.files_option(files),
-        "mapping": mapping,
-        **common.credentials(
-            api_secret, service_account, service_account_secret, project_id, project_token
-        ),
-        "mixpanel_region": region,
-        "endpoint": endpoint,
-        "quota": quota,
-        "failed_output": failed_output,
-        "checkpoint": checkpoint,
-        "preflight": preflight,
-        "report": report,
-        "progress": progress,
-    }
+    def started(given: Settings) -> int:
+        words = context.obj or []
+        check_others(words, "import")
+        options = beam_options(given, words)
+        if given.failed_output is None and not runners.runs_remotely(options):
+            given = dataclasses.replace(given, failed_output=default_failed_output())
+        try:
+            return import_files.start(given, options)
+        finally:
+            tidy(given.failed_output if settings.failed_output is None else None)
+
     if not as_json:
-        common.finish(parquet_to_mixpanel.main([*common.arguments(given), *extra]))
+        common.finish(guarded(lambda: started(settings)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        given["report"] = report or f"{folder}/run.html"
+        report = settings.report or f"{folder}/run.html"
         # People's words go to stderr: a machine reads stdout.
         with contextlib.redirect_stdout(sys.stderr):
-            code = parquet_to_mixpanel.main([*common.arguments(given), *extra])
-        path = pathlib.Path(str(given["report"]).removesuffix(".html") + ".json")
+            code = guarded(lambda: started(dataclasses.replace(settings, report=report)))
+        path = pathlib.Path(report.removesuffix(".html") + ".json")
         if "://" not in str(path) and path.exists():
             print(path.read_text(encoding="utf-8"))
     common.finish(code)
+
+
+def default_failed_output() -> str:
+    """A prefix of this run's own, so that no run removes or hides what another one left."""
+    return f"{FAILED_FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}"

@@ -10,22 +10,26 @@ import typer
 
 from mixpanel_sink.cli import common
 from mixpanel_sink.errors import InputError, MixpanelSinkError
+from mixpanel_sink.settings.options import Settings
 
 SAMPLE_ROWS = 20_000
 
 
 def run(
-    file: Annotated[
-        str,
-        typer.Argument(help="A file, a folder or a glob: Parquet, CSV, JSON lines, Avro or ORC."),
-    ],
+    settings: Settings,
     output: Annotated[
-        pathlib.Path, typer.Option("--output", "-o", help="Where to write the mapping.")
+        pathlib.Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write the mapping."),
     ] = pathlib.Path("mapping.yaml"),
     event: Annotated[
-        str | None, typer.Option(help="What to call the events if no column names them.")
+        str | None,
+        typer.Option(
+            "--event", metavar="NAME", help="What to call the events if no column names them."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is there.")
+    ] = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Look at a file's columns and propose a mapping, with its guesses marked.
@@ -33,12 +37,12 @@ def run(
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """
     from mixpanel_sink.inspect.propose import propose
-    from mixpanel_sink.read.source import FileSource
+    from mixpanel_sink.jobs.sources import source_of
 
     if output.exists() and not force and not as_json:
         common.fail(f"{output} is there already. Give another --output, or --force.")
     try:
-        source = FileSource(file)
+        source = source_of(settings)
         path = source.files[0].path
         sample = source.sample(SAMPLE_ROWS)
         title = event or pathlib.PurePath(path).stem.replace("_", " ").replace("-", " ").title()
@@ -59,4 +63,4 @@ def run(
         print("Please look at:")
         for guess in proposal.guesses:
             print(f"  - {guess}")
-    print(f"Next: mixpanel-sink check '{file}' --mapping {output}")
+    print(f"Next: mixpanel-sink check {common.quoted(settings.input)} --mapping {output}")

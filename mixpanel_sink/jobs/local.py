@@ -26,7 +26,7 @@ def emulator(**settings: Any) -> Iterator[Emulator]:
 def run_pipeline(endpoint: Emulator, arguments: Sequence[str]) -> tuple[int, float]:
     """Runs `pipelines.parquet_to_mixpanel` as a user would; gives exit code and seconds."""
     command = [
-        *("-m", "mixpanel_sink.jobs.import_parquet"),
+        *("-m", "mixpanel_sink.jobs.import_files"),
         *arguments,
         f"--api_secret=env:{_SECRET}",
         f"--endpoint={endpoint.url}",

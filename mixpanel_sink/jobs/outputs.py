@@ -1,13 +1,18 @@
-"""Whether what a run is to write can be written where it is to go."""
+"""What a run writes: whether it can be written, and what earlier runs left there."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tempfile
 
 from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.errors import SettingError
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.jsonl$")
+"""How Beam ends the names of the files that it writes."""
 
 
 def check_output(option: str, path: str, workers_elsewhere: bool = False) -> None:
@@ -51,3 +56,24 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
             f"--{option} {path} cannot be written ({error.strerror}). Give a folder that you may "
             "write to."
         ) from None
+
+
+def remove_old(prefix: str) -> None:
+    """Removes the failed records of an earlier run under the same prefix: mixed with those of this
+    one, or left behind by a run without failures, they would be replayed again.
+
+    Says which. Where this machine may not look or remove, they stay.
+    """
+    with contextlib.suppress(Exception):  # of each cloud's client
+        (found,) = FileSystems.match([f"{prefix}-*-of-*.jsonl"])
+        old = [file.path for file in found.metadata_list if _SHARD.search(file.path)]
+        if old:
+            FileSystems.delete(old)
+            print(f"Removed the failed records of an earlier run: {', '.join(old)}")
+
+
+def tidy(prefix: str | None) -> None:
+    """Removes a local folder for failed records in which there are none."""
+    if prefix and "://" not in prefix and (folder := os.path.dirname(prefix)):
+        with contextlib.suppress(OSError):  # such as: it is not empty
+            os.rmdir(folder)

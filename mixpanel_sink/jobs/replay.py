@@ -1,6 +1,6 @@
 """Sends failed records again, after what made them fail was mended.
 
-    python -m pipelines.replay_failed \\
+    python -m mixpanel_sink.jobs.replay \\
         --input 'gs://bucket/failed/run1*.jsonl' \\
         --mapping configs/events.yaml \\
         --api_secret env:MIXPANEL_API_SECRET \\
@@ -19,103 +19,75 @@ was sent.
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
-import argparse
-import logging
 import os
-import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.checkpoint.owner import fingerprint
-from mixpanel_sink.errors import DestinationError, InputError, SettingError
-from mixpanel_sink.jobs.options import (
-    MixpanelOptions,
-    endpoint_of,
-    mapping_of,
-    names_of,
-    patterns_of,
-    pipeline_arguments,
-    require,
-    write_of,
-)
-from mixpanel_sink.jobs.run import (
-    EXIT_SETTING,
-    before_start,
-    keep_books,
-    make_pipeline,
-    run,
-    run_in_this_process,
-)
+from mixpanel_sink.configured import endpoint_of
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.jobs.build import checked_write, mapping_of
+from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.run import before_start, keep_accounts, run
+from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.failed_records import ReadFailedRecords, check_files, check_reasons
 from mixpanel_sink.read.files import match_sizes
 from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.options import Settings
 
 _FILES_CHECKED = 20
 """Files that are looked at before anything is sent."""
-_PROG = "python -m pipelines.replay_failed"
 
 
-class ReplayOptions(PipelineOptions):
-    """The pipeline's own options."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument_group("Replay").add_argument(
-            "--only", help="Reasons to send again, with commas between; others are skipped."
-        )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the pipeline and gives the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
-    try:
-        argv = sys.argv[1:] if argv is None else argv
-        arguments = pipeline_arguments(argv, _PROG, __doc__, MixpanelOptions, ReplayOptions)
-        pipeline = build(PipelineOptions(arguments))
-    except (SettingError, InputError, DestinationError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return EXIT_SETTING
-    return run(pipeline)
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str = "python -m mixpanel_sink.jobs.replay",
+    about: str | None = __doc__,
+) -> int:
+    """Runs the program and gives the exit code."""
+    return guarded(lambda: start(*parse(arguments(argv), "replay", prog, about)))
 
 
-def build(options: PipelineOptions) -> beam.Pipeline:
+def start(settings: Settings, options: PipelineOptions) -> int:
+    """Checks everything, sends the records again, and gives the exit code; raises as `build`."""
+    return run(build(settings, options), settings)
+
+
+def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:
     """Checks every setting and builds the graph.
 
     Raises:
         SettingError, InputError: what is wrong, before anything is sent.
     """
-    own = options.view_as(MixpanelOptions)
-    options.view_as(SetupOptions).save_main_session = False
-    require(own, "input")
-    if endpoint_of(own).identity:
+    require(settings, "input")
+    if endpoint_of(settings).identity:
         raise SettingError(
-            "Failed events are sent again, to import or track; updates of profiles are not. Write "
-            "them anew from the failed records, after a look at the profiles."
+            "Failed events are sent again, to import or track; updates of profiles are not. Make "
+            "new updates from the failed records, after a look at the profiles."
         )
-    given = options.view_as(ReplayOptions).only
-    only = names_of(given) if given else None
+    only = list(settings.only) or None
     check_reasons(only or ())
-    mapping = mapping_of(own.mapping, own.endpoint_kind) if own.mapping else None
-    patterns = patterns_of(own)
+    mapping = mapping_of(settings)
     FileSystems.set_options(options)
-    files = match_sizes(patterns)
+    files = match_sizes(settings.input)
     paths = [path for path, _ in files]
-    _check_output(paths, own.failed_output)
-    checkpoint = Checkpoint(own.checkpoint, fingerprint(files)) if own.checkpoint else None
-    write = write_of(own, mapping, checkpoint)
+    _check_output(paths, settings.failed_output)
+    folder = settings.checkpoint
+    checkpoint = Checkpoint(folder, fingerprint(files)) if folder else None
+    write = checked_write(settings, options, mapping, checkpoint)
     check_files(paths[:_FILES_CHECKED], only, mapping is not None)
-    before_start(write, options)
+    before_start(write, settings, options)
 
-    run_in_this_process(options)
     pipeline = make_pipeline(options)
-    failed = pipeline | "Read failed records" >> ReadFailedRecords(patterns, only)
+    failed = pipeline | "Read failed records" >> ReadFailedRecords(list(settings.input), only)
     result = failed | "Write to Mixpanel" >> write
-    keep_books(result, result.failed, options)
+    keep_accounts(result, result.failed, settings)
     return pipeline
 
 

@@ -1,6 +1,6 @@
 """Sends JSON messages of Pub/Sub to Mixpanel, as they come.
 
-    python -m pipelines.pubsub_to_mixpanel \\
+    python -m mixpanel_sink.jobs.stream_pubsub \\
         --input projects/P/subscriptions/events \\
         --mapping configs/web_events.yaml \\
         --api_secret gcpsecret:projects/P/secrets/S \\
@@ -19,9 +19,7 @@ ended; 1 if the job failed; 2 if a setting is wrong, before anything was read.
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
-import argparse
-import logging
-import sys
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,103 +31,80 @@ from apache_beam.io.gcp.pubsub import (
     parse_subscription,
     parse_topic,
 )
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from mixpanel_sink.errors import DestinationError, InputError, SettingError
-from mixpanel_sink.jobs.options import (
-    MixpanelOptions,
-    mapping_of,
-    pipeline_arguments,
-    require,
-    write_of,
-)
-from mixpanel_sink.jobs.run import EXIT_SETTING, before_start, make_pipeline, run
+from mixpanel_sink.configured import MAPPINGS, AnyMapping, text_of
+from mixpanel_sink.errors import MappingError, SettingError
+from mixpanel_sink.jobs.build import checked_write, is_private
+from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.run import before_start, run
+from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.json_lines import read_object
 from mixpanel_sink.results import FailedRecord, record_as_json
 from mixpanel_sink.settings.columns import ColumnsId, PositionId
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.options import Settings
 
 MESSAGE_ID, PUBLISH_TIME = "$message_id", "$publish_time"
 """Columns that a mapping may name beside those of the message's JSON."""
-
-_PROG = "python -m pipelines.pubsub_to_mixpanel"
-
-
-class StreamOptions(PipelineOptions):
-    """The pipeline's own options."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        group = parser.add_argument_group("Pub/Sub")
-        group.add_argument(
-            "--max_latency",
-            type=float,
-            default=10.0,
-            help="Seconds that an event may wait for its batch. Default: %(default)s.",
-        )
-        group.add_argument(
-            "--id_attribute", help="Attribute that identifies a message, instead of Pub/Sub's id."
-        )
-        group.add_argument(
-            "--timestamp_attribute", help="Attribute with the time for Beam's windows."
-        )
+MAX_LATENCY = 10.0
+"""Seconds that an event may wait for its batch, unless the settings say."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the pipeline and gives the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
-    try:
-        argv = sys.argv[1:] if argv is None else argv
-        arguments = pipeline_arguments(argv, _PROG, __doc__, MixpanelOptions, StreamOptions)
-        pipeline = build(PipelineOptions(arguments))
-    except (SettingError, InputError, DestinationError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return EXIT_SETTING
-    return run(pipeline)
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str = "python -m mixpanel_sink.jobs.stream_pubsub",
+    about: str | None = __doc__,
+) -> int:
+    """Runs the program and gives the exit code."""
+    return guarded(lambda: start(*parse(arguments(argv), "stream", prog, about)))
 
 
-def build(options: PipelineOptions) -> beam.Pipeline:
+def start(settings: Settings, options: PipelineOptions) -> int:
+    """Checks everything, and sends until it is drained or cancelled; raises as `build`."""
+    return run(build(settings, options), settings)
+
+
+def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:
     """Checks every setting and builds the graph.
 
     Raises:
         SettingError: what is wrong, before anything is read.
     """
-    own, stream = options.view_as(MixpanelOptions), options.view_as(StreamOptions)
-    options.view_as(SetupOptions).save_main_session = False
     options.view_as(StandardOptions).streaming = True
-    require(own, "input", "mapping")
-    for name in ("checkpoint", "report"):
-        if getattr(own, name):
-            raise SettingError(f"--{name} is for input that ends; leave it out.")
-    topic = _place("input", own.input) == "topics"
-    if own.failed_output and _place("failed_output", own.failed_output) != "topics":
+    require(settings, "input", "mapping")
+    if settings.max_latency is None:
+        settings = dataclasses.replace(settings, max_latency=MAX_LATENCY)
+    (place,) = settings.input
+    topic = _place("input", place) == "topics"
+    failed_topic = settings.failed_output
+    if failed_topic and _place("failed_output", failed_topic) != "topics":
         raise SettingError("--failed_output is a topic here: projects/P/topics/T.")
-    mapping = _mapping(own.mapping)
-    write = write_of(own, mapping, None, stream.max_latency)
-    before_start(write, options, files=())
+    mapping = mapping_of(settings)
+    write = checked_write(settings, options, mapping, None)
+    before_start(write, settings, options, topic=True)
 
     pipeline = make_pipeline(options)
     read = ReadFromPubSub(
-        topic=own.input if topic else None,
-        subscription=None if topic else own.input,
+        topic=place if topic else None,
+        subscription=None if topic else place,
         with_attributes=True,
-        timestamp_attribute=stream.timestamp_attribute,
+        timestamp_attribute=settings.timestamp_attribute,
     )
-    added = {MESSAGE_ID, PUBLISH_TIME} & {*mapping.mapped_columns(), *mapping.rename}
+    added = {MESSAGE_ID, PUBLISH_TIME} & {*mapping.named_columns(), *mapping.rename}
     messages = pipeline | "Read messages" >> read
-    # The text of a bad message may hold what is not to leave the workers.
-    private = bool(own.drop_properties or own.hash_properties)
     records = messages | "Parse" >> beam.Map(
-        record_of, stream.id_attribute, frozenset(added), keep_text=not private
+        record_of, settings.id_attribute, frozenset(added), keep_text=not is_private(settings)
     )
     result = records | "Write to Mixpanel" >> write
-    if own.failed_output:
+    if failed_topic:
         (
             result.failed
             | "As JSON" >> beam.Map(_as_message).with_output_types(bytes)
-            | "Publish failed" >> WriteToPubSub(own.failed_output)
+            | "Publish failed" >> WriteToPubSub(failed_topic)
         )
     return pipeline
 
@@ -150,7 +125,7 @@ def record_of(
         text = message.data.decode("utf-8", "backslashreplace")
         return FailedRecord(
             reason="line_unreadable",
-            message=f"The message {message.message_id} {value}. Mend what publishes it.",
+            message=f"The message {message.message_id} {value}. Fix what publishes it.",
             record_json=record_as_json(text) if keep_text else None,
         )
     if MESSAGE_ID in added:
@@ -162,10 +137,24 @@ def record_of(
     return value
 
 
-def _mapping(path: str) -> EventMapping:
-    mapping = mapping_of(path)
-    if mapping.insert_id == PositionId():  # a message has no row
-        object.__setattr__(mapping, "insert_id", ColumnsId((MESSAGE_ID,)))
+def mapping_of(settings: Settings) -> AnyMapping:
+    """The mapping in the settings' file. Where it names no insert_id, the message's id is that of
+    the event.
+
+    Raises:
+        SettingError: if it cannot be read, or is wrong, or wants ids from the position in a file.
+    """
+    text = text_of(str(settings.mapping), "mapping")
+    mapping = MAPPINGS[settings.endpoint_kind].from_yaml(text)
+    if not isinstance(mapping, EventMapping):
+        return mapping
+    if isinstance(mapping.insert_id, PositionId):
+        raise MappingError(
+            "insert_id is {from: position}, and a Pub/Sub message has no position in a file. Leave "
+            "insert_id out, so that the message's id is used, or name a column."
+        )
+    if mapping.insert_id is None:
+        return dataclasses.replace(mapping, insert_id=ColumnsId((MESSAGE_ID,)))
     return mapping
 
 

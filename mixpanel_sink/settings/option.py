@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -80,8 +81,8 @@ class Option:
         default: the value without it.
         help: one or two sentences.
         group: what it belongs to.
-        faces: who has it: "import", "check", "verify", "replay", "stream" and "doctor" are
-            commands; "template" is Dataflow's, "rows" Beam YAML and other languages.
+        faces: who has it: "init", "import", "check", "verify", "replay", "stream" and "doctor"
+            are commands; "template" is Dataflow's, "rows" Beam YAML and other languages.
         label: a short name for forms.
         metavar: what stands for its value in help.
         short: a letter, for the command line.
@@ -126,6 +127,14 @@ def option_of(field: dataclasses.Field[Any]) -> Option:
 def names_of(given: str) -> tuple[str, ...]:
     """Names or patterns with commas between."""
     return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+_CLOUD_REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
+
+
+def is_cloud_region(text: str) -> bool:
+    """Whether it is a region of Google Cloud's, such as europe-west1, and none of Mixpanel's."""
+    return _CLOUD_REGION.fullmatch(text) is not None
 
 
 def choice(metavar: str, **labels: str) -> Kind:
@@ -188,7 +197,8 @@ NUMBER = Kind("N", int, _whole, regex=r"^[1-9][0-9]*$", form="NUMBER")
 SECONDS = Kind("SECONDS", float, _seconds, regex=r"^[0-9]+(\.[0-9]+)?$")
 FLAG = Kind("", bool, _flag, regex=r"^(true|false)$", form="BOOLEAN", alone="true")
 DAY = Kind("YYYY-MM-DD", parse=_day)
-SAMPLE = Kind("ROWS", parse=_sample, alone="10000")
+SAMPLE = Kind("ROWS", parse=_sample)
+DRY_RUN = Kind("ROWS", parse=_sample, alone="10000")
 QUOTA = Kind("RATE", parse=Quota.parse, regex=PATTERN)
 URL = Kind("URL", regex=r"^https?://\S+$")
 FILES = Kind("FILES", tuple, names_of, regex=r"^\s*gs://[^,]+(,\s*gs://[^,]+)*$")

@@ -18,6 +18,7 @@ from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.option import (
     COLUMN,
     DAY,
+    DRY_RUN,
     FILE,
     FILES,
     FLAG,
@@ -42,10 +43,11 @@ from mixpanel_sink.settings.quota import Quota
 
 _SENDS = ("import", "replay", "stream")
 _EVERYWHERE = (*_SENDS, "template", "rows")
-_READS = ("import", "check", "verify")
+_READS = ("init", "import", "check", "verify")
 _AUTH = (*_EVERYWHERE, "check", "verify", "doctor")
 
 INPUT = "Input"
+FORMAT = "Format"
 CREDENTIALS = "Credentials"
 DESTINATION = "Where to send"
 SENDING = "Quota and requests"
@@ -71,14 +73,19 @@ class Settings:
         required=True, python="mapping",
         help="YAML file that says which columns become which part of an event.",
     )  # fmt: skip
-    types: tuple[str, ...] = option(
-        (), NAMES, INPUT, (*_READS, "template"), label="Types of CSV columns",
+    format: str | None = option(
+        None, NAME, FORMAT, (*_READS, "template"), label="Format",
+        help="Format of the files: parquet, csv, tsv, jsonl, avro or orc. Default: by the first "
+        "file's name, or else its content.",
+    )  # fmt: skip
+    types: str | None = option(
+        None, TEXT, FORMAT, (*_READS, "template"), label="Types of CSV columns",
         metavar="NAME=TYPE,…",
         help="CSV only: columns that are not text, as NAME=integer, number or boolean.",
     )  # fmt: skip
-    delimiter: str = option(
-        ",", TEXT, INPUT, (*_READS, "template"), label="Delimiter of CSV cells", metavar="CHAR",
-        help="CSV only: what separates cells; tab means a tab.",
+    delimiter: str | None = option(
+        None, TEXT, FORMAT, (*_READS, "template"), label="Delimiter of CSV cells", metavar="CHAR",
+        help="CSV only: what separates cells, or tab. Default: a comma.",
     )  # fmt: skip
     only: tuple[str, ...] = option(
         (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",
@@ -234,7 +241,7 @@ class Settings:
         help="Look at every row.",
     )  # fmt: skip
     dry_run: str | None = option(
-        None, SAMPLE, OUTPUT, ("import",), label="Dry run",
+        None, DRY_RUN, OUTPUT, ("import",), label="Dry run",
         help="Send nothing, and need no secret: show some events, what would fail, and how long "
         "it would take, from a sample of 10,000 rows, so many, or all.",
     )  # fmt: skip
@@ -339,6 +346,8 @@ class Settings:
 
 OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))
 """The table."""
+COMMANDS = ("init", "check", "import", "replay", "verify", "stream", "doctor")
+"""Faces that are commands."""
 BY_NAME = {each.name: each for each in OPTIONS}
 REFERENCES = tuple(each.name for each in OPTIONS if each.kind is REFERENCE)
 """Options that say where secrets are: not for a page that goes around."""

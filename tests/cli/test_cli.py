@@ -16,7 +16,7 @@ import pytest
 
 from mixpanel_sink import __version__
 from mixpanel_sink.cli import main
-from mixpanel_sink.cli.common import split
+from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs.demo import shop_events
 
@@ -146,7 +146,7 @@ def test_for_machines(
             ["import", "shop_events.parquet", "-m", "good.yaml", "--api-secret", "env:NO_SUCH"],
             "NO_SUCH is not set",
         ),
-        (["doctor", "--region", "mars"], "us, eu and in"),
+        (["doctor", "--region", "mars"], "us, eu or in"),
         (["dance"], "dance"),
     ],
 )
@@ -189,9 +189,32 @@ def test_doctor_finds_what_is_wrong(
 
 def test_options_of_beam_go_on_to_beam() -> None:
     words = ["a.parquet", "--runner=PrismRunner", "b.parquet", "--temp_location", "gs://t", "c"]
-    assert split([*words, "--save_main_session", "--x=y"]) == (
-        ["a.parquet", "b.parquet", "c"],
-        ["--runner=PrismRunner", "--temp_location", "gs://t", "--save_main_session", "--x=y"],
+    words += ["--save_main_session", "--x=y", "--streaming", "d.parquet", "--", "--odd", "e"]
+    assert sorted_out(["import", *words]) == (
+        ["import", "a.parquet", "b.parquet", "c", "d.parquet"],
+        [
+            *("--runner=PrismRunner", "--temp_location", "gs://t", "--save_main_session"),
+            *("--x=y", "--streaming", "--odd", "e"),
+        ],
+    )
+
+
+def test_an_option_that_nobody_knows_may_hide_a_file(call: Call) -> None:
+    done = call("import", "--odd", "events.parquet")
+    assert done.code == 2
+    assert "write --odd=VALUE" in done.err
+
+
+def test_our_options_are_spelled_either_way() -> None:
+    words = ["check", "a.csv", "--hash_properties=email", "--hash-key", "env:K", "--all"]
+    assert sorted_out(words, {"json"}) == (
+        ["check", "a.csv", "--hash-properties=email", "--hash-key", "env:K", "--all"],
+        [],
+    )
+    words = ["import", "--preflight=true", "--allow_http=false", "--dry_run", "a", "--region", "eu"]
+    assert sorted_out([*words, "--region=europe-west1"]) == (
+        ["import", "--preflight", "--dry-run=10000", "a", "--region", "eu"],
+        ["--region=europe-west1"],
     )
 
 

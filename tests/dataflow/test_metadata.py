@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from mixpanel_sink.jobs.options import MixpanelOptions, pipeline_arguments
 
 from mixpanel_sink import __version__
-from mixpanel_sink.jobs.options import MixpanelOptions, pipeline_arguments
 from tests.dataflow.conftest import ROOT
 
 FOLDER = ROOT / "configs/flex_template"

@@ -16,7 +16,7 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_runner_api_pb2, e
 from apache_beam.runners.portability.job_server import ExternalJobServer
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from mixpanel_sink.jobs.options import MixpanelOptions  # noqa: F401  (its options are to be known)
+from mixpanel_sink.jobs.parse import MixpanelOptions  # noqa: F401  (its options are to be known)
 from tests.dataflow.conftest import EVENTS, SECRET
 from tests.prism import prism_or_skip
 

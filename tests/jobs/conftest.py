@@ -12,7 +12,7 @@ import pytest
 from google.cloud import storage
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
+from pipelines import parquet_to_mixpanel
 from tests.cloud_storage import emulated_bucket
 
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"

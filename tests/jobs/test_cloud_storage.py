@@ -13,12 +13,9 @@ from google.cloud import storage
 
 from mixpanel_sink.checkpoint import journal
 from mixpanel_sink.errors import CheckpointError
-from mixpanel_sink.jobs import import_json_lines as json_lines_to_mixpanel
-from mixpanel_sink.jobs import import_parquet as parquet_to_mixpanel
-from mixpanel_sink.jobs import replay as replay_failed
-from mixpanel_sink.jobs import verify as verify_import
 from mixpanel_sink.process import forget
 from mixpanel_sink.read.files import match_files
+from pipelines import json_lines_to_mixpanel, parquet_to_mixpanel, replay_failed, verify_import
 from tests.jobs.conftest import MAPPING
 
 

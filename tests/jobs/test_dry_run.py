@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mixpanel_sink.jobs.import_parquet import main
+from pipelines.parquet_to_mixpanel import main
 from tests.jobs.conftest import MAPPING
 from tests.jobs.test_import_parquet import shop, write
 
@@ -73,10 +73,10 @@ def test_it_needs_no_secret_and_shows_none(dry_run, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("--dry_run=some", "give a number of rows, all"),
-        ("--dry_run=0", "give a number of rows, all"),
+        ("--dry_run=some", "give a number of rows, or all"),
+        ("--dry_run=0", "give a number of rows, or all"),
         ("--quota=sixty", "'sixty' cannot be read"),
-        ("--mixpanel_region=eo", "us, eu and in"),
+        ("--mixpanel_region=eo", "us, eu or in"),
         ("--api_secret=0123456789abcdef", "must be a reference"),
         ("--lanes=0", "at least 1"),
         ("--mapping=", "--mapping is missing"),

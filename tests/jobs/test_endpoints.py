@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from mixpanel_sink.configured import quota_of
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs import run as running
-from mixpanel_sink.jobs.options import MixpanelOptions, quota_of
-from mixpanel_sink.jobs.replay import main as replay
+from mixpanel_sink.jobs import outcome
+from mixpanel_sink.settings.options import Settings
+from mixpanel_sink.settings.quota import Quota
+from pipelines.replay_failed import main as replay
 
 NOW_MS = int(time.time() * 1000) - 3_600_000
 NAMES = {"alpha": 1, "beta": 2}
@@ -116,24 +117,24 @@ def test_on_ambiguous(
 @pytest.mark.parametrize(
     ("kind", "more", "said"),
     [
-        ("engage", [], "it would send every update once more"),
-        ("engage", ["--checkpoint=c"], "batches that were accepted are not sent again"),
-        ("track", [], "what was accepted is not doubled"),
+        ("engage", {}, "it would send every update once more"),
+        ("engage", {"checkpoint": "c"}, "batches that were accepted are not sent again"),
+        ("track", {}, "what was accepted is not doubled"),
     ],
 )
 def test_after_a_failure_it_says_what_another_run_does(
-    kind: str, more: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, more: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"events_accepted": 2000, "requests": 2}
-    monkeypatch.setattr(running.live_counts(), "counts", lambda: counts)
-    options = PipelineOptions([f"--endpoint_kind={kind}", *more]).view_as(MixpanelOptions)
-    text = running._so_far(options)
+    monkeypatch.setattr(outcome.live_counts(), "counts", lambda: counts)
+    settings = Settings.of({"endpoint_kind": kind, **more}, "import")
+    text = outcome.so_far(settings)
     assert text.startswith(
         "Sent so far from this process, at least: 2,000 accepted in 2 requests. "
     )
     assert said in text
     counts.clear()
-    assert running._so_far(options).startswith("Nothing was accepted so far")
+    assert outcome.so_far(settings).startswith("Nothing was accepted so far")
 
 
 class TestSeveralProjects:
@@ -198,13 +199,13 @@ class TestSeveralProjects:
             (["--quota=60/hour"], "--quota is of one project"),
             (["--projects=none.yaml"], "The projects file none.yaml cannot be read"),
             (["--destination=shopp"], "destination names the column 'shopp'"),
-            (["--dry_run"], "--dry_run looks at one project"),
-            (["--endpoint_kind=engage", "--dry_run"], "--dry_run shows events only"),
+            (["--dry_run"], "A dry run looks at one project"),
+            (["--endpoint_kind=engage", "--dry_run"], "A dry run shows events only"),
             (["--endpoint_kind=engage"], "'event' is unknown"),
         ],
     )
     def test_wrong_settings(
-        self, send: Send, server: Emulator, tmp_path: pathlib.Path, more: list[str], said: str
+        self, send: Send, server: Emulator, tmp_path: pathlib.Path, more: dict[str, str], said: str
     ) -> None:
         run = self.send(send, server, tmp_path, *more)
         assert run.code == 2
@@ -221,13 +222,13 @@ class TestSeveralProjects:
 
 
 def test_the_default_quota_is_the_endpoints() -> None:
-    def quota(*arguments: str) -> str:
-        return str(quota_of(PipelineOptions(list(arguments)).view_as(MixpanelOptions)))
+    def quota(**given: str) -> str:
+        return str(quota_of(Settings.of(given, "import")))
 
     assert quota() == "60/hour"
-    assert quota("--endpoint_kind=engage").startswith("1800000 events/minute")
-    assert quota("--endpoint_kind=track", "--quota=5/minute") == "5/minute"
-    assert quota("--projects=p.yaml", "--destination=d") == "none"
+    assert quota(endpoint_kind="engage") == str(Quota.reference())
+    assert quota(endpoint_kind="track", quota="5/minute") == "5/minute"
+    assert quota(projects="p.yaml", destination="d") == "none"
 
 
 def test_track_can_be_run_dry(send: Send, server: Emulator, tmp_path: pathlib.Path) -> None:

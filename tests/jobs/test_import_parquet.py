@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs.import_parquet import main
+from pipelines.parquet_to_mixpanel import main
 
 NOW_MS = 1_704_067_200_000
 
@@ -374,7 +374,7 @@ class TestBadSettings:
     def test_unknown_region(self, send, tmp_path):
         run = send(write(tmp_path / "a.parquet", shop(3)), "--endpoint=", "--mixpanel_region=eo")
         assert run.code == 2
-        assert "us, eu and in" in run.err
+        assert "us, eu or in" in run.err
 
     @pytest.mark.parametrize(
         ("mapping", "says"),

@@ -19,12 +19,10 @@ import pytest
 
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs import import_avro as avro_to_mixpanel
-from mixpanel_sink.jobs import import_csv as csv_to_mixpanel
-from mixpanel_sink.jobs import import_json_lines as json_lines_to_mixpanel
 from mixpanel_sink.read import csv as csv_rows
 from mixpanel_sink.read.csv import CsvRows
 from mixpanel_sink.read.records import BLOCK_RECORDS, BadRecord, elements_of
+from pipelines import avro_to_mixpanel, csv_to_mixpanel, json_lines_to_mixpanel
 
 AT = 1_704_067_200_000
 ROOT = pathlib.Path(__file__).parents[2]
@@ -183,13 +181,13 @@ class TestJsonLines:
         assert run.failed[0]["message"] == "Line 2 is nested too deep. Mend or remove it."
         assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1"}
 
-    @pytest.mark.parametrize("option", ["--dry_run", "--dry_run=5"])
-    def test_a_dry_run_sends_nothing_where_there_is_none(self, send, server, tmp_path, option):
+    @pytest.mark.parametrize("option", ["--dry_run", "--dry-run=5"])
+    def test_a_dry_run_shows_events_and_sends_none(self, send, server, tmp_path, option):
         source = json_lines(tmp_path / "a.jsonl", orders(3))
         run = send(source, option, module=json_lines_to_mixpanel)
-        assert run.code == 2
-        assert "This command has no --dry_run" in run.err
-        assert run.err.count("\n") == 1
+        assert run.code == 0
+        assert "Dry run: nothing was sent." in run.out
+        assert '"event":' in run.out
         assert server.stats()["requests"] == 0
 
     def test_ready_made_events_without_a_mapping(self, send, server, tmp_path):

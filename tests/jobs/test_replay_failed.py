@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs import replay as replay_failed
+from pipelines import replay_failed
 from tests.jobs.conftest import MAPPING
 from tests.jobs.test_import_parquet import NOW_MS, properties, shop, write
 

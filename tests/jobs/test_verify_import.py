@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mixpanel_sink.jobs import verify as verify_import
+from pipelines import verify_import
 from tests.inspect.verify.conftest import Reply, Scripted, lines, scripted  # noqa: F401
 from tests.jobs.conftest import MAPPING
 from tests.jobs.test_import_parquet import NOW_MS, shop, write

@@ -15,7 +15,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 
-from mixpanel_sink.jobs.run import job_error
+from mixpanel_sink.jobs.errors import job_error
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt, Totals

@@ -12,11 +12,19 @@ from typing import Any
 
 import pytest
 from apache_beam.io.gcp.pubsub import PubsubMessage
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs.stream_pubsub import MESSAGE_ID, PUBLISH_TIME, build, main, record_of
+from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.stream_pubsub import (
+    MESSAGE_ID,
+    PUBLISH_TIME,
+    build,
+    main,
+    mapping_of,
+    record_of,
+)
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.columns import ColumnsId
 from tests.streaming.conftest import Topic
 
 AT = 1_704_067_200_000
@@ -54,7 +62,7 @@ def arguments(mixpanel: Emulator, tmp_path: pathlib.Path) -> Callable[..., list[
 
 @contextmanager
 def running(arguments: list[str]) -> Iterator[None]:
-    result = build(PipelineOptions(arguments)).run()
+    result = build(*parse(arguments, "stream", "", None)).run()
     try:
         yield
     finally:
@@ -146,8 +154,8 @@ class TestRecords:
         ("--failed_output=projects/test-project/subscriptions/events", "is a topic here"),
         ("--max_latency=0", "positive seconds"),
         ("--max_latencey=3", "did you mean --max_latency?"),
-        ("--checkpoint=log", "for input that ends"),
-        ("--report=run.html", "for input that ends"),
+        ("--checkpoint=log", "stream has no --checkpoint; it is for import and replay"),
+        ("--report=run.html", "stream has no --report"),
         ("--api_secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
     ],
 )
@@ -158,6 +166,17 @@ def test_wrong_settings(mixpanel, arguments, capsys, argument, says):
     said = capsys.readouterr().err
     assert says in said
     assert "Traceback" not in said
+
+
+def test_ids_from_a_position_are_refused(mixpanel, arguments, capsys):
+    """The mapping is not changed behind the user's back; without insert_id the message's id is."""
+    given = "projects/test-project/subscriptions/events"
+    assert main(arguments(given, mapping=MAPPING + "insert_id: {from: position}\n")) == 2
+    assert "has no position in a file. Leave insert_id out" in capsys.readouterr().err
+    settings, _ = parse(arguments(given, mapping=MAPPING), "stream", "", None)
+    assert mapping_of(settings).insert_id == ColumnsId((MESSAGE_ID,))
+    settings, _ = parse(arguments(given, mapping=MAPPING + "insert_id: id\n"), "stream", "", None)
+    assert mapping_of(settings).insert_id == ColumnsId(("id",))
 
 
 def test_help(capsys):

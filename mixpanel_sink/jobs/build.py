@@ -1,0 +1,173 @@
+"""From settings to what a graph is built of. Everything that can be wrong shows here, before
+anything is read or sent."""
+
+from __future__ import annotations
+
+import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import dataclasses
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from mixpanel_sink.checkpoint.owner import fingerprint
+from mixpanel_sink.configured import (
+    MAPPINGS,
+    AnyMapping,
+    Write,
+    credentials_of,
+    projects_of,
+    text_of,
+    write_of,
+)
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.inspect.fit import check_fit
+from mixpanel_sink.jobs import runners
+from mixpanel_sink.jobs.command import require
+from mixpanel_sink.jobs.run import before_start
+from mixpanel_sink.jobs.sources import source_of
+from mixpanel_sink.read.source import ALL_COLUMNS, Columns, FileSource, columns_needed
+from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.columns import PositionId
+from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.names import near
+from mixpanel_sink.settings.options import Settings
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """An import that has been checked, and of which a graph can be built.
+
+    Attributes:
+        settings: of the user.
+        options: Beam's.
+        source: the input.
+        mapping: how records become events or updates; None if they are events already.
+        write: the transform that sends them.
+    """
+
+    settings: Settings
+    options: PipelineOptions
+    source: FileSource
+    mapping: AnyMapping | None
+    write: Write
+
+    @classmethod
+    def of(cls, settings: Settings, options: PipelineOptions, format: str | None = None) -> Import:
+        """Checks the settings and the beginning of the input.
+
+        Args:
+            settings: of the user.
+            options: Beam's.
+            format: of the files where the settings do not say; None: by name or content.
+
+        Raises:
+            SettingError, InputError, DestinationError: what is wrong.
+        """
+        require(settings, "input")
+        FileSystems.set_options(options)
+        source = source_of(settings, format)
+        if source.format.states_columns:
+            require(settings, "mapping")  # only lines of JSON may be events already
+        mapping = mapping_of(settings)
+        checkpoint = None
+        if settings.checkpoint:
+            checkpoint = Checkpoint(settings.checkpoint, fingerprint(source.files))
+        write = checked_write(settings, options, mapping, checkpoint)
+        check_input(source, mapping, settings)
+        before_start(write, settings, options)
+        return cls(settings, options, source, mapping, write)
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that must be read."""
+        if self.mapping is None:
+            return ALL_COLUMNS
+        destination = self.settings.destination
+        return columns_needed(self.mapping, [destination] if destination else [])
+
+    def read(self) -> Any:
+        """A transform that reads the input and gives a `ReadResult`."""
+        return self.source.read(
+            self.columns,
+            keep_text=not is_private(self.settings),
+            in_turns=runners.in_turns(self.options),
+        )
+
+
+def is_private(settings: Settings) -> bool:
+    """Whether the text of a bad line may hold what must not leave the workers."""
+    return bool(settings.drop_properties or settings.hash_properties)
+
+
+def mapping_of(settings: Settings) -> AnyMapping | None:
+    """The mapping in the settings' file, if there is one. Ids of events are from position where it
+    does not say: real tables hold rows that are equal and yet two events.
+
+    Raises:
+        SettingError: if it cannot be read, or is wrong.
+    """
+    if not settings.mapping:
+        return None
+    text = text_of(settings.mapping, "mapping")
+    mapping = MAPPINGS[settings.endpoint_kind].from_yaml(text)
+    if isinstance(mapping, EventMapping) and mapping.insert_id is None:
+        return dataclasses.replace(mapping, insert_id=PositionId())
+    return mapping
+
+
+def checked_write(
+    settings: Settings,
+    options: PipelineOptions,
+    mapping: AnyMapping | None,
+    checkpoint: Checkpoint | None,
+) -> Write:
+    """The transform that the settings describe. Secrets resolve here if the workers are here.
+
+    Raises:
+        SettingError: what is wrong.
+    """
+    write = write_of(settings, mapping, checkpoint)
+    if not runners.runs_remotely(options):
+        projects = projects_of(settings)
+        every = (
+            [credentials_of(settings)]
+            if projects is None
+            else [project.credentials for project in projects.values()]
+        )
+        for credentials in every:
+            credentials.resolve()  # a bad reference shows now
+    return write
+
+
+def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settings) -> None:
+    """Refuses a mapping, or columns for the project or to hide, that do not fit the input.
+
+    Raises:
+        InputError, SettingError: what is wrong.
+    """
+    destination = settings.destination if mapping is not None else None
+    columns = check_fit(source, mapping, destination)
+    if columns is not None:
+        check_privacy(settings, columns)
+
+
+def check_privacy(settings: Settings, columns: Collection[str]) -> None:
+    """Refuses a misspelt column to drop or hash: what was to be hidden would be sent. Another that
+    is not there may be meant for other files: that is said only.
+
+    Raises:
+        SettingError: names it.
+    """
+    for option in ("drop_properties", "hash_properties"):
+        for name in getattr(settings, option):
+            if name in columns:
+                continue
+            said = f"--{option} names {name!r}, which the input does not have."
+            if meant := near(name, sorted(columns)):
+                raise SettingError(f"{said}{meant} Nothing was sent.")
+            _LOGGER.warning("%s", said)

@@ -1,0 +1,39 @@
+"""What every job shares as a program: logging, and what is wrong in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from mixpanel_sink.errors import DestinationError, InputError, SettingError
+from mixpanel_sink.jobs.outcome import EXIT_SETTING
+from mixpanel_sink.settings.options import Settings
+
+
+def arguments(argv: Sequence[str] | None) -> list[str]:
+    """The command line, without the program's name; by default this process's."""
+    return sys.argv[1:] if argv is None else list(argv)
+
+
+def guarded(start: Callable[[], int]) -> int:
+    """Starts a job, and gives its exit code; 2 with one sentence for a mistake that shows before
+    anything is sent."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
+    try:
+        return start()
+    except (SettingError, InputError, DestinationError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_SETTING
+
+
+def require(settings: Settings, *names: str) -> None:
+    """Refuses a command without one of these options.
+
+    Raises:
+        SettingError: names it.
+    """
+    for name in names:
+        if not getattr(settings, name):
+            raise SettingError(f"--{name} is missing; --help shows all options.")

@@ -1,0 +1,95 @@
+"""Sends files to Mixpanel: Parquet, CSV, JSON lines, Avro or ORC.
+
+    python -m mixpanel_sink.jobs.import_files \\
+        --input 'gs://bucket/events/*.parquet' \\
+        --mapping configs/events.yaml \\
+        --api_secret env:MIXPANEL_API_SECRET \\
+        --failed_output gs://bucket/failed/run1
+
+--dry_run shows what it would send, and how long it would take.
+
+Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if
+every record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if
+the job failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
+anything was sent.
+"""
+
+from __future__ import annotations
+
+import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+from collections.abc import Callable, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from mixpanel_sink.jobs import check
+from mixpanel_sink.jobs.build import Import
+from mixpanel_sink.jobs.command import arguments, guarded
+from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.run import keep_accounts, run
+from mixpanel_sink.jobs.runners import make_pipeline
+from mixpanel_sink.jobs.startup import leave
+from mixpanel_sink.settings.options import Settings
+
+Build = Callable[[Import], beam.Pipeline]
+
+
+def build(job: Import) -> beam.Pipeline:
+    """The graph."""
+    pipeline = make_pipeline(job.options)
+    source = pipeline | "Read" >> job.read()
+    result = source.elements | "Write to Mixpanel" >> job.write
+    failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
+    keep_accounts(result, failed, job.settings)
+    return pipeline
+
+
+def start(
+    settings: Settings,
+    options: PipelineOptions,
+    format: str | None = None,
+    build: Build = build,
+) -> int:
+    """Checks everything, sends the files and gives the exit code; a dry run only shows.
+
+    Args:
+        settings: of the user.
+        options: Beam's.
+        format: of the files where the settings do not say; None: by name or content.
+        build: makes the graph.
+
+    Raises:
+        SettingError, InputError, DestinationError: what is wrong, before anything is sent.
+    """
+    if settings.dry_run is not None:
+        return check.start(settings, settings.dry_run, options, format)
+    job = Import.of(settings, options, format)
+    return run(build(job), settings, job.source.row_count)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str = "python -m mixpanel_sink.jobs.import_files",
+    about: str | None = __doc__,
+    format: str | None = None,
+    build: Build = build,
+) -> int:
+    """Runs the program and gives the exit code.
+
+    Args:
+        argv: the command line, without the program's name; None for this process's.
+        prog: how the program is called, for its help.
+        about: its docstring.
+        format, build: as for `start`.
+    """
+
+    def started() -> int:
+        settings, options = parse(arguments(argv), "import", prog, about)
+        return start(settings, options, format, build)
+
+    return guarded(started)
+
+
+if __name__ == "__main__":
+    leave(main())

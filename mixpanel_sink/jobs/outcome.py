@@ -1,0 +1,159 @@
+"""What a run came to: exit codes, the printed accounting, and how to go on after a failure."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+from mixpanel_sink.configured import endpoint_of
+from mixpanel_sink.report.failures import describe
+from mixpanel_sink.report.metrics import live_counts
+from mixpanel_sink.results import FailureSummary, Totals
+from mixpanel_sink.settings.options import Settings
+
+EXIT_OK, EXIT_FAILED, EXIT_SETTING, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_UNREAD = {"files_unreadable": "files not readable", "lines_unreadable": "lines not readable"}
+"""Counters of input that was not read: the run must not look whole."""
+
+
+def exit_code(counters: Mapping[str, int], balanced: bool, refused: Collection[str]) -> int:
+    """The exit code of a run that ended by itself."""
+    if not balanced or refused or any(counters.get(name) for name in _UNREAD):
+        return EXIT_FAILED
+    if counters.get("records_failed") and not counters.get("events_accepted"):
+        print("Error: no record was accepted; the failures above say why.", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def counted(books: Sequence[tuple[str, Totals]]) -> dict[str, int]:
+    """The counters that `CheckAccounting` knows better, since it counts elements: of a counter that
+    two bundles bring up at the same time, Prism drops one bundle's count."""
+    if not books:
+        return {}
+    total = functools.reduce(Totals.plus, (totals for _, totals in books))
+    return {
+        "records_read": total.read,
+        "events_accepted": total.accepted,
+        "records_failed": total.failed,
+    }
+
+
+def so_far(settings: Settings) -> str:
+    """What a job that failed has done, as far as this process knows, and how to go on."""
+    counts = live_counts().counts()
+    accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
+    if not requests:
+        return f"Nothing was accepted so far, as far as this process knows. {_once_more(settings)}"
+    # What has not come back from the senders yet is in none of the counts.
+    return (
+        f"Sent so far from this process, at least: {accepted:,} accepted in {requests:,} requests. "
+        f"{_once_more(settings)}"
+    )
+
+
+def _once_more(settings: Settings) -> str:
+    """How to go on, and what that costs."""
+    again = "To go on, run the same command again; "
+    if settings.checkpoint:
+        return f"{again}batches that were accepted are not sent again."
+    if endpoint_of(settings).repeats_safely:
+        return f"{again}what was accepted is not doubled. (--checkpoint saves sending it again.)"
+    return (
+        "Run again, it would send every update once more: those that add, append or remove would "
+        "count twice. With --checkpoint it would not."
+    )
+
+
+def print_accounting(
+    counters: Mapping[str, int],
+    failed_output: str | None,
+    failures: Sequence[FailureSummary] = (),
+) -> bool:
+    """Prints a run's accounting and says whether it balances."""
+    read = counters.get("records_read", 0)
+    accepted = counters.get("events_accepted", 0)
+    failed = counters.get("records_failed", 0)
+    balanced = read == accepted + failed
+    print("\nAccounting")
+    for name, value in _lines(counters):
+        number, _, remark = value.partition("  ")
+        print(f"  {name:<24}{number:>12}  {remark}".rstrip())
+    sign = "=" if balanced else "is not"
+    print(f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed")
+    for line in describe(failures):
+        print(line)
+    if failed and failed_output:
+        print(f"  Failed records: {failed_output}*.jsonl")
+    elif failed:
+        print("  Failed records were not kept; --failed_output PREFIX writes them.")
+    if not balanced:
+        print(
+            "Error: the records read and those accounted for differ; do not trust this run.",
+            file=sys.stderr,
+        )
+    return balanced
+
+
+def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
+    known = counters.get("events_known", 0)
+    lines = [
+        ("files", _count(counters.get("files_read", 0))),
+        ("records read", _count(counters.get("records_read", 0))),
+        ("events accepted", _count(counters.get("events_accepted", 0))),
+        *([("  known to checkpoint", _count(known))] if known else []),
+        ("records failed", _count(counters.get("records_failed", 0))),
+    ]
+    by_reason = {
+        name.removeprefix("failed_"): value
+        for name, value in counters.items()
+        if name.startswith("failed_") and value
+    }
+    lines += [(f"  {reason}", _count(n)) for reason, n in sorted(by_reason.items())]
+    for name, words in {**_UNREAD, "lines_skipped": "lines skipped"}.items():
+        if count := counters.get(name, 0):
+            lines.append((words, _count(count)))
+    statuses = ", ".join(
+        f"{name.removeprefix('requests_')}: {value}"
+        for name, value in sorted(counters.items())
+        if name.startswith("requests_") and value
+    )
+    requests = _count(counters.get("requests", 0))
+    lines.append(("requests", requests + (f"  ({statuses})" if statuses else "")))
+    if retries := counters.get("retries", 0):
+        lines.append(("  retries", _count(retries)))
+    if sent := counters.get("sent_bytes", 0):
+        raw = counters.get("raw_bytes", 0)
+        lines.append(("bytes sent", f"{_count(sent)}  ({_count(raw)} as JSON)"))
+    lines.append(("seconds throttled", _count(counters.get("cumulativeThrottlingSeconds", 0))))
+    if long := counters.get("long_strings", 0):
+        lines.append(("strings over 255 bytes", f"{_count(long)}  (Mixpanel cuts them)"))
+    if reserved := counters.get("reserved_properties", 0):
+        lines.append(("reserved properties", f"{_count(reserved)}  (rename them; see failures.md)"))
+    if rounded := counters.get("rounded_decimals", 0):
+        lines.append(("decimals rounded", f"{_count(rounded)}  (to 64-bit floats)"))
+    return lines
+
+
+def print_projects(books: Sequence[tuple[str, Totals]], refused: Collection[str]) -> None:
+    """Prints the accounting of each of several projects, and says which took nothing more."""
+    if len(books) > 1:
+        print("\nProjects")
+    for name, totals in books if len(books) > 1 else ():
+        print(
+            f"  {name or '(of no known project)':<24} {_count(totals.read)} read = "
+            f"{_count(totals.accepted)} accepted + {_count(totals.failed)} failed, "
+            f"{_count(totals.requests)} requests{'  REFUSED' if name in refused else ''}"
+        )
+    if refused:
+        print(
+            f"Error: {', '.join(sorted(refused))} took nothing more: see project_refused above. "
+            "The other projects have their records. Fix the cause, then replay the failed records.",
+            file=sys.stderr,
+        )
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"

@@ -1,0 +1,186 @@
+"""A command line into `Settings` and Beam's options.
+
+Our options are those of the table (settings/options.py). All others are Beam's, which are handed
+on as they are.
+"""
+
+from __future__ import annotations
+
+import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import argparse
+import difflib
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.jobs import runners
+from mixpanel_sink.settings.option import FLAG, Option, is_cloud_region
+from mixpanel_sink.settings.options import BY_NAME, COMMANDS, OPTIONS, Settings, options_of
+
+_SHOWN = ("import", "replay", "stream")
+"""Commands whose options are shown among those of the job. (Not --dry_run: Beam has an option of
+that name, which does something else.)"""
+DRY_RUN = "dry_run"
+
+
+class MixpanelOptions(PipelineOptions):
+    """Our options as Beam knows them, so that runners show them with the job. Nothing is read from
+    here: `Settings` are."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        shown = [each for each in OPTIONS if {*each.faces} & {*_SHOWN} and each.name != DRY_RUN]
+        for each in shown:
+            default = False if each.kind is FLAG else each.kind.show(each.default)
+            parser.add_argument(f"--{each.beside_beam}", default=default, help=each.help)
+
+
+def parse(
+    argv: Sequence[str], command: str, prog: str, about: str | None
+) -> tuple[Settings, PipelineOptions]:
+    """Our settings and Beam's options. Prints the help if that is asked for, and exits.
+
+    Args:
+        argv: without the program's name.
+        command: whose options there are: "import", "replay" or "stream".
+        prog: how the program is called, for its help.
+        about: the program's docstring.
+
+    Raises:
+        SettingError: for a value that cannot be read, or an option that nobody knows.
+    """
+    own = options_of(command)
+    parser = _Parser(
+        prog=prog,
+        description=(about or "").partition("Any Beam option")[0],
+        epilog="Any Beam option may follow: --runner, --project, --temp_location, ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser, own)
+    known, rest = parser.parse_known_args(spelled(argv, own))
+    settings = settings_of(known, own, command)
+    check_others(rest, command)
+    return settings, beam_options(settings, rest)
+
+
+def parse_all(argv: Sequence[str], command: str, prog: str, about: str | None) -> Settings:
+    """Our settings, where Beam's options have no place; else as `parse`."""
+    own = options_of(command)
+    parser = _Parser(
+        prog=prog,
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser, own)
+    return settings_of(parser.parse_args(spelled(argv, own)), own, command)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as everything else here does."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise SettingError(f"{message[0].upper()}{message[1:]}; --help shows all options.")
+
+
+def add_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+    """Adds options, in their groups. Their values stay text."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for each in options:
+        if each.group not in groups:
+            groups[each.group] = parser.add_argument_group(each.group)
+        alone = each.kind.alone
+        groups[each.group].add_argument(
+            f"--{each.beside_beam}",
+            metavar=each.metavar or "true|false",
+            nargs=None if alone is None else "?",
+            const=alone,
+            help=each.help.replace("%", "%%"),
+        )
+
+
+def settings_of(known: argparse.Namespace, options: Sequence[Option], face: str) -> Settings:
+    """What `add_arguments` made of the words, as values.
+
+    Raises:
+        SettingError: for a value that cannot be read.
+    """
+    given = vars(known)
+    return Settings.of({each.name: given[each.beside_beam] for each in options}, face)
+
+
+def beam_options(settings: Settings, beam: Sequence[str]) -> PipelineOptions:
+    """Beam's options, with ours to show."""
+    shown = {
+        each.beside_beam: value
+        for each in OPTIONS
+        if {*each.faces} & {*_SHOWN}
+        and each.name != DRY_RUN
+        and (value := settings.given().get(each.name)) is not None
+    }
+    return PipelineOptions(list(beam), **shown)
+
+
+def spelled(argv: Sequence[str], options: Sequence[Option]) -> list[str]:
+    """The same words with our options as the parser knows them: with underscores, and Mixpanel's
+    --region told from Google Cloud's, for which Beam's own option has that name."""
+    words: list[str] = []
+    names = {each.name: each.beside_beam for each in options}
+    for position, word in enumerate(argv):
+        if not word.startswith("--"):
+            words.append(word)
+            continue
+        name, sign, value = word[2:].partition("=")
+        name = name.replace("-", "_") if name.replace("-", "_") in known_names(names) else name
+        if name in names and names[name] != name:
+            given = value if sign else "".join(argv[position + 1 : position + 2])
+            if given and not is_cloud_region(given):
+                name = names[name]
+        words.append(f"--{name}{sign}{value}")
+    return words
+
+
+def known_names(names: dict[str, str]) -> set[str]:
+    """Every spelling of our options, with underscores."""
+    return {*names, *names.values()}
+
+
+def check_others(rest: Sequence[str], command: str) -> None:
+    """Refuses misspelt options, which Beam drops.
+
+    Args:
+        rest: the words that are not our options.
+        command: whose options ours are.
+
+    Raises:
+        SettingError: for an option that nobody knows. Where the job runs elsewhere, whose runner
+            may know more than we do, only if it is close to one of ours.
+    """
+    for word in rest:  # Beam has a --dry_run, too, which does something else
+        name = word[2:].partition("=")[0].replace("-", "_")
+        if word.startswith("--") and name in BY_NAME and not BY_NAME[name].beam:
+            having = " and ".join(each for each in BY_NAME[name].faces if each in COMMANDS)
+            raise SettingError(f"{command} has no --{name}; it is for {having}. Nothing was sent.")
+    ours = [f"--{each.beside_beam}" for each in options_of(command)]
+    known = beam_parser()
+    beams, others = known.parse_known_args(list(rest))
+    for unknown in others:
+        if not unknown.startswith("--"):
+            continue
+        name = unknown.partition("=")[0]
+        close = difflib.get_close_matches(name, ours, 1, 0.75)
+        if close:
+            raise SettingError(f"The option {name} is unknown; did you mean {close[0]}?")
+        if runners.is_local(beams.runner):
+            raise SettingError(f"The option {name} is unknown. --help lists those that there are.")
+
+
+def beam_parser() -> argparse.ArgumentParser:
+    """A parser of Beam's own options."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for other in PipelineOptions.__subclasses__():
+        if other is not MixpanelOptions:
+            other._add_argparse_args(known)
+    return known

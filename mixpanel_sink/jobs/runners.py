@@ -1,0 +1,85 @@
+"""What depends on the runner. Nothing else in this package knows runners by name."""
+
+from __future__ import annotations
+
+import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from mixpanel_sink import errors
+
+_IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_LOCAL = ("DirectRunner", "FnApiRunner", "PrismRunner")
+_LAUNCHED = ("DataflowRunner", "TestDataflowRunner")
+_STATE_CACHE_MB = 100
+
+
+def is_local(runner: str | None) -> bool:
+    """Whether it is a runner of this machine, which knows Beam's own options only."""
+    return _name(runner) in _LOCAL
+
+
+def runs_remotely(options: PipelineOptions) -> bool:
+    """Whether the workers are elsewhere, and nobody waits for the job."""
+    return _name(options.view_as(StandardOptions).runner) in _LAUNCHED
+
+
+def in_turns(options: PipelineOptions) -> bool:
+    """Whether the runner hands a stage all its input as one bundle, so that files must be read one
+    part at a time (`transform.ReadFiles`). Prism does."""
+    return _name(options.view_as(StandardOptions).runner) == "PrismRunner"
+
+
+def _name(runner: str | None) -> str:
+    return (runner or "DirectRunner").rpartition(".")[2]
+
+
+def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline.
+
+    Its workers cache state: unless asked to, Beam's ask the runner for a lane's state once for
+    every chunk. The main session is not pickled: everything that workers need is importable.
+
+    Raises:
+        SettingError: if Beam refuses the options.
+    """
+    options.view_as(SetupOptions).save_main_session = False
+    worker = options.view_as(WorkerOptions)
+    worker.max_cache_memory_usage_mb = worker.max_cache_memory_usage_mb or _STATE_CACHE_MB
+    _run_in_this_process(options)
+    try:
+        return beam.Pipeline(options=options)
+    except ValueError as error:
+        said = " ".join(str(error).split()).removeprefix("Pipeline has validations errors: ")
+        raise errors.SettingError(f"Beam does not take these options: {said}") from None
+
+
+def _run_in_this_process(options: PipelineOptions) -> None:
+    """Makes the DirectRunner, chosen or by default, the one that runs in this process.
+
+    By that name Beam first tries to fetch and start Prism, which takes a second where there is
+    no network, and twice the time and memory where there is. --runner=PrismRunner asks for it.
+    """
+    direct = options.view_as(DirectOptions)
+    if (options.view_as(StandardOptions).runner or "DirectRunner") != "DirectRunner":
+        return
+    if options.view_as(StandardOptions).streaming:
+        return
+    if direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory":
+        options.view_as(StandardOptions).runner = _IN_PROCESS
+
+
+def launched(result: object, options: PipelineOptions) -> str:
+    """What there is after a job was handed to a remote runner, in a sentence."""
+    template = options.view_as(GoogleCloudOptions).template_location
+    # A template, which is also what a Flex Template's launcher asks for, is not a job yet.
+    if template:
+        return f"Template staged: {template}"
+    return f"Job launched: {result.job_id()}"  # type: ignore[attr-defined]
