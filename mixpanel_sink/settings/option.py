@@ -88,7 +88,6 @@ class Option:
         short: a letter, for the command line.
         python: the keyword argument in Python that has the same effect.
         beam: its name beside Beam's own options, if one of those has the name.
-        required: whether it must be given; for forms.
     """
 
     field: str
@@ -103,7 +102,6 @@ class Option:
     short: str = ""
     python: str = ""
     beam: str = ""
-    required: bool = False
 
     @property
     def beside_beam(self) -> str:

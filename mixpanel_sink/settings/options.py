@@ -65,12 +65,11 @@ class Settings:
 
     input: tuple[str, ...] = option(
         (), FILES, INPUT, (*_READS, "replay", "stream", "template"), label="Input files",
-        required=True,
         help="Files or globs, local or gs://; several are separated by commas.",
     )  # fmt: skip
     mapping: str | None = option(
         None, FILE, INPUT, (*_EVERYWHERE, "check", "verify"), label="Mapping file", short="m",
-        required=True, python="mapping",
+        python="mapping",
         help="YAML file that says which columns become which part of an event.",
     )  # fmt: skip
     format: str | None = option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -11,10 +10,11 @@ import subprocess
 from typing import Any
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
-from mixpanel_sink.jobs.options import MixpanelOptions, pipeline_arguments
 
 from mixpanel_sink import __version__
+from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.settings.option import FLAG, NUMBER, Option
+from mixpanel_sink.settings.options import options_of
 from tests.dataflow.conftest import ROOT
 
 FOLDER = ROOT / "configs/flex_template"
@@ -35,7 +35,14 @@ GOOD = {
     "on_ambiguous": ["fail", "retry"],
     "projects": ["gs://b/projects.yaml"],
     "destination": ["shop"],
-    "quota": ["60/hour", "600/minute", "30000 events/second, 2 GB/minute", "page", "none"],
+    "quota": [
+        "60/hour",
+        "600/minute",
+        "30000 events/second, 2 GB/minute",
+        "page",
+        "none",
+        "reference",
+    ],
     "lanes": ["1", "16"],
     "failed_output": ["gs://b/failed/run"],
     "checkpoint": ["gs://b/checkpoint"],
@@ -43,8 +50,21 @@ GOOD = {
     "drop_properties": ["a,b"],
     "hash_properties": ["email"],
     "hash_key": ["gcpsecret:projects/p/secrets/s"],
-    "progress": ["auto", "bar", "lines", "none"],
-    "report": ["run.html"],
+    "format": ["csv"],
+    "types": ["a=integer,b=number"],
+    "delimiter": ["tab", ";"],
+    "max_in_flight": ["16"],
+    "batch_events": ["500"],
+    "batch_bytes": ["2000000"],
+    "event_bytes": ["100000"],
+    "max_age_seconds": ["86400"],
+    "transient_seconds": ["900", "0.5"],
+    "throttled_seconds": ["3600"],
+    "connect_timeout": ["10"],
+    "read_timeout": ["90"],
+    "breaker": ["3"],
+    "first_wait": ["2"],
+    "longest_wait": ["60"],
 }
 BAD = {
     "input": ["/data/a.parquet", "gs://b/a, b"],
@@ -62,6 +82,8 @@ BAD = {
     "on_ambiguous": ["guess"],
     "projects": ["projects.yaml"],
     "lanes": ["0", "-1", "two"],
+    "breaker": ["many"],
+    "read_timeout": ["soon"],
     "quota": ["fast"],
     "failed_output": ["failed/run"],
     "checkpoint": ["here"],
@@ -77,10 +99,8 @@ def listed() -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in metadata["parameters"]}
 
 
-def options() -> dict[str, argparse.Action]:
-    parser = argparse.ArgumentParser(add_help=False)
-    MixpanelOptions._add_argparse_args(parser)
-    return {action.dest: action for action in parser._actions}
+def options() -> dict[str, Option]:
+    return {each.beside_beam: each for each in options_of("template")}
 
 
 def test_the_parameters_are_the_options() -> None:
@@ -95,15 +115,15 @@ def test_a_parameter(name: str) -> None:
     assert each["paramType"] in TYPES
     assert each["isOptional"] is (name not in REQUIRED)
     default = "false" if option.default is False else option.default
-    assert each.get("defaultValue") == (None if default is None else str(default))
-    assert (each["paramType"] == "BOOLEAN") == (option.default is False)
-    assert (each["paramType"] == "NUMBER") == (option.type is int)
+    assert each.get("defaultValue") == (str(default) if default else None)
+    assert (each["paramType"] == "BOOLEAN") == (option.kind is FLAG)
+    assert (each["paramType"] == "NUMBER") == (option.kind is NUMBER)
     assert (each["paramType"] == "ENUM") == ("enumOptions" in each)
-    if option.choices:
-        assert [choice["value"] for choice in each["enumOptions"]] == list(option.choices)
     (regex,) = each["regexes"]
     for good in GOOD[name]:
         assert re.fullmatch(regex, good), good
+        settings, _ = parse([f"--{name}={good}"], "import", "", None)
+        assert option.name in settings.given() or good in (default, "import")
     for bad in BAD.get(name, []):
         assert not re.fullmatch(regex, bad), bad
 
@@ -115,20 +135,15 @@ def test_a_literal_secret_is_refused_where_it_is_typed() -> None:
             assert BAD[name]
 
 
-def test_what_only_local_runs_have_says_so() -> None:
-    for name in ("progress", "report"):
-        assert "local runs only" in listed()[name]["label"]
+def test_what_only_local_runs_have_is_not_listed() -> None:
+    assert not {"progress", "report", "dry_run"} & listed().keys()
 
 
 def test_the_switches_take_what_the_launcher_says() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    MixpanelOptions._add_argparse_args(parser)
-    given = parser.parse_args(["--preflight=true", "--allow_http=false"])
-    assert (given.preflight, given.allow_http) == (True, False)
-    given = parser.parse_args(["--allow_http"])
-    assert (given.preflight, given.allow_http) == (False, True)
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--allow_http=perhaps"])
+    settings, _ = parse(["--preflight=true", "--allow_http=false"], "import", "", None)
+    assert (settings.preflight, settings.allow_http) == (True, False)
+    settings, _ = parse(["--allow_http"], "import", "", None)
+    assert (settings.preflight, settings.allow_http) == (False, True)
 
 
 def test_what_build_sh_asks_gcloud_for(tmp_path) -> None:
@@ -182,8 +197,8 @@ def test_the_documents_commands_are_ones() -> None:
         r"^python -m pipelines.parquet_to_mixpanel \\\n((?: +--.*\n)+)", text, re.M
     )
     arguments = shlex.split(command.replace("\\\n", " "))
-    checked = pipeline_arguments(arguments, "", None, MixpanelOptions)
-    known = PipelineOptions(checked).get_all_options()
-    for argument in checked:
+    _, checked = parse(arguments, "import", "", None)
+    known = checked.get_all_options()
+    for argument in arguments:
         assert argument.removeprefix("--").partition("=")[0] in known, argument
     assert "build.sh PROJECT REGION REPOSITORY gs://BUCKET/templates" in text
