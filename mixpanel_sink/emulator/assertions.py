@@ -20,14 +20,20 @@ class Assertions:
     stats: Callable[..., dict[str, Any]]
 
     def assert_events(
-        self, expected: Sequence[Mapping[str, Any]], *, exact: bool = False, ordered: bool = False
+        self,
+        expected: Sequence[Mapping[str, Any]],
+        *,
+        partial: bool = False,
+        exact: bool = False,
+        ordered: bool = False,
     ) -> None:
         """Assert that exactly these events are stored.
 
         An expected event is ``{"event": ..., "properties": {...}}``, or flat:
         ``{"event": "Sign Up", "distinct_id": "u1", "plan": "pro"}``. ``token``, ``$insert_id``,
         ``time`` and ``ip`` are compared only where they are expected, unless it is to be
-        `exact`. The order counts only if it is to be `ordered`.
+        `exact`. If it is to be `partial`, only properties that an expected event names are
+        compared. The order counts only if it is to be `ordered`.
 
         Raises:
             AssertionError: with the differences, and with the reasons of refused records.
@@ -35,7 +41,7 @@ class Assertions:
         wanted = [_nested(event) for event in expected]
         stored = self._all_events()
         if not exact:
-            stored = _without_unexpected(stored, wanted)
+            stored = [_compared(event, wanted, partial) for event in stored]
         before, after = _lines(wanted, ordered), _lines(stored, ordered)
         if before != after:
             raise AssertionError(
@@ -119,19 +125,17 @@ def _nested(event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _without_unexpected(
-    stored: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The events without optional properties that no expected event has."""
-    named = {name for event in wanted for name in event["properties"]}
-    ignored = [name for name in _OPTIONAL if name not in named]
-    return [
-        {
-            "event": event["event"],
-            "properties": {k: v for k, v in event["properties"].items() if k not in ignored},
-        }
-        for event in stored
-    ]
+def _compared(
+    event: Mapping[str, Any], wanted: Iterable[Mapping[str, Any]], partial: bool
+) -> dict[str, Any]:
+    """The event without the properties that do not matter, as no expected event names them."""
+    named = {name for one in wanted for name in one["properties"]}
+    properties = {
+        name: value
+        for name, value in event["properties"].items()
+        if name in named or not (partial or name in _OPTIONAL)
+    }
+    return {"event": event["event"], "properties": properties}
 
 
 def _lines(events: Iterable[Mapping[str, Any]], ordered: bool) -> list[str]:

@@ -44,6 +44,14 @@ def test_times_and_ids_count_where_they_are_expected(api) -> None:
     assert '+ A {"distinct_id": "u1", "time": 1700000000}' in said
 
 
+def test_part_of_the_properties(api) -> None:
+    api.send([api.event("A", distinct_id="u1", plan="pro", city="Oslo")])
+    expected = [{"event": "A", "plan": "pro"}]
+    api.emulator.assert_events(expected, partial=True)
+    _fails(api.emulator.assert_events, expected)
+    _fails(api.emulator.assert_events, [{"event": "A", "plan": "free"}], partial=True)
+
+
 def test_the_difference_names_what_is_missing_and_what_is_there(api) -> None:
     api.send([api.event("A", distinct_id="u1", plan="free"), api.event("B", distinct_id="u2")])
     said = _fails(

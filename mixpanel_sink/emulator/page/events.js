@@ -33,7 +33,6 @@ export const events = {
       el("div", { class: "tools" }, Object.values(this.fields), this.names, this.download),
       this.chips, this.told, this.chart, this.rows, el("p", { class: "center" }, this.older));
     this.restart(given);
-    ask("/emulator/names?limit=200").then(({ names }) => this.names.replaceChildren(...names.map((value) => el("option", { value }))), () => {});
     await this.look();
   },
   // Filters changed: true when they are taken over without drawing the page again.
@@ -73,13 +72,26 @@ export const events = {
     const seen = new Set(rows.map((row) => row.seq));
     this.found = [...rows, ...this.found.filter((row) => !seen.has(row.seq))];
     this.draw();
+    await this.countAll(run);
+  },
+  // Counting millions of events for the first time takes a while; the chart grows meanwhile.
+  async countAll(run) {
+    if (this.busy) return;
+    this.busy = true;
     const unit = this.given.unit || "hour";
+    try {
+      while (run === this.run && !this.filtered() && !(await this.countMore(run, unit)));
+    } finally { if (run === this.run) this.busy = false; }
+  },
+  async countMore(run, unit) {
     const counts = await ask(query("/emulator/counts", { unit, partial: 1 }));
-    if (run !== this.run) return;
+    if (run !== this.run) return true;
     const byName = Object.fromEntries(Object.entries(counts.events).map(([name, values]) =>
       [name, Object.fromEntries(counts.starts.map((start, i) => [start, values[i]]).filter(([, count]) => count))]));
+    this.names.replaceChildren(...Object.keys(counts.events).slice(0, 200).map((value) => el("option", { value })));
     this.told.textContent = counts.complete ? "" : "Counting the events over time…";
     this.drawChart(byName);
+    return counts.complete;
   },
   // The search goes down through all events in portions, and then looks at what is new.
   async seek() {
@@ -87,18 +99,18 @@ export const events = {
     this.busy = true;
     const run = this.run;
     const { search, event, user, unit } = this.given;
-    const filters = { search, event, distinct_id: user, unit: unit || "hour", limit: PAGE, ...rangeOf(this.given) };
+    const filters = { search, event, distinct_id: user, unit: unit || "hour", ...rangeOf(this.given) };
     let above = this.newest, before = null;
     try {
       do {
-        const part = await ask(query("/emulator/search", { ...filters, above: above || "", before: before ?? "" }));
+        const part = await ask(query("/emulator/search", { ...filters, limit: above ? PAGE : Math.max(0, PAGE - this.found.length), above: above || "", before: before ?? "" }));
         if (run !== this.run) return;
         if (before === null) this.newest = part.newest;
         this.take(part, above);
         before = part.before;
         if (above) this.searched = this.total = part.newest;
         else { this.searched = part.searched; this.total = part.total; }
-        this.draw();
+        this.draw(before !== null);
         this.drawChart(this.counts);
         this.told.textContent = this.tell(before !== null);
       } while (before !== null);
@@ -144,10 +156,12 @@ export const events = {
     this.chart.replaceChildren(data.starts.length ? chart({
       title: "Events over time (UTC)", ...data, onrange: (from, to) => go({ from, to, range: "" }) }) : "");
   },
-  draw() {
+  draw(searching = false) {
     this.older.hidden = this.found.length < PAGE;
     if (!this.found.length) {
-      this.rows.replaceChildren(this.filtered() ? empty(el("p", {}, "No event fits."), el("button", { type: "button", onclick: () => go({}, { view: "events", fresh: true }) }, "Clear the filters")) : welcome());
+      this.shown = null;
+      if (searching) this.rows.replaceChildren(empty("Searching…"));
+      else this.rows.replaceChildren(this.filtered() ? empty(el("p", {}, "No event fits."), el("button", { type: "button", onclick: () => go({}, { view: "events", fresh: true }) }, "Clear the filters")) : welcome());
       return;
     }
     const rows = this.found;
