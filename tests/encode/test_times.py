@@ -13,7 +13,7 @@ from mixpanel_sink import EventMapping, TimeColumn
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
-from mixpanel_sink.encode.records import RecordEncoder
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.errors import MappingError, RecordError
 
 NOW = 1_750_000_000_000
@@ -26,7 +26,7 @@ def read(texts: list[Any], time: TimeColumn) -> tuple[list[Any], set[int]]:
     mapping = EventMapping(event="e", time=time, distinct_id="u")
     column = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     table = pa.table({"t": column, "u": ["u"] * len(texts), "e": ["E"] * len(texts)})
-    encoder = RecordEncoder(mapping, Limits(), None, lambda: NOW)
+    encoder = MappedEventEncoder(mapping, Limits(), None, lambda: NOW)
     found: list[Any] = []
     for record in rows_as_records(table, range(len(table))):
         try:
