@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mixpanel_sink.api.numbers import Rounded, exact_float, json_bytes, nearest, whole_number
+from mixpanel_sink.api.numbers import Rounded, exact_float, nearest
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.errors import RecordError
 
@@ -118,7 +118,7 @@ class FailedRecord(NamedTuple):
             ValueError: says why the line is none.
         """
         try:
-            data = json.loads(line, parse_float=lambda text: nearest(decimal.Decimal(text)))
+            data = json.loads(line, parse_int=_integer, parse_float=_number)
         except RecursionError:
             raise ValueError("its JSON nests too deep") from None
         except ValueError:
@@ -138,11 +138,20 @@ class FailedRecord(NamedTuple):
         return cls(**{"message": "", **fields})
 
 
+def _integer(text: str) -> int | decimal.Decimal:
+    number = int(text) if len(text) <= 20 else decimal.Decimal(text)
+    return number if -(2**63) <= number < 2**64 else decimal.Decimal(text)
+
+
+def _number(text: str) -> float | Rounded:
+    return nearest(decimal.Decimal(text))
+
+
 def _exact_json(data: Any) -> str:
     try:
-        return json_bytes(data, exact=True).decode()
-    except Exception:  # lone surrogates and integers beyond 64 bits
-        return json.dumps(data, default=float)
+        return orjson.dumps(data, default=_exact).decode()
+    except Exception:  # lone surrogates
+        return json.dumps(data, default=_readable)
 
 
 _PLAIN_FIELDS: dict[str, type] = {
@@ -266,9 +275,7 @@ def _value(value: Any) -> Any:
         return to_json(value, "", False)
     except RecordError as error:
         if error.reason not in _STAND_INS:
-            # JSON holds it as it is; Mixpanel does not.
-            whole = whole_number(value)
-            return value if whole is None else whole
+            return value  # JSON holds it as it is; Mixpanel does not
         return {NOT_JSON: error.reason, "like": _like(value)}
     except Exception:  # a user's type; this must not raise
         return value
@@ -282,6 +289,9 @@ def _like(value: Any) -> Any:
 
 
 def _exact(value: Any) -> Any:
+    """With all digits."""
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        value = Rounded(value)
     return orjson.Fragment(str(value)) if type(value) is Rounded else _readable(value)
 
 

@@ -32,7 +32,7 @@ class Rounded:
 
     def __str__(self) -> str:
         """All digits, without an exponent where that is not absurdly long."""
-        if self.exact.adjusted() < -100:
+        if abs(self.exact.adjusted()) > 1000:
             return str(self.exact).lower()
         text = format(self.exact, "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
