@@ -1,6 +1,6 @@
 """Identity: events that tell Mixpanel which ids are one user.
 
-They are ready-made events, for `WriteToMixpanel` without a mapping:
+They are raw events, for `WriteToMixpanel` without a mapping:
 
 >>> identify("user_123", "device_xyz")["properties"]["$anon_id"]
 'device_xyz'
@@ -33,7 +33,7 @@ IDENTITY_EVENTS = ("$identify", "$create_alias", "$merge")
 
 
 class IdentityEvent(TypedDict):
-    """A ready-made event, as Mixpanel takes it, without the token."""
+    """A raw event, as Mixpanel takes it, without the token."""
 
     event: str
     properties: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Ready-made events together: a table of their properties, and the mapping that makes them again.
+"""Raw events together: a table of their properties, and the mapping that makes events of it.
 
 What is not sure to become the same event (an identity event, keys beside event and properties, ...)
 is left to `RawEventEncoder`, one by one.
@@ -25,7 +25,7 @@ _OPTIONAL = ("$insert_id", "ip", "$device_id", "$user_id", "token")
 
 
 class EventTables:
-    """Makes tables of ready-made events.
+    """Makes tables of raw events.
 
     Args:
         limits: sizes.

@@ -15,9 +15,6 @@ import orjson
 
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import (
-    MAX_LIST_ITEMS,
-    MAX_PROFILE_LIST_BYTES,
-    MAX_PROFILE_PROPERTIES,
     MAX_UPDATE_BYTES,
     Limits,
     now_ms,
@@ -28,79 +25,23 @@ from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.checks import check_text, plain_name, user_id
 from mixpanel_sink.encode.event_json import EncodedEvent, count_long_strings, dumps, longest
+from mixpanel_sink.encode.operations import (
+    OPERATIONS,
+    check_count,
+    check_degrees,
+    check_operation,
+    profile_value,
+    property_name,
+    wrong_value,
+)
 from mixpanel_sink.encode.times import check_range, to_ms
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.columns import Column, Constant
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 
-_OF_GROUPS = ("$set", "$set_once", "$union", "$remove", "$unset", "$delete")
-OPERATIONS = {"engage": (*_OF_GROUPS, "$add", "$append"), "groups": _OF_GROUPS}
-"""What each endpoint does to a profile."""
 _ABOUT = ("$ip", "$time", "$ignore_time", "$ignore_alias", "$latitude", "$longitude")
 """What an update may say besides: of itself, not of the profile."""
-
-
-def check_operation(operation: str, value: Any, drop_non_finite: bool = False) -> Any:
-    """An operation's value as JSON, without what changes nothing: a union with an empty list.
-
-    Raises:
-        RecordError: `operation_wrong_value`, or why a value in it has no form in JSON.
-    """
-    if operation == "$delete":
-        if value is True or (isinstance(value, str) and value in ("", "null", "true")):
-            return ""
-        raise _wrong(operation, 'true or "", nothing else', value)
-    if operation == "$unset":
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise _wrong(operation, "a list of property names, such as [plan, city]", value)
-        return list(value)
-    if not isinstance(value, Mapping):
-        raise _wrong(operation, "an object of properties and values", value)
-    checked = {
-        _name(name): _check_value(operation, name, item, drop_non_finite)
-        for name, item in value.items()
-    }
-    if operation == "$union":
-        return {name: items for name, items in checked.items() if items}
-    return checked
-
-
-def _check_value(operation: str, name: str, value: Any, drop_non_finite: bool) -> Any:
-    plain = _value(value, name, drop_non_finite)
-    if operation == "$add" and (isinstance(plain, bool) or not isinstance(plain, int | float)):
-        raise _wrong(operation, f"only numbers, and {name} is not one", value, name)
-    if operation != "$union":
-        return plain
-    if not isinstance(plain, list):
-        raise _wrong(operation, f"only lists, and {name} is not one", value, name)
-    return [item for item in plain if item is not None]  # Mixpanel refuses nulls there
-
-
-def _value(value: Any, name: str, drop_non_finite: bool) -> Any:
-    """A value as JSON. A list in a profile may be longer than one in an event."""
-    if not isinstance(value, list | tuple | set | frozenset) or hasattr(value, "_asdict"):
-        return to_json(value, name, drop_non_finite)
-    if len(value) <= MAX_LIST_ITEMS:
-        return to_json(value, name, drop_non_finite)
-    items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
-    plain = [to_json(item, name, drop_non_finite) for item in items]
-    if len(text := dumps({name: plain}, {name: plain})) > MAX_PROFILE_LIST_BYTES:
-        raise RecordError(
-            "list_too_long",
-            f"{name} holds a list of {len(text):,} bytes of JSON; Mixpanel takes "
-            f"{MAX_PROFILE_LIST_BYTES:,} in a profile. Shorten it or leave it out.",
-            name,
-        )
-    return plain
-
-
-def _wrong(operation: str, takes: str, value: Any, field: str | None = None) -> RecordError:
-    return RecordError(
-        "operation_wrong_value",
-        f"{operation} takes {takes} (it is a {type(value).__name__}). Fix the record.",
-        field or operation,
-    )
 
 
 class _OneByOne:
@@ -181,7 +122,7 @@ class MappedUpdateEncoder(_OneByOne):
             value = record.get(column, ...)
             if value is ...:
                 raise _missing(column, operation)
-            value = _value(value, column, self._drop)
+            value = profile_value(value, column, self._drop)
             if value is None and (mapping.drop_nulls or operation not in ("$set", "$set_once")):
                 continue
             if operation == "$unset":
@@ -204,7 +145,7 @@ class MappedUpdateEncoder(_OneByOne):
     def _plan(self, columns: tuple[Any, ...]) -> tuple[tuple[str, str, str], ...]:
         if (plan := self._plans.get(columns)) is None:
             for name in columns:
-                _name(name)
+                property_name(name)
             try:
                 plan = self._mapping.plan(columns)
             except MappingError as error:
@@ -219,7 +160,7 @@ class MappedUpdateEncoder(_OneByOne):
             raise _missing(part.name, "$delete")
         value = to_json(value, part.name, self._drop)
         if value is not None and not isinstance(value, bool):
-            raise _wrong("$delete", "a column of booleans", value, part.name)
+            raise wrong_value("$delete", "a column of booleans", value, part.name)
         return bool(value)
 
     def _given(self, record: Mapping[Any, Any], part: Any, what: str, null: Any = None) -> Any:
@@ -323,7 +264,7 @@ class RawUpdateEncoder(_OneByOne):
         }
         if not checked:
             raise _empty("The update adds and removes nothing", "Leave it out.")
-        _check_count(checked)
+        check_count(checked)
         update |= checked
         rounded: list[Rounded] = []
         text = b"".join((dumps(update, update, rounded)[:-1], self._end))
@@ -349,7 +290,7 @@ class RawUpdateEncoder(_OneByOne):
                 )
             return text
         if key in ("$latitude", "$longitude"):
-            return _check_degrees(key, value)
+            return check_degrees(key, value)
         if key in ("$group_key", "$group_id"):
             number = whole_number(value)
             if number is None and isinstance(value, int) and not isinstance(value, bool):
@@ -382,35 +323,8 @@ class RawUpdateEncoder(_OneByOne):
         return value
 
 
-def _check_degrees(key: str, value: Any) -> Any:
-    most = 90 if key == "$latitude" else 180
-    plain = to_json(value, key, False)
-    if isinstance(plain, bool) or not isinstance(plain, int | float) or abs(plain) > most:
-        raise RecordError(
-            "operation_wrong_value", f"{key} is a number of degrees, from -{most} to {most}.", key
-        )
-    return plain
-
-
-def _check_count(operations: Mapping[str, Any]) -> None:
-    count = sum(len(value) for value in operations.values())
-    if count > MAX_PROFILE_PROPERTIES:
-        raise RecordError(
-            "too_many_properties",
-            f"The update has {count:,} properties; Mixpanel takes {MAX_PROFILE_PROPERTIES:,} in a "
-            "profile. List those that you need.",
-        )
-
-
 def _empty(why: str, advice: str) -> RecordError:
     return RecordError("update_empty", f"{why}, so that it would change nothing. {advice}")
-
-
-def _name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise RecordError("bad_key", f"The update has the key {name!r}; keys must be text.")
-    check_text(name, name)
-    return plain_name(name)
 
 
 def _missing(column: str, what: str) -> RecordError:

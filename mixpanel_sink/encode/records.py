@@ -44,25 +44,37 @@ LARGE = 50_000
 """... and each that weighs more than this."""
 _VALUE_BYTES = 16
 """What a value weighs that is neither text nor bytes, and what is around every other."""
+_SMALL = frozenset({int, float, bool, type(None)})
 
 
 def weight_of(value: Any, depth: int = 4) -> int:
     """About as many bytes as a record or a value has as JSON; never raises."""
     try:
-        kind = type(value)
-        if kind is str or kind is bytes:
-            return len(value) + _VALUE_BYTES
-        if kind is int or kind is float or value is None or not depth:
-            return _VALUE_BYTES
-        if isinstance(value, Mapping):
-            return sum(len(key) + weight_of(value[key], depth - 1) for key in value)
-        if isinstance(value, list | tuple | set | frozenset):
-            return _VALUE_BYTES + sum(weight_of(item, depth - 1) for item in value)
-        return getattr(value, "nbytes", None) or _VALUE_BYTES + (
-            len(value) if hasattr(value, "__len__") else 0
-        )
+        if type(value) is dict:
+            total = _VALUE_BYTES * len(value)
+            for item in value.values():
+                kind = type(item)
+                if kind is str:
+                    total += len(item)
+                elif kind not in _SMALL:
+                    total += weight_of(item, depth - 1)
+            return total
+        return _VALUE_BYTES + _size_of(value, depth)
     except Exception:  # of a user's class
         return _VALUE_BYTES
+
+
+def _size_of(value: Any, depth: int) -> int:
+    if isinstance(value, str | bytes | bytearray) or type(value) in _SMALL:
+        return len(value) if hasattr(value, "__len__") else 0
+    if not depth:
+        return 0
+    if isinstance(value, Mapping):
+        return sum(weight_of(value[key], depth - 1) for key in value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return sum(weight_of(item, depth - 1) for item in value)
+    size: int = getattr(value, "nbytes", None) or (len(value) if hasattr(value, "__len__") else 0)
+    return size
 
 
 def weigh(

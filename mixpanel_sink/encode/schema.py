@@ -29,7 +29,7 @@ def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
     """Refuses columns whose type can never serve as event, time or id.
 
     Raises:
-        MappingError: names the column, its type and the mend.
+        MappingError: names the column, its type and what to do about it.
     """
     time = mapping.time
     assert isinstance(time, TimeColumn)

@@ -99,15 +99,15 @@ def check_range(
         when = read.strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError, OSError):
         when = "thousands of years away"
-    mend = " Mend or exclude the record."
+    advice = " Fix or exclude the record."
     per_second = PER_SECOND.get(unit or "", 0)
     for other in PER_SECOND if per_second else ():
         if MIN_TIME_MS <= ms * per_second // PER_SECOND[other] <= latest:
-            mend = f" Read as {other!r} instead of {unit!r} it would fit: is the unit right?"
+            advice = f" Read as {other!r} instead of {unit!r} it would fit: is the unit right?"
             break
     raise RecordError(
         "time_out_of_range",
-        f"time ({column_name}) is {when}; Mixpanel takes 1971 until an hour from now.{mend}",
+        f"time ({column_name}) is {when}; Mixpanel takes 1971 until an hour from now.{advice}",
         column_name,
     )
 
@@ -240,7 +240,7 @@ def _arrow_ms(value: Any, column: TimeColumn) -> int:
         raise RecordError(
             "time_out_of_range",
             f"time ({column.name}) lies thousands of years away; Mixpanel takes 1971 until an hour "
-            "from now. Mend or exclude the record.",
+            "from now. Fix or exclude the record.",
             column.name,
         ) from None
 

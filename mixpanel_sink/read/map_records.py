@@ -161,7 +161,7 @@ def _failed(error: Exception, fn: Any, record: Mapping[Any, Any]) -> FailedRecor
         what = f"raised {type(error).__name__}{at}"
     return FailedRecord(
         reason=FUNCTION_FAILED,
-        message=f"{_name(fn)} {what}. Call it with this record to see more, mend it, and run the "
+        message=f"{_name(fn)} {what}. Call it with this record to see more, fix it, and run the "
         "pipeline again.",
         record_json=record_as_json(dict(record)),
     )

@@ -1,4 +1,4 @@
-"""Ready-made events that are encoded together are those that they are one by one."""
+"""Raw events that are encoded together are those that they are one by one."""
 
 from __future__ import annotations
 

@@ -14,12 +14,8 @@ import pytest
 
 from mixpanel_sink.api.endpoints import ENGAGE, GROUPS, Endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.encode.profile_updates import (
-    OPERATIONS,
-    MappedUpdateEncoder,
-    RawUpdateEncoder,
-    check_operation,
-)
+from mixpanel_sink.encode.operations import OPERATIONS, check_operation
+from mixpanel_sink.encode.profile_updates import MappedUpdateEncoder, RawUpdateEncoder
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.columns import Column, Constant, TimeColumn
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping, UpdateMapping

@@ -130,7 +130,7 @@ def test_nanoseconds_of_one_record_cost_no_other(mixpanel):
     assert [event["day"] for event in stored(mixpanel)] == ["Tue"]
 
 
-def test_ready_made_events_with_nanoseconds_as_a_table(mixpanel):
+def test_raw_events_with_nanoseconds_as_a_table(mixpanel):
     kind = pa.struct(
         [("distinct_id", pa.string()), ("time", pa.int64()), ("x", pa.timestamp("ns"))]
     )
@@ -159,14 +159,14 @@ def test_records_left_out(mixpanel, parquet, nested):
     assert ran.counters["records_left_out"] == 12_500
 
 
-def spoil(record):
+def explode(record):
     number = record.pop("n")
     record["n"] = int("nothing" if number in (7, 20_001) else number)
     return record
 
 
 def test_a_function_that_raises_fails_its_record(mixpanel, parquet):
-    ran = run(ReadTables(parquet), write(mixpanel), MapRecords(spoil))
+    ran = run(ReadTables(parquet), write(mixpanel), MapRecords(explode))
     assert balanced(ran) == (25_000, 24_998, 2)
     first, second = failures(ran)
     assert {first.reason, second.reason} == {"function_failed"}
@@ -176,7 +176,7 @@ def test_a_function_that_raises_fails_its_record(mixpanel, parquet):
         json.dumps(row(7)),
         json.dumps(row(20_001)),
     }, "as read, although the function had changed it"
-    assert first.message.startswith("spoil raised ValueError at test_map_records.py:")
+    assert first.message.startswith("explode raised ValueError at test_map_records.py:")
     assert "nothing" not in first.message, "an exception's text may hold what privacy hides"
     assert ran.counters["failed_function_failed"] == 2
 
@@ -229,7 +229,7 @@ def test_elements_are_not_changed():
     assert made == [row(1, n=2), RecordBlock([row(2, n=3)], None)]
 
 
-@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "raw"])
 def test_records_without_keys_fail(mixpanel, mapping):
     ran = run(ReadBlocks([RecordBlock([{}, {}], ORIGIN)]), write(mixpanel, mapping))
     assert balanced(ran) == (2, 0, 2)
@@ -266,24 +266,24 @@ class Hostile(collections.UserDict):
 
 
 def test_a_result_that_cannot_be_read_fails_alone(mixpanel):
-    def spoil_one(record):
+    def break_one(record):
         return Hostile(record) if record["n"] == 1 else record
 
-    ran = run([TABLE], write(mixpanel), MapRecords(spoil_one))
+    ran = run([TABLE], write(mixpanel), MapRecords(break_one))
     assert balanced(ran) == (5, 4, 1)
     assert [(f.reason, f.record) for f in failures(ran)] == [("function_failed", row(1))]
 
 
-@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "raw"])
 def test_odd_values_fail_alone(mixpanel, mapping):
-    def spoil_some(record):
+    def break_some(record):
         odd = [threading.Lock(), iter("a"), unittest.mock.Mock(), np.timedelta64(1, "M"), "fine"]
         record[f"x{record['n']}"] = odd[record["n"]]
         if mapping:
             return record
         return {"event": "E", "properties": {"distinct_id": "u", "time": AT, **record}}
 
-    ran = run([TABLE], write(mixpanel, mapping), MapRecords(spoil_some))
+    ran = run([TABLE], write(mixpanel, mapping), MapRecords(break_some))
     assert balanced(ran) == (5, 1, 4)
     assert {f.reason for f in failures(ran)} == {"unsupported_type"}
     assert sorted(f.field for f in failures(ran)) == ["x0", "x1", "x2", "x3"]
@@ -300,16 +300,16 @@ class HostileName(str):
     __repr__ = __str__
 
 
-@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "ready-made"])
+@pytest.mark.parametrize("mapping", [MAPPING, None], ids=["mapping", "raw"])
 def test_hostile_records_fail_alone(mixpanel, mapping):
     hostile = {HostileName("x"): 1, Hostile: 2, ("a", HostileName("b")): 3}
 
-    def spoil_one(record):
+    def break_one(record):
         event = {"event": "E", "properties": {"distinct_id": "u", "time": AT}}
         made = record if mapping else event
         return {**made, **hostile} if record["n"] == 1 else made
 
-    ran = run([TABLE], write(mixpanel, mapping), MapRecords(spoil_one))
+    ran = run([TABLE], write(mixpanel, mapping), MapRecords(break_one))
     assert balanced(ran) == (5, 4, 1)
     ran = run([row(1)], write(mixpanel, mapping), beam.Map(Hostile))
     assert balanced(ran) == (1, 0, 1)
@@ -357,7 +357,7 @@ class Lines(beam.PTransform):
         return (pbegin | ReadRecords(str(self._path), JsonLines())).records
 
 
-def test_ready_made_events(mixpanel, parquet):
+def test_raw_events(mixpanel, parquet):
     def to_event(record):
         properties = {"distinct_id": record["user"], "time": record["at"], "n": record["n"]}
         return {"event": "Made", "properties": properties | {"$insert_id": f"i{record['n']}"}}
@@ -394,22 +394,22 @@ def test_failures_among_several_projects(mixpanel, parquet):
         for name in ("Visit", "other")
     }
     sink = WriteToMixpanel(MAPPING, projects=projects, destination="name", retry=FAST)
-    ran = run(ReadTables(parquet), sink, MapRecords(spoil))
+    ran = run(ReadTables(parquet), sink, MapRecords(explode))
     assert balanced(ran) == (25_000, 24_998, 2)
     for failed in failures(ran):
         assert (failed.reason, failed.destination) == ("function_failed", None)
-        assert failed.message.startswith("spoil raised")
+        assert failed.message.startswith("explode raised")
         assert failed.record["n"] == failed.row
         assert failed.file == str(parquet)
 
 
 def test_privacy_covers_the_failures(mixpanel, parquet):
-    def spoil_user(record):
+    def break_user(record):
         record["user"] = record["secret"] = int(record["user"])
 
     source = [row(1, secret="s3cret"), pa.Table.from_pylist([row(2, secret="s3cret")])]
     sink = write(mixpanel, privacy=Privacy(drop=["secret"], hash=["user"]))
-    ran = run(source, sink, MapRecords(spoil_user))
+    ran = run(source, sink, MapRecords(break_user))
     one, two = sorted((failed.record for failed in failures(ran)), key=lambda r: r["n"])
     assert sorted(one) == sorted(two) == ["at", "n", "name", "user"]
     run([row(1), row(2)], sink)
@@ -426,16 +426,18 @@ def test_profile_updates(mixpanel, parquet):
         quota="none",
         retry=FAST,
     )
-    ran = run(ReadTables(parquet), sink, MapRecords(spoil))
+    ran = run(ReadTables(parquet), sink, MapRecords(explode))
     assert balanced(ran) == (25_000, 24_998, 2)
     assert [failed.reason for failed in failures(ran)] == ["function_failed"] * 2
-    assert all(failed.message.startswith("spoil raised") for failed in failures(ran))
+    assert all(failed.message.startswith("explode raised") for failed in failures(ran))
 
 
 def test_a_failure_of_the_function_is_not_sent_again(mixpanel):
-    failed = FailedRecord("function_failed", "spoil raised.", record_json=json.dumps(row(1)))
+    failed = FailedRecord("function_failed", "explode raised.", record_json=json.dumps(row(1)))
     ran = run([failed], write(mixpanel))
-    assert [(f.reason, f.message) for f in failures(ran)] == [("function_failed", "spoil raised.")]
+    assert [(f.reason, f.message) for f in failures(ran)] == [
+        ("function_failed", "explode raised.")
+    ]
     assert stored(mixpanel) == []
 
 
