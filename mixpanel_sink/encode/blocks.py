@@ -161,9 +161,15 @@ class TableBlock(Block):
 
 @dataclasses.dataclass(frozen=True)
 class RecordsBlock(Block):
-    """Dicts."""
+    """Dicts.
+
+    Attributes:
+        given: the records.
+        weight: about as many bytes as they have as JSON; 0 if nobody has weighed them.
+    """
 
     given: Sequence[Any]
+    weight: int = 0
 
     @classmethod
     def of(

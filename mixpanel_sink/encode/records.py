@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ LARGE = 50_000
 """... and each that weighs more than this."""
 _VALUE_BYTES = 16
 """What a value weighs that is neither text nor bytes, and what is around every other."""
-_SMALL = frozenset({int, float, bool, type(None)})
+_SMALL = frozenset({int, float, bool, type(None), datetime.datetime, datetime.date})
 
 
 def weight_of(value: Any, depth: int = 4) -> int:

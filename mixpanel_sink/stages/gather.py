@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,6 +57,9 @@ class Gatherer:
         self._end_run()
         self._records += block.given
         self._runs += block.runs
+        if block.weight and self._weighed + len(block) == len(self._records):
+            self._weight += block.weight
+            self._weighed = len(self._records)
         if self._is_full():
             yield from self.take()
 
@@ -69,14 +73,16 @@ class Gatherer:
             everything or left >= BATCH_BYTES or len(records) - at >= self._most
         ):
             count = min(self._most, len(records) - at)
+            weight = left * count // (len(records) - at)
             if left > BATCH_BYTES:
                 count, weight = weigh(records[at : at + count], BATCH_BYTES)
-                left -= weight
             # Whole requests leave no rest for the next block.
             if self._batch_events < count < len(records) - at:
                 count -= count % self._batch_events
             part = list(cut_runs(runs, at, at + count))
-            yield self._kind.of(records[at : at + count], part, key)
+            block = self._kind.of(records[at : at + count], part, key)
+            yield dataclasses.replace(block, weight=weight)
+            left -= weight
             at += count
         if at < len(records):
             self._key, self._records = key, records[at:]
