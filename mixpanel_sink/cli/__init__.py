@@ -5,6 +5,7 @@
     import    sends files to Mixpanel
     replay    sends failed records again, after a fix
     verify    reads back what Mixpanel holds and compares it with the files
+    export    writes a project's events to files
     emulator  runs a local Mixpanel emulator
     demo      shows all of that on made-up data
     doctor    looks at this machine: versions, credentials, network
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from mixpanel_sink.cli import check, demo, doctor, imports, init, replay, table, verify
+from mixpanel_sink.cli import check, demo, doctor, export, imports, init, replay, table, verify
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
 from mixpanel_sink.version import __version__
@@ -36,6 +37,7 @@ _MADE: dict[str, Callable[..., None]] = {
     "import": imports.run,
     "replay": replay.run,
     "verify": verify.run,
+    "export": export.run,
     "doctor": doctor.run,
 }
 """Commands that are made from the table of options, in the order of the help."""

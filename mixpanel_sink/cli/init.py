@@ -10,6 +10,8 @@ import typer
 
 from mixpanel_sink.cli import common
 from mixpanel_sink.errors import InputError, MixpanelSinkError
+from mixpanel_sink.inspect.presets import PRESETS, check_preset, preset
+from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
 
 SAMPLE_ROWS = 20_000
@@ -27,6 +29,12 @@ def run(
             "--event", metavar="NAME", help="What to call the events if no column names them."
         ),
     ] = None,
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TOOL", help=f"The export of another tool: {', '.join(PRESETS)}."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.")
     ] = False,
@@ -36,7 +44,7 @@ def run(
 
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """
-    from mixpanel_sink.inspect.propose import propose
+    from mixpanel_sink.inspect.propose import Proposal, propose
     from mixpanel_sink.jobs.sources import source_of
 
     if output.exists() and not force and not as_json:
@@ -46,7 +54,11 @@ def run(
         path = source.files[0].path
         sample = source.sample(SAMPLE_ROWS)
         title = event or pathlib.PurePath(path).stem.replace("_", " ").replace("-", " ").title()
-        proposal = propose(sample, title)
+        if tool is None:
+            proposal = propose(sample, title)
+        else:
+            check_preset(tool, sample.column_names)
+            proposal = Proposal(preset(tool), EventMapping.from_yaml(preset(tool)), ())
     except (InputError, MixpanelSinkError) as error:
         common.fail(str(error))
     if as_json:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.outcome import EXIT_SETTING
-from mixpanel_sink.settings.options import Settings
+from mixpanel_sink.settings.options import OPTIONS, Settings
 
 
 def arguments(argv: Sequence[str] | None) -> list[str]:
@@ -29,11 +29,12 @@ def guarded(start: Callable[[], int]) -> int:
 
 
 def require(settings: Settings, *names: str) -> None:
-    """Refuses a command without one of these options.
+    """Refuses a command without one of these options, named by their fields.
 
     Raises:
         SettingError: names it.
     """
     for name in names:
         if not getattr(settings, name):
-            raise SettingError(f"--{name} is missing; --help shows all options.")
+            shown = next((each.name for each in OPTIONS if each.field == name), name)
+            raise SettingError(f"--{shown} is missing; --help shows all options.")

@@ -81,8 +81,8 @@ class Option:
         default: the value without it.
         help: one or two sentences.
         group: what it belongs to.
-        faces: who has it: "init", "import", "check", "verify", "replay", "stream" and "doctor"
-            are commands; "template" is Dataflow's, "rows" Beam YAML and other languages.
+        faces: who has it: "init", "import", "check", "verify", "replay", "export", "stream" and
+            "doctor" are commands; "template" is Dataflow's, "rows" Beam YAML and other languages.
         label: a short name for forms.
         metavar: what stands for its value in help.
         short: a letter, for the command line.

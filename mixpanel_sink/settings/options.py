@@ -44,7 +44,7 @@ from mixpanel_sink.settings.quota import Quota
 _SENDS = ("import", "replay", "stream")
 _EVERYWHERE = (*_SENDS, "template", "rows")
 _READS = ("init", "import", "check", "verify")
-_AUTH = (*_EVERYWHERE, "check", "verify", "doctor")
+_AUTH = (*_EVERYWHERE, "check", "verify", "export", "doctor")
 
 INPUT = "Input"
 FORMAT = "Format"
@@ -131,7 +131,7 @@ class Settings:
         help="Base URL instead of a region, for proxies and tests.",
     )  # fmt: skip
     allow_http: bool = option(
-        False, FLAG, DESTINATION, (*_EVERYWHERE, "verify"), label="Allow http",
+        False, FLAG, DESTINATION, (*_EVERYWHERE, "verify", "export"), label="Allow http",
         python="allow_http",
         help="Permit an unencrypted endpoint on another machine.",
     )  # fmt: skip
@@ -211,12 +211,12 @@ class Settings:
         help="Reference to a secret that goes into those hashes.",
     )  # fmt: skip
     from_day: datetime.date | None = option(
-        None, DAY, COMPARING, ("verify",), name="from", label="First day",
-        help="First day to compare. Default: the input's.",
+        None, DAY, COMPARING, ("verify", "export"), name="from", label="First day",
+        help="First day. Default for verify: the input's.",
     )  # fmt: skip
     to_day: datetime.date | None = option(
-        None, DAY, COMPARING, ("verify",), name="to", label="Last day",
-        help="Last day to compare. Default: the input's.",
+        None, DAY, COMPARING, ("verify", "export"), name="to", label="Last day",
+        help="Last day. Default for verify: the input's.",
     )  # fmt: skip
     project_timezone: str = option(
         "UTC", NAME, COMPARING, ("verify",), label="Time zone", metavar="ZONE",
@@ -345,7 +345,7 @@ class Settings:
 
 OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))
 """The table."""
-COMMANDS = ("init", "check", "import", "replay", "verify", "stream", "doctor")
+COMMANDS = ("init", "check", "import", "replay", "verify", "export", "stream", "doctor")
 """Faces that are commands."""
 BY_NAME = {each.name: each for each in OPTIONS}
 REFERENCES = tuple(each.name for each in OPTIONS if each.kind is REFERENCE)
