@@ -11,6 +11,7 @@ byte in memory on some runners.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.stages import outputs, send
 from mixpanel_sink.stages.convert import ConvertToChunks
 from mixpanel_sink.stages.send_steps import send_chunks, timer_family
+from mixpanel_sink.stages.sharing import share_quota
 from mixpanel_sink.windowing import GLOBAL
 
 coders.register()
@@ -99,19 +101,23 @@ class MixpanelWrite(beam.PTransform):
         windowing = records.windowing
         job = self._fitting(records)
 
-        converted = records | "Convert" >> beam.ParDo(ConvertToChunks(job)).with_outputs(
+        # Bounded input ends, and its end flushes. (With a processing-time timer some runners let
+        # the watermark pass before that flush, and drop its results as late.)
+        within = job.max_latency is not None and not records.is_bounded
+        # Two sinks must not share the names of timers, nor may an update of a job change them.
+        label = records.pipeline._current_transform().full_label
+        made = functools.partial(send_chunks, family=timer_family(label), within=within)
+        converting, sending = beam.ParDo(ConvertToChunks(job)), beam.ParDo(made(job))
+        share_quota(records.pipeline, label, job, {converting: ConvertToChunks, sending: made})
+
+        converted = records | "Convert" >> converting.with_outputs(
             outputs.FAILED, outputs.READ, main="chunks"
         )
         chunks = _typed(converted.chunks, tuple[str, bytes], GLOBAL)
         read = _typed(converted[outputs.READ], ReadCount, GLOBAL)
 
-        # Bounded input ends, and its end flushes. (With a processing-time timer some runners let
-        # the watermark pass before that flush, and drop its results as late.)
-        within = job.max_latency is not None and not records.is_bounded
-        # Two sinks must not share the names of timers, nor may an update of a job change them.
-        family = timer_family(records.pipeline._current_transform().full_label)
-        fn = beam.ParDo(send_chunks(job, family, within)).with_input_types(tuple[str, bytes])
-        sent = chunks | "Send" >> fn.with_outputs(send.FAILED, main="receipts")
+        keyed = sending.with_input_types(tuple[str, bytes])
+        sent = chunks | "Send" >> keyed.with_outputs(send.FAILED, main="receipts")
         receipts = _typed(sent.receipts, Receipt, windowing)
         refused = _typed(sent[send.FAILED], FailedRecord, windowing)
 

@@ -21,7 +21,7 @@ def lane_of_project(
     """
     share = target.quota.share(number, job.lanes)
     who = hash((credentials.user, credentials.project_id, credentials.token))
-    key = (target.destination.url, job.endpoint.name, who, number, share)
+    key = (target.destination.url, job.endpoint.name, who, number, share, target.part)
     host = target.destination.host
     name = f"{target.name} lane {number}" + (f" at {host}" if host != target.name else "")
     lane = LANES.get(key, lambda: Lane(share, job.max_in_flight, name, job.retry, steady_clock))

@@ -117,6 +117,7 @@ class Target:
     Attributes:
         name: in lane keys, results and metrics: the user's, or the host.
         limits: of its batches.
+        part: which part of the project's quota it has, where sinks of a pipeline share one.
     """
 
     name: str
@@ -124,6 +125,17 @@ class Target:
     credentials: Credentials
     quota: Quota
     limits: Limits
+    part: int = 0
+
+    def part_of_quota(self, number: int, sinks: int, lanes: int) -> Target:
+        """The same project for one of several sinks, each with as many lanes.
+
+        Raises:
+            SettingError: if the quota is too small.
+        """
+        quota = self.quota.share(number, sinks)
+        limits = _within(self.limits, quota.share(lanes - 1, lanes))
+        return dataclasses.replace(self, quota=quota, limits=limits, part=number)
 
     @classmethod
     def of(

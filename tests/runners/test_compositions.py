@@ -128,3 +128,19 @@ def test_beam_may_check_types_while_the_pipeline_runs(mixpanel: Emulator, runner
 
     runner.build_and_run(build, "--runtime_type_check")
     assert sorted(mixpanel.insert_ids()) == sorted(each["id"] for each in RECORDS)
+
+
+def test_two_sinks_on_one_project_share_its_quota(mixpanel: Emulator, runner: Runner) -> None:
+    mixpanel.settings(quota="10/2s")
+
+    def build(pipeline: Any) -> None:
+        records = pipeline | beam.Create([record(n) for n in range(200)])
+        for number, part in enumerate(records | beam.Partition(by_number, 2)):
+            sink = write(mixpanel, quota="10/2s", limits=TEN, max_in_flight=16 + number)
+            _ = part | f"Sink {number}" >> sink
+
+    runner.build_and_run(build)
+    stats = mixpanel.stats()
+    assert stats["events_distinct"] == 200
+    assert stats["max_attempts_in_window"] <= 10
+    assert stats["requests_by_endpoint"] == {"/import": {"200": 20}}
