@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
@@ -62,12 +63,14 @@ class Event:
         return self.event, self.time, self.distinct_id
 
     def to_line(self) -> bytes:
-        """One line: id, what is compared, and the rest. Equal events have equal first parts."""
-        compared = [self.event, self.time, self.distinct_id, self.properties]
+        """One line: id, name, time, what else is compared, and the rest."""
+        compared = [self.distinct_id, self.properties]
         rest = [self.added, self.processed, self.coarse, self.moments]
         return b"\t".join(
             (
                 orjson.dumps(self.insert_id),
+                orjson.dumps(self.event),
+                b"%d" % self.time,
                 orjson.dumps(compared, float, orjson.OPT_SORT_KEYS),  # decimals as nearest floats
                 orjson.dumps(rest, float, orjson.OPT_SORT_KEYS),
             )
@@ -76,13 +79,13 @@ class Event:
     @classmethod
     def from_line(cls, line: bytes) -> Event:
         """The reverse of `to_line`."""
-        insert_id, compared, rest = line.split(b"\t")
-        event, time, distinct_id, properties = orjson.loads(compared)
+        insert_id, event, time, compared, rest = line.split(b"\t")
+        distinct_id, properties = orjson.loads(compared)
         added, processed, coarse, moments = orjson.loads(rest)
         return cls(
             orjson.loads(insert_id),
-            event,
-            time,
+            orjson.loads(event),
+            int(time),
             distinct_id,
             properties,
             added,
@@ -124,10 +127,12 @@ def event_of(
     own: dict[str, Any] = {}
     added: dict[str, Any] = {}
     for key, value in properties.items():
-        if value is None or key in _APART:
+        if value is None:
             continue
-        part = added if key.startswith(("mp_", "$mp_")) or key in _OF_MIXPANEL else own
-        part[key] = value
+        if (part := _part(key)) == "own":
+            own[key] = value
+        elif part == "added":
+            added[key] = value
     processed = properties.get("mp_processing_time_ms")
     return Event(
         insert_id=insert_id,
@@ -139,6 +144,14 @@ def event_of(
         processed=processed if isinstance(processed, int) else 0,
         moments=moments,
     )
+
+
+@functools.lru_cache(10_000)
+def _part(key: str) -> str:
+    """Whose property it is: the user's own, added by Mixpanel, or apart from the others."""
+    if key in _APART:
+        return "apart"
+    return "added" if key.startswith(("mp_", "$mp_")) or key in _OF_MIXPANEL else "own"
 
 
 def differences(

@@ -72,25 +72,36 @@ def exact_column(column: pa.ChunkedArray) -> list[Any]:
         if types.is_duration(kind):
             numbers = column.cast(pa.int64()).to_pylist()
             return [None if n is None else _seconds(n * _TICKS[kind.unit]) for n in numbers]
-        if is_plain(kind) or types.is_floating(kind) or types.is_decimal(kind):
-            return list(column.to_pylist())
-        if types.is_binary(kind) or types.is_large_binary(kind):
+        if _is_pythonic(kind):
             return list(column.to_pylist())
     except (pa.ArrowException, UnicodeDecodeError, ValueError, OverflowError):
         pass
     return [exact_scalar(scalar) for scalar in column]
 
 
-def is_plain(kind: pa.DataType) -> bool:
-    """Whether values of this type are sent as they are: text, booleans and integers."""
-    return bool(
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_string_view(kind)
-        or types.is_boolean(kind)
-        or types.is_integer(kind)
-        or types.is_null(kind)
-    )
+def _is_pythonic(kind: pa.DataType) -> bool:
+    """Whether Python has exactly these values."""
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_pythonic(kind.value_type)
+    if types.is_struct(kind):
+        names = [field.name for field in kind]
+        return len(set(names)) == len(names) and all(_is_pythonic(field.type) for field in kind)
+    return any(is_of(kind) for is_of in _PYTHONIC)
+
+
+_PYTHONIC = (
+    types.is_string,
+    types.is_large_string,
+    types.is_string_view,
+    types.is_boolean,
+    types.is_integer,
+    types.is_null,
+    types.is_float32,
+    types.is_float64,
+    types.is_decimal,
+    types.is_binary,
+    types.is_large_binary,
+)
 
 
 def exact_scalar(scalar: Any) -> Any:

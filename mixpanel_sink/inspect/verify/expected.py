@@ -22,9 +22,8 @@ from mixpanel_sink.inspect.verify.exact import (
     Unfit,
     exact,
     exact_column,
-    is_plain,
 )
-from mixpanel_sink.inspect.verify.held import Refused, held, json_of
+from mixpanel_sink.inspect.verify.held import Refused, held, is_held, json_of
 from mixpanel_sink.inspect.verify.ids import (
     check_user_id,
     column_id,
@@ -100,6 +99,8 @@ class Expectation:
         self._constants = {
             name: held(exact(value), name, self._drop) for name, value in mapping.constants.items()
         }
+        rule = mapping.insert_id
+        self._id_columns = list(map(Column, rule.columns)) if isinstance(rule, ColumnsId) else []
         self._plans: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
 
     def of(self, elements: Iterable[Any]) -> Iterator[Event | FailedRecord]:
@@ -115,7 +116,7 @@ class Expectation:
 
     def _of_table(self, table: pa.Table, first: int) -> Iterator[Event | FailedRecord]:
         part = table.slice(first, _ROWS)
-        columns, plain = self._columns(part)
+        columns = self._columns(part)
         keys = tuple(columns)
         rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True))
         origin = TableOrigin.of(table)
@@ -125,14 +126,13 @@ class Expectation:
         )
         if self._shape is None:
             for record, place in zip(rows, places, strict=True):
-                yield self._one(record, plain, place)
+                yield self._one(record, place)
         else:
             yield from self._of_shaped(list(rows), places, part)
 
-    def _columns(self, part: pa.Table) -> tuple[dict[str, list[Any]], set[str]]:
-        """The exact values of each column, and the columns whose values are sent as they are."""
+    def _columns(self, part: pa.Table) -> dict[str, list[Any]]:
+        """The exact values of each column, as privacy lets them be where no shape comes first."""
         columns: dict[str, list[Any]] = {}
-        plain: set[str] = set()
         for name in dict.fromkeys(part.schema.names):
             column = part.column(part.schema.names.index(name))
             if self._shape is None and name in self._dropped:
@@ -144,9 +144,7 @@ class Expectation:
             columns[name] = exact_column(column)
             if self._shape is None and name in self._hidden:
                 columns[name] = [self._mask(value, name) for value in columns[name]]
-            elif is_plain(column.type) and not pa.types.is_string_view(column.type):
-                plain.add(name)
-        return columns, plain
+        return columns
 
     def _of_block(self, block: RecordBlock) -> Iterator[Event | FailedRecord]:
         records = [{name: exact(value) for name, value in one.items()} for one in block.records]
@@ -159,7 +157,7 @@ class Expectation:
             yield from self._of_shaped(records, places, None)
             return
         for record, place in zip(records, places, strict=True):
-            yield self._one(self._private(record), frozenset(), place)
+            yield self._one(self._private(record), place)
 
     def _of_shaped(
         self, records: list[dict[str, Any]], places: Iterable[_Place], table: pa.Table | None
@@ -170,7 +168,7 @@ class Expectation:
             if isinstance(record, Refused):
                 yield place.failed(record)
             elif record is not None:
-                yield self._one(self._private(record), frozenset(), place)
+                yield self._one(self._private(record), place)
 
     def _private(self, record: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -184,21 +182,21 @@ class Expectation:
             return value
         return masked(value, name, self._key)
 
-    def _one(self, record: Mapping[str, Any], plain: Any, place: _Place) -> Event | FailedRecord:
+    def _one(self, record: Mapping[str, Any], place: _Place) -> Event | FailedRecord:
         try:
-            return self._event(record, plain, place)
+            return self._event(record, place)
         except Refused as refused:
             return place.failed(refused)
 
-    def _event(self, record: Mapping[str, Any], plain: Any, place: _Place) -> Event:
+    def _event(self, record: Mapping[str, Any], place: _Place) -> Event:
         mapping = self._mapping
         properties: dict[str, Any] = {}
         moments = []
         for name, column in self._plan(tuple(record)):
             value = record[column]
-            if isinstance(value, Moment):
-                moments.append(name)
-            if column not in plain or (isinstance(value, str) and not value.isascii()):
+            if not is_held(value):
+                if isinstance(value, Moment):
+                    moments.append(name)
                 value = held(value, name, self._drop)
             if value is not None or not mapping.drop_nulls:
                 properties[name] = value
@@ -323,7 +321,7 @@ class Expectation:
         """The `$insert_id`; None where the content makes it."""
         rule = self._mapping.insert_id
         if isinstance(rule, ColumnsId):
-            values = [self._value(record, Column(name), "insert_id") for name in rule.columns]
+            values = [self._value(record, column, "insert_id") for column in self._id_columns]
             if all(value is None for value in values):
                 raise Refused("insert_id_null", "insert_id is null.", rule.columns[0])
             if len(values) == 1:

@@ -14,7 +14,7 @@ import orjson
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.inspect.verify.events import Event
-from mixpanel_sink.inspect.verify.match import Finding
+from mixpanel_sink.inspect.verify.match import Finding, Same
 
 SHOWN = 20
 """Events of each kind that the report shows."""
@@ -64,6 +64,7 @@ class Findings:
         self.kinds: collections.Counter[str] = collections.Counter()
         self.expected = self.actual = self.repeats = 0
         self.counts: dict[tuple[str, str], list[int]] = collections.defaultdict(lambda: [0, 0])
+        self._counted: dict[tuple[bytes, datetime.date], list[int]] = {}
         self._days = days
         self._folder = folder
         self._first: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in KINDS}
@@ -87,8 +88,11 @@ class Findings:
                     file.write(f'{day},"{name}",{expected},{actual}\n'.encode())
         self._stack.close()
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Finding | Same) -> None:
         """Enters one."""
+        if isinstance(finding, Same):
+            self._same(finding)
+            return
         kind = finding.kind
         self.kinds[kind] += 1
         # An altered event is counted where it is on each side, but for times in another zone.
@@ -109,6 +113,16 @@ class Findings:
         first.append((shown["day"], shown["insert_id"], shown["time"], len(first), shown))
         if len(first) > 50 * SHOWN:
             self._first[kind] = heapq.nsmallest(SHOWN, first, key=lambda each: each[:3])
+
+    def _same(self, same: Same) -> None:
+        self.kinds["equal"] += 1
+        self.expected += 1
+        self.actual += 1
+        key = same.event, self._days.of(same.time)
+        if (count := self._counted.get(key)) is None:
+            count = self._counted[key] = self.counts[str(key[1]), orjson.loads(same.event)]
+        count[0] += 1
+        count[1] += 1
 
     def shown(self) -> dict[str, list[dict[str, Any]]]:
         """The first of each kind, by day and id."""

@@ -76,7 +76,8 @@ def _milliseconds(value: Any, column: TimeColumn) -> int:
     if column.unit not in _MILLISECONDS:
         raise Refused("time_without_unit", f"time ({column.name}) has no unit.", column.name)
     if isinstance(value, int):
-        return math.floor(value * _MILLISECONDS[column.unit])
+        unit = _MILLISECONDS[column.unit]
+        return value * unit.numerator // unit.denominator
     if not math.isfinite(value) or abs(float(value)) > 1e20:
         raise Refused("time_out_of_range", f"time ({column.name}) is {value}.", column.name)
     exact = fractions.Fraction(value) * _MILLISECONDS[column.unit]

@@ -35,7 +35,7 @@ def exported(**properties: Any) -> Event:
 
 def test_what_mixpanel_adds_and_takes_away_is_no_difference() -> None:
     assert differences(sent(), exported()) == {}
-    assert sent().to_line().split(b"\t")[1] == exported().to_line().split(b"\t")[1]
+    assert sent().to_line().split(b"\t")[:4] == exported().to_line().split(b"\t")[:4]
 
 
 @pytest.mark.parametrize(
