@@ -23,7 +23,7 @@ def test_newest_first_with_their_properties(tab: Page, filled: Emulator) -> None
     expect(detail).not_to_contain_text(filled.project_token)
     tab.get_by_role("tab", name="JSON").click()
     expect(detail.locator("pre")).to_contain_text('"amount": 12')
-    tab.get_by_role("link", name=re.compile("^Request")).click()
+    tab.get_by_role("link", name="Request 1", exact=True).click()
     expect(detail.locator("h2").first).to_have_text("/import")
 
 
