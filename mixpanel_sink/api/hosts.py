@@ -34,7 +34,7 @@ class Destination:
         """From a region's name (default "us") or an endpoint's URL.
 
         Raises:
-            SettingError: for both, an unknown region, or a URL that is none or that would
+            SettingError: for both, an unknown region, text that is not a URL, or a URL that would
                 send secrets in the clear to another machine.
         """
         if endpoint is None:
@@ -69,7 +69,7 @@ class Destination:
 def _check_url(endpoint: str, allow_http: bool) -> str:
     try:
         parts = urlsplit(endpoint)
-        parts.port  # noqa: B018  (raises on a port that is no number)
+        parts.port  # noqa: B018  (raises on a port that is not a number)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -26,7 +26,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         # Against the server's own clock, so that a skew between the two does not matter.
         sent = _http_date(headers.get("date", ""))
         seconds = date - (sent if sent is not None else now)
-    # NaN, negative and infinite values are no answer to "when?", and after a refusal "now" is none.
+    # NaN, negative and infinite values do not say when, and after a refusal neither does 0.
     return seconds if 0 < seconds < 1e9 else None
 
 

@@ -37,8 +37,8 @@ class Part:
         )
 
     def without(self, indexes: frozenset[int], waits: Iterator[float]) -> Part | None:
-        """The records that are not at these places; None if that is none. A receipt counts its
-        requests."""
+        """The records that are not at these places, if any. A receipt counts the requests so
+        far."""
         rest = [index for index in range(self.chunk.count) if index not in indexes]
         if not rest:
             return None

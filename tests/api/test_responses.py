@@ -374,14 +374,14 @@ def test_other_refusals_are_the_records(records: list[Any]) -> None:
 
 @pytest.mark.parametrize("count", ["num_good_events", "num_records_imported"])
 def test_both_names_of_the_count(count: str) -> None:
-    def judged(good: int) -> ResponseClass:
+    def counted(good: int) -> ResponseClass:
         body = json.dumps({"code": 200, count: good, "status": "OK"}).encode()
         return found(
             Response(200, {}, body), ["", ""], RequestContext(US, "project token", ENGAGE), NOW
         )
 
-    assert judged(2) == Settled()
-    got = judged(1)
+    assert counted(2) == Settled()
+    got = counted(1)
     assert isinstance(got, Unclear)
     assert "imported 1 of 2 updates" in got.why
 

@@ -83,7 +83,7 @@ def failed_ids(*outcomes: Outcome) -> list[str]:
     ]
 
 
-def check_books(mixpanel: Emulator, sent: int, *outcomes: Outcome, prefix: str = "id") -> None:
+def check_accounting(mixpanel: Emulator, sent: int, *outcomes: Outcome, prefix: str = "id") -> None:
     """accepted + failed = sent, and the emulator holds each accepted event once, unaltered."""
     failed = failed_ids(*outcomes)
     assert accepted(*outcomes) + len(failed) == sent
@@ -103,7 +103,7 @@ def check_books(mixpanel: Emulator, sent: int, *outcomes: Outcome, prefix: str =
 def test_a_batch_goes_out_in_one_request(mixpanel: Emulator, rig: Rig, variant: str) -> None:
     mixpanel.settings(variant=variant)
     outcome = rig.send(chunk(2000))
-    check_books(mixpanel, 2000, outcome)
+    check_accounting(mixpanel, 2000, outcome)
     ((receipt, origin),) = outcome.receipts
     assert (receipt.accepted, receipt.attempts, receipt.status) == (2000, 1, 200)
     assert (origin.timestamp, rig.lane.proven) == (5_000_000, True)
@@ -116,7 +116,7 @@ def test_one_bad_record_costs_one_record(
 ) -> None:
     mixpanel.settings(variant=variant, failed_records_as=shape)
     outcome = rig.send(chunk(50, bad=(17,)))
-    check_books(mixpanel, 50, outcome)
+    check_accounting(mixpanel, 50, outcome)
     assert mixpanel.stats()["requests"] == 1
     ((failure, origin),) = outcome.failed
     assert (failure.reason, failure.http_status, failure.attempts) == ("refused", 400, 1)
@@ -168,7 +168,7 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_after_a_fault_the_books_balance(mixpanel: Emulator, rig: Rig, name: str) -> None:
+def test_after_a_fault_everything_is_accounted_for(mixpanel: Emulator, rig: Rig, name: str) -> None:
     mixpanel.faults(FAULTS[name])
     outcomes = [rig.send(chunk(10)), rig.send(chunk(10, first=10))]
     assert not mixpanel.remaining_faults()
@@ -177,7 +177,7 @@ def test_after_a_fault_the_books_balance(mixpanel: Emulator, rig: Rig, name: str
                       ["id-2"] if name == "nothing stored" else [])  # fmt: skip
     if name == "refused":
         return check_stored(mixpanel, 20)
-    check_books(mixpanel, 20, *outcomes)
+    check_accounting(mixpanel, 20, *outcomes)
 
 
 def check_stored(mixpanel: Emulator, sent: int) -> None:
@@ -205,7 +205,7 @@ def test_413_is_split_and_the_size_is_learnt(mixpanel: Emulator, rig: Rig) -> No
     mixpanel.settings(max_body_bytes=size // 2 + 500)
     first = rig.send(chunk(100))
     assert first.statuses == {"413": 1, "200": 2}
-    check_books(mixpanel, 100, first)
+    check_accounting(mixpanel, 100, first)
     second = rig.send(chunk(101, first=100))
     assert second.statuses == {"200": 2}
     assert not rig.lane.fits(size)
@@ -398,7 +398,7 @@ def test_a_long_pause_that_a_503_asks_for_is_no_reason_to_give_up(mixpanel: Emul
     retry = RetryPolicy(transient_seconds=0.5, first_wait=0.01, longest_wait=0.02)
     rig = Rig(mixpanel.url, retry)
     mixpanel.faults([{"kind": "status", "status": 503, "headers": {"Retry-After": "1"}}])
-    check_books(mixpanel, 3, rig.send(chunk(3)))
+    check_accounting(mixpanel, 3, rig.send(chunk(3)))
 
 
 def test_a_503_that_asks_for_pauses_for_ever_is_given_up(mixpanel: Emulator) -> None:
@@ -431,7 +431,7 @@ class TestTLS:
         outcome = rig.send(chunk(3))
         assert [failure.reason for failure, _ in outcome.failed] == ["gave_up"] * 3
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", emulator.certificate)
-        check_books(emulator, 3, Rig(emulator.url).send(chunk(3)))
+        check_accounting(emulator, 3, Rig(emulator.url).send(chunk(3)))
 
 
 def test_the_breaker_stops_the_job_after_three(mixpanel: Emulator) -> None:
@@ -451,7 +451,7 @@ def test_waiting_for_the_quota_does_not_use_up_the_time_for_retries(mixpanel: Em
     rig = Rig(mixpanel.url, retry, quota="1/0.5s")
     mixpanel.faults([{"kind": "status", "status": 500, "times": 4}])
     outcome = rig.send(chunk(3))
-    check_books(mixpanel, 3, outcome)
+    check_accounting(mixpanel, 3, outcome)
 
 
 def test_a_retry_after_beyond_the_limit_gives_up_and_then_stops(
@@ -475,7 +475,7 @@ def test_a_503_with_retry_after_holds_the_whole_lane(mixpanel: Emulator, rig: Ri
             time.sleep(0.01)
             assert time.monotonic() - begin < 10
         outcomes = [rig.send(chunk(5, first=5)), first.result()]
-    check_books(mixpanel, 10, *outcomes)
+    check_accounting(mixpanel, 10, *outcomes)
     log = mixpanel.requests()
     assert min(entry["arrived"] for entry in log[1:]) - log[0]["arrived"] >= 1
 
@@ -527,7 +527,7 @@ def test_threads_of_the_sender_can_be_many(mixpanel: Emulator) -> None:
     before = threading.active_count()
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(rig.send, [chunk(1, first=n) for n in range(50)]))
-    check_books(mixpanel, 50, *outcomes)
+    check_accounting(mixpanel, 50, *outcomes)
     assert mixpanel.settings(quota="30/second")
     assert mixpanel.stats()["max_requests_in_window"] <= 30
     assert threading.active_count() <= before + 1
