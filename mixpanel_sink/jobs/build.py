@@ -27,7 +27,7 @@ from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.jobs import runners
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.run import before_start
-from mixpanel_sink.jobs.sources import source_of
+from mixpanel_sink.jobs.sources import check_positions, source_of
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, FileSource, columns_needed
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import PositionId
@@ -150,6 +150,7 @@ def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settin
     Raises:
         InputError, SettingError: what is wrong.
     """
+    check_positions(source, mapping)
     destination = settings.destination if mapping is not None else None
     columns = check_fit(source, mapping, destination)
     if columns is not None:

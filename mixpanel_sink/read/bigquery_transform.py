@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from mixpanel_sink import coders
 from mixpanel_sink.read.bigquery import BigQueryTable, open_session, read_stream
+from mixpanel_sink.read.transform import ReadResult
+from mixpanel_sink.results import FailedRecord
 
 coders.register()
 
@@ -48,6 +50,21 @@ class ReadBigQueryTables(beam.PTransform):
     def display_data(self) -> dict[str, Any]:
         """What runners show."""
         return {"source": self._source.name}
+
+
+class ReadBigQuery(beam.PTransform):
+    """`ReadBigQueryTables` as a source's transform: gives a `ReadResult`."""
+
+    def __init__(self, source: BigQueryTable) -> None:
+        super().__init__()
+        self._source = source
+
+    def expand(self, pbegin: Any) -> ReadResult:
+        """Builds the flow. A table that breaks off fails the pipeline: nothing is unreadable."""
+        elements = pbegin | "Tables" >> ReadBigQueryTables(self._source)
+        failed = pbegin | "None unreadable" >> beam.Create([])
+        failed.element_type = FailedRecord
+        return ReadResult(elements, failed)
 
 
 class _ListStreams(beam.DoFn):
