@@ -11,9 +11,12 @@ import sys
 import urllib.request
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pytest
+from pyarrow import orc
 
+from mixpanel_sink.jobs import import_files
 from pipelines import verify_import
 from tests.inspect.verify.conftest import Reply, Scripted, lines, scripted  # noqa: F401
 from tests.jobs.conftest import MAPPING
@@ -171,6 +174,62 @@ class TestEqual:
         code, out, _ = check(source)
         assert code == 0
         assert "nothing to compare" in out
+
+
+class TestSources:
+    """Every format goes through the same proof."""
+
+    ROWS = 30
+
+    def records(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": "Order",
+                "user": f"u{i}",
+                "at": f"2024-01-0{1 + i % 3}T10:00:{i:02}Z",
+                "note": f' "{i}", ü\n',
+                "amount": i / 4,
+            }
+            for i in range(self.ROWS)
+        ]
+
+    def write(self, path: pathlib.Path) -> str:
+        records = self.records()
+        if path.suffix == ".csv":
+            with open(path, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(records[0]))
+                writer.writeheader()
+                writer.writerows(records)
+        elif path.suffix == ".jsonl":
+            path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        elif path.suffix == ".avro":
+            fields = [{"name": n, "type": "string"} for n in ("name", "user", "at", "note")]
+            fields.append({"name": "amount", "type": "double"})
+            schema = {"type": "record", "name": "Order", "fields": fields}
+            with open(path, "wb") as binary:
+                fastavro.writer(binary, fastavro.parse_schema(schema), records)
+        else:
+            orc.write_table(pa.Table.from_pylist(records), path)
+        return str(path)
+
+    @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".avro", ".orc"])
+    @pytest.mark.parametrize("hide", [False, True])
+    def test_each_format(self, send, check, server, tmp_path, suffix, hide):
+        source = self.write(tmp_path / f"events{suffix}")
+        mapping = "event: name\ndistinct_id: user\ntime: {column: at, unit: iso8601}\n"
+        (tmp_path / "m.yaml").write_text(mapping)
+        privacy = ("--hash_properties=user", "--drop_properties=note") if hide else ()
+        sent = send(source, *privacy, mapping=mapping, module=import_files)
+        assert sent.code == 0, sent.err
+        code, out, err = check(source, *privacy)
+        assert code == 0, out + err
+        assert out.startswith(f"Mixpanel holds all {self.ROWS} events of the input")
+        stored = [event(server, i) for i in range(self.ROWS)]
+        server.reset()
+        post(server, *stored[1:])
+        code, out, _ = check(source, *privacy)
+        assert code == 1
+        assert out.startswith(f"1 of {self.ROWS} events is missing; run the import again.")
 
 
 class TestNotEqual:
