@@ -440,7 +440,7 @@ ODD_ANSWERS = {
 
 @pytest.mark.parametrize("status", [200, 400, 401, 413, 422, 429, 500, 503])
 @pytest.mark.parametrize("name", ODD_ANSWERS)
-def test_any_answer_has_a_class(name: str, status: int) -> None:
+def test_any_response_has_a_class(name: str, status: int) -> None:
     if status == 401:
         with pytest.raises(AuthenticationError) as caught:
             read(status, ODD_ANSWERS[name])
@@ -457,7 +457,7 @@ def test_any_answer_has_a_class(name: str, status: int) -> None:
         max_leaves=20,
     ),
 )
-def test_any_json_has_a_read(status: int, body: Any) -> None:
+def test_any_json_has_a_class(status: int, body: Any) -> None:
     try:
         found = read(status, body)
     except AuthenticationError:
@@ -481,7 +481,7 @@ def test_a_404_of_a_proven_endpoint_is_a_passing_fault(status: int) -> None:
     assert isinstance(found(Response(status, {}, b"no"), IDS, context, NOW, proven=True), Retry)
 
 
-def test_an_informational_answer_is_no_read() -> None:
+def test_an_informational_response_is_tried_again() -> None:
     assert isinstance(read(103, b""), Retry)
 
 
