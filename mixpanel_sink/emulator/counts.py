@@ -10,7 +10,6 @@ from typing import Any
 from mixpanel_sink.emulator.store import Store
 
 UNITS = {"minute": 60, "hour": 3600, "day": 86400}
-_MINUTE_MS = 60_000
 _PORTION = 50_000
 
 
@@ -19,19 +18,19 @@ class Counts:
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[tuple[int, str, int]]] = {unit: Counter() for unit in UNITS}
-        self._last = 0
+        self._last = dict.fromkeys(UNITS, 0)
 
-    def catch_up(self, store: Store) -> bool:
-        """Count a portion of what is new; return whether there may be more."""
-        rows = store.events.counted(self._last, _PORTION)
-        portion = Counter((project, name, time // _MINUTE_MS) for _, project, name, time in rows)
-        for unit, seconds in UNITS.items():
-            counts, minutes = self._counts[unit], seconds // 60
-            for (project, name, minute), count in portion.items():
-                counts[project, name, minute // minutes * seconds] += count
-        if rows:
-            self._last = rows[-1][0]
-        return len(rows) == _PORTION
+    def catch_up(self, store: Store, unit: str) -> bool:
+        """Count a portion of what is new, by one unit; return whether there is more."""
+        last, newest, seconds = self._last[unit], store.events.newest(), UNITS[unit]
+        until = min(newest, last + _PORTION)
+        counts = self._counts[unit]
+        for (project, name, period), count in store.events.counted(
+            last, until, seconds * 1000
+        ).items():
+            counts[project, name, period * seconds] += count
+        self._last[unit] = until
+        return until < newest
 
     def by_name(self, unit: str, project: int | None = None) -> dict[str, Any]:
         """The counts by a unit of `UNITS`: starts in epoch seconds, ascending, and per name."""

@@ -105,7 +105,7 @@ async def counts(request: Request) -> Response:
     end = time.monotonic() + 0.3 if query.get("partial") == "1" else math.inf
     more = True
     while more and time.monotonic() < end:
-        more = await state.read(state.counts.catch_up, state.store)
+        more = await state.read(state.counts.catch_up, state.store, unit)
     found = await state.read(state.counts.by_name, unit, project)
     return json_response(found if end == math.inf else {**found, "complete": not more})
 

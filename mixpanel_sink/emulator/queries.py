@@ -1,6 +1,7 @@
 """Questions about stored events. Belongs to the reading thread."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -173,12 +174,22 @@ class EventQueries:
                 seq, time = rows[-1][:2]
                 yield [ExportRow(*row) for row in rows]
 
-    def counted(self, after: int, size: int) -> list[tuple[int, int, str, int]]:
-        """Number, project, name and time of the events after a number, for counting."""
-        return self._db.execute(
-            "SELECT seq, project, event, time FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after, size),
-        ).fetchall()
+    def newest(self) -> int:
+        """The number of the event that was stored last, or 0."""
+        (number,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        return int(number)
+
+    def counted(self, after: int, until: int, period: int) -> Counter[tuple[int, str, int]]:
+        """How many events with these numbers each project, name and period has.
+
+        A period is the event's time divided by `period` milliseconds.
+        """
+        return Counter(
+            self._db.execute(
+                "SELECT project, event, time / ? FROM events WHERE seq > ? AND seq <= ?",
+                (period, after, until),
+            )
+        )
 
     def insert_ids(self, size: int = 10_000) -> Iterator[list[str]]:
         """The ``$insert_id`` of every stored event that has one, in order, in portions."""
