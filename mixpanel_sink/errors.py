@@ -11,10 +11,10 @@
     └── DestinationError        Mixpanel refuses the job, not a record; the job stops
         └── AuthenticationError ... because of the credentials or the region
 
-A record that cannot be sent is no exception of the job: it becomes a
+A record that cannot be sent does not stop the job: it becomes a
 `FailedRecord`. `RecordError` carries its reason inside the package only.
 
-Every message is made of cause, rule and mend, and never holds a secret. Each class
+Every message gives the cause, the rule and the fix, and never holds a secret. Each class
 takes one string, because Beam rebuilds exceptions from their message.
 """
 
@@ -30,7 +30,7 @@ class SettingError(MixpanelSinkError, ValueError):
 
 
 class MappingError(SettingError):
-    """The mapping does not make sense, or does not fit the input's columns."""
+    """The mapping contradicts itself, or does not fit the input's columns."""
 
 
 class CredentialsError(SettingError):
@@ -42,7 +42,7 @@ class CheckpointError(SettingError):
 
 
 class InputError(MixpanelSinkError):
-    """An input file is missing, unreadable or no Parquet."""
+    """An input file is missing, or cannot be read."""
 
 
 class FailedRecordError(MixpanelSinkError):
@@ -54,7 +54,7 @@ class AccountingError(MixpanelSinkError):
 
 
 class DestinationError(MixpanelSinkError):
-    """Mixpanel (or what stands at the endpoint) refuses the job as a whole."""
+    """Mixpanel, or whatever answers at the endpoint, refuses the job as a whole."""
 
 
 class AuthenticationError(DestinationError):

@@ -68,7 +68,7 @@ class MixpanelWrite(beam.PTransform):
         job = self._job
         if job.checkpoint is not None:
             projects = [(target, target.credentials.resolve()) for target in job.targets]
-            open_log(job.checkpoint, job.mapping, job.endpoint, projects)
+            open_log(job.checkpoint, job.mapping, job.endpoint, projects, job.privacy)
 
     def preflight(self) -> list[Preflight]:
         """Asks each project's endpoint, with one empty request, whether it takes the

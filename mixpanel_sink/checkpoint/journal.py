@@ -31,6 +31,8 @@ from mixpanel_sink.errors import CheckpointError
 VERSION = 2
 """The format of the header and of the lines; a checkpoint of another one is refused."""
 _HEADER = "checkpoint.json"
+_PARTS = {"projects": "project or region", "mapping": "mapping or other privacy settings"}
+"""Of an owner, for messages."""
 _READERS = 16
 """Objects that are read at the same time."""
 WAITS = (0.2, 1.0, 4.0)
@@ -112,7 +114,7 @@ class Journal:
         """Lines of other processes that came since the last call.
 
         Raises:
-            CheckpointError: if what is there is no journal.
+            CheckpointError: if what is there is not a journal.
         """
         try:
             for name, data, end in self._folder.read(self._mine, self._seen, self._name):
@@ -312,7 +314,7 @@ def _check_owner(path: str, header: bytes, owner: Owner) -> None:
         )
     for part, value in dataclasses.asdict(owner).items():
         if found.get(part) != value:
-            what = {"projects": "project or region"}.get(part, part)
+            what = _PARTS.get(part, part)
             raise CheckpointError(
                 f"The checkpoint {path} belongs to another {what}. Give each import a folder of "
                 "its own, or run the import that it was made for."

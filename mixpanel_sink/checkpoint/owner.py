@@ -14,6 +14,7 @@ from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.project import Target
 
@@ -48,13 +49,15 @@ class Owner:
         mapping: AnyMapping | None,
         endpoint: Endpoint,
         projects: Iterable[tuple[Target, ResolvedCredentials]],
+        privacy: Privacy | None = None,
     ) -> Owner:
         """Of one write, with its secrets resolved: another project's secret is another owner."""
         named = [
             [target.name, target.destination.url, _project_mark(checkpoint, target, credentials)]
             for target, credentials in projects
         ]
-        return cls(checkpoint.input, mapping_mark(mapping), endpoint.name, _digest(sorted(named)))
+        mark = mapping_mark(mapping, privacy)
+        return cls(checkpoint.input, mark, endpoint.name, _digest(sorted(named)))
 
 
 def fingerprint(files: Iterable[tuple[str, int]]) -> str:
@@ -62,12 +65,17 @@ def fingerprint(files: Iterable[tuple[str, int]]) -> str:
     return _digest(sorted((str(path), int(size)) for path, size in files))
 
 
-def mapping_mark(mapping: AnyMapping | None) -> str:
-    """What stands for a mapping: its settings as YAML would have them, without the defaults.
+def mapping_mark(mapping: AnyMapping | None, privacy: Privacy | None = None) -> str:
+    """What stands for how events are made: the mapping's settings as YAML would have them, without
+    the defaults, and what privacy drops or hashes.
 
     So a setting that is added later, or a class that is renamed, changes no mark.
     """
-    return _digest(None if mapping is None else mapping.to_dict())
+    plain = None if mapping is None else mapping.to_dict()
+    if privacy is None:
+        return _digest(plain)
+    key = privacy.key if isinstance(privacy.key, str) else type(privacy.key).__name__
+    return _digest([plain, sorted(privacy.drop), sorted(privacy.hash), key])
 
 
 def _digest(value: Any) -> str:

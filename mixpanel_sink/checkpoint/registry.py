@@ -12,6 +12,7 @@ from mixpanel_sink.checkpoint.owner import AnyMapping, Owner
 from mixpanel_sink.checkpoint.updates import UpdateLog
 from mixpanel_sink.process import LOGS
 from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Target
 
 
@@ -20,12 +21,13 @@ def open_log(
     mapping: AnyMapping | None,
     endpoint: Endpoint,
     projects: Iterable[tuple[Target, ResolvedCredentials]],
+    privacy: Privacy | None = None,
 ) -> Log:
     """This process's log of a checkpoint.
 
     Raises:
         CheckpointError: if it belongs to another job, or cannot be used.
     """
-    owner = Owner.of(checkpoint, mapping, endpoint, projects)
+    owner = Owner.of(checkpoint, mapping, endpoint, projects, privacy)
     kind = EventLog if ENDPOINTS[owner.endpoint].repeats_safely else UpdateLog
     return LOGS.get((checkpoint.path, owner), lambda: kind(checkpoint, owner))

@@ -25,7 +25,7 @@ class ApiSecret:
 
     Args:
         secret: a reference to the secret.
-        token: a reference to the project token, where events shall carry it in their
+        token: a reference to the project token, where events are to carry it in their
             properties as Mixpanel's HTTP API page shows. /import needs it for nothing
             else.
 
@@ -165,7 +165,7 @@ def _token(reference: SecretReference | None) -> str | None:
     if reference is None:
         return None
     token = resolve(reference, "The project token")
-    if '"' in token or "\\" in token:  # it stands in each event's JSON
+    if '"' in token or "\\" in token:  # it is part of each event's JSON
         raise CredentialsError(
             "The project token holds characters that no Mixpanel token has. Copy it once more from "
             "the project's settings."

@@ -169,7 +169,7 @@ class Place:
             )
         for name, project in self.projects.items():
             if not isinstance(name, str) or not name or not name.isprintable():
-                raise SettingError(f"{name!r} is no name of a project; use a short text.")
+                raise SettingError(f"{name!r} is not a valid name for a project; use a short text.")
             if not isinstance(project, Project):
                 raise SettingError(
                     f"projects[{name!r}] is a {type(project).__name__}, not a Project."
@@ -178,7 +178,7 @@ class Place:
 
 
 def check_mapping(mapping: Any, kind: type[Any]) -> None:
-    """Refuses what is no mapping of this kind; None is one, of raw events or updates.
+    """Refuses anything but a mapping of this kind, or None for raw events or updates.
 
     Raises:
         MappingError: names both kinds.

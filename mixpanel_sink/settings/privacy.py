@@ -1,7 +1,7 @@
 """Privacy: named properties are dropped or hashed before anything leaves the worker.
 
 Convert does it first, so that events, failed records, messages and the checkpoint only
-ever hold what is left. The names are those of columns; in ready-made events and updates
+ever hold what is left. The names are those of columns; in raw events and updates
 those of properties.
 """
 

@@ -208,7 +208,7 @@ class Route:
             )
 
     def name_of(self, record: Mapping[Any, Any]) -> Any:
-        """What the record says; a ready-made event may say it among its properties, or beside them.
+        """What the record says; a raw event may say it among its properties, or beside them.
 
         Raises:
             RecordError: if there is no such column, or the function fails.
@@ -235,17 +235,17 @@ class Route:
 
 
 def unknown_project(name: Any, known: Mapping[str, Any], field: str | None) -> RecordError:
-    """What to say of a record whose project nobody has heard of."""
+    """The error for a record whose project is not among `projects`."""
     return RecordError(
         "destination_unknown",
         f"The record is for the project {shown(name)}, and projects has none of that name: it has "
-        f"{', '.join(map(repr, known))}. Add it, or mend the record.",
+        f"{', '.join(map(repr, known))}. Add it, or correct the record.",
         field,
     )
 
 
 def shown(name: Any) -> str:
-    """What stands in place of a project's name, for a message; never raises."""
+    """A project's name for a message; never raises."""
     try:
         return repr(name)[:100]
     except Exception:  # an Arrow scalar whose text is not UTF-8, a user's class

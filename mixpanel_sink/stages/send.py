@@ -83,7 +83,7 @@ class SendChunks(beam.DoFn):
         self._log: Log | None = None
         if job.checkpoint is not None:
             known = [(each.target, each.credentials) for each in self._projects.values()]
-            self._log = open_log(job.checkpoint, job.mapping, job.endpoint, known)
+            self._log = open_log(job.checkpoint, job.mapping, job.endpoint, known, job.privacy)
         self._throttle = metrics.ThrottleCounter()
         self._pending: list[concurrent.futures.Future[Outcome]] = []
         self._senders: dict[str, tuple[Lane, BatchSender]] = {}

@@ -25,6 +25,7 @@ from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ProjectToken
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
 from tests.cloud_storage import emulated_bucket
 from tests.write.test_write import SECRET, record, run, write
 
@@ -205,3 +206,12 @@ class TestInAPipeline:
         for path in tmp_path.rglob("*.json*"):
             assert SECRET.encode() not in path.read_bytes()
             assert b"t0ken-" not in path.read_bytes()
+
+    def test_of_other_privacy_settings_is_refused(
+        self, mixpanel: Emulator, tmp_path: pathlib.Path
+    ) -> None:
+        """The events would be others under the same ids, or the same ones under other ids."""
+        run([record(0)], write(mixpanel, checkpoint=str(tmp_path)))
+        hidden = Privacy(hash=["user"])
+        with pytest.raises(Exception, match="another mapping or other privacy settings"):
+            run([record(0)], write(mixpanel, checkpoint=str(tmp_path), privacy=hidden))

@@ -17,6 +17,7 @@ from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import Constant, ContentId, PositionId, TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.project import Project, Target
 from tests.write.test_write import MAPPING
@@ -33,7 +34,8 @@ def owner(**changes: Any) -> Owner:
     project = Project(ApiSecret("env:X"), region=given["region"])
     target = Target.of(None, project, IMPORT, 1, Limits())
     resolved = ResolvedCredentials(given["secret"], "", given["project_id"])
-    return Owner.of(Checkpoint("/c", "files"), given["mapping"], IMPORT, [(target, resolved)])
+    checkpoint, privacy = Checkpoint("/c", "files"), given.get("privacy")
+    return Owner.of(checkpoint, given["mapping"], IMPORT, [(target, resolved)], privacy)
 
 
 class TestOwner:
@@ -46,6 +48,7 @@ class TestOwner:
             ({"secret": "other"}, "projects"),
             ({"region": "eu"}, "projects"),
             ({"mapping": None}, "mapping"),
+            ({"privacy": Privacy(drop=["a"])}, "mapping"),
             ({"mapping": dataclasses.replace(MAPPING, insert_id=ContentId())}, "mapping"),
             ({"mapping": dataclasses.replace(MAPPING, insert_id=PositionId())}, "mapping"),
             (
@@ -58,6 +61,15 @@ class TestOwner:
         changed = owner(**change)
         assert getattr(changed, part) != getattr(owner(), part)
         assert "s3cr3t" not in repr(changed)
+
+    def test_all_that_privacy_does_belongs_to_the_mapping(self) -> None:
+        settings = [
+            Privacy(drop=["a"]), Privacy(hash=["a"]), Privacy(hash=["b"]),
+            Privacy(hash=["a"], key="env:K"),
+        ]  # fmt: skip
+        assert len({owner(privacy=each).mapping for each in settings}) == len(settings)
+        one, other = Privacy(drop=["a", "b"]), Privacy(drop=["b", "a"])
+        assert owner(privacy=one) == owner(privacy=other)
 
     def test_how_an_id_is_made_belongs_to_the_mapping(self) -> None:
         made = [ContentId(), PositionId()]

@@ -426,7 +426,7 @@ class TestSettings:
     def test_names_and_projects(self, mixpanel: Emulator) -> None:
         project = projects(mixpanel)["alpha"]
         for name in ("", "a\nb", 5):
-            with pytest.raises(SettingError, match="is no name of a project"):
+            with pytest.raises(SettingError, match="is not a valid name for a project"):
                 write(mixpanel, projects={name: project})
         with pytest.raises(SettingError, match=r"projects\['a'\] is a str, not a Project"):
             write(mixpanel, projects={"a": "env:X"})

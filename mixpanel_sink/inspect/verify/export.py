@@ -247,13 +247,13 @@ def _events(response: requests.Response) -> Iterator[dict[str, Any]]:
             event = orjson.loads(line)
         except orjson.JSONDecodeError:
             text = line[:80].decode("utf-8", "replace")
-            raise Broken(f"the export holds a line that is no JSON ({text!r})") from None
+            raise Broken(f"the export holds a line that is not JSON ({text!r})") from None
         if (
             not isinstance(event, dict)
             or not isinstance(event.get("properties"), dict)
             or not isinstance(event.get("event"), str)
         ):
-            raise Broken("the export holds a line that is no event")
+            raise Broken("the export holds a line that is not an event")
         yield event
 
 
