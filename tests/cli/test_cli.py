@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink import __version__
-from mixpanel_sink.cli import main
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs.demo import shop_events
+from tests.cli.conftest import Call
 
 Shop = pathlib.Path
-
-
-@dataclasses.dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: object) -> Done:
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Done(code, out, err)
-
-    return run
 
 
 @pytest.fixture
