@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from mixpanel_sink.configured import Write, quota_of
 from mixpanel_sink.jobs import errors, outcome, progress, runners
 from mixpanel_sink.jobs.outputs import check_output, remove_old
-from mixpanel_sink.report.accounting import CheckAccounting, read_books
+from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
 from mixpanel_sink.report.metrics import read_counters, read_texts
 from mixpanel_sink.report.run_report import RunReport, SummarizeRequests, read_requests
@@ -52,15 +52,14 @@ def before_start(write: Write, settings: Settings, options: Any, topic: bool = F
 
 
 def keep_accounts(result: WriteResult, failed: Any, settings: Settings) -> None:
-    """Checks the accounting, keeps and sums up the failed records, and sums up the requests where
-    a report is wanted.
+    """Keeps and sums up the failed records, and sums up the requests where a report is wanted. (The
+    write checks the accounting by itself.)
 
     Args:
         result: of the write.
         failed: PCollection of `FailedRecord`: the write's, and those of the source.
         settings: of the user.
     """
-    result | "Accounting" >> CheckAccounting()
     if settings.report:
         result.receipts | "Summarize requests" >> SummarizeRequests()
     failed | "Summarize failures" >> SummarizeFailures()

@@ -220,3 +220,59 @@ def test_an_empty_file(call: Call, shop: Shop) -> None:
     done = call("init", "empty.parquet", "-o", "empty.yaml")
     assert done.code == 0
     assert "GUESS" in done.out
+
+
+def test_check_of_what_would_all_fail(call: Call, shop: Shop) -> None:
+    """It does not send people on to an import of which nothing would land."""
+    pathlib.Path("m.yaml").write_text(
+        "event: event_name\ndistinct_id: user_id\ntime: {column: created_at, unit: us}\n"
+    )
+    done = call("check", shop, "-m", "m.yaml")
+    assert done.code == 1
+    assert "Nothing would be accepted. Next: correct m.yaml" in done.out
+    assert "Next: mixpanel-sink import" not in done.out
+
+
+def test_check_and_verify_know_the_privacy_options(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    monkeypatch.setenv("KEY", "k")
+    call("init", shop)
+    private = ("--hash-properties", "user_id", "--hash_key=env:KEY", "--drop_properties=product")
+    checked = call("check", shop, "-m", "mapping.yaml", *private)
+    assert checked.code == 0
+    assert "user-" not in checked.out
+    assert "sku-" not in checked.out
+    where = ("-m", "mapping.yaml", "--endpoint", mixpanel.url, *private)
+    assert call("import", shop, *where).code == 0
+    proven = call("verify", shop, *where)
+    assert proven.code == 0, proven.out
+
+
+def test_a_clean_import_leaves_no_folder_for_failed_records(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    pq.write_table(shop_events(100), "clean.parquet")
+    call("init", "clean.parquet")
+    done = call("import", "clean.parquet", "-m", "mapping.yaml", "--endpoint", mixpanel.url)
+    assert done.code == 0
+    assert not pathlib.Path("failed").exists()
+
+
+def test_help_and_init_do_not_wait_for_beam(shop: Shop) -> None:
+    code = (
+        "import sys; from mixpanel_sink.cli import main\n"
+        "main(['--help']); main(['import', '--help']); main(['init', 'shop_events.parquet'])\n"
+        "print(sorted({'apache_beam', 'pandas'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+    )
+    assert pathlib.Path("mapping.yaml").exists()
+    assert done.stderr == "[]\n"

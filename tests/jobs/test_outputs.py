@@ -92,3 +92,32 @@ def test_a_local_place_is_none_for_workers_elsewhere(
     assert f"--{option} {tmp_path}/there is on this machine" in run.err
     assert "lost with them. Give gs://BUCKET/PATH." in run.err
     assert not list(tmp_path.glob("there*"))
+
+
+def test_failed_records_of_an_earlier_run_do_not_stay(
+    send: Callable[..., Run], source: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """A replay would send them again. Nothing else under the prefix is touched."""
+    others = [tmp_path / "failed.yaml", tmp_path / "failed-notes.jsonl", tmp_path / "failed2.jsonl"]
+    for other in others:
+        other.write_text("{}")
+    bad = tmp_path / "bad.parquet"
+    write(bad, shop(10, user=[None, *["u"] * 9]))
+    assert len(list(tmp_path.glob("failed-0*"))) == 0
+    assert send(bad, own_process=True).code == 0
+    assert len(list(tmp_path.glob("failed-0*"))) == 1
+    clean = send(source, own_process=True)
+    assert clean.code == 0
+    assert list(tmp_path.glob("failed-0*")) == []
+    assert "Removed the failed records of an earlier run:" in clean.out
+    assert "No shards" not in clean.err
+    assert [other.read_text() for other in others] == ["{}"] * 3
+
+
+def test_a_run_that_is_refused_removes_nothing(
+    send: Callable[..., Run], source: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    old = tmp_path / "failed-00000-of-00001.jsonl"
+    old.write_text("{}")
+    assert send(source, "--api_secret=env:NOT_SET_ANYWHERE").code == 2
+    assert old.exists()

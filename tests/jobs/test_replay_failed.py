@@ -190,7 +190,7 @@ class TestOnly:
         assert "Did you mean 'distinct_id_null'?" in err
 
 
-class TestStandIns:
+class TestPlaceholders:
     """What JSON cannot hold must not be sent as something else."""
 
     def test_nan_fails_again(self, send, replay, server, tmp_path):
