@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import pathlib
 import re
 
@@ -40,6 +41,24 @@ def test_all_rows(tmp_path) -> None:
     assert failure[:2] == ("distinct_id_null", 50)
     assert (failure.file, failure.row) == (files[0], 7)
     assert found.seconds == 3600
+
+
+def test_values_that_would_not_stay_as_they_are_are_counted(tmp_path) -> None:
+    digits = [decimal.Decimal("0.12345678901234567890"), decimal.Decimal("0.5"), None]
+    table = pa.table(
+        {
+            "name": ["View"] * 3,
+            "user": ["u"] * 3,
+            "at": [1_704_067_200_000] * 3,
+            "rate": pa.array(digits, pa.decimal128(38, 20)),
+            "text": ["x" * 300, "x" * 300, "y"],
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = preview(str(tmp_path / "a.parquet"), MAPPING)
+    assert found.altered == {"long_strings": 2, "rounded_decimals": 1}
+    assert re.search(r"strings over 255 bytes +2 ", render(found))
+    assert re.search(r"decimals rounded +1 ", render(found))
 
 
 def test_a_sample_estimates_the_whole(tmp_path) -> None:
