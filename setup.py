@@ -39,7 +39,7 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["mixpanel_sink*"]),
     package_data={
         "mixpanel_sink": ["py.typed", "emulator/page/*", "inspect/presets/*.yaml", "yaml/*.yaml"]
@@ -66,7 +66,16 @@ setup(
         "pytest11": ["mixpanel_sink = mixpanel_sink.pytest_plugin"],
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Scientific/Engineering :: Information Analysis",
         "Typing :: Typed",
     ],
 )
