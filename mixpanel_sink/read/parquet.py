@@ -129,8 +129,10 @@ class _Reading:
         )
         return _tables(batches, rows)
 
-    def group_by_group(self, done: int) -> Iterator[Element]:
-        """What comes from that row on."""
+    def group_by_group(self, done: int, alike: bool = False) -> Iterator[Element]:
+        """What comes from that row on; `alike` if all tables must have the same types."""
+        lists = self._has_fixed_size_lists()
+        tries = [True] if lists and alike else [False, True] if lists else [False]
         end = self._unit.first_row
         for group in self.groups:
             first, end = end, end + self._metadata.row_group(group).num_rows
@@ -138,16 +140,14 @@ class _Reading:
             if self.row >= end:
                 continue
             error = None
-            for again in (False, True):
+            for plain_lists in tries:
                 try:
-                    yield from self._rest_of(group, first, again)
+                    yield from self._rest_of(group, first, plain_lists)
                     break
                 except Exception as raised:  # pyarrow, OSError, and what clouds' clients raise
                     if is_passing(raised):
                         raise
                     error = error or raised
-                    if not self._has_fixed_size_lists():
-                        break
             if self.row < end and error is not None:
                 yield unreadable_file(
                     self._unit.path,
@@ -186,7 +186,7 @@ def _first_rows(path: str, file: Any, rows: int) -> pa.Table:
     metadata = _plain_file(file).metadata
     unit = Unit(path, "", 0, metadata.num_row_groups, 0, metadata.num_rows)
     held: list[pa.Table] = []
-    for element in _Reading(file, unit, Columns()).group_by_group(0):
+    for element in _Reading(file, unit, Columns()).group_by_group(0, alike=True):
         if not isinstance(element, pa.Table):
             break
         held.append(element)

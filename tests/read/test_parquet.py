@@ -15,6 +15,7 @@ from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.read import parquet
 from mixpanel_sink.read.parquet import BATCH_ROWS, Parquet
 from mixpanel_sink.read.source import Columns, Unit, together
+from mixpanel_sink.results import FailedRecord
 
 
 class Counted(io.FileIO):
@@ -109,3 +110,74 @@ def test_old_timestamps_keep_their_year(tmp_path: pathlib.Path) -> None:
     assert Parquet().schema(path).field("a").type == pa.timestamp("us")
     (read,) = _tables(_unit(path))
     assert read.to_pydict() == Parquet().sample(path, 10).to_pydict() == table.to_pydict()
+
+
+def _damaged(path: str, *groups: int) -> str:
+    """Overwrites the data of the first column of those row groups."""
+    metadata = pq.read_metadata(path)
+    with open(path, "r+b") as file:
+        for group in groups:
+            column = metadata.row_group(group).column(0)
+            file.seek(column.data_page_offset)
+            file.write(b"\xff" * (column.total_compressed_size - 10))
+    return path
+
+
+@pytest.mark.parametrize("groups", [(2,), (0, 3), (0, 1, 2, 3)])
+def test_a_damaged_row_group_costs_its_own_rows(tmp_path: pathlib.Path, groups: Any) -> None:
+    path = _write(tmp_path / "a.parquet", 4000, row_group_size=1000, use_dictionary=False)
+    whole = _tables(_unit(path))[0].column("n").to_pylist()
+    elements = _tables(_unit(_damaged(path, *groups)))
+    tables = [each for each in elements if isinstance(each, pa.Table)]
+    rows = [row for row in whole if row // 1000 not in groups]
+    assert [row for table in tables for row in table.column("n").to_pylist()] == rows
+    for table in tables:
+        place = TableOrigin.of(table)
+        assert place is not None
+        assert place.first_row == table.column("n")[0].as_py()
+    failed = [each for each in elements if isinstance(each, FailedRecord)]
+    assert [each.reason for each in failed] == ["file_unreadable"] * len(groups)
+    for each, group in zip(failed, groups, strict=True):
+        assert f"damaged in row group {group} (" in each.message
+        assert f"{group * 1000:,} to {group * 1000 + 999:,} were not read" in each.message
+
+
+def test_lists_of_a_fixed_size_with_nulls(tmp_path: pathlib.Path) -> None:
+    """pyarrow refuses to read them."""
+    path = str(tmp_path / "a.parquet")
+    vectors = [[1.5, 2.0], None, [3.0, None], [0.0, 0.0], None]
+    moments = [datetime.datetime(2024, 1, 1, i) for i in range(5)]
+    table = pa.table(
+        {
+            "n": pa.array(range(5), pa.uint16()),
+            "vector": pa.array(vectors, pa.list_(pa.float32(), 2)),
+            "inside": pa.array([{"v": each} for each in vectors]).cast(
+                pa.struct([("v", pa.list_(pa.float64(), 2))])
+            ),
+            "at": pa.array(moments, pa.timestamp("us", "Europe/Berlin")),
+            "took": pa.array([datetime.timedelta(seconds=i) for i in range(5)]),
+            "kind": pa.array(["a", "b", None, "a", "a"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, path, row_group_size=2)
+    tables = _tables(_unit(path))
+    rows = [row for each in tables for row in each.to_pylist()]
+    assert rows == table.to_pylist()
+    assert Parquet().sample(path, 3).to_pydict() == table.slice(0, 3).to_pydict()
+    for name in ("at", "took", "kind", "n"):
+        assert tables[0].schema.field(name).type == table.schema.field(name).type
+    others = Columns(None, frozenset(["vector", "inside"]))
+    (first,) = Parquet().elements(_unit(path), others)
+    assert isinstance(first, pa.Table)
+    assert first.column_names == ["n", "at", "took", "kind"]
+
+
+def test_damage_in_a_file_with_lists_of_a_fixed_size(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "a.parquet")
+    vectors = pa.array([None, [1.0, 2.0]] * 50, pa.list_(pa.float32(), 2))
+    table = pa.table({"n": range(100), "vector": vectors})
+    pq.write_table(table, path, row_group_size=25, use_dictionary=False)
+    *tables, failed, last = _tables(_unit(_damaged(path, 2)))
+    rows = [n for each in [*tables, last] for n in each.column("n").to_pylist()]
+    assert rows == [*range(50), *range(75, 100)]
+    assert failed.reason == "file_unreadable"
