@@ -47,6 +47,7 @@ setup(
     install_requires=[
         "apache-beam[gcp]>=2.77",
         "blake3>=1.0",
+        "fastavro[codecs]>=1.12",
         "google-cloud-storage>=3",
         "isal>=1.9",
         "numpy>=2",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import fastavro
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import open_file, opened
+from mixpanel_sink.read.files import open_file, opened, short
 from mixpanel_sink.read.records import RecordFormat, Row
 
 _COUNTED_BLOCKS = 20
@@ -31,7 +31,18 @@ class AvroRecords(RecordFormat):
             InputError: if its values are not records.
         """
         with opened(path) as file:
-            schema: Any = fastavro.reader(file).writer_schema
+            reader: Any = fastavro.reader(file)
+            schema = reader.writer_schema
+            try:
+                next(reader, None)
+            except ValueError as error:  # a codec whose module is not there
+                if "codec" not in str(error):
+                    raise
+                raise InputError(
+                    f"{path} is compressed with {reader.metadata.get('avro.codec')}, which needs "
+                    f"a package that is not installed ({short(error)}). Install "
+                    "fastavro[codecs]."
+                ) from None
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise InputError(
                 f"{path} holds no records. Give an Avro file whose schema is a record."

@@ -1,4 +1,4 @@
-"""Newline-delimited JSON: an object a line."""
+"""JSON: an object a line, or one array of objects, or objects one after another."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import orjson
 
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import estimated_rows, lines_of, opened, without_mark
+from mixpanel_sink.read.json_values import is_lines, values_of
 from mixpanel_sink.read.records import BadRecord, RecordFormat, Row
 
 LINES_CHECKED = 1000
@@ -22,7 +23,11 @@ _LONG_NUMBER = re.compile(rb"\d{19}")
 
 @dataclasses.dataclass(frozen=True)
 class JsonLines(RecordFormat):
-    """Reads JSON lines. A row is a line, counted from 0; empty lines are left out."""
+    """Reads JSON lines. A row is a line, counted from 0; empty lines are left out.
+
+    A file that is one array of objects, or objects one after another that may be written over
+    several lines, is read as well: a row is an object then. The file's beginning tells which.
+    """
 
     name: ClassVar[str] = "JSON lines"
     states_columns: ClassVar[bool] = False
@@ -41,7 +46,7 @@ class JsonLines(RecordFormat):
             else:
                 keys |= dict.fromkeys(record)
         if bad and not keys:
-            raise InputError(f"{path} is no newline-delimited JSON. {bad[0].message}")
+            raise InputError(f"{path} is not JSON lines. {bad[0].message}")
         return list(keys)
 
     def estimated_rows(self, path: str) -> int:
@@ -49,20 +54,28 @@ class JsonLines(RecordFormat):
         return estimated_rows(path, self.rows(path))
 
     def rows(self, path: str) -> Iterator[Row]:
-        """Each line that is not empty, with its number."""
+        """Each object, with the number of its line or its own."""
         with opened(path) as file:
-            for row, line in enumerate(without_mark(lines_of(file))):
-                if line.strip():
-                    yield row, parse(line, row)
+            lines = is_lines(file)
+        with opened(path) as file:
+            if lines:
+                for row, line in enumerate(without_mark(lines_of(file))):
+                    if line.strip():
+                        yield row, parse(line, row)
+            else:
+                for row, text in enumerate(values_of(path, file)):
+                    yield row, parse(text, row, "Object")
 
 
-def parse(line: bytes, row: int) -> dict[str, Any] | BadRecord:
-    """The object of a line."""
-    value = read_object(line)
+def parse(text: bytes, row: int, kind: str = "Line") -> dict[str, Any] | BadRecord:
+    """The object of a line, which may have a comma at its end, or of an object's own text."""
+    value = read_object(text)
+    if isinstance(value, str) and (plain := text.rstrip()).endswith(b","):
+        value = read_object(plain[:-1])
     if not isinstance(value, str):
         return value
-    text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-    return BadRecord(f"Line {row + 1} {value}. Mend or remove it.", text)
+    shown = text.decode("utf-8", "backslashreplace").rstrip("\r")
+    return BadRecord(f"{kind} {row + 1} {value}. Correct or remove it.", shown)
 
 
 def read_object(text: bytes) -> dict[str, Any] | str:
