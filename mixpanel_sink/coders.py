@@ -80,25 +80,36 @@ _UNKNOWN_SIZE = 1000
 """Stands for the bytes of a record that cannot be measured."""
 
 
+_TABLE, _OTHER = b"T", b"O"
+
+
 class BlockCoder(Coder):
-    """Encodes `RecordBlock`s, and the failed records among them, as Beam does by itself.
+    """Encodes `RecordBlock`s and the failed records among them as Beam does by itself, and the
+    tables among them as `TableCoder` does.
 
     It only measures them in another way: by one record, not by pickling thousands.
     """
 
     def __init__(self) -> None:
         self._any = FastPrimitivesCoder()
+        self._table = TableCoder()
 
     def encode(self, value: Any) -> bytes:
         """Whatever it is."""
-        return self._any.encode(value)
+        if isinstance(value, pa.Table):
+            return _TABLE + self._table.encode(value)
+        return _OTHER + self._any.encode(value)
 
     def decode(self, encoded: bytes) -> Any:
         """The same again."""
-        return self._any.decode(encoded)
+        if encoded[:1] == _TABLE:
+            return self._table.decode(encoded[1:])
+        return self._any.decode(encoded[1:])
 
     def estimate_size(self, value: Any) -> int:
         """About as many bytes as it has encoded."""
+        if isinstance(value, pa.Table):
+            return self._table.estimate_size(value)
         if isinstance(value, RecordBlock):
             return len(value.records) * self._size(value.records[0])
         return self._size(value)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.files import estimated_rows, lines_of, opened, without_mark
-from mixpanel_sink.read.records import BadRecord, RecordFormat, Row
-from mixpanel_sink.read.source import FormatOption
+from mixpanel_sink.read.csv_lines import Lines, bad_row, cells_of, header_of, opened_text
+from mixpanel_sink.read.csv_tables import table_of_block
+from mixpanel_sink.read.files import estimated_rows
+from mixpanel_sink.read.records import BadRecord, RecordFormat, Row, elements_of
+from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit
 from mixpanel_sink.settings.names import near
 
-CELL_CHARACTERS = Limits().batch_bytes
-"""Of one cell at least. Five events' worth: the longest may be a column that is not sent."""
-SHOWN_CHARACTERS = 100_000
-"""Of a bad row, in its failed record."""
+BLOCK_BYTES = 4 << 20
+"""Lines that become a table at once."""
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)", re.I)
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -76,18 +77,22 @@ def parse_delimiter(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CsvRows(RecordFormat):
-    """Reads CSV (RFC 4180) in UTF-8: a header, then a record a row, counted from 0.
+    """Reads CSV (RFC 4180): a header, then a record a row, counted from 0.
 
     Empty cells are null. A row with other than the header's number of cells, or a cell that is
     not of its column's type, is bad. A quoted cell without an end makes the file unreadable from
-    there on.
+    there on. A first line such as `sep=;` and a byte order mark are left out.
 
     Args:
         types: column to "text" (default), "integer", "number" or "boolean".
-        delimiter: between cells.
+        delimiter: between cells; "tab" means a tab.
+        encoding: as Python names it, such as "utf-8", "utf-16" or "windows-1252".
+        decimal: what separates a number's fraction: "." or ",".
+        thousands: what separates a number's thousands, if anything, such as ".".
+        nulls: cells that are null besides empty ones, such as "NULL".
 
     Raises:
-        SettingError: for a type or delimiter that is none.
+        SettingError: for a setting that does not exist or contradicts another.
     """
 
     name: ClassVar[str] = "CSV"
@@ -99,12 +104,30 @@ class CsvRows(RecordFormat):
             parse_types,
         ),
         FormatOption("delimiter", None, "Between cells; tab for a tab.", parse_delimiter),
+        FormatOption("encoding", None, "Such as utf-8 (default), utf-16 or windows-1252."),
+        FormatOption("decimal", None, "Before a number's fraction.", choices=(".", ",")),
+        FormatOption("thousands", None, "Between a number's thousands, if anything."),
+        FormatOption(
+            "nulls",
+            None,
+            "Cells that are null besides empty ones, such as NULL; with commas between.",
+            lambda text: tuple(text.split(",")),
+        ),
     )
 
     types: Mapping[str, str] = dataclasses.field(default_factory=dict)
     delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str = ""
+    nulls: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.types, Mapping):
+            raise SettingError("types are columns and what they are, such as {amount: number}.")
+        object.__setattr__(self, "delimiter", parse_delimiter(self.delimiter))
+        nulls = [self.nulls] if isinstance(self.nulls, str) else list(self.nulls)
+        object.__setattr__(self, "nulls", tuple(map(str, nulls)))
         for column, name in self.types.items():
             if name not in TYPES:
                 raise SettingError(
@@ -113,6 +136,18 @@ class CsvRows(RecordFormat):
                 )
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
             raise SettingError(f"The delimiter is {self.delimiter!r}; it must be one character.")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise SettingError(
+                f"The encoding {self.encoding!r} is unknown. Use utf-8, utf-16, windows-1252 or "
+                "another that Python knows."
+            ) from None
+        if self.decimal not in (".", ",") or self.thousands == self.decimal:
+            raise SettingError(
+                f"decimal is {self.decimal!r} and thousands {self.thousands!r}: decimal is . or , "
+                "and thousands something else."
+            )
 
     def columns(self, path: str) -> list[str]:
         """The header.
@@ -121,12 +156,16 @@ class CsvRows(RecordFormat):
             InputError: if there is none, a column in it has no name, two have the same, or types
                 name one that is not in it.
         """
-        with opened(path) as file:
-            header = self._header(path, _Lines(file), self.delimiter)
+        with opened_text(path, self.encoding) as file:
+            header = header_of(path, Lines(file), self.delimiter)
         for column in self.types:
             if column not in header:
+                other = ""
+                if len(header) == 1:
+                    other = " Is the delimiter another one?"
                 raise InputError(
                     f"{path} has no column {column!r}, which has a type.{near(column, header)}"
+                    f"{other}"
                 )
         return header
 
@@ -140,116 +179,101 @@ class CsvRows(RecordFormat):
         Raises:
             InputError: as `columns`, and at a quoted cell that is too long or has no end.
         """
-        with opened(path) as file:
-            lines = _Lines(file)
-            header = self._header(path, lines, self.delimiter)
-            convert = [
-                (place, name, TYPES[self.types[name]], self.types[name])
-                for place, name in enumerate(header)
-                if self.types.get(name, "text") != "text"
-            ]
-            cells = _cells(lines, self.delimiter)
-            row = 0
-            while True:
-                first = lines.begin()
-                try:
-                    values: list[Any] = next(cells)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    if lines.open_after(error):
-                        raise InputError(
-                            f"{path} is read up to line {first} only: the row that begins there "
-                            f"cannot be read ({error}), and where it ends cannot be told. Close "
-                            "its quote, or shorten its cell."
-                        ) from None
-                    yield row, _bad(lines, first, f"cannot be read ({error})")
-                    row += 1
+        with opened_text(path, self.encoding) as file:
+            lines = Lines(file)
+            header = header_of(path, lines, self.delimiter)
+            yield from _Rows(self, path, lines, header)
+
+    def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
+        """Tables of the blocks in which no row can be bad, and of the others their records one by
+        one: the same values and rows as `rows` gives."""
+        with opened_text(unit.path, self.encoding) as file:
+            lines = Lines(file)
+            header = header_of(unit.path, lines, self.delimiter)
+            careful = _Rows(self, unit.path, lines, header)
+            while block := lines.block(BLOCK_BYTES):
+                table = None
+                if not self.thousands:
+                    table = table_of_block(
+                        block, header, self.types, self.delimiter, self.nulls, self.decimal
+                    )
+                if table is None:
+                    rows = careful.up_to(lines.place + len(block))
+                    yield from elements_of(rows, unit.path, unit.key, keep_text)
                     continue
-                if not values:  # an empty line
-                    continue
-                yield row, _record(header, values, convert, lines, first)
-                row += 1
-
-    @staticmethod
-    def _header(path: str, lines: _Lines, delimiter: str) -> list[str]:
-        header = next(_cells(lines, delimiter), [])
-        if not header:
-            raise InputError(f"{path} is empty: it has no header.")
-        for place, name in enumerate(header, 1):
-            if not name.strip():
-                raise InputError(
-                    f"In {path}, column {place} of {len(header)} has no name in the header, and "
-                    "would become a property without one. Name it or leave it out at its source"
-                    + (" (in pandas: to_csv(index=False))." if place == 1 else ".")
-                )
-        twice = {name for name in header if header.count(name) > 1}
-        if twice:
-            raise InputError(
-                f"{path} has two columns named {min(twice)!r}. Rename one of them at its source."
-            )
-        return header
+                lines.take(block)
+                if (wanted := columns.of(header)) is not None:
+                    table = table.select(wanted)
+                yield TableOrigin(unit.path, unit.key, careful.row).attach(table)
+                careful.row += len(table)
 
 
-class _Lines:
-    """A file's lines as text, which remembers those of the row at hand."""
+class _Rows:
+    """Rows one by one, with whatever is wrong with them."""
 
-    def __init__(self, file: Any) -> None:
-        self._lines = without_mark(lines_of(file))
-        self._number = 0
-        self.taken: list[str] = []
+    def __init__(self, given: CsvRows, path: str, lines: Lines, header: list[str]) -> None:
+        self.row = 0
+        self._path = path
+        self._lines = lines
+        self._header = header
+        self._convert = [
+            (place, name, TYPES[given.types[name]], given.types[name])
+            for place, name in enumerate(header)
+            if given.types.get(name, "text") != "text"
+        ]
+        self._cells = cells_of(lines, given.delimiter)
+        self._nulls = frozenset(["", *given.nulls])
+        self._decimal, self._thousands = given.decimal, given.thousands
 
-    def __iter__(self) -> _Lines:
-        return self
+    def __iter__(self) -> Iterator[Row]:
+        return self.up_to(None)
 
-    def __next__(self) -> str:
-        # Bytes that are no UTF-8 become half surrogates, which the sink refuses by their column.
-        line = next(self._lines).decode("utf-8", "surrogateescape") + "\n"
-        self._number += 1
-        self.taken.append(line)
-        return line
-
-    def begin(self) -> int:
-        """A row begins: the number of its first line, counted from 1."""
-        self.taken.clear()
-        return self._number + 1
-
-    def open_after(self, error: csv.Error) -> bool:
-        """Whether the next line may still be text of a quoted cell, so that it is no row to take.
-
-        So it is where a cell is too long, unless no cell has quotes; and where a row went on over
-        lines for more than a failed record can show: its quote is the mistake, not its end.
-        """
-        if "field limit" in str(error):
-            return any('"' in line for line in self.taken)
-        return len(self.taken) > 1 and sum(map(len, self.taken)) > SHOWN_CHARACTERS
-
-
-def _cells(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
-    # The limit is the process's: a reader has none of its own. Raised only, and as late as here,
-    # it lets everyone else read what they could before.
-    if csv.field_size_limit() < CELL_CHARACTERS:
-        csv.field_size_limit(CELL_CHARACTERS)
-    return csv.reader(lines, delimiter=delimiter, strict=True)
-
-
-def _record(
-    header: list[str], values: list[Any], convert: Any, lines: _Lines, first: int
-) -> dict[str, Any] | BadRecord:
-    if len(values) != len(header):
-        return _bad(lines, first, f"has {len(values)} cells and the header {len(header)}")
-    for place, name, make, kind in convert:
-        if values[place]:
+    def up_to(self, place: int | None) -> Iterator[Row]:
+        """Those that begin before that place in the file."""
+        lines = self._lines
+        while place is None or lines.place < place:
+            first = lines.begin()
             try:
-                values[place] = make(values[place])
-            except ValueError:
-                return _bad(lines, first, f"has something in {name} that is no {kind}")
-    return {name: None if value == "" else value for name, value in zip(header, values)}  # noqa: B905
+                values: list[Any] = next(self._cells)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if lines.open_after(error):
+                    raise InputError(
+                        f"{self._path} is read up to line {first} only: the row that begins there "
+                        f"cannot be read ({error}), and where it ends cannot be told. Close "
+                        "its quote, or shorten its cell."
+                    ) from None
+                yield self.row, bad_row(lines, first, f"cannot be read ({error})")
+                self.row += 1
+                continue
+            if not values:  # an empty line
+                continue
+            yield self.row, self._record(values, first)
+            self.row += 1
 
+    def _record(self, values: list[Any], first: int) -> dict[str, Any] | BadRecord:
+        header, nulls = self._header, self._nulls
+        if len(values) != len(header):
+            why = f"has {len(values)} cells and the header {len(header)}"
+            return bad_row(self._lines, first, why)
+        for place, name, make, kind in self._convert:
+            if (text := values[place]) not in nulls:
+                if kind in ("integer", "number"):
+                    text = self._plain_number(text, kind)
+                try:
+                    values[place] = make(text)
+                except ValueError:
+                    why = f"has something in {name} that is no {kind}"
+                    return bad_row(self._lines, first, why)
+        return {
+            name: None if type(value) is str and value in nulls else value
+            for name, value in zip(header, values)  # noqa: B905
+        }
 
-def _bad(lines: _Lines, first: int, why: str) -> BadRecord:
-    last = first + max(1, len(lines.taken)) - 1
-    where = f"Line {first}" if last == first else f"The row in lines {first} to {last}"
-    text = "".join(lines.taken)[:SHOWN_CHARACTERS].rstrip("\r\n")
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return BadRecord(f"{where} {why}. Mend or remove it.", shown)
+    def _plain_number(self, text: str, kind: str) -> str:
+        if self._thousands:
+            text = text.replace(self._thousands, "")
+        if self._decimal != "." and kind == "number":
+            text = "" if "." in text else text.replace(self._decimal, ".")
+        return text

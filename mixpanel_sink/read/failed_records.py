@@ -76,7 +76,7 @@ def parse(line: tuple[str, bytes], only: Collection[str] | None = None) -> Itera
         metrics.count("lines_unreadable")
         yield FailedRecord(
             reason="line_unreadable",
-            message=f"A line of {file} is no failed record: {error}. Mend or remove it.",
+            message=f"A line of {file} is not a failed record: {error}. Correct or remove it.",
             record_json=json.dumps(text.decode("utf-8", "backslashreplace")),
             file=file,
         )
@@ -110,7 +110,7 @@ def check_files(files: Sequence[str], only: Collection[str] | None, mapped: bool
         mapped: whether there is a mapping.
 
     Raises:
-        InputError: if a file cannot be read, or its first line is no failed record.
+        InputError: if a file cannot be read, or its first line is not a failed record.
         SettingError: if a record needs a mapping and there is none.
     """
     for path in files:

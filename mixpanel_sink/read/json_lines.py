@@ -85,7 +85,7 @@ def read_object(text: bytes) -> dict[str, Any] | str:
         if _LONG_NUMBER.search(text):  # orjson rounds integers beyond 64 bits; the sink names them
             value = json.loads(text)
     except ValueError as error:
-        return f"is no JSON ({str(error).partition(':')[0]})"
+        return f"is not JSON ({str(error).partition(':')[0]})"
     except RecursionError:  # of json, which goes less deep than orjson
         return "is nested too deep"
     return value if isinstance(value, dict) else f"holds a {type(value).__name__} and no object"

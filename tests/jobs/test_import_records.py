@@ -127,7 +127,7 @@ class TestJsonLines:
             ("line_unreadable", 2),
         ]
         assert run.failed[0]["record"] == lines[1]
-        assert run.failed[0]["message"].startswith("Line 2 is no JSON")
+        assert run.failed[0]["message"].startswith("Line 2 is not JSON")
         assert "Line 3 holds a list" in run.failed[1]["message"]
         assert {f["file"] for f in run.failed} == {f"{tmp_path}/a.jsonl"}
         rows = sorted(int(p["$insert_id"].rpartition("-")[2]) for p in properties(server))
@@ -178,7 +178,7 @@ class TestJsonLines:
         run = send(json_lines(tmp_path / "a.jsonl", [orders(1)[0], deep, *orders(1, first=1)]))
         assert run.code == 0, run.err
         assert [(f["reason"], f["row"]) for f in run.failed] == [("line_unreadable", 1)]
-        assert run.failed[0]["message"] == "Line 2 is nested too deep. Mend or remove it."
+        assert run.failed[0]["message"] == "Line 2 is nested too deep. Correct or remove it."
         assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1"}
 
     @pytest.mark.parametrize("option", ["--dry_run", "--dry-run=5"])
@@ -217,8 +217,9 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         ("content", "says"),
         [
-            ('[{"name": "Order"}]', "no newline-delimited JSON. Line 1 holds a list"),
-            ("name,user\nOrder,u", "no newline-delimited JSON. Line 1 is no JSON"),
+            ("[1, 2]", "is not JSON lines. Object 1 holds a int and no object"),
+            ('[{"name": "Order", "usr": "u", "at": 1}]', "Did you mean 'usr'?"),
+            ("name,user\nOrder,u", "is not JSON lines. Line 1 is not JSON"),
             ('{"name": "Order", "usr": "u", "at": 1}', "Did you mean 'usr'?"),
         ],
     )

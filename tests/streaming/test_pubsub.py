@@ -87,7 +87,7 @@ def test_messages_land_once_and_failures_are_published(mixpanel, topics, argumen
     assert mixpanel.stats()["events_received"] == 26
     by_reason = {line["reason"]: line for line in lines}
     assert set(by_reason) == {"line_unreadable", "distinct_id_reserved"}
-    assert by_reason["line_unreadable"]["message"].startswith(f"The message {bad[0]} is no JSON")
+    assert by_reason["line_unreadable"]["message"].startswith(f"The message {bad[0]} is not JSON")
     assert by_reason["line_unreadable"]["record"] == '{"name": '
     assert by_reason["distinct_id_reserved"]["insert_id"] == bad[1]
 
