@@ -57,7 +57,7 @@ def table_of_block(
     if block.count(mark) - _count_in(table, mark) != (len(header) - 1) * frame.height:
         return None
     if quotes:
-        doubled = (quotes - block.replace(_DOUBLED, b"").count(b'"')) // 2
+        doubled = block.count(_DOUBLED)
         empty = doubled - _count_in(table, b'"')
         if empty < 0:
             return None
@@ -76,13 +76,18 @@ def _is_plain(block: bytes, mark: bytes) -> bool:
     returns = block.count(b"\r")
     if returns and returns != block.count(b"\r\n"):
         return False
-    if block.startswith((b"\n", b"\r\n", _MARK)) or b"\n\n" in block or b"\n\r\n" in block:
+    if block.startswith((b"\n", b"\r\n", _MARK)) or b"\n\n" in block:
         return False
+    if returns and b"\n\r\n" in block:
+        return False
+    every = returns == block.count(b"\n")
     if b'"' not in block:
-        return not returns or returns == block.count(b"\n")
-    block = block.replace(_DOUBLED, b"")
+        return not returns or every
+    if _DOUBLED in block:
+        block = block.replace(_DOUBLED, b"")
     opening = block.count(mark + b'"') + block.count(b'\n"') + block.startswith(b'"')
-    closing = block.count(b'"' + mark) + block.count(b'"\n') + block.count(b'"\r\n')
+    closing = block.count(b'"' + mark) + (0 if every else block.count(b'"\n'))
+    closing += block.count(b'"\r\n') if returns else 0
     return opening == closing == block.count(b'"') / 2
 
 
