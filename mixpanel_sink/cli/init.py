@@ -14,8 +14,6 @@ from mixpanel_sink.inspect.presets import PRESETS, check_preset, preset
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
 
-SAMPLE_ROWS = 20_000
-
 
 def run(
     settings: Settings,
@@ -44,7 +42,7 @@ def run(
 
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """
-    from mixpanel_sink.inspect.propose import Proposal, propose
+    from mixpanel_sink.inspect.propose import SAMPLE_ROWS, Proposal, propose_for
     from mixpanel_sink.jobs.sources import source_of
 
     if output.exists() and not force and not as_json:
@@ -52,12 +50,10 @@ def run(
     try:
         source = source_of(settings)
         path = source.files[0].path
-        sample = source.sample(SAMPLE_ROWS)
-        title = event or pathlib.PurePath(path).stem.replace("_", " ").replace("-", " ").title()
         if tool is None:
-            proposal = propose(sample, title)
+            proposal = propose_for(source, event)
         else:
-            check_preset(tool, sample.column_names)
+            check_preset(tool, source.schema().names)
             proposal = Proposal(preset(tool), EventMapping.from_yaml(preset(tool)), ())
     except (InputError, MixpanelSinkError) as error:
         common.fail(str(error))
@@ -70,7 +66,7 @@ def run(
     except OSError as error:
         common.fail(f"{output} cannot be written ({error.strerror}). Give another --output.")
     print(proposal.text)
-    print(f"Written to {output}, from the first {len(sample):,} rows of {path}.")
+    print(f"Written to {output}, from up to {SAMPLE_ROWS:,} rows of {path}.")
     if proposal.guesses:
         print("Please look at:")
         for guess in proposal.guesses:

@@ -7,9 +7,10 @@ says so in the mapping's comments, for a person to confirm.
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,19 +20,30 @@ from pyarrow import types
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
 from mixpanel_sink.api.numbers import PER_SECOND
+from mixpanel_sink.inspect.dialect import csv_settings
+from mixpanel_sink.read.csv import CsvRows
+from mixpanel_sink.read.source import FileSource
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
 
+SAMPLE_ROWS = 20_000
+"""Rows by which a mapping is proposed."""
 _EVENT = ("event_name", "event", "eventname", "action", "event_type", "activity", "name", "type")
 _USER = (
     "distinct_id", "user_id", "userid", "uid", "customer_id", "account_id", "member_id",
     "visitor_id", "person_id", "client_id", "user", "customer", "user_pseudo_id", "anonymous_id",
 )  # fmt: skip
+_DEVICE = (
+    "device_id", "anonymous_id", "user_pseudo_id", "anonymousid", "visitor_id", "client_id",
+    "cookie_id", "session_id",
+)  # fmt: skip
+"""Columns that know users before they log in."""
 _TIME = (
     "time", "timestamp", "event_time", "event_timestamp", "occurred_at", "created_at", "ts",
     "datetime", "sent_at", "received_at", "date", "updated_at",
 )  # fmt: skip
 _ID = ("insert_id", "event_id", "message_id", "messageid", "uuid", "guid", "row_id", "id")
 _IP = ("ip", "ip_address", "client_ip", "remote_addr", "user_ip", "context_ip")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _PERSONAL = re.compile(r"e.?mail|phone|first.?name|last.?name|full.?name|address|birth|iban|ssn")
 
 
@@ -50,12 +62,38 @@ class Proposal:
     guesses: tuple[str, ...]
 
 
-def propose(sample: pa.Table, title: str = "Event") -> Proposal:
+def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_ROWS) -> Proposal:
+    """A mapping for files, with the settings to read them where their format does not say.
+
+    Args:
+        files: the input.
+        title: what to call the events if no column names them; by default the file's name.
+        rows: of the sample.
+
+    Raises:
+        InputError: if no file can be read.
+    """
+    path = files.files[0].path
+    if title is None:
+        stem = pathlib.PurePath(path).name.partition(".")[0]
+        title = stem.replace("_", " ").replace("-", " ").title() or "Event"
+    settings: dict[str, Any] = {}
+    if isinstance(files.format, CsvRows):
+        settings = csv_settings(path)
+        files = FileSource(files.patterns, CsvRows(**settings))
+        settings = {"format": "csv", **settings}
+    return propose(files.sample(rows), title, settings)
+
+
+def propose(
+    sample: pa.Table, title: str = "Event", source: Mapping[str, Any] | None = None
+) -> Proposal:
     """A mapping for tables of this schema.
 
     Args:
         sample: the first rows of the input, with all its columns; may have no rows.
         title: what to call the events if no column names them, such as the file's name.
+        source: settings with which the sample was read, for the mapping to state.
     """
     notes = _Notes()
     columns = {name: sample.column(name) for name in dict.fromkeys(sample.schema.names)}
@@ -67,7 +105,7 @@ def propose(sample: pa.Table, title: str = "Event") -> Proposal:
     lines = [
         "# A proposal. Lines marked GUESS are for you to confirm; a bare name is a column.",
         _line("event", event.get("column", event), notes.why["event"]),
-        _line("distinct_id", user, notes.why["distinct_id"]),
+        *(_line(part, name, notes.why[part]) for part, name in user.items()),
         _line("time", _time_setting(time_column, columns, notes), notes.why["time"]),
         _line("insert_id", insert_id, notes.why["insert_id"]),
     ]
@@ -80,13 +118,20 @@ def propose(sample: pa.Table, title: str = "Event") -> Proposal:
         lines.append(_comment(f" exclude: {shown}   # looks personal; or --hash_properties"))
         notes.guesses.append(f"{', '.join(personal)} may be personal: send it only if you may.")
     clash = written_by_the_sink(EventMapping.from_yaml("\n".join(lines))) & columns.keys()
-    clash -= {time_column, event.get("column"), user, ip}
+    clash -= {time_column, event.get("column"), *user.values(), ip}
     clash -= {insert_id} if isinstance(insert_id, str) else set()
     if clash:
         lines.append(_line("exclude", sorted(clash), "the sink itself writes such a property"))
         notes.guesses.append(f"{', '.join(sorted(clash))} is left out; or rename it.")
+    if source:
+        lines.append(_line("source", dict(source), "GUESS: how the files are written"))
+        notes.guesses.append("source: how the files are written is told from a sample.")
+    _note_nulls(columns, {"time": time_column, **event}, notes)
     lines += ["#", "# Columns:"]
-    lines += [_comment(f"  {name}: {column.type}") for name, column in columns.items()]
+    lines += [_comment(f"  {name}: {_about(sample, name)}") for name in columns]
+    for name, column in columns.items():
+        if _is_bytes(column.type) and name not in clash:
+            notes.guesses.append(f"{name} holds bytes, which become Base64; or exclude it.")
     text = "\n".join(lines) + "\n"
     return Proposal(text, EventMapping.from_yaml(text), tuple(notes.guesses))
 
@@ -121,14 +166,40 @@ def _event(columns: dict[str, Any], notes: _Notes, title: str) -> dict[str, str]
     return {"constant": title}
 
 
-def _user(columns: dict[str, Any], notes: _Notes, taken: set[str | None]) -> str:
-    fit = {n: c for n, c in columns.items() if _is_text(c.type) or types.is_integer(c.type)}
-    for name in _matching(fit, _USER):
-        if name in _USER[:2]:
-            notes.sure("distinct_id", "the user")
-        else:
-            notes.guess("distinct_id", f"{name} looks like the user's id")
-        return name
+def _user(columns: dict[str, Any], notes: _Notes, taken: set[str | None]) -> dict[str, str]:
+    """Columns of the user, by the mapping's part."""
+    fit = {n: c for n, c in columns.items() if _is_id(c.type)}
+    named = _matching(columns, _USER)
+    for name in named[: named.index(best)] if (best := _first(named, fit)) else named:
+        notes.guesses.append(
+            f"{name} is named like the user's id, but is {columns[name].type}: only text and "
+            "whole numbers can be one. Cast it at its source to use it."
+        )
+    if best is None:
+        return {"distinct_id": _any_user(fit, columns, notes, taken)}
+    device = _first(_matching(columns, _DEVICE), fit)
+    gaps = _nulls(columns[best])
+    if gaps and device is not None and device != best:
+        notes.guess("user_id", f"{best} is null in {gaps}; those rows count by {device}")
+        notes.guess("device_id", "knows users before they log in; ids are merged by Mixpanel")
+        if missing := _nulls(columns[device]):
+            notes.guesses.append(f"{device} is null in {missing}: without both, a row fails.")
+        return {"user_id": best, "device_id": device}
+    if gaps:
+        why = (
+            f"{best} is null in {gaps}, which would fail; {{column: {best}, if_null: …}} sends them"
+        )
+        notes.guess("distinct_id", why)
+    elif best == _first(_matching({best: None}, _USER[:2]), fit):
+        notes.sure("distinct_id", "the user")
+    else:
+        notes.guess("distinct_id", f"{best} looks like the user's id")
+    return {"distinct_id": best}
+
+
+def _any_user(
+    fit: dict[str, Any], columns: dict[str, Any], notes: _Notes, taken: set[str | None]
+) -> str:
     rest = [n for n in fit if n not in taken and _is_text(fit[n].type)] or list(fit)
     if not rest:
         notes.guess("distinct_id", "no column could be a user's id: name one of text or integers")
@@ -136,6 +207,31 @@ def _user(columns: dict[str, Any], notes: _Notes, taken: set[str | None]) -> str
     best = max(rest, key=lambda name: _distinct(fit[name]) or 0)
     notes.guess("distinct_id", "no column looks like a user's id; this one has the most values")
     return best
+
+
+def _first(names: Sequence[str], fit: Collection[str]) -> str | None:
+    return next((name for name in names if name in fit), None)
+
+
+def _nulls(column: Any) -> str:
+    """How many rows have nothing there, for people; nothing if none has."""
+    if not column.null_count:
+        return ""
+    return f"{column.null_count:,} of {len(column):,} rows of the sample"
+
+
+def _note_nulls(columns: dict[str, Any], parts: dict[str, str], notes: _Notes) -> None:
+    for part, name in parts.items():
+        if name in columns and part in ("time", "column") and (gaps := _nulls(columns[name])):
+            notes.guesses.append(f"{name} is null in {gaps}: those rows would fail.")
+
+
+def _about(sample: pa.Table, name: str) -> str:
+    """A column's type and how often it is null."""
+    column, field = sample.column(name), sample.schema.field(name)
+    mixed = (field.metadata or {}).get(b"mixed")
+    kind = f"of several types ({mixed.decode()})" if mixed else str(column.type)
+    return kind + (f", null in {_nulls(column)}" if column.null_count else "")
 
 
 def _time(columns: dict[str, Any], notes: _Notes) -> str:
@@ -154,6 +250,7 @@ def _time(columns: dict[str, Any], notes: _Notes) -> str:
         notes.guess("time", f"{by_type[0]} is a time; is it the event's?")
         return by_type[0]
     texts = [n for n in _matching(columns, _TIME) if _is_text(columns[n].type)]
+    texts += [name for name in columns if _looks_iso(columns[name])]
     if texts:
         notes.guess("time", f"{texts[0]} is text; ISO 8601?")
         return texts[0]
@@ -162,6 +259,13 @@ def _time(columns: dict[str, Any], notes: _Notes) -> str:
         return numbers[0]
     notes.guess("time", "no column looks like a time: name one")
     return next(iter(columns), "time")
+
+
+def _looks_iso(column: Any) -> bool:
+    if not _is_text(column.type):
+        return False
+    some = column.drop_null().slice(0, 20).to_pylist()
+    return bool(some) and all(_ISO.match(text) for text in some)
 
 
 def _time_setting(name: str, columns: dict[str, Any], notes: _Notes) -> Any:
@@ -224,6 +328,18 @@ def _is_text(kind: pa.DataType) -> bool:
     return types.is_string(kind) or types.is_large_string(kind)
 
 
+def _is_whole(kind: pa.DataType) -> bool:
+    return types.is_integer(kind) or (types.is_decimal(kind) and kind.scale == 0)
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_whole(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+
+
 def _distinct(column: Any) -> int | None:
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -231,7 +347,9 @@ def _distinct(column: Any) -> int | None:
 
 
 def _line(key: str, value: Any, why: str) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True
+    ).strip()
     text = text.removesuffix("...").strip()
     return f"{key}: {text}".ljust(44) + f"  {_comment(' ' + why)}"
 

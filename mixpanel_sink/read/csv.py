@@ -123,6 +123,8 @@ class CsvRows(RecordFormat):
     nulls: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.types, str):
+            object.__setattr__(self, "types", parse_types(self.types))
         if not isinstance(self.types, Mapping):
             raise SettingError("types are columns and what they are, such as {amount: number}.")
         object.__setattr__(self, "delimiter", parse_delimiter(self.delimiter))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
@@ -180,14 +180,21 @@ class FileSource:
     Args:
         patterns: paths, folders or globs; see `files.match_sizes`.
         format: of the files; by default that of the first one, by its name or its content.
+        given: settings of the format where none is given, by name, and its name as `format`.
 
     Raises:
         InputError: when its files are asked for, if there are none.
     """
 
-    def __init__(self, patterns: str | Sequence[str], format: Format | None = None) -> None:
+    def __init__(
+        self,
+        patterns: str | Sequence[str],
+        format: Format | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         self.patterns = [patterns] if isinstance(patterns, str) else list(patterns)
         self._format = format
+        self._given = dict(given or {})
 
     @functools.cached_property
     def files(self) -> list[File]:
@@ -197,9 +204,13 @@ class FileSource:
     @functools.cached_property
     def format(self) -> Format:
         """Of all files."""
-        from mixpanel_sink.read.registry import format_of
+        from mixpanel_sink.read.registry import format_name, make_format
 
-        return self._format or format_of(self.files[0].path)
+        if self._format is not None:
+            return self._format
+        given = dict(self._given)
+        name = given.pop("format", None)
+        return make_format(name or format_name(self.files[0].path), given)
 
     def file_count(self) -> int:
         """All, readable or not."""
@@ -414,6 +425,18 @@ def shares(total: int, sizes: Sequence[int]) -> list[int]:
         made[i] = min(sizes[i], -(-left // (len(sizes) - place)))
         left -= made[i]
     return made
+
+
+def source_of(
+    files: str | Sequence[str] | Source, mapping: Any = None, given: Mapping[str, Any] | None = None
+) -> Source:
+    """An input that is a source already, or files, read as their mapping says, and as more that is
+    given does."""
+    if isinstance(files, Source):
+        return files
+    stated = getattr(mapping, "source", None) or {}
+    more = {name: value for name, value in (given or {}).items() if value not in (None, "", ())}
+    return FileSource(files, given={**stated, **more})
 
 
 def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:

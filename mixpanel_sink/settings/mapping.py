@@ -67,6 +67,8 @@ class EventMapping:
             "drop" them as if they were null.
         shape: what happens to the columns before all that: see `Shape`. The other settings name the
             columns that it makes.
+        source: how files are read, where that must be said: their `format` and its settings, such
+            as {format: csv, delimiter: ";"}; see docs/sources.md.
 
     Raises:
         MappingError: if it contradicts itself.
@@ -90,6 +92,7 @@ class EventMapping:
     drop_nulls: bool = True
     non_finite: Literal["fail", "drop"] = "fail"
     shape: Shape | Mapping[str, Any] | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = functools.partial(object.__setattr__, self)
@@ -109,7 +112,7 @@ class EventMapping:
         if not isinstance(self.exclude, list | tuple):
             raise MappingError("exclude is a list of columns, such as [password, email].")
         put("exclude", tuple(self.exclude))
-        for name in ("rename", "constants"):
+        for name in ("rename", "constants", "source"):
             if not isinstance(value := getattr(self, name), Mapping):
                 raise MappingError(f"{name} is {value!r}; it must be names and what they become.")
             put(name, dict(value))

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_sink.encode.schema import check_schema
-from mixpanel_sink.inspect.propose import propose
+from mixpanel_sink.inspect.propose import propose, propose_for
 from mixpanel_sink.jobs.demo import shop_events
+from mixpanel_sink.read.source import FileSource
 from mixpanel_sink.settings.columns import Column, Constant, PositionId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 
@@ -117,3 +118,50 @@ def test_any_schema_gives_a_mapping(columns: dict[str, Any], rows: int, title: s
     proposal = propose(table, title)
     assert EventMapping.from_yaml(proposal.text) == proposal.mapping
     proposal.mapping.check_columns(columns)
+
+
+def test_a_user_that_is_often_null_beside_a_device() -> None:
+    users = ["u1", None, None, None] * 25
+    table = pa.table({"user_id": users, "anonymous_id": ["d"] * 100, "time": [NOW] * 100})
+    proposal = propose(table)
+    assert proposal.mapping.user_id == Column("user_id")
+    assert proposal.mapping.device_id == Column("anonymous_id")
+    assert proposal.mapping.distinct_id is None
+    assert "user_id is null in 75 of 100 rows" in proposal.text
+    assert "#  user_id: string, null in 75 of 100 rows of the sample" in proposal.text
+
+
+def test_a_user_that_is_often_null_without_a_device() -> None:
+    proposal = propose(pa.table({"user_id": ["u", None], "time": [NOW] * 2, "event": ["a", "b"]}))
+    assert proposal.mapping.distinct_id == Column("user_id")
+    assert any("null in 1 of 2 rows of the sample, which would fail" in g for g in proposal.guesses)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.float64(), pa.binary()])
+def test_a_user_of_an_unfit_type_is_named(kind: Any) -> None:
+    table = pa.table(
+        {"event": ["a"], "user_id": pa.nulls(1, kind), "account_id": ["x"], "time": [NOW]}
+    )
+    proposal = propose(table)
+    assert proposal.mapping.distinct_id == Column("account_id")
+    assert any(f"user_id is named like the user's id, but is {kind}" in g for g in proposal.guesses)
+
+
+def test_a_whole_decimal_is_a_user() -> None:
+    users = pa.array([1, 2]).cast(pa.decimal128(38, 0))
+    assert propose(pa.table({"user_id": users, "time": [NOW] * 2})).mapping.distinct_id == Column(
+        "user_id"
+    )
+
+
+def test_bytes_and_gaps_are_told() -> None:
+    table = pa.table({"user_id": ["u"] * 2, "time": [NOW, None], "raw": [b"a", b"b"]})
+    guesses = propose(table).guesses
+    assert "raw holds bytes, which become Base64; or exclude it." in guesses
+    assert any(guess.startswith("time is null in 1 of 2 rows") for guess in guesses)
+
+
+def test_a_column_of_several_types_says_so(tmp_path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"user_id": "u", "x": 1, "time": 1}\n{"x": "a"}\n')
+    proposal = propose_for(FileSource(str(tmp_path / "a.jsonl")))
+    assert "#  x: of several types (int, str)" in proposal.text
