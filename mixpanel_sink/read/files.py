@@ -266,6 +266,19 @@ def lines_of(file: Any) -> Iterator[bytes]:
         yield rest
 
 
+def blocks_of(file: Any, size: int) -> Iterator[bytes]:
+    """Whole lines, about so many bytes together, each with a line break at its end."""
+    held = b""
+    while more := bytes(file.read(max(size, len(held)))):
+        held += more
+        end = held.rfind(b"\n") + 1
+        if end:
+            yield held[:end]
+            held = held[end:]
+    if held:
+        yield held + b"\n"
+
+
 def without_mark(lines: Iterator[bytes]) -> Iterator[bytes]:
     """The same without a byte order mark at the beginning."""
     for line in lines:

@@ -11,13 +11,21 @@ from typing import Any, ClassVar
 
 import orjson
 
+from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import estimated_rows, lines_of, opened, without_mark
+from mixpanel_sink.read.files import blocks_of, estimated_rows, lines_of, opened, without_mark
+from mixpanel_sink.read.json_tables import Schema, schema_of_block, table_of_block
 from mixpanel_sink.read.json_values import is_lines, values_of
-from mixpanel_sink.read.records import BadRecord, RecordFormat, Row
+from mixpanel_sink.read.records import BadRecord, RecordFormat, Row, elements_of
+from mixpanel_sink.read.source import Columns, Element, Unit
 
 LINES_CHECKED = 1000
 """Lines whose keys are taken for the file's columns before anything is sent."""
+BLOCK_BYTES = 4 << 20
+"""Lines that become a table at once."""
+BLOCKS_TRIED = 3
+"""Blocks after each other that are not plain, after which the others are not tried."""
+_MARK = b"\xef\xbb\xbf"
 _LONG_NUMBER = re.compile(rb"\d{19}")
 
 
@@ -53,6 +61,30 @@ class JsonLines(RecordFormat):
         """By the size of the first lines."""
         return estimated_rows(path, self.rows(path))
 
+    def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
+        """Tables of the blocks of lines that are plain, and of the others their records one by
+        one: the same values and rows as `rows` gives."""
+        with opened(unit.path) as file:
+            lines = is_lines(file)
+        if not lines:
+            yield from super().elements(unit, columns, keep_text)
+            return
+        tables = _Tables()
+        row = 0
+        with opened(unit.path) as file:
+            for block in blocks_of(file, BLOCK_BYTES):
+                plain = block if row else block.removeprefix(_MARK)
+                table = tables.of(plain)
+                if table is None:
+                    texts = enumerate(plain[:-1].split(b"\n"), row)
+                    rows = ((number, parse(text, number)) for number, text in texts if text.strip())
+                    yield from elements_of(rows, unit.path, unit.key, keep_text)
+                else:
+                    if (wanted := columns.of(table.column_names)) is not None:
+                        table = table.select(wanted)
+                    yield TableOrigin(unit.path, unit.key, row).attach(table)
+                row += block.count(b"\n")
+
     def rows(self, path: str) -> Iterator[Row]:
         """Each object, with the number of its line or its own."""
         with opened(path) as file:
@@ -65,6 +97,28 @@ class JsonLines(RecordFormat):
             else:
                 for row, text in enumerate(values_of(path, file)):
                     yield row, parse(text, row, "Object")
+
+
+class _Tables:
+    """Makes tables of blocks, until too many are not plain."""
+
+    def __init__(self) -> None:
+        self._schema: Schema | None = None
+        self._left = BLOCKS_TRIED
+
+    def of(self, block: bytes) -> Any:
+        """The table, or None."""
+        if not self._left:
+            return None
+        if self._schema is None:
+            self._schema = schema_of_block(block)
+        table = None if self._schema is None else table_of_block(block, self._schema)
+        if table is None:  # the next one may have other columns
+            self._schema = None
+            self._left -= 1
+        else:
+            self._left = BLOCKS_TRIED
+        return table
 
 
 def parse(text: bytes, row: int, kind: str = "Line") -> dict[str, Any] | BadRecord:

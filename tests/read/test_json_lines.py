@@ -7,17 +7,22 @@ import io
 import itertools
 import json
 import pathlib
+import tempfile
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read import json_values
+from mixpanel_sink.read import json_lines, json_values
 from mixpanel_sink.read.json_lines import JsonLines
 from mixpanel_sink.read.json_values import is_lines, values_of
 from mixpanel_sink.read.records import BadRecord
+from mixpanel_sink.read.source import ALL_COLUMNS, Unit
+from mixpanel_sink.results import FailedRecord
 
 OBJECTS: list[dict[str, Any]] = [
     {"n": 0, "text": "a, b] } ü 😀", "tags": [1, {"x": []}]},
@@ -109,6 +114,7 @@ def test_a_bad_first_line_is_a_bad_line(tmp_path) -> None:
     st.sampled_from(["\n", " ", "", ",\n"]),
 )
 def test_any_objects(objects: list[Any], indent: Any, array: bool, between: str) -> None:
+    objects[0]["key"] = 1  # the first tells: an empty one would be written on a line by itself
     if array:
         text = json.dumps(objects, indent=indent)
     else:
@@ -119,3 +125,99 @@ def test_any_objects(objects: list[Any], indent: Any, array: bool, between: str)
     else:
         found = [json.loads(each) for each in values_of("a", io.BytesIO(data))]
     assert found == objects
+
+
+def by_rows(path: str) -> dict[int, Any]:
+    return {
+        row: record.message if isinstance(record, BadRecord) else record
+        for row, record in JsonLines().rows(path)
+    }
+
+
+def by_elements(path: str) -> tuple[dict[int, Any], int]:
+    """The same of the elements, and how many rows came in tables."""
+    found: dict[int, Any] = {}
+    in_tables = 0
+    for element in JsonLines().elements(Unit(path, "key"), ALL_COLUMNS):
+        if isinstance(element, FailedRecord):
+            assert element.row is not None
+            found[element.row] = element.message
+            continue
+        if isinstance(element, RecordBlock):
+            origin, records = element.origin, list(element.records)
+            offsets = element.offsets or range(len(records))
+        else:
+            assert isinstance(element, pa.Table)
+            origin, records = TableOrigin.of(element), element.to_pylist()
+            offsets = range(len(records))
+            in_tables += len(records)
+        assert origin is not None
+        for offset, record in zip(offsets, records, strict=True):
+            found[origin.source(offset).row] = record
+    return found, in_tables
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**64), 2**64),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(alphabet='a":{[.\\ü😀\n\x00\ud800', max_size=5).filter(lambda t: "\ud800" not in t),
+    st.sampled_from(["null", '"a": null', '{"a":1}', "1", "-0.0"]),
+)
+KINDS = [
+    st.none() | st.booleans(),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.text(alphabet='a":{[.\\ü😀\n', max_size=5),
+]
+
+
+@st.composite
+def lines(draw: Any) -> list[str]:
+    """Lines that are alike, but for some."""
+    columns = draw(st.dictionaries(st.sampled_from("abcd"), st.sampled_from(KINDS), min_size=1))
+    odd = st.dictionaries(st.sampled_from("abcdz"), SCALARS | st.lists(SCALARS, max_size=2))
+    ascii_only, separators = draw(st.booleans()), draw(st.sampled_from([None, (",", ":")]))
+    made = []
+    for _ in range(draw(st.integers(0, 12))):
+        record = {name: draw(kind) for name, kind in columns.items()}
+        if draw(st.integers(0, 30)) == 30:
+            record = draw(odd)
+        line = json.dumps(record, ensure_ascii=ascii_only, separators=separators)
+        if draw(st.integers(0, 60)) == 60:
+            line = draw(
+                st.sampled_from(["", " ", "[1]", "{", line + line, line + ",", "null", "1.0"])
+            )
+        made.append(line)
+    return made
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines(), st.sampled_from([10, 100, 1000]))
+def test_tables_hold_what_lines_hold(texts: list[str], block: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = pathlib.Path(folder, "a.jsonl")
+        path.write_bytes("\n".join(texts).encode())
+        patch.setattr(json_lines, "BLOCK_BYTES", block)
+        patch.setattr(json_lines, "BLOCKS_TRIED", 1000)
+        expected = by_rows(str(path))
+        found, _ = by_elements(str(path))
+    assert repr(sorted(found.items())) == repr(sorted(expected.items()))
+    kept = [list(r) for r in found.values() if isinstance(r, dict)]
+    assert kept == [list(r) for r in expected.values() if isinstance(r, dict)]
+
+
+def test_plain_lines_are_read_as_tables(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 5000)
+    records = [
+        {"user": f"u{i}", "n": i, "x": i + 0.5, "note": 'ü "quoted": {', "none": None, "ok": True}
+        for i in range(3000)
+    ]
+    texts = [json.dumps(record, ensure_ascii=False) for record in records]
+    texts[1500] = "bad"
+    (tmp_path / "a.jsonl").write_text("\n".join(texts))
+    found, in_tables = by_elements(f"{tmp_path}/a.jsonl")
+    assert in_tables > 2700
+    assert found.pop(1500).startswith("Line 1501 is not JSON")
+    assert found == {row: record for row, record in enumerate(records) if row != 1500}
