@@ -17,9 +17,9 @@ from mixpanel_sink.read.source import (
     FILE_UNREADABLE,
     Element,
     Source,
+    as_source,
     columns_needed,
     rows_in,
-    source_of,
 )
 from mixpanel_sink.report.failures import describe, in_order, summarize
 from mixpanel_sink.report.metrics import ALTERED, live_counts
@@ -128,7 +128,7 @@ def preview(
     limits = limits or limits_of(quota)
     if privacy is not None:
         privacy = dataclasses.replace(privacy, key=None)
-    source = source_of(files, mapping)
+    source = as_source(files, mapping)
     failures: dict[str, FailureSummary] = {}
     known = source.row_count()
     everything = rows is None or source.estimated_rows() <= rows

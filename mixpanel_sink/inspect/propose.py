@@ -78,8 +78,10 @@ def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_
         stem = pathlib.PurePath(path).name.partition(".")[0]
         title = stem.replace("_", " ").replace("-", " ").title() or "Event"
     settings: dict[str, Any] = {}
-    if isinstance(files.format, CsvRows):
+    if isinstance(given := files.format, CsvRows):
         settings = csv_settings(path)
+        own = {option.name: getattr(given, option.name) for option in given.options}
+        settings |= {name: own[name] for name in own if own[name] != getattr(CsvRows(), name)}
         files = FileSource(files.patterns, CsvRows(**settings))
         settings = {"format": "csv", **settings}
     return propose(files.sample(rows), title, settings)

@@ -70,10 +70,10 @@ class Import:
         """
         require(settings, "input")
         FileSystems.set_options(options)
-        source = source_of(settings, format)
+        mapping = mapping_of(settings)
+        source = source_of(settings, format, mapping)
         if source.format.states_columns:
             require(settings, "mapping")  # only lines of JSON may be events already
-        mapping = mapping_of(settings)
         checkpoint = None
         if settings.checkpoint:
             checkpoint = Checkpoint(settings.checkpoint, fingerprint(source.files))

@@ -49,7 +49,7 @@ def previewed(
     if not isinstance(mapping, EventMapping):
         raise MappingError("A dry run shows events; this mapping makes something else.")
     FileSystems.set_options(options)
-    source = source_of(settings, format)
+    source = source_of(settings, format, mapping)
     check_input(source, mapping, settings)
     return preview(
         source,

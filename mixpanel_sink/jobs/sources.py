@@ -13,12 +13,14 @@ from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import FORMAT, OPTIONS, Settings
 
 
-def source_of(settings: Settings, format: str | None = None) -> FileSource:
+def source_of(settings: Settings, format: str | None = None, mapping: Any = None) -> FileSource:
     """The files, or the table of BigQuery's, that the settings name.
 
     Args:
         settings: of the user.
-        format: of the files where the settings do not say; None: by name or content.
+        format: of the files where the settings do not say; None: as the mapping says, or by name
+            or content.
+        mapping: whose `source` says how files are read, where the settings do not.
 
     Raises:
         SettingError: for an unknown format, or an option that it does not have.
@@ -27,7 +29,11 @@ def source_of(settings: Settings, format: str | None = None) -> FileSource:
     if names_bigquery(settings.input):
         return BigQuerySource(settings.input)
     source = FileSource(settings.input)
-    name = settings.format or format or format_name(source.files[0].path)
+    stated = dict(getattr(mapping, "source", None) or {})
+    meant = stated.pop("format", None)
+    name = settings.format or format or meant or format_name(source.files[0].path)
+    if meant is not None and format_kind(meant) is not format_kind(name):
+        raise SettingError(f"The mapping is for {meant} files, and these are read as {name}.")
     parsers = {each.name: each.parse for each in format_kind(name).options}
     given = {
         each.name: parsers.get(each.name, str)(value)
@@ -35,7 +41,7 @@ def source_of(settings: Settings, format: str | None = None) -> FileSource:
         if each.group == FORMAT and each.name != "format"
         if (value := getattr(settings, each.field)) is not None
     }
-    return FileSource(settings.input, make_format(name, given))
+    return FileSource(settings.input, make_format(name, {**stated, **given}))
 
 
 def check_positions(source: FileSource, mapping: Any) -> None:

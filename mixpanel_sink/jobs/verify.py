@@ -77,7 +77,7 @@ def verified(settings: Settings) -> Verification:
     exporter = Exporter(destination, credentials)
     try:
         return verify(
-            source_of(settings),
+            source_of(settings, mapping=mapping),
             mapping,
             exporter,
             first=settings.from_day,

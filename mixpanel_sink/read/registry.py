@@ -75,28 +75,6 @@ def make_format(name: str, given: Mapping[str, Any]) -> Format:
     return kind(**{**dict(FORMATS[name].given), **values})
 
 
-def completed(format: Format, given: Mapping[str, Any]) -> Format:
-    """A format with the settings that a mapping gives, where its own are the defaults.
-
-    Raises:
-        SettingError: if the mapping means another format, or one of its settings does not exist.
-    """
-    values = dict(given)
-    name = values.pop("format", None)
-    if name is not None and not isinstance(format, format_kind(name)):
-        raise SettingError(f"The mapping is for {name} files, and these are read as {format.name}.")
-    known = [option.name for option in type(format).options]
-    for option in values:
-        if option not in known:
-            raise SettingError(
-                f"{option} is not an option of {format.name} files.{near(option, known)}"
-            )
-    plain = type(format)()
-    own = {name: getattr(format, name) for name in known}
-    changed = {name: value for name, value in own.items() if value != getattr(plain, name)}
-    return type(format)(**{**values, **changed})
-
-
 def format_name(path: str) -> str:
     """The name of a file's format.
 

@@ -427,16 +427,11 @@ def shares(total: int, sizes: Sequence[int]) -> list[int]:
     return made
 
 
-def source_of(
-    files: str | Sequence[str] | Source, mapping: Any = None, given: Mapping[str, Any] | None = None
-) -> Source:
-    """An input that is a source already, or files, read as their mapping says, and as more that is
-    given does."""
+def as_source(files: str | Sequence[str] | Source, mapping: Any) -> Source:
+    """An input that is a source already, or files, read as their mapping says."""
     if isinstance(files, Source):
         return files
-    stated = getattr(mapping, "source", None) or {}
-    more = {name: value for name, value in (given or {}).items() if value not in (None, "", ())}
-    return FileSource(files, given={**stated, **more})
+    return FileSource(files, given=getattr(mapping, "source", None))
 
 
 def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:

@@ -19,7 +19,7 @@ from mixpanel_sink.inspect.verify.findings import Days, Findings
 from mixpanel_sink.inspect.verify.match import match
 from mixpanel_sink.inspect.verify.result import Verification
 from mixpanel_sink.inspect.verify.spill import Spill
-from mixpanel_sink.read.source import Source, columns_needed, source_of
+from mixpanel_sink.read.source import Source, as_source, columns_needed
 from mixpanel_sink.report.failures import in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
@@ -71,7 +71,7 @@ def verify(
     now = int(clock() * 1000)
     expectation = Expectation(mapping, limits or Limits(), privacy, token, now)
     with tempfile.TemporaryDirectory(prefix="mixpanel-verify-") as folder:
-        source = source_of(files, mapping)
+        source = as_source(files, mapping)
         rows = source.estimated_rows()
         wanted = _Wanted(Spill(_folder(folder, "input"), rows), days, first, last)
         elements = shaped_elements(source.elements(columns_needed(mapping)), mapping)
