@@ -19,7 +19,7 @@ import pytest
 
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.read import csv as csv_rows
+from mixpanel_sink.read import csv_lines
 from mixpanel_sink.read.csv import CsvRows
 from mixpanel_sink.read.records import BLOCK_RECORDS, BadRecord, elements_of
 from pipelines import avro_to_mixpanel, csv_to_mixpanel, json_lines_to_mixpanel
@@ -329,7 +329,7 @@ class TestCsv:
     @pytest.fixture
     def cell_limit(self, monkeypatch):
         """Of 1000 characters, so that files are small."""
-        monkeypatch.setattr(csv_rows, "CELL_CHARACTERS", 1000)
+        monkeypatch.setattr(csv_lines, "CELL_CHARACTERS", 1000)
         before = csv.field_size_limit(500)
         yield 1000
         csv.field_size_limit(before)
