@@ -109,7 +109,7 @@ class Lines:
         while end < 0:
             held = len(self._held) - self._at
             if not self._fill():
-                if not held:
+                if held <= 0:  # the line before may have ended without a break
                     raise StopIteration
                 end = held
                 break

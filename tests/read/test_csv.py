@@ -196,3 +196,10 @@ def test_a_wrong_setting_is_named(tmp_path, content: bytes, reader: CsvRows, say
 def test_settings_that_do_not_exist(given_settings: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingError, match=says):
         CsvRows(**given_settings)
+
+
+def test_a_quote_that_is_open_at_the_end(tmp_path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'a,b\n1,2\n3,"open\nand on')
+    found, broken, _ = by_elements(CsvRows(), f"{tmp_path}/a.csv")
+    assert broken is None
+    assert found[1].startswith("The row in lines 3 to 4 cannot be read")
