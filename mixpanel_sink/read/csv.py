@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.read import csv_lines
 from mixpanel_sink.read.csv_lines import Lines, bad_row, cells_of, header_of, opened_text
 from mixpanel_sink.read.csv_tables import table_of_block
 from mixpanel_sink.read.files import estimated_rows
@@ -195,7 +196,8 @@ class CsvRows(RecordFormat):
             careful = _Rows(self, unit.path, lines, header)
             while block := lines.block(BLOCK_BYTES):
                 table = None
-                if not self.thousands:
+                # A cell may be too long in a block that is longer than a cell may be.
+                if not self.thousands and len(block) <= csv_lines.CELL_CHARACTERS:
                     table = table_of_block(
                         block, header, self.types, self.delimiter, self.nulls, self.decimal
                     )
