@@ -84,4 +84,5 @@ def _encode_rows(encoder: Encoder, block: Block, rows: Sequence[int], result: En
             result.long_strings += encoded.long_strings
             result.reserved_properties += encoded.reserved_properties
             result.rounded_decimals += encoded.rounded_decimals
+            result.old_events += encoded.old_events
             result.rest.append((encoded.json, origin))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -15,13 +15,20 @@ from mixpanel_sink.api.limits import (
     MAX_LIST_BYTES,
     MAX_PROPERTIES,
     RESERVED_PROPERTIES,
+    RETENTION_MS,
     Limits,
+    now_ms,
 )
 from mixpanel_sink.api.numbers import Rounded, json_bytes
 from mixpanel_sink.encode.checks import (
     invalid_text,
 )
 from mixpanel_sink.errors import RecordError
+
+_MILLISECONDS_FROM = 31_536_000_000
+"""A replayed event may have its time in seconds, which are fewer than any milliseconds."""
+COUNTED = ("long_strings", "reserved_properties", "rounded_decimals", "old_events")
+"""What is counted of the events, besides their number; also the names of the metrics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +40,14 @@ class EncodedEvent:
         long_strings: values that Mixpanel will cut.
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
         rounded_decimals: numbers that are sent with fewer digits than they have.
+        old_events: 1 if it is older than Mixpanel keeps events.
     """
 
     json: bytes
     long_strings: int = 0
     reserved_properties: int = 0
     rounded_decimals: int = 0
+    old_events: int = 0
 
 
 class EventWriter:
@@ -47,10 +56,14 @@ class EventWriter:
     Args:
         limits: sizes.
         token: project token that every event carries, or None.
+        clock: milliseconds since 1970.
     """
 
-    def __init__(self, limits: Limits, token: str | None) -> None:
+    def __init__(
+        self, limits: Limits, token: str | None, clock: Callable[[], int] = now_ms
+    ) -> None:
         self._limits = limits
+        self._clock = clock
         self._end = b'"}}' if token is None else b'","token":' + orjson.dumps(token) + b"}}"
         self._extra = 1 if token is None else 2
 
@@ -96,7 +109,14 @@ class EventWriter:
         reserved = 0
         if not properties.keys().isdisjoint(RESERVED_PROPERTIES):
             reserved = sum(properties.get(name) is not None for name in RESERVED_PROPERTIES)
-        return EncodedEvent(text, count_long_strings(properties), reserved, len(rounded))
+        old = self._is_old(properties.get("time"))
+        return EncodedEvent(text, count_long_strings(properties), reserved, len(rounded), int(old))
+
+    def _is_old(self, time: Any) -> bool:
+        if type(time) is not int:  # an identity event without a time, or a replay
+            return False
+        ms = time if time >= _MILLISECONDS_FROM else time * 1000
+        return ms < self._clock() - RETENTION_MS
 
 
 def dumps(

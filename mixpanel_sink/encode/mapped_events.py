@@ -61,7 +61,7 @@ class MappedEventEncoder:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._mapping = mapping
-        self._write = EventWriter(limits, token)
+        self._write = EventWriter(limits, token, clock)
         self._max_age = limits.max_age_seconds
         self._clock = clock
         self._columns = ColumnarEncoder(mapping, limits, token, clock)

@@ -53,7 +53,7 @@ class RawEventEncoder:
         clock: Callable[[], int] = now_ms,
         endpoint: Endpoint = IMPORT,
     ) -> None:
-        self._write = EventWriter(limits, token)
+        self._write = EventWriter(limits, token, clock)
         self._tables = EventTables(limits, token, clock)
         self._has_token = token is not None
         self._max_age = limits.max_age_seconds

@@ -47,6 +47,7 @@ class EncodedSlice:
         long_strings: values that Mixpanel will cut.
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
         rounded_decimals: numbers that are sent with fewer digits than they have.
+        old_events: those that are older than Mixpanel keeps events.
     """
 
     chunks: list[EventChunk] = dataclasses.field(default_factory=list)
@@ -56,6 +57,7 @@ class EncodedSlice:
     long_strings: int = 0
     reserved_properties: int = 0
     rounded_decimals: int = 0
+    old_events: int = 0
 
 
 def slice_rows(table: pa.Table, batch_events: int) -> int:
@@ -101,6 +103,7 @@ def encode_slice(
         result.long_strings += encoded.long_strings
         result.reserved_properties += encoded.reserved_properties
         result.rounded_decimals += encoded.rounded_decimals
+        result.old_events += encoded.old_events
         result.odd += encoded.leftover.tolist()
         _cut(encoded, origins, limits, result)
     return result

@@ -22,7 +22,7 @@ from mixpanel_sink.read.source import (
     rows_in,
 )
 from mixpanel_sink.report.failures import describe, in_order, summarize
-from mixpanel_sink.report.metrics import ALTERED, live_counts
+from mixpanel_sink.report.metrics import NOTED, live_counts
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
@@ -176,7 +176,7 @@ def preview(
         },
         examples=tuple(examples),
         failures=tuple(in_order(failures.values())),
-        altered={name: counts.get(name, 0) - before.get(name, 0) for name in ALTERED},
+        altered={name: counts.get(name, 0) - before.get(name, 0) for name in NOTED},
     )
 
 
@@ -193,10 +193,9 @@ def render(preview: Preview) -> str:
     lines.append(_line("records that would fail", failed))
     if preview.files_unreadable:
         lines.append(_line("files not readable", preview.files_unreadable))
-    if cut := preview.altered.get("long_strings"):
-        lines.append(_line(ALTERED["long_strings"], cut, "Mixpanel cuts them"))
-    if rounded := preview.altered.get("rounded_decimals"):
-        lines.append(_line(ALTERED["rounded_decimals"], rounded, "to 64-bit floats"))
+    for name, (words, remark) in NOTED.items():
+        if count := preview.altered.get(name):
+            lines.append(_line(words, count, remark))
     if preview.examples:
         lines += ["", "Events, as they would be sent"]
         lines += [json.dumps(event, indent=2, ensure_ascii=False) for event in preview.examples]

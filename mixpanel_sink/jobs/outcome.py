@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from mixpanel_sink.configured import endpoint_of
 from mixpanel_sink.report.failures import describe
-from mixpanel_sink.report.metrics import live_counts
+from mixpanel_sink.report.metrics import NOTED, live_counts
 from mixpanel_sink.results import FailureSummary, Totals
 from mixpanel_sink.settings.options import Settings
 
@@ -128,12 +128,9 @@ def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
         raw = counters.get("raw_bytes", 0)
         lines.append(("bytes sent", f"{_count(sent)}  ({_count(raw)} as JSON)"))
     lines.append(("seconds throttled", _count(counters.get("cumulativeThrottlingSeconds", 0))))
-    if long := counters.get("long_strings", 0):
-        lines.append(("strings over 255 bytes", f"{_count(long)}  (Mixpanel cuts them)"))
-    if reserved := counters.get("reserved_properties", 0):
-        lines.append(("reserved properties", f"{_count(reserved)}  (rename them; see failures.md)"))
-    if rounded := counters.get("rounded_decimals", 0):
-        lines.append(("decimals rounded", f"{_count(rounded)}  (to 64-bit floats)"))
+    for name, (words, remark) in NOTED.items():
+        if count := counters.get(name, 0):
+            lines.append((words, f"{_count(count)}  ({remark})"))
     return lines
 
 

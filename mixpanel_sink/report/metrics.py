@@ -16,6 +16,7 @@
 | lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | reserved_properties          | values of properties that Mixpanel has a meaning for    |
+| old_events                   | events over two years old, which Mixpanel deletes       |
 | rounded_decimals             | decimals and durations with more digits than a 64-bit   |
 |                              | float keeps, sent as the nearest one                    |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
@@ -45,8 +46,14 @@ from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.results import FailedRecord, Receipt
 
 NAMESPACE = "mixpanel_sink"
-ALTERED = {"long_strings": "strings over 255 bytes", "rounded_decimals": "decimals rounded"}
-"""Counters of values that Mixpanel does not hold as they were, and what people call them."""
+NOTED = {
+    "long_strings": ("strings over 255 bytes", "Mixpanel cuts them"),
+    "rounded_decimals": ("decimals rounded", "to 64-bit floats"),
+    "reserved_properties": ("reserved properties", "rename them; see failures.md"),
+    "old_events": ("events over 2 years old", "Mixpanel deletes them by age"),
+}
+"""Counters of what Mixpanel takes and does not hold as it was, or not for long; what people call
+them, and a remark."""
 
 
 class LiveCounts:

@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.report.metrics import ALTERED, NAMESPACE
+from mixpanel_sink.report.metrics import NAMESPACE, NOTED
 from mixpanel_sink.results import Receipt
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.windowing import GLOBAL
@@ -276,7 +276,7 @@ def _page(report: RunReport) -> str:
         ("requests", counters.get("requests", 0)),
         ("seconds throttled", counters.get("cumulativeThrottlingSeconds", 0)),
         ("seconds", round(report.seconds)),
-        *((name, counters[key]) for key, name in ALTERED.items() if counters.get(key)),
+        *((name, counters[key]) for key, (name, _) in NOTED.items() if counters.get(key)),
     ]
     shown = "".join(f'<div class="card"><b>{n:,}</b>{name}</div>' for name, n in cards)
     started = _clock(report.started)

@@ -114,9 +114,8 @@ class ConvertToChunks(beam.DoFn):
         yield from self._ahead.finish()
         for packer in self._packers.values():
             yield from packer.flush()
-            metrics.count("long_strings", packer.long_strings)
-            metrics.count("reserved_properties", packer.reserved_properties)
-            metrics.count("rounded_decimals", packer.rounded_decimals)
+            for name, count in packer.counts.items():
+                metrics.count(name, count)
         yield from self._outputs.read(self._read)
         self.start_bundle()
 

@@ -17,6 +17,7 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.blocks import Block, RecordsBlock
 from mixpanel_sink.encode.encoder import Encoder, encode_block
+from mixpanel_sink.encode.event_json import COUNTED
 from mixpanel_sink.encode.tables import EncodedSlice
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.stages.gather import Gatherer
@@ -97,7 +98,7 @@ class Packer:
         lanes = self._lanes if ordered else 1
         self._tails = [ChunkBuilder(self._limits, group_of) for _ in range(lanes)]
         self._records = Gatherer(RecordsBlock, self._limits.batch_events)
-        self.long_strings = self.reserved_properties = self.rounded_decimals = 0
+        self.counts: collections.Counter[str] = collections.Counter()
 
     def add(self, block: Block) -> Iterator[Any]:
         """Takes records, and gives the chunks that are done meanwhile."""
@@ -123,9 +124,7 @@ class Packer:
 
     def put_out(self, encoded: EncodedSlice) -> Iterator[Any]:
         """Outputs of one block."""
-        self.long_strings += encoded.long_strings
-        self.reserved_properties += encoded.reserved_properties
-        self.rounded_decimals += encoded.rounded_decimals
+        self.counts.update({name: getattr(encoded, name) for name in COUNTED})
         for chunk in encoded.chunks:
             yield self._outputs.chunk(self.name, self._next_lane(chunk), chunk)
         for event, origin in encoded.rest:

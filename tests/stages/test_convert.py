@@ -231,6 +231,21 @@ class TestWhatMixpanelDrops:
         assert counted["reserved_properties"] == 2
 
 
+def test_events_that_mixpanel_deletes_for_their_age_are_counted(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: dict[str, int] = {}
+    monkeypatch.setattr(
+        "mixpanel_sink.report.metrics.count",
+        lambda what, amount=1: counted.__setitem__(what, counted.get(what, 0) + amount),
+    )
+    year = 365 * 86_400
+    records = [visit(n, at=NOW - at) for n, at in enumerate([60, 2 * year - 60, 2 * year + 60])]
+    found = convert([ELEMENTS[way](records)], job(of(way)))
+    assert len(found.events) == 3
+    assert counted["old_events"] == 1
+
+
 def test_large_records_are_bounded_by_bytes() -> None:
     """At most some of them are in memory at once, however many come in one bundle."""
     size, count = 900_000, 120

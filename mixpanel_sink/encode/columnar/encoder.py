@@ -18,7 +18,7 @@ import polars_hash as plh
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import CONTENT_HEX
-from mixpanel_sink.api.limits import MAX_LIST_BYTES, Limits, now_ms
+from mixpanel_sink.api.limits import MAX_LIST_BYTES, RETENTION_MS, Limits, now_ms
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
@@ -43,6 +43,7 @@ class EncodedTable:
         long_strings: values that Mixpanel will cut.
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
         rounded_decimals: numbers that were sent with fewer digits than they have.
+        old_events: those that are older than Mixpanel keeps events.
     """
 
     buffer: memoryview
@@ -52,6 +53,7 @@ class EncodedTable:
     long_strings: int = 0
     reserved_properties: int = 0
     rounded_decimals: int = 0
+    old_events: int = 0
 
 
 class ColumnarEncoder:
@@ -148,8 +150,16 @@ class ColumnarEncoder:
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
         view = memoryview(b"") if data is None else memoryview(data).cast("B")
-        long, reserved = plan.count_long(frame), plan.count_reserved(frame)
-        return EncodedTable(view, ends, rows, leftover, long, reserved, plan.rounded(frame))
+        return EncodedTable(
+            view,
+            ends,
+            rows,
+            leftover,
+            long_strings=plan.count_long(frame),
+            reserved_properties=plan.count_reserved(frame),
+            rounded_decimals=plan.rounded(frame),
+            old_events=plan.count_before(frame, self._clock() - RETENTION_MS),
+        )
 
     def _small(self, plan: Plan, frame: pl.DataFrame, text: pl.Series) -> pl.Series:
         """Which events are surely not too large, nor are their lists."""

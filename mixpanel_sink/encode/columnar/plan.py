@@ -157,6 +157,10 @@ class Plan:
         long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._cut]
         return count + int(frame.select(pl.sum_horizontal(long)).item() or 0)
 
+    def count_before(self, frame: pl.DataFrame, moment: int) -> int:
+        """Events before a moment, in milliseconds since 1970."""
+        return int((frame.get_column("i:time") < moment).sum() or 0)
+
     def count_reserved(self, frame: pl.DataFrame) -> int:
         """Values of properties that Mixpanel has a meaning of its own for."""
         constants = len(RESERVED_PROPERTIES & self._constants.keys())
