@@ -139,7 +139,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Column | TimeColumn):
         changed = changed_fields(value)
         name = changed.pop("name")
-        return {"column": name, **changed} if changed else name
+        rest = {part: plain(given) for part, given in changed.items()}
+        return {"column": name, **rest} if rest else name
     if dataclasses.is_dataclass(value):
         return {name: plain(part) for name, part in changed_fields(value).items()}
     if isinstance(value, Mapping):

@@ -217,6 +217,7 @@ ROUND_TRIPS = [
     "event: e\ntime: t\ndistinct_id: u",
     "event: e\ntime: t\ndevice_id: d\ninsert_id: {from: content}\nip: null\nexclude: [a]",
     "event: e\ntime: {column: t, unit: s}\nuser_id: {column: u, if_null: nobody}\ninsert_id: k",
+    "event: e\ntime: {column: t, format: ['%d.%m.%Y', '%F']}\ndistinct_id: u",
     "event: e\ntime: t\ndistinct_id: {constant: me}\ninsert_id: {from: position}",
 ]
 

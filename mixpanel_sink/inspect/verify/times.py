@@ -21,6 +21,7 @@ _MILLISECONDS = {
     "ns": fractions.Fraction(1, 10**6),
 }
 """Of one unit."""
+_SHORT = {"T": "%H:%M:%S", "F": "%Y-%m-%d", "R": "%H:%M", "D": "%m/%d/%y", "e": "%d"}
 _FIRST = 365 * 86_400_000
 _AHEAD = 3_600_000
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -87,16 +88,37 @@ def _milliseconds(value: Any, column: TimeColumn) -> int:
 
 
 def _from_text(text: str, column: TimeColumn) -> int:
-    if column.unit != "iso8601":
+    if column.unit != "iso8601" and column.format is None:
         raise Refused("time_is_text", f"time ({column.name}) is text.", column.name)
-    try:
-        nanoseconds, zone = _iso(text)
-    except ValueError:
-        raise Refused(
-            "time_unreadable", f"time ({column.name}) is not ISO 8601.", column.name
-        ) from None
-    milliseconds = nanoseconds // 10**6
-    return from_wall(milliseconds, column) if zone is None else milliseconds - _offset(zone)
+    for form in column.format or (None,):
+        try:
+            if form is not None:
+                return _formatted(text, form, column)
+            nanoseconds, zone = _iso(text)
+        except ValueError:
+            continue
+        milliseconds = nanoseconds // 10**6
+        return from_wall(milliseconds, column) if zone is None else milliseconds - _offset(zone)
+    raise Refused("time_unreadable", f"time ({column.name}) cannot be read.", column.name)
+
+
+def _formatted(text: str, form: str, column: TimeColumn) -> int:
+    """Text of one of the mapping's formats, by Python's `strptime`.
+
+    Raises:
+        ValueError: if it has another form.
+    """
+    for letter, meaning in _SHORT.items():
+        form = re.sub(rf"(?<!%)((?:%%)*)%{letter}", rf"\1{meaning}", form)
+    text = text.strip(" ")
+    if "%f" in form:  # Python knows six digits
+        text = re.sub(r"(\d{6})\d+", r"\1", text, count=1) if "." in text or "," in text else text
+    if "%z" in form:
+        text = re.sub(r"(?:UTC|GMT|z)$", "Z", text)
+    found = datetime.datetime.strptime(text, form.strip(" "))
+    milliseconds = (found.replace(tzinfo=None) - _EPOCH) // _MS
+    offset = found.utcoffset()
+    return from_wall(milliseconds, column) if offset is None else milliseconds - offset // _MS
 
 
 def instant(text: str) -> int:
