@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import pathlib
 import sys
 import tempfile
@@ -42,9 +43,13 @@ def run(
         if given.failed_output is None and not runners.runs_remotely(options):
             given = dataclasses.replace(given, failed_output=default_failed_output())
         try:
-            return import_files.start(given, options)
+            code = import_files.start(given, options)
         finally:
             tidy(given.failed_output if settings.failed_output is None else None)
+        events = given.endpoint_kind in ("import", "track")  # profiles are not read back
+        if code == 0 and events and not given.dry_run and not runners.runs_remotely(options):
+            print(f"\nNext: {next_step(given)}")
+        return code
 
     if not as_json:
         common.finish(guarded(lambda: started(settings)))
@@ -58,6 +63,18 @@ def run(
         if "://" not in str(path) and path.exists():
             print(path.read_text(encoding="utf-8"))
     common.finish(code)
+
+
+def next_step(settings: Settings) -> str:
+    """What to do after an import that went well: replay what failed, or verify the rest."""
+    mapping = f" --mapping {settings.mapping}" if settings.mapping else ""
+    prefix = settings.failed_output
+    if prefix and "://" not in prefix and glob.glob(f"{glob.escape(prefix)}-*.jsonl"):
+        return (
+            "correct what the failures above say, then mixpanel-sink replay "
+            f"'{prefix}*.jsonl'{mapping}"
+        )
+    return f"mixpanel-sink verify {common.quoted(settings.input)}{mapping}"
 
 
 def default_failed_output() -> str:

@@ -259,6 +259,7 @@ def test_a_clean_import_leaves_no_folder_for_failed_records(
     done = call("import", "clean.parquet", "-m", "mapping.yaml", "--endpoint", mixpanel.url)
     assert done.code == 0
     assert not pathlib.Path("failed").exists()
+    assert "Next: mixpanel-sink verify 'clean.parquet' --mapping mapping.yaml" in done.out
 
 
 def test_help_and_init_do_not_wait_for_beam(shop: Shop) -> None:
