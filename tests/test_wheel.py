@@ -73,7 +73,7 @@ def test_the_commands_run_beside_a_package_called_pipelines(
         assert "requests" in call("check", "shop.parquet", "--mapping", "mapping.yaml")
         assert "2,993 accepted + 7 failed" in call("import", "shop.parquet", *where)
         assert mixpanel.stats()["events_distinct"] == 2993
-        assert "qual" in call("verify", "shop.parquet", *where)
+        assert "all 2,993 events" in call("verify", "shop.parquet", *where)
 
 
 def test_the_demo_runs_in_any_folder(python: pathlib.Path, folder: pathlib.Path) -> None:

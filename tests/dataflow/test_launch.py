@@ -140,9 +140,7 @@ def test_no_coder_of_ours_falls_back_on_pickling(staged) -> None:
             ours[each.unique_name.lstrip("0123456789")] = set(leaves(graph, each.coder_id))
     assert len(ours) > 20
     wrong = {name: found for name, found in ours.items() if found & fallbacks}
-    # The key and the list of a CombineGlobally, and a Reshuffle's last step, are Beam's as well.
-    allowed = ("Read Parquet/Spread row groups/RemoveRandomKeys",)
-    assert {name: f for name, f in wrong.items() if not name.startswith(allowed)} == {}
+    assert wrong == {}
 
 
 def test_no_secret_is_staged(staged) -> None:
