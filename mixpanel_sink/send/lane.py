@@ -159,6 +159,19 @@ class Lane:
             self._begin(weight)
             return True
 
+    def free_in(self, weight: Weight) -> float:
+        """Seconds until the quota and the server let one more request go, at least: after those
+        that are open or expected."""
+        with self._changed:
+            now = self._clock()
+            seconds = max(0.0, self._paused_until - now)
+            for number, window in enumerate(self._windows):
+                elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
+                size, queued = weight.of(window.rate.of), self._expected[number]
+                wait = window.wait_after_open(now, size, queued, elsewhere)
+                seconds = max(seconds, wait)
+            return seconds
+
     def end(self, weight: Weight, reached_server: bool = True) -> None:
         """The request is over. What its answer says is to be told before: others start now."""
         with self._changed:

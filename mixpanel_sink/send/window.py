@@ -90,6 +90,17 @@ class RollingWindow:
                 return last + self._life - now
         return 0.0 if not live and not self.open_weight else self._when_empty(now, live)
 
+    def wait_after_open(
+        self, now: float, weight: int, queued: int, elsewhere: Sequence[Sequence[float]] = ()
+    ) -> float:
+        """As `wait`, if all that is open were answered now, and `queued` had gone before."""
+        pending, self.open_weight = self.open_weight, 0
+        try:
+            before = [[now, now, pending + queued]] if pending + queued else []
+            return self.wait(now, weight, [*elsewhere, *before])
+        finally:
+            self.open_weight = pending
+
     def _when_empty(self, now: float, live: list[Sequence[float]]) -> float:
         # Heavier than the quota: only an empty window lets it go.
         if self.open_weight:

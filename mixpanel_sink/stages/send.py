@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ from mixpanel_sink.report import metrics
 from mixpanel_sink.report import worker_log as progress
 from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.send.dispatch import Dispatcher
+from mixpanel_sink.send.gate import weight
 from mixpanel_sink.send.lane import Lane, steady_clock
 from mixpanel_sink.send.lanes import lane_of_project
 from mixpanel_sink.send.policy import SendPolicy
@@ -51,6 +53,13 @@ of other projects go on, and for updates of profiles, which must keep their orde
 one project only the next chunk waits."""
 
 
+LONGEST_BUNDLE = 30.0
+"""Seconds for which a stream's bundle may wait for the quota. What has to wait longer waits in the
+state: until a bundle ends nothing of it is committed, and a restart would send it all again."""
+SHORT_WAIT = 1.0
+"""Seconds for which a partial chunk waits as it is; beyond, it goes on filling up."""
+BACKLOG_BYTES = 64_000_000
+"""JSON that may wait in a lane's state; beyond, bundles wait."""
 _LAST = MAX_TIMESTAMP.micros
 
 
@@ -93,6 +102,7 @@ class SendChunks(beam.DoFn):
         self._abandon()
         self._pending = []
         self._senders = {}
+        self._begun = time.monotonic()
 
     def finish_bundle(self) -> Iterator[Any]:
         """Waits for every request of the bundle."""
@@ -148,6 +158,75 @@ class SendChunks(beam.DoFn):
             size.write((part.count, part.raw_bytes, part.earliest))
             return part.earliest
         return None
+
+    def _keep(self, data: bytes, tails: Any, size: Any) -> int:
+        """Keeps a chunk as it is; gives the earliest timestamp of what is kept."""
+        chunk = EventChunk.from_bytes(data)
+        count, raw_bytes, earliest = size.read() or (0, 0, _LAST)
+        earliest = min(earliest, chunk.earliest)
+        tails.add(data)
+        size.write((count + chunk.count, raw_bytes + chunk.raw_bytes, earliest))
+        return earliest
+
+    def _backlog(self, key: str, data: bytes, size: Any, lane: Any) -> bool:
+        """Whether a chunk of a stream has to wait in the state: the quota is used up for longer
+        than a bundle may take, or others wait already, and there is room."""
+        count, raw_bytes, _ = size.read() or (0, 0, _LAST)
+        chunk = EventChunk.from_bytes(data)
+        if raw_bytes + chunk.raw_bytes > BACKLOG_BYTES:
+            return False
+        limits = self._limits(key)
+        whole = (
+            count + chunk.count >= limits.batch_events
+            or raw_bytes + chunk.raw_bytes > limits.batch_bytes
+        )
+        return whole and (count >= limits.batch_events or not self._may_go(key, chunk, lane))
+
+    def _may_go(self, key: str, chunk: EventChunk, lane: Any) -> bool:
+        """Whether the lane would let a request go before the bundle has been open for too long."""
+        seconds = self._free_in(key, chunk, lane)
+        return not seconds or seconds + time.monotonic() - self._begun <= LONGEST_BUNDLE
+
+    def _free_in(self, key: str, chunk: EventChunk, lane: Any) -> float:
+        return self._sender(key, lane)[0].free_in(weight(chunk))
+
+    def _send_some(self, key: str, tails: Any, size: Any, lane: Any, due: bool) -> float | None:
+        """Sends what waits in a stream's state as far as the quota lets it go.
+
+        Args:
+            due: whether a partial chunk has waited for `max_latency`. It goes if the quota is free;
+                else it is better filled up meanwhile.
+
+        Returns:
+            Seconds until more may go; None if nothing waits for the quota any more.
+        """
+        limits = self._limits(key)
+        kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
+        whole: list[EventChunk] = []
+        if not self._job.endpoint.ordered:  # these need not be unpacked
+            whole = [chunk for chunk in kept if chunk.count >= limits.batch_events]
+            kept = [chunk for chunk in kept if chunk.count < limits.batch_events]
+        merged, rest = merge(kept, limits, self._group_of)
+        left: list[EventChunk] = []
+        wait = None
+        for chunk in [*whole, *merged]:
+            if wait is None and self._may_go(key, chunk, lane):
+                self._submit(key, chunk, lane)
+                continue
+            wait = self._free_in(key, chunk, lane) if wait is None else wait
+            left.append(chunk)
+        for chunk in rest:
+            seconds = self._free_in(key, chunk, lane)
+            if due and wait is None and seconds <= SHORT_WAIT:
+                self._submit(key, chunk, lane)
+                continue
+            wait = seconds if due and wait is None else wait
+            left.append(chunk)
+        tails.clear()
+        size.clear()
+        for chunk in left:
+            self._keep(chunk.to_bytes(), tails, size)
+        return wait
 
     def _send_tails(self, key: str, tails: Any, size: Any, lane: Any) -> None:
         kept = [EventChunk.from_bytes(tail) for tail in tails.read()]

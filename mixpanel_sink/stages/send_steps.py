@@ -18,10 +18,16 @@ import apache_beam as beam
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindow
 
+from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.stages.send import SendChunks
 from mixpanel_sink.stages.timers import set_and_hold
+
+_SOON = 0.05
+"""Seconds: no timer is set for sooner."""
+_LOST_SECONDS = 7200.0
 
 
 def timer_family(label: str) -> str:
@@ -141,16 +147,33 @@ def _streaming(family: str) -> type[SendChunks]:
             """One chunk."""
             key, data = element
             keeps = size.read() is not None
-            earliest = self._take(key, data, tails, size, lane)
-            if earliest is None and keeps:
-                flush.clear()
+            backlog = self._backlog(key, data, size, lane)
+            if backlog:
+                earliest: int | None = self._keep(data, tails, size)
+            else:
+                earliest = self._take(key, data, tails, size, lane)
             if earliest is not None:
                 set_and_hold(flush, window.max_timestamp(), earliest)
-                if not due.read():
-                    assert self._job.max_latency is not None
-                    latency.set(time.time() + self._job.max_latency)
-                    due.write(1)
+                self._wake(key, data, due, latency, lane, backlog)
+            elif keeps:
+                flush.clear()
             yield from self._harvest()
+
+        def _wake(
+            self, key: str, data: bytes, due: Any, latency: Any, lane: Any, backlog: bool
+        ) -> None:
+            """Sets the timer, for when a partial chunk has waited enough or the quota frees."""
+            assert self._job.max_latency is not None
+            now = time.time()
+            deadline = due.read()
+            # One that is long over tells of a timer that was lost with an old label.
+            if deadline is None or deadline / 1000 < now - self._job.max_latency - _LOST_SECONDS:
+                deadline = int((now + self._job.max_latency) * 1000)
+                due.write(deadline)
+                latency.set(deadline / 1000)
+            if backlog:
+                chunk = EventChunk.from_bytes(data)
+                latency.set(now + max(self._free_in(key, chunk, lane), _SOON))
 
         @on_timer(flush_timer)
         @_untyped
@@ -175,11 +198,18 @@ def _streaming(family: str) -> type[SendChunks]:
             lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
             due: Any = beam.DoFn.StateParam(due_state),
             flush: Any = beam.DoFn.TimerParam(flush_timer),
+            latency: Any = beam.DoFn.TimerParam(latency_timer),
         ) -> Iterator[Any]:
-            """Partial chunks have waited long enough."""
-            due.clear()
-            flush.clear()
-            self._send_tails(key, tails, size, lane)
+            """Partial chunks have waited long enough, or the quota is free again."""
+            now, deadline = time.time(), (due.read() or 0) / 1000
+            seconds = self._send_some(key, tails, size, lane, now >= deadline - _SOON)
+            kept = size.read()
+            if kept is None:
+                due.clear()
+                flush.clear()
+            else:
+                set_and_hold(flush, GlobalWindow().max_timestamp(), kept[2])
+                latency.set(deadline if seconds is None else now + max(seconds, _SOON))
             yield from self._harvest()
 
     return Streaming
