@@ -117,6 +117,13 @@ def _bounded(family: str) -> type[SendChunks]:
     return Bounded
 
 
+def _set(timer: Any, due: Any, deadline: float, wakes: float) -> None:
+    """Sets a stream's timer; the state is negative while it fires before the deadline of a partial
+    chunk. (What the timer's firing itself tells needs no clock: a runner's may be another.)"""
+    timer.set(wakes)
+    due.write(int(deadline * 1000) * (-1 if wakes < deadline else 1))
+
+
 @functools.cache
 def _streaming(family: str) -> type[SendChunks]:
     """`SendChunks` for streams: partial chunks wait `max_latency` seconds at most."""
@@ -164,16 +171,16 @@ def _streaming(family: str) -> type[SendChunks]:
         ) -> None:
             """Sets the timer, for when a partial chunk has waited enough or the quota frees."""
             assert self._job.max_latency is not None
-            now = time.time()
-            deadline = due.read()
+            now, known = time.time(), due.read()
+            deadline = now + self._job.max_latency if known is None else abs(known) / 1000
             # One that is long over tells of a timer that was lost with an old label.
-            if deadline is None or deadline / 1000 < now - self._job.max_latency - _LOST_SECONDS:
-                deadline = int((now + self._job.max_latency) * 1000)
-                due.write(deadline)
-                latency.set(deadline / 1000)
+            if known is None or deadline < now - self._job.max_latency - _LOST_SECONDS:
+                deadline = now + self._job.max_latency
+                _set(latency, due, deadline, deadline)
             if backlog:
                 chunk = EventChunk.from_bytes(data)
-                latency.set(now + max(self._free_in(key, chunk, lane), _SOON))
+                seconds = self._free_in(key, chunk, lane)
+                _set(latency, due, deadline, now + max(seconds, _SOON))
 
         @on_timer(flush_timer)
         @_untyped
@@ -201,15 +208,17 @@ def _streaming(family: str) -> type[SendChunks]:
             latency: Any = beam.DoFn.TimerParam(latency_timer),
         ) -> Iterator[Any]:
             """Partial chunks have waited long enough, or the quota is free again."""
-            now, deadline = time.time(), (due.read() or 0) / 1000
-            seconds = self._send_some(key, tails, size, lane, now >= deadline - _SOON)
+            now, known = time.time(), due.read() or 0
+            deadline = abs(known) / 1000
+            seconds = self._send_some(key, tails, size, lane, known >= 0 or now >= deadline)
             kept = size.read()
             if kept is None:
                 due.clear()
                 flush.clear()
             else:
                 set_and_hold(flush, GlobalWindow().max_timestamp(), kept[2])
-                latency.set(deadline if seconds is None else now + max(seconds, _SOON))
+                wakes = deadline if seconds is None else now + max(seconds, _SOON)
+                _set(latency, due, deadline, wakes)
             yield from self._harvest()
 
     return Streaming

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apache_beam.transforms.userstate import Timer
-from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.timestamp import Duration, Timestamp
 
 
 def set_and_hold(timer: Any, fires: Timestamp, hold: int) -> None:
@@ -17,13 +17,17 @@ def set_and_hold(timer: Any, fires: Timestamp, hold: int) -> None:
 
     Args:
         timer: what Beam gave for a `TimerParam`.
-        fires: when.
+        fires: when; the end of the global window.
         hold: the earliest timestamp of what waits, in microseconds.
     """
     coder = getattr(timer, "_timer_coder_impl", None)
     if coder is None:  # the old runner, which the DirectRunner uses for streams, knows no holds
         timer.set(fires)
         return
+    # Prism takes two settings of a timer for one if they fire at the same time, and would release
+    # the hold of the first one twice. So each hold has a time of its own, some years before the
+    # end of all time; a watermark that passes one passes all.
+    fires = fires - Duration(micros=hold // 1000 % 2**40 * 1000)
     data = Timer(
         user_key=timer._key,
         dynamic_timer_tag="",
