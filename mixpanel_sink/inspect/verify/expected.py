@@ -8,6 +8,7 @@ the settings of the mapping straight to what should be there.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,8 @@ from mixpanel_sink.settings.shape import Shape
 
 _ROWS = 20_000
 """Rows whose exact values are in memory at the same time."""
+_SHAPED_ROWS = 2000
+"""Rows that are shaped together: the keys in their JSON are columns of all of them."""
 _MOST_PROPERTIES = 254
 _ABSENT = object()
 
@@ -86,6 +89,7 @@ class Expectation:
     ) -> None:
         self._mapping = mapping
         self._shape = mapping.shape if isinstance(mapping.shape, Shape) else None
+        self._rows = _ROWS if self._shape is None else _SHAPED_ROWS
         self._limits = limits
         self._dropped = frozenset(privacy.drop if privacy else ())
         self._hidden = frozenset(privacy.hash if privacy else ())
@@ -109,13 +113,13 @@ class Expectation:
             if isinstance(element, FailedRecord):
                 yield element
             elif isinstance(element, pa.Table):
-                for first in range(0, len(element), _ROWS):
+                for first in range(0, len(element), self._rows):
                     yield from self._of_table(element, first)
             else:
                 yield from self._of_block(element)
 
     def _of_table(self, table: pa.Table, first: int) -> Iterator[Event | FailedRecord]:
-        part = table.slice(first, _ROWS)
+        part = table.slice(first, self._rows)
         columns = self._columns(part)
         keys = tuple(columns)
         rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True))
@@ -154,7 +158,9 @@ class Expectation:
             for offset in offsets
         )
         if self._shape is not None:
-            yield from self._of_shaped(records, places, None)
+            for first in range(0, len(records), _SHAPED_ROWS):
+                part = records[first : first + _SHAPED_ROWS]
+                yield from self._of_shaped(part, itertools.islice(places, len(part)), None)
             return
         for record, place in zip(records, places, strict=True):
             yield self._one(self._private(record), place)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from mixpanel_sink.inspect.verify.findings import KINDS, SHOWN
+from mixpanel_sink.inspect.verify.findings import KINDS, SHOWN, Findings
 from mixpanel_sink.report.failures import describe
 from mixpanel_sink.results import FailureSummary
 
@@ -46,6 +46,20 @@ class Verification:
     duplicates: int
     outside: int
     failures: tuple[FailureSummary, ...]
+
+    @classmethod
+    def of(cls, findings: Findings, **others: Any) -> Verification:
+        """From the differences and what else is known."""
+        return cls(
+            counts={key: (a, b) for key, (a, b) in sorted(findings.counts.items())},
+            equal=findings.kinds["equal"],
+            missing=findings.kinds["missing"],
+            unexpected=findings.kinds["unexpected"],
+            altered=findings.kinds["altered"],
+            shown=findings.shown(),
+            shared=findings.repeats,
+            **others,
+        )
 
     @property
     def whole(self) -> bool:

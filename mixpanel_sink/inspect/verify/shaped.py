@@ -40,7 +40,14 @@ def shaped(
         mapped: columns that become more than a property: objects and mixed types are text there.
         table: the records as they came, for conditions on columns that no step changed.
     """
-    made: list[Shaped] = [_unpacked(record, shape) for record in records]
+    made: list[Shaped] = [dict(record) for record in records]
+    taken = {name for record in records for name in record}
+    for steps, read in ((shape.json, _json_object), (shape.flatten, _object)):
+        for name, prefix in dict(steps).items():  # type: ignore[arg-type]
+            if name in taken:
+                taken.discard(name)
+                taken |= _unpack(made, taken, name, prefix, read)
+    made = [_converted(record, shape) for record in made]
     columns = {name for record in made if isinstance(record, dict) for name in record}
     for record in made:
         if isinstance(record, dict):
@@ -57,26 +64,43 @@ def shaped(
     return [_renamed(record, names, mapped) for record in made]
 
 
-def _unpacked(record: Record, shape: Shape) -> Shaped:
-    found = dict(record)
+def _unpack(
+    records: list[Shaped],
+    taken: set[str],
+    name: str,
+    prefix: str,
+    read: Callable[[Any, str], Record],
+) -> set[str]:
+    """Puts what a column holds in its place, and gives the names that this makes."""
+    names: set[str] = set()
+    for place, record in enumerate(records):
+        if not isinstance(record, dict):
+            continue
+        try:
+            for key, value in read(record.pop(name, None), name).items():
+                names.add(prefix + key)
+                if prefix + key not in taken:
+                    record[prefix + key] = value
+                elif value is not None:
+                    raise _misfit(name, f"holds {key!r}, and there is such a column already")
+        except Refused as refused:
+            records[place] = refused
+    return names
+
+
+def _converted(record: Shaped, shape: Shape) -> Shaped:
+    if not isinstance(record, dict):
+        return record
     try:
-        for steps, read in ((shape.json, _json_object), (shape.flatten, _object)):
-            for name, prefix in dict(steps).items():  # type: ignore[arg-type]
-                if name not in found:
-                    continue
-                for key, value in read(found.pop(name), name).items():
-                    if prefix + key in found and value is not None:
-                        raise _misfit(name, f"holds {key!r}, and there is such a column already")
-                    found.setdefault(prefix + key, value)
         for name, how in shape.split.items():
-            if name in found:
-                found.update(_split(found.pop(name), name, how))
+            if name in record:
+                record.update(_split(record.pop(name), name, how))
         for name, kind in shape.cast.items():
-            if found.get(name) is not None:
-                found[name] = _cast(found[name], name, kind)
+            if record.get(name) is not None:
+                record[name] = _cast(record[name], name, kind)
     except Refused as refused:
         return refused
-    return found
+    return record
 
 
 def _misfit(name: str, why: str) -> Refused:

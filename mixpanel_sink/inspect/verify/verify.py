@@ -11,7 +11,6 @@ from typing import Any
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.inspect.shaped import shaped_elements
 from mixpanel_sink.inspect.verify.events import Event, exported_event
 from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.export import Exporter
@@ -74,7 +73,7 @@ def verify(
         source = as_source(files, mapping)
         rows = source.estimated_rows()
         wanted = _Wanted(Spill(_folder(folder, "input"), rows), days, first, last)
-        elements = shaped_elements(source.elements(columns_needed(mapping)), mapping)
+        elements = source.elements(columns_needed(mapping))
         wanted.take(expectation.of(elements), failures)
         if wanted.names:
             first, last = first or wanted.earliest, last or wanted.latest
@@ -83,27 +82,26 @@ def verify(
         if first is not None and last is not None:
             names = None if all_events else sorted(wanted.names)
             exported = _export(exporter, first, last, names, actual)
-        with Findings(days, report_dir) as findings:
-            for part in range(actual.parts):
-                lines = wanted.spill.lines(part), actual.lines(part)
-                for finding in match(*lines, days.zone):
-                    findings.add(finding)
-    return Verification(
+        findings = _compared(wanted.spill, actual, days, report_dir)
+    return Verification.of(
+        findings,
         first=first,
         last=last,
         zone=zone,
         host=exporter.host,
-        counts={key: (a, b) for key, (a, b) in sorted(findings.counts.items())},
-        equal=findings.kinds["equal"],
-        missing=findings.kinds["missing"],
-        unexpected=findings.kinds["unexpected"],
-        altered=findings.kinds["altered"],
-        shown=findings.shown(),
-        shared=findings.repeats,
         duplicates=exported - findings.actual,
         outside=wanted.outside,
         failures=tuple(in_order(failures.values())),
     )
+
+
+def _compared(expected: Spill, actual: Spill, days: Days, report_dir: str | None) -> Findings:
+    """Compares part by part."""
+    with Findings(days, report_dir) as findings:
+        for part in range(actual.parts):
+            for finding in match(expected.lines(part), actual.lines(part), days.zone):
+                findings.add(finding)
+    return findings
 
 
 class _Wanted:

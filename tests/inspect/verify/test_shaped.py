@@ -60,6 +60,7 @@ SHAPES: dict[str, Any] = {
     "where on a null": {"where": "amount > 0.5"},
     "sample": {"sample": {"column": "user", "percent": 50}},
     "drop and rename": {"drop": ["pay*", "moment"], "rename": {"(n)umber": "\\1r"}},
+    "a key that another record's JSON made": {"json": ["payload"], "flatten": ["params"]},
     "all": {
         "json": ["payload"],
         "flatten": {"params": "param_"},
