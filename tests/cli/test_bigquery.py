@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from tests.cli.test_cli import Call, call  # noqa: F401
+from tests.cli.conftest import Call
 from tests.read.bigquery_server import BigQueryServer
 from tests.read.test_bigquery import bigquery  # noqa: F401
 
@@ -27,7 +27,7 @@ def place(
 
 
 def test_from_a_table_to_a_proof(
-    call: Call,  # noqa: F811
+    call: Call,
     place: pathlib.Path,
     mixpanel: Emulator,
     bigquery: BigQueryServer,  # noqa: F811
@@ -49,7 +49,7 @@ def test_from_a_table_to_a_proof(
 
 
 def test_positions_are_refused(
-    call: Call,  # noqa: F811
+    call: Call,
     place: pathlib.Path,
     bigquery: BigQueryServer,  # noqa: F811
 ) -> None:
@@ -69,7 +69,7 @@ def test_positions_are_refused(
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(
-    call: Call,  # noqa: F811
+    call: Call,
     place: pathlib.Path,
     bigquery: BigQueryServer,  # noqa: F811
     given: list[str],

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from mixpanel_sink.emulator.testing import Emulator
-from tests.cli.test_cli import Call, call  # noqa: F401
+from tests.cli.conftest import Call
 
 DAY = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86_400))
 AT = int(time.time() * 1000) - 86_400_000
@@ -35,7 +35,7 @@ def filled(mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: pathli
     return mixpanel
 
 
-def test_from_project_to_project(call: Call, filled: Emulator) -> None:  # noqa: F811
+def test_from_project_to_project(call: Call, filled: Emulator) -> None:
     done = call("export", "--from", DAY, "--to", DAY, "-o", "out/raw", f"--endpoint={filled.url}")
     assert done.code == 0, done.err
     assert f"out/raw-{DAY}.jsonl.gz: 30 events" in done.out
@@ -52,14 +52,14 @@ def test_from_project_to_project(call: Call, filled: Emulator) -> None:  # noqa:
     assert kept(filled.events()) == kept(before)
 
 
-def test_a_day_is_needed(call: Call, filled: Emulator) -> None:  # noqa: F811
+def test_a_day_is_needed(call: Call, filled: Emulator) -> None:
     done = call("export", "-o", "out/raw", f"--endpoint={filled.url}", "--to", DAY)
     assert done.code == 2
     assert "--from is missing" in done.err
 
 
 def test_init_from_another_tool(
-    call: Call,  # noqa: F811
+    call: Call,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from tests.cli.test_cli import Call, call  # noqa: F401
+from tests.cli.conftest import Call
 
 MAPPING = """
 event: name
@@ -25,7 +25,7 @@ shape:
 
 
 def test_what_is_checked_is_sent_and_proved(
-    call: Call,  # noqa: F811
+    call: Call,
     tmp_path: pathlib.Path,
     mixpanel: Emulator,
     monkeypatch: pytest.MonkeyPatch,
