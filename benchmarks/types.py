@@ -102,7 +102,7 @@ RECORDS: dict[str, Callable[[int, dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-EVENTS = "ready-made events"
+EVENTS = "raw events"
 
 
 def record_costs(rows: int) -> Iterator[tuple[str, float, float]]:

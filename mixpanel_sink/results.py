@@ -46,7 +46,7 @@ class FailedRecord(NamedTuple):
 
     Attributes:
         reason: a stable code, e.g. "distinct_id_null"; docs/failures.md lists them.
-        message: cause and mend in a sentence.
+        message: cause and fix in a sentence.
         field: the column or property at fault, where there is one.
         destination: the project that the record was meant for: its name where there are several,
             else the host; None if no project is known.
@@ -257,7 +257,7 @@ def hidden(value: Any) -> str:
 
 
 def _columns(record: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """A ready-made event's properties are its columns."""
+    """A raw event's properties are its columns."""
     properties = record.get("properties")
     if len(record) == 2 and "event" in record and isinstance(properties, Mapping):
         return {"event": record["event"], "properties": _Properties(properties)}
@@ -265,7 +265,7 @@ def _columns(record: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 class _Properties(dict[Any, Any]):
-    """Properties of a ready-made event."""
+    """Properties of a raw event."""
 
 
 def _value(value: Any) -> Any:

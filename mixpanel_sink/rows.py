@@ -38,7 +38,7 @@ class FailedRow(NamedTuple):
 
     Attributes:
         element: the record as it was read, as JSON; or the event, where only it is known.
-        msg: cause and mend in a sentence.
+        msg: cause and fix in a sentence.
         reason, field, destination, file, row, http_status, attempts, insert_id: as in
             `FailedRecord`.
     """
@@ -176,6 +176,6 @@ def _failed_row(failed: FailedRecord) -> beam.Row:
 
 def _stop(failed: FailedRecord) -> None:
     raise FailedRecordError(
-        f"A record failed ({failed.reason}): {failed.message} Mend it, or collect such records "
+        f"A record failed ({failed.reason}): {failed.message} Fix it, or collect such records "
         "with error_handling: {output: NAME} and go on."
     )

@@ -1,4 +1,4 @@
-"""Sends failed records again, after what made them fail was mended.
+"""Sends failed records again, after what made them fail was fixed.
 
     python -m pipelines.replay_failed \\
         --input 'gs://bucket/failed/run1*.jsonl' \\

@@ -47,7 +47,7 @@ class Ran(NamedTuple):
 
 
 def run(source: Any, sink: Any, *before: Any) -> Ran:
-    """Runs records (a list or a transform) through the sink, with the books checked."""
+    """Runs records (a list or a transform) through the sink, with the accounting checked."""
     receipts, failed, totals = Kept(), Kept(), Kept()
     pipeline = beam.Pipeline(IN_PROCESS)
     records = pipeline | (beam.Create(source) if isinstance(source, list) else source)

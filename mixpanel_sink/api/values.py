@@ -370,7 +370,7 @@ def _unreadable(field: str, kind: str) -> RecordError:
     return RecordError(
         "unreadable_value",
         f"{field} holds a {kind} that cannot be read (out of range, or text that is not UTF-8). "
-        "Mend it at its source or exclude the column.",
+        "Fix it at its source or exclude the column.",
         field,
     )
 

@@ -1,4 +1,4 @@
-"""Sends failed records again, after what made them fail was mended.
+"""Sends failed records again, after what made them fail was fixed.
 
     python -m mixpanel_sink.jobs.replay \\
         --input 'gs://bucket/failed/run1*.jsonl' \\

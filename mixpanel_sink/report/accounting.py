@@ -1,4 +1,4 @@
-"""The books: every record read is accepted or failed, or the run fails."""
+"""The accounting: every record read is accepted or failed, or the run fails."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _METRIC = "books"
 
 
 class CheckAccounting(beam.PTransform):
-    """Adds up a bounded write on the runner, and fails the job if the books do not balance, for
-    each destination and altogether.
+    """Adds up a bounded write on the runner, and fails the job if the accounting does not balance,
+    for each destination and altogether.
 
     A write does this by itself, unless it was told `check_accounting=False`; then this gives what
     it has added up, and adds nothing to the graph.
@@ -153,7 +153,7 @@ def _check(books: Books, on_failure: OnFailure) -> Totals:
         metric.add(json.dumps([name, *totals]))
         if not totals.balanced:
             raise AccountingError(
-                f"The books do not balance for {name or 'records without a project'}: "
+                f"The accounting does not balance for {name or 'records without a project'}: "
                 f"{totals.read} records read, but {totals.accepted} accepted and {totals.failed} "
                 "failed. Do not trust this run; run it again (ids keep events from doubling) and "
                 "report it."
@@ -182,7 +182,7 @@ def _by_destination(books: Books) -> dict[str, Totals]:
     """A result that came once for each of its windows counts once."""
     by_name: dict[str, Totals] = {}
     for name, windows, *counts in books.rows:
-        # Rounded down: with a result lost in one of its windows the books do not balance.
+        # Rounded down: with a result lost in one of its windows the accounting does not balance.
         once = Totals(*(count // windows for count in counts))
         by_name[name] = by_name.get(name, Totals()).plus(once)
     return by_name

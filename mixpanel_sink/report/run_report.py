@@ -260,12 +260,12 @@ svg line { stroke: var(--bad); stroke-dasharray: 4 3 }
 
 def _page(report: RunReport) -> str:
     counters, requests = report.counters, report.requests
-    verdict = (
+    sentence = (
         '<p class="good">Every record read is accounted for: '
         if report.balanced
-        else '<p class="bad">The books do not balance; do not trust this run: '
+        else '<p class="bad">The accounting does not balance; do not trust this run: '
     )
-    verdict += (
+    sentence += (
         f"{counters.get('records_read', 0):,} read = {counters.get('events_accepted', 0):,} "
         f"accepted + {counters.get('records_failed', 0):,} failed.</p>"
     )
@@ -283,7 +283,7 @@ def _page(report: RunReport) -> str:
     parts = [
         f"<h1>{_text(report.title)}</h1>",
         f'<p class="dim">Started {started}.</p>',
-        verdict,
+        sentence,
         f'<div class="cards">{shown}</div>',
         "<h2>Failures by reason</h2>",
         _failures(report.failures),

@@ -57,13 +57,13 @@ def test_from_a_file_to_an_import(
     run = json.loads(pathlib.Path("run.json").read_text())
     assert run["accounting"]["accepted"] == 4993
     assert mixpanel.api_secret not in pathlib.Path("run.json").read_text()
-    pathlib.Path("mended.yaml").write_text(
+    pathlib.Path("fixed.yaml").write_text(
         pathlib.Path("mapping.yaml")
         .read_text()
         .replace("distinct_id: user_id", "distinct_id: {column: user_id, if_null: nobody}")
     )
     again = call(
-        "replay", "failed*.jsonl", "-m", "mended.yaml", "--only", "distinct_id_null",
+        "replay", "failed*.jsonl", "-m", "fixed.yaml", "--only", "distinct_id_null",
         "--endpoint", mixpanel.url,
     )  # fmt: skip
     assert again.code == 0

@@ -1,7 +1,7 @@
 """What a running job holds of the sink: names, state, timers, coders, stored bytes.
 
 A Dataflow job that is updated keeps its state only where these stay as they are. After a change
-that is meant (docs/upgrade.md says what it costs), write the list anew:
+that is meant (docs/upgrade.md says what it costs), generate the list again:
 
     python -m tests.contract.describe
 """

@@ -24,7 +24,7 @@ from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from tests.running import failures
-from tests.write.test_write import MAPPING, ready_made, record, run, write
+from tests.write.test_write import MAPPING, raw, record, run, write
 
 PRIVACY = Privacy(drop=["email"], hash=["phone"])
 MAIL, PHONE = "jane@example.com", "+49 30 901820"
@@ -59,7 +59,7 @@ def test_events_and_failed_records_hold_no_more_than_they_may(
 
 
 def test_raw_events_are_masked_inside(mixpanel: Emulator) -> None:
-    event = ready_made(0)
+    event = raw(0)
     event["properties"] |= {"email": MAIL, "phone": PHONE}
     run([event], write(mixpanel, None, privacy=PRIVACY))
     (stored,) = mixpanel.events()
@@ -174,7 +174,7 @@ def test_odd_columns(mixpanel: Emulator, kind: str) -> None:
 
 def events_table(**more: Any) -> pa.Table:
     """Three raw events, the second with a bad name, and properties of more types."""
-    rows = [ready_made(n) for n in range(3)]
+    rows = [raw(n) for n in range(3)]
     rows[1]["event"] = ""
     names = list(rows[0]["properties"])
     columns = [pa.array([row["properties"][name] for row in rows]) for name in names]
@@ -214,7 +214,7 @@ class Unreadable:
 @pytest.mark.parametrize("way", ["dicts", "block", "events", "a block of events"])
 def test_a_value_that_cannot_be_hashed_fails_its_record_alone(mixpanel: Emulator, way: str) -> None:
     if ready := way.endswith("events"):
-        records = [ready_made(n) for n in range(2)]
+        records = [raw(n) for n in range(2)]
         records[1]["properties"] |= {"phone": Unreadable(), "email": MAIL}
     else:
         records = [record(0), record(1, phone=Unreadable(), email=MAIL)]

@@ -53,10 +53,10 @@ def test_sends_failures_again_and_proves_it(send, server, bucket, tmp_path, caps
     _upload(bucket, "again/a.parquet", table)
     source = "gs://events/again/*.parquet"
     send(source, "--failed_output=gs://events/lost/run")
-    mended = MAPPING.replace("distinct_id: user", "distinct_id: {column: user, if_null: guest}")
-    (tmp_path / "mended.yaml").write_text(mended)
+    fixed = MAPPING.replace("distinct_id: user", "distinct_id: {column: user, if_null: guest}")
+    (tmp_path / "fixed.yaml").write_text(fixed)
     common = [
-        f"--mapping={tmp_path}/mended.yaml",
+        f"--mapping={tmp_path}/fixed.yaml",
         "--api_secret=env:TEST_API_SECRET",
         f"--endpoint={server.url}",
     ]

@@ -42,7 +42,7 @@ def test_it_says_what_the_run_does(dry_run, send, server, tmp_path):
     assert number(out, "requests") == stats["requests"]
     assert number(out, "records that would fail") == len(run.failed)
     assert number(out, "bytes of JSON") == stats["body_bytes"]
-    # Send merges partial chunks anew, so that their gzip differs a little.
+    # Send merges partial chunks again, so that their gzip differs a little.
     assert number(out, "bytes as gzip") == pytest.approx(stats["raw_bytes"], rel=0.05)
     assert "distinct_id_null  9" in out
     assert f"{source}, row 7" in out

@@ -190,7 +190,7 @@ class TestJsonLines:
         assert '"event":' in run.out
         assert server.stats()["requests"] == 0
 
-    def test_ready_made_events_without_a_mapping(self, send, server, tmp_path):
+    def test_raw_events_without_a_mapping(self, send, server, tmp_path):
         event = {"event": "E", "properties": {"distinct_id": "u", "time": AT, "$insert_id": "i1"}}
         run = send(json_lines(tmp_path / "a.jsonl", [event, {"event": "F"}]), "--mapping=")
         assert run.code == 0

@@ -27,8 +27,8 @@ def replay(server: Emulator, tmp_path: pathlib.Path, monkeypatch, capsys):
     def run(*more: str, mapping: str | None = None) -> tuple[int, str, str, list[dict[str, Any]]]:
         arguments = list(more)
         if mapping is not None:
-            (tmp_path / "mended.yaml").write_text(mapping)
-            arguments.append(f"--mapping={tmp_path}/mended.yaml")
+            (tmp_path / "fixed.yaml").write_text(mapping)
+            arguments.append(f"--mapping={tmp_path}/fixed.yaml")
         given = [argument.partition("=")[0] for argument in arguments]
         defaults = (
             f"--input={tmp_path}/failed*.jsonl",
@@ -67,7 +67,7 @@ def test_records_have_the_ids_of_the_first_run(send, replay, server, tmp_path):
     assert "1,000 read = 1,000 accepted + 0 failed" in out
     assert not again
     assert server.stats()["events_distinct"] == 5000
-    # Once more, and the whole file with the mended mapping: nothing doubles.
+    # Once more, and the whole file with the fixed mapping: nothing doubles.
     assert replay(mapping=GUESTS)[0] == 0
     assert send(source, mapping=GUESTS).code == 0
     assert server.stats()["events_distinct"] == 5000
@@ -98,12 +98,12 @@ def test_records_become_the_very_events_that_the_mended_run_makes(send, replay, 
     )
     source = write(tmp_path / "a.parquet", table)
     mapping = MAPPING.replace("{column: at, unit: ms}", "at")
-    mended = GUESTS.replace("{column: at, unit: ms}", "at")
+    fixed = GUESTS.replace("{column: at, unit: ms}", "at")
     assert len(send(source, mapping=mapping).failed) == 1
-    assert replay(mapping=mended)[0] == 0
+    assert replay(mapping=fixed)[0] == 0
     (replayed,) = properties(server)
     server.reset()
-    assert send(source, mapping=mended).code == 0
+    assert send(source, mapping=fixed).code == 0
     assert properties(server) == [replayed]
     assert list(properties(server)[0]) == list(replayed)
 
@@ -201,15 +201,15 @@ class TestPlaceholders:
         assert "non_finite: drop" in again["message"]
         assert server.stats()["events_distinct"] == 0
 
-    @pytest.mark.parametrize("mend", ["non_finite: drop\n", "exclude: [amount]\n"])
-    def test_unless_the_mapping_says_what_to_do(self, send, replay, server, tmp_path, mend):
+    @pytest.mark.parametrize("fix", ["non_finite: drop\n", "exclude: [amount]\n"])
+    def test_unless_the_mapping_says_what_to_do(self, send, replay, server, tmp_path, fix):
         source = write(tmp_path / "a.parquet", shop(1, amount=[float("nan")]))
         send(source)
-        assert replay(mapping=MAPPING + mend)[3] == []
+        assert replay(mapping=MAPPING + fix)[3] == []
         (replayed,) = properties(server)
         assert "amount" not in replayed
         server.reset()
-        send(source, mapping=MAPPING + mend)
+        send(source, mapping=MAPPING + fix)
         assert properties(server) == [replayed]
 
     def test_text_that_is_not_utf8_fails_again(self, send, replay, server, tmp_path):

@@ -77,7 +77,7 @@ def test_each_goes_to_the_project_that_it_was_for(mixpanel, credentials) -> None
     assert sorted(mixpanel.insert_ids()) == ["1", "2"]
 
 
-def test_ready_made_events_that_failed(mixpanel, credentials) -> None:
+def test_raw_events_that_failed(mixpanel, credentials) -> None:
     ready = {"event": "e", "properties": {"distinct_id": "u", "time": AT, "$insert_id": "1"}}
     nan = {"x": {"$not_json": "non_finite_number", "like": None}}
     bad = {**ready, "properties": {**ready["properties"], **nan}}

@@ -72,7 +72,7 @@ def same(element: Any) -> Any:
 
 
 def test_windows_before_a_shuffle(mixpanel: Emulator, runner: Runner) -> None:
-    """A record that a shuffle has split up is several, on every runner; the books know."""
+    """A record that a shuffle has split up is several, on every runner; the accounting knows."""
     source = stamped(*((n, record(n, user="u" if n % 5 else "null")) for n in range(10)))
     ran = runner.run(
         source, write(mixpanel), beam.Map(keyed), beam.WindowInto(SlidingWindows(60, 20)),
@@ -189,7 +189,7 @@ def test_the_books_must_balance(mixpanel: Emulator, runner: Runner) -> None:
             result = records | write(mixpanel, check_accounting=False)
             return result._replace(read=result.read | beam.FlatMap(lambda n: [n, n]))
 
-    with pytest.raises(JobFailed, match="The books do not balance"):
+    with pytest.raises(JobFailed, match="The accounting does not balance"):
         runner.run([record(0)], Wrong())
 
 

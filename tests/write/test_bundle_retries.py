@@ -69,7 +69,7 @@ def poison(
 
 
 def run(runner: Any, sink: Any, source: Any = None) -> set[tuple[int, int, int]]:
-    """Read, accepted and failed, as the books have it in each try."""
+    """Read, accepted and failed, as the accounting has it in each try."""
     source = source or beam.Create([record(n) for n in range(COUNT)], reshuffle=False)
     totals = Kept()
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions([]))

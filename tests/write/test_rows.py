@@ -100,7 +100,7 @@ def test_forms_of_the_mapping(mixpanel: Emulator, mapping: Any) -> None:
     assert mixpanel.stats()["events_distinct"] == 3
 
 
-def test_ready_made_events_need_no_mapping(mixpanel: Emulator) -> None:
+def test_raw_events_need_no_mapping(mixpanel: Emulator) -> None:
     properties = beam.Row(distinct_id="u", time=AT)
     with beam.Pipeline(FnApiRunner()) as pipeline:
         rows = pipeline | beam.Create([{"event": "Visit", "properties": properties.as_dict()}])

@@ -58,7 +58,7 @@ def record(number: int, **more: Any) -> dict[str, Any]:
     return {"name": "Visit", "user": f"u{number}", "at": NOW_MS, "id": f"id-{number}", **more}
 
 
-def ready_made(number: int) -> dict[str, Any]:
+def raw(number: int) -> dict[str, Any]:
     properties = {"distinct_id": f"u{number}", "time": NOW_MS, "$insert_id": f"id-{number}"}
     return {"event": "Visit", "properties": properties}
 
@@ -84,7 +84,7 @@ TABLE = pa.table(
         ([Visit(**record(n)) for n in range(5)], MAPPING),
         ([TABLE], MAPPING),
         (TABLE.to_batches(max_chunksize=3), MAPPING),
-        ([ready_made(n) for n in range(5)], None),
+        ([raw(n) for n in range(5)], None),
     ],
     ids=["dicts", "rows", "named tuples", "table", "record batches", "events"],
 )
@@ -338,7 +338,7 @@ class TestAccounting:
                 wrong = (getattr(result, part), more) | "Both" >> beam.Flatten()
                 _ = result._replace(**{part: wrong}) | CheckAccounting()
 
-        with pytest.raises(Exception, match="The books do not balance"):
+        with pytest.raises(Exception, match="The accounting does not balance"):
             build()
 
     def test_an_empty_input_balances(self, mixpanel: Emulator) -> None:

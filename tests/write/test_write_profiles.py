@@ -79,7 +79,7 @@ def test_every_kind_of_record(mixpanel: Emulator, variant: str, records: list[An
 @pytest.mark.parametrize(
     "made", [list, lambda u: [pa.Table.from_pylist(u)]], ids=["dicts", "table"]
 )
-def test_ready_made_updates(mixpanel: Emulator, made: Callable[[Any], list[Any]]) -> None:
+def test_raw_updates(mixpanel: Emulator, made: Callable[[Any], list[Any]]) -> None:
     updates = [
         {"$distinct_id": "u0", "$set": {"plan": "pro"}, "$add": {"n": 2}, "$ip": "9.9.9.9"},
         {"$distinct_id": "u1", "$set": {"plan": "free"}, "$ip": None},

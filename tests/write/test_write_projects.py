@@ -106,7 +106,7 @@ def by_user(record: dict[str, Any]) -> str:
     return NAMES[int(record["user"][1:]) % 3]
 
 
-def ready_made(number: int, beside: bool) -> dict[str, Any]:
+def raw(number: int, beside: bool) -> dict[str, Any]:
     properties = {"distinct_id": f"u{number}", "time": NOW_MS, "$insert_id": f"id-{number}"}
     if beside:
         return {"event": "Visit", "properties": properties, "shop": NAMES[number % 3]}
@@ -133,10 +133,10 @@ KINDS: dict[str, tuple[list[Any], EventMapping | None, Any]] = {
     "an empty table besides": ([TABLE.slice(0, 0), TABLE], MAPPING, "shop"),
     "dicts, function": (RECORDS, MAPPING, by_user),
     "table, function": ([TABLE], MAPPING, by_user),
-    "events, property": ([ready_made(n, False) for n in range(9)], None, "shop"),
-    "events, beside": ([ready_made(n, True) for n in range(9)], None, "shop"),
+    "events, property": ([raw(n, False) for n in range(9)], None, "shop"),
+    "events, beside": ([raw(n, True) for n in range(9)], None, "shop"),
     "events in a table": (
-        [pa.Table.from_pylist([ready_made(n, True) for n in range(9)])],
+        [pa.Table.from_pylist([raw(n, True) for n in range(9)])],
         None,
         "shop",
     ),
@@ -357,7 +357,7 @@ def test_profiles(mixpanel: Emulator, columnar: bool) -> None:
 
 
 def test_a_failed_record_goes_back_to_its_project(mixpanel: Emulator) -> None:
-    events = [json.dumps(ready_made(n, False)) for n in range(6)]
+    events = [json.dumps(raw(n, False)) for n in range(6)]
     failed = [
         FailedRecord("gave_up", "", destination=NAMES[n % 3], event_json=event)
         for n, event in enumerate(events)
@@ -399,9 +399,9 @@ def test_a_failed_record_of_no_project_goes_where_its_record_says(
     assert unknown.destination is None
 
 
-def test_a_ready_made_event_of_no_project_goes_where_its_label_says(mixpanel: Emulator) -> None:
+def test_a_raw_event_of_no_project_goes_where_its_label_says(mixpanel: Emulator) -> None:
     failed = [
-        FailedRecord("destination_unknown", "", record_json=json.dumps(ready_made(n, n == 1)))
+        FailedRecord("destination_unknown", "", record_json=json.dumps(raw(n, n == 1)))
         for n in range(3)
     ]
     assert run(failed, write(mixpanel, None)).failed == []
@@ -464,7 +464,7 @@ class TestSettings:
             write(mixpanel, privacy=privacy)
 
     def test_masked_events_of_a_table(self, mixpanel: Emulator) -> None:
-        events = [ready_made(n, True) for n in range(9)]
+        events = [raw(n, True) for n in range(9)]
         for number, event in enumerate(events):
             event["properties"] |= {"mail": "a@b.c", "phone": number}
         source = [pa.Table.from_pylist(events)]
@@ -539,7 +539,7 @@ def test_books_are_kept_for_each_project(mixpanel: Emulator) -> None:
             swapped = result.receipts | beam.Map(to_alpha).with_output_types(Receipt)
             _ = result._replace(receipts=swapped) | CheckAccounting()
 
-    with pytest.raises(Exception, match="The books do not balance for alpha"):
+    with pytest.raises(Exception, match="The accounting does not balance for alpha"):
         build()
 
 

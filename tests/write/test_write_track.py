@@ -31,7 +31,7 @@ def record(number: int, at: float = NOW - 60) -> dict[str, Any]:
     return {"name": "Visit", "user": f"u{number}", "at": int(at), "n": number}
 
 
-def ready_made(number: int, **more: Any) -> dict[str, Any]:
+def raw(number: int, **more: Any) -> dict[str, Any]:
     return {"event": "Visit", "properties": {"distinct_id": f"u{number}", **more}}
 
 
@@ -89,9 +89,9 @@ def test_the_clock_is_the_callers(
     assert ran.totals[0][0] == (4, 2, 2, 1)
 
 
-def test_ready_made_events_need_no_time(mixpanel: Emulator) -> None:
+def test_raw_events_need_no_time(mixpanel: Emulator) -> None:
     old = int((NOW - 6 * DAY) * 1000)
-    given = [ready_made(0), ready_made(1, time=int(NOW)), ready_made(2, time=old)]
+    given = [raw(0), raw(1, time=int(NOW)), raw(2, time=old)]
     ran = run(given, track(mixpanel.url, None))
     assert sorted(e["properties"]["distinct_id"] for e in mixpanel.events()) == ["u0", "u1"]
     (without,) = [e for e in mixpanel.events() if e["properties"]["distinct_id"] == "u0"]
@@ -101,7 +101,7 @@ def test_ready_made_events_need_no_time(mixpanel: Emulator) -> None:
     sink = WriteToMixpanel(
         None, ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, retry=FAST, quota="none"
     )
-    assert reasons(run([ready_made(0)], sink)) == ["time_null"]
+    assert reasons(run([raw(0)], sink)) == ["time_null"]
 
 
 ANSWERS = {
@@ -206,7 +206,7 @@ class TestIdentity:
 
     def test_identify_joins_the_events_of_a_device(self, mixpanel: Emulator) -> None:
         mixpanel.settings(variant="page")
-        before = ready_made(0)
+        before = raw(0)
         before["properties"]["distinct_id"] = "device_xyz"
         run([before], track(mixpanel.url, None))
         run([identity.identify("user_123", "device_xyz")], track(mixpanel.url, None))
