@@ -79,7 +79,7 @@ class Runner:
         return RUNNERS[self.name]
 
     def run(self, source: Any, sink: Any, *before: Any, streaming: bool = False) -> Ran:
-        """Runs records, a list or a transform, through the sink, and checks the accounting of a batch.
+        """Runs records, a list or a transform, through the sink; checks the accounting of a batch.
 
         Raises:
             JobFailed: if the job fails, as it should where one of the sink's errors stops it.
