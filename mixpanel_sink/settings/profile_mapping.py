@@ -61,6 +61,7 @@ class UpdateMapping:
         drop_nulls: a null does nothing; else `set` and `set_once` set null.
         non_finite: NaN and infinity: "fail" the record, or "drop" them as if null.
         shape: what happens to the columns before all that: see `Shape`.
+        source: how files are read, as in `EventMapping`.
 
     Raises:
         MappingError: if it contradicts itself.
@@ -85,6 +86,7 @@ class UpdateMapping:
     drop_nulls: bool = True
     non_finite: Literal["fail", "drop"] = "fail"
     shape: Shape | Mapping[str, Any] | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.shape, Mapping):
@@ -96,7 +98,7 @@ class UpdateMapping:
             object.__setattr__(self, "time", TimeColumn(self.time))
         for name in self._operations:
             self._freeze(name)
-        for name in ("rename", "constants"):
+        for name in ("rename", "constants", "source"):
             if not isinstance(value := getattr(self, name), Mapping):
                 raise MappingError(f"{name} is {value!r}; it must be names and what they become.")
             object.__setattr__(self, name, dict(value))

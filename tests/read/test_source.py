@@ -44,7 +44,8 @@ def write(folder: pathlib.Path, name: str, events: list[dict[str, Any]]) -> str:
         orc.write_table(table, path, stripe_size=1024)
     elif name == "avro":
         fields = [
-            {"name": key, "type": "long" if key == "at" else "string"} for key in table.column_names
+            {"name": key, "type": "long" if key.endswith("at") else "string"}
+            for key in table.column_names
         ]
         schema = {"type": "record", "name": "R", "fields": fields}
         with path.open("wb") as file:

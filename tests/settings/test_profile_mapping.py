@@ -146,3 +146,10 @@ def test_groups_do_not_add() -> None:
 def test_columns_that_the_input_does_not_have(mapping: ProfileMapping, said: str) -> None:
     with pytest.raises(MappingError, match=said):
         mapping.check_columns(["user", "a", "b"])
+
+
+def test_how_files_are_read() -> None:
+    mapping = ProfileMapping.from_yaml("distinct_id: u\nset: all\nsource: {delimiter: ';'}\n")
+    assert mapping.source == {"delimiter": ";"}
+    with pytest.raises(MappingError, match="source is 'csv'"):
+        ProfileMapping.from_yaml("distinct_id: u\nset: all\nsource: csv\n")
