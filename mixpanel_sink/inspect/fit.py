@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.source import FileSource, Format
+from mixpanel_sink.read.file_source import FileSource
+from mixpanel_sink.read.source import Format
 from mixpanel_sink.settings.project import Route
 
 FILES_CHECKED = 20

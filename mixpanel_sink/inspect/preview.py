@@ -13,14 +13,8 @@ import orjson
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.read.source import (
-    FILE_UNREADABLE,
-    Element,
-    Source,
-    as_source,
-    columns_needed,
-    rows_in,
-)
+from mixpanel_sink.read.file_source import as_source
+from mixpanel_sink.read.source import FILE_UNREADABLE, Element, Source, columns_needed, rows_in
 from mixpanel_sink.report.failures import describe, in_order, summarize
 from mixpanel_sink.report.metrics import NOTED, live_counts
 from mixpanel_sink.results import FailedRecord, FailureSummary
@@ -126,56 +120,36 @@ def preview(
     """
     quota = quota or Quota()
     limits = limits or limits_of(quota)
-    if privacy is not None:
-        privacy = dataclasses.replace(privacy, key=None)
+    privacy = None if privacy is None else dataclasses.replace(privacy, key=None)
     source = as_source(files, mapping)
-    failures: dict[str, FailureSummary] = {}
     known = source.row_count()
     everything = rows is None or source.estimated_rows() <= rows
     columns = columns_needed(mapping)
-    reader = _Reader(failures)
     elements = source.elements(columns) if everything else source.spread(rows or 0, columns)
+    seen = _Seen()
     before = live_counts().counts()
-    outputs = convert_tables(
-        reader.counted(elements),
-        mapping,
-        limits=limits,
-        token=MASKED_TOKEN if token else None,
-        privacy=privacy,
-        clock=clock,
-    )
-    examples: list[dict[str, Any]] = []
-    chunks = _Chunks()
-    for output in outputs:
-        if isinstance(output, FailedRecord):
-            summarize(failures, output)
-            continue
-        if len(examples) < EXAMPLES:
-            examples += _examples(output, EXAMPLES - len(examples))
-        chunks.add(output)
-    looked_at = chunks.amounts()
-    total_rows = known
-    if total_rows is None:
-        total_rows = reader.read if everything else source.estimated_rows()
-    whole = reader.read == total_rows
-    total = looked_at if whole else chunks.scaled(total_rows, reader.read, limits)
+    masked = MASKED_TOKEN if token else None
+    read = seen.counted(elements)
+    for output in convert_tables(
+        read, mapping, limits=limits, token=masked, privacy=privacy, clock=clock
+    ):
+        seen.add(output)
+    estimated = seen.read if everything else source.estimated_rows()
+    total_rows = estimated if known is None else known
+    total = seen.chunks.of_all(total_rows, seen.read, limits)
     counts = live_counts().counts()
     return Preview(
         files=source.file_count(),
         rows=total_rows,
         rows_known=known is not None or everything,
-        read=reader.read,
-        looked_at=looked_at,
+        read=seen.read,
+        looked_at=seen.chunks.amounts(),
         total=total,
-        seconds=quota.seconds_for(total.requests, total.events, total.raw_bytes),
+        seconds=_seconds(quota, total),
         quota=quota,
-        published={
-            name: limit.seconds_for(total.requests, total.events, total.raw_bytes)
-            for name, limit in PRESETS.items()
-            if limit.rates
-        },
-        examples=tuple(examples),
-        failures=tuple(in_order(failures.values())),
+        published={name: _seconds(each, total) for name, each in PRESETS.items() if each.rates},
+        examples=tuple(seen.examples),
+        failures=tuple(in_order(seen.failures.values())),
         altered={name: counts.get(name, 0) - before.get(name, 0) for name in NOTED},
     )
 
@@ -226,6 +200,10 @@ def _readings(preview: Preview) -> list[str]:
     return lines
 
 
+def _seconds(quota: Quota, total: Amounts) -> float:
+    return quota.seconds_for(total.requests, total.events, total.raw_bytes)
+
+
 def _line(name: str, number: int, remark: str = "") -> str:
     return f"  {name:<24}{number:>15,}  {remark}".rstrip()
 
@@ -257,10 +235,10 @@ class _Chunks:
     def amounts(self) -> Amounts:
         return Amounts(self.events, self.requests, self.raw_bytes, self.sent_bytes)
 
-    def scaled(self, rows: int, read: int, limits: Limits) -> Amounts:
+    def of_all(self, rows: int, read: int, limits: Limits) -> Amounts:
         """For all rows, as if they were like those that were read."""
-        if not self.events:
-            return Amounts(0, 0, 0, 0)
+        if rows == read or not self.events:
+            return self.amounts()
         by = rows / read
         events = round(self.events * by)
         full = self.events - self._last
@@ -289,21 +267,29 @@ def _examples(chunk: EventChunk, wanted: int) -> list[dict[str, Any]]:
     return [events[place] for place in sorted(chosen + more[: wanted - len(chosen)])]
 
 
-class _Reader:
-    """Counts the rows of elements, and takes the files that cannot be read out of them.
+class _Seen:
+    """What was looked at: rows, examples, chunks and failures."""
 
-    Args:
-        failures: where those are entered.
-    """
-
-    def __init__(self, failures: dict[str, FailureSummary]) -> None:
+    def __init__(self) -> None:
         self.read = 0
-        self._failures = failures
+        self.failures: dict[str, FailureSummary] = {}
+        self.examples: list[dict[str, Any]] = []
+        self.chunks = _Chunks()
 
     def counted(self, elements: Iterator[Element]) -> Iterator[Element]:
+        """Those that have rows, which are counted."""
         for element in elements:
             if isinstance(element, FailedRecord) and element.reason == FILE_UNREADABLE:
-                summarize(self._failures, element)
+                summarize(self.failures, element)
                 continue
             self.read += rows_in(element)
             yield element
+
+    def add(self, output: EventChunk | FailedRecord) -> None:
+        """Takes what became of them."""
+        if isinstance(output, FailedRecord):
+            summarize(self.failures, output)
+            return
+        if len(self.examples) < EXAMPLES:
+            self.examples += _examples(output, EXAMPLES - len(self.examples))
+        self.chunks.add(output)

@@ -22,7 +22,7 @@ from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
 from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.inspect.dialect import csv_settings
 from mixpanel_sink.read.csv import CsvRows
-from mixpanel_sink.read.source import FileSource
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
 
 SAMPLE_ROWS = 20_000

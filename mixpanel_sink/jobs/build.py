@@ -28,7 +28,8 @@ from mixpanel_sink.jobs import runners
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.run import before_start
 from mixpanel_sink.jobs.sources import check_positions, source_of
-from mixpanel_sink.read.source import ALL_COLUMNS, Columns, FileSource, columns_needed
+from mixpanel_sink.read.file_source import FileSource
+from mixpanel_sink.read.source import ALL_COLUMNS, Columns, columns_needed
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping

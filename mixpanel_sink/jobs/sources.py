@@ -6,8 +6,8 @@ from typing import Any
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.bigquery_source import BigQuerySource, names_bigquery
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.registry import format_kind, format_name, make_format
-from mixpanel_sink.read.source import FileSource
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import FORMAT, OPTIONS, Settings

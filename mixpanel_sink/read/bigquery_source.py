@@ -10,15 +10,9 @@ import pyarrow as pa
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.bigquery import SCHEME, BigQueryTable, open_session
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import File
-from mixpanel_sink.read.source import (
-    ALL_COLUMNS,
-    Columns,
-    Element,
-    FileSource,
-    FormatOption,
-    Unit,
-)
+from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Element, FormatOption, Unit
 
 
 def names_bigquery(patterns: Sequence[str]) -> bool:

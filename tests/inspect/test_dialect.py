@@ -12,7 +12,7 @@ from mixpanel_sink import EventMapping, preview
 from mixpanel_sink.inspect.dialect import csv_settings
 from mixpanel_sink.inspect.propose import propose_for
 from mixpanel_sink.read.csv import CsvRows
-from mixpanel_sink.read.source import FileSource
+from mixpanel_sink.read.file_source import FileSource
 
 GERMAN = "name;user;zeit;betrag;plz\r\n" + "".join(
     f"Käufe;u{i};2024-01-0{i % 9 + 1} 10:00:00;{i}.234,50;0{1000 + i}\r\n" for i in range(1, 30)

@@ -13,7 +13,7 @@ import pytest
 
 from mixpanel_sink import EventMapping, Limits, Privacy, Quota, TimeColumn
 from mixpanel_sink.inspect.preview import MASKED_TOKEN, preview, render
-from mixpanel_sink.read.source import shares
+from mixpanel_sink.read.file_source import shares
 from mixpanel_sink.settings.quota import PRESETS
 
 MAPPING = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))

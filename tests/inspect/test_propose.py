@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.inspect.propose import propose, propose_for
 from mixpanel_sink.jobs.demo import shop_events
-from mixpanel_sink.read.source import FileSource
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.settings.columns import Column, Constant, PositionId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 

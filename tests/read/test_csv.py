@@ -18,8 +18,9 @@ from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read import csv as csv_rows
 from mixpanel_sink.read import csv_lines
 from mixpanel_sink.read.csv import CsvRows
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.records import BadRecord
-from mixpanel_sink.read.source import ALL_COLUMNS, Columns, FileSource, Unit
+from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Unit
 from mixpanel_sink.results import FailedRecord
 
 

@@ -106,7 +106,7 @@ def test_local_files_need_no_beam(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"user": "u"}\n')
     program = (
         "import sys\n"
-        "from mixpanel_sink.read.source import FileSource\n"
+        "from mixpanel_sink.read.file_source import FileSource\n"
         "for path in sys.argv[1:]:\n"
         "    source = FileSource(path)\n"
         "    assert source.sample(5).num_rows == 1\n"

@@ -17,17 +17,10 @@ from pyarrow import orc
 
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.registry import FORMATS, format_kind, format_name, make_format
-from mixpanel_sink.read.source import (
-    Columns,
-    FileSource,
-    Format,
-    Source,
-    Unit,
-    rows_in,
-    together,
-)
+from mixpanel_sink.read.source import Columns, Format, Source, Unit, rows_in, together
 from mixpanel_sink.results import FailedRecord
 
 ROWS = 2500

@@ -18,7 +18,8 @@ from mixpanel_sink.inspect.verify.findings import Days, Findings
 from mixpanel_sink.inspect.verify.match import match
 from mixpanel_sink.inspect.verify.result import Verification
 from mixpanel_sink.inspect.verify.spill import Spill
-from mixpanel_sink.read.source import Source, as_source, columns_needed
+from mixpanel_sink.read.file_source import as_source
+from mixpanel_sink.read.source import Source, columns_needed
 from mixpanel_sink.report.failures import in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping

@@ -1,0 +1,214 @@
+"""`FileSource`: files of one format as a source."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from mixpanel_sink.batch.origin import RecordBlock
+from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.files import File, match_sizes
+from mixpanel_sink.read.source import (
+    ALL_COLUMNS,
+    Columns,
+    Element,
+    Format,
+    Source,
+    Unit,
+    guarded,
+    rows_in,
+    together,
+    units_of,
+    unreadable_file,
+)
+from mixpanel_sink.results import FailedRecord
+
+_THREADS = 16
+
+
+_SAMPLE_FILES = 100
+
+
+_SAMPLE_UNITS = 5
+
+
+class FileSource:
+    """Files of one format.
+
+    Args:
+        patterns: paths, folders or globs; see `files.match_sizes`.
+        format: of the files; by default that of the first one, by its name or its content.
+        given: settings of the format where none is given, by name, and its name as `format`.
+
+    Raises:
+        InputError: when its files are asked for, if there are none.
+    """
+
+    def __init__(
+        self,
+        patterns: str | Sequence[str],
+        format: Format | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self._format = format
+        self._given = dict(given or {})
+
+    @functools.cached_property
+    def files(self) -> list[File]:
+        """Paths and sizes."""
+        return match_sizes(self.patterns)
+
+    @functools.cached_property
+    def format(self) -> Format:
+        """Of all files."""
+        from mixpanel_sink.read.registry import format_name, make_format
+
+        if self._format is not None:
+            return self._format
+        given = dict(self._given)
+        name = given.pop("format", None)
+        return make_format(name or format_name(self.files[0].path), given)
+
+    def file_count(self) -> int:
+        """All, readable or not."""
+        return len(self.files)
+
+    def schema(self) -> pa.Schema:
+        """The first readable file's."""
+        return self._first(lambda path: self.format.schema(path))
+
+    def sample(self, rows: int) -> pa.Table:
+        """The first readable file's first rows."""
+        return self._first(lambda path: self.format.sample(path, rows))
+
+    def row_count(self) -> int | None:
+        """The sum over all readable files, or None."""
+        counts = [
+            unit.rows for units in self._units.values() if units is not None for unit in units
+        ]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def estimated_rows(self) -> int:
+        """The sum over all readable files."""
+        return sum(self._rows_of(path) for path, units in self._units.items() if units is not None)
+
+    def elements(self, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """All rows, file by file."""
+        yield from self._unreadable()
+        for units in self._units.values():
+            for unit in together(units or []):
+                yield from guarded(self.format, unit, columns)
+
+    def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """Rows evenly over files and units, each unit's first."""
+        yield from self._unreadable()
+        filled = [path for path, units in self._units.items() if units and self._rows_of(path)]
+        chosen = _evenly(filled, _SAMPLE_FILES)
+        if sum(map(self._rows_of, chosen)) < rows:
+            chosen = filled
+        takes = shares(rows, list(map(self._rows_of, chosen)))
+        for path, take in zip(chosen, takes, strict=True):
+            yield from self._spread_of(path, take, columns)
+
+    def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
+        """Reads all of it on a pipeline's workers."""
+        from mixpanel_sink.read.transform import ReadFiles
+
+        return ReadFiles(self.patterns, self.format, columns, **options)
+
+    def _spread_of(self, path: str, rows: int, columns: Columns) -> Iterator[Element]:
+        units: Sequence[Unit] = self._units[path] or []
+        sizes = [self._rows_of(path) if unit.rows is None else unit.rows for unit in units]
+        places = _evenly(range(len(units)), _SAMPLE_UNITS)
+        if sum(sizes[place] for place in places) < rows:
+            places = range(len(units))
+        takes = shares(rows, [sizes[place] for place in places])
+        for place, take in zip(places, takes, strict=True):
+            yield from _first_rows(guarded(self.format, units[place], columns), take)
+
+    @functools.cached_property
+    def _looked(self) -> dict[str, list[Unit] | InputError]:
+        paths = [path for path, _ in self.files]
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            return dict(zip(paths, pool.map(self._look, paths), strict=True))
+
+    def _look(self, path: str) -> list[Unit] | InputError:
+        try:
+            return units_of(self.format, path)
+        except InputError as error:
+            return error
+
+    @property
+    def _units(self) -> dict[str, list[Unit] | None]:
+        """By file; None for one that cannot be read."""
+        return {
+            path: None if isinstance(found, InputError) else found
+            for path, found in self._looked.items()
+        }
+
+    def _unreadable(self) -> Iterator[FailedRecord]:
+        for path, found in self._looked.items():
+            if isinstance(found, InputError):
+                yield unreadable_file(path, str(found))
+
+    @functools.cached_property
+    def _estimates(self) -> dict[str, int]:
+        return {}
+
+    def _rows_of(self, path: str) -> int:
+        if path not in self._estimates:
+            counts = [unit.rows for unit in self._units[path] or []]
+            known = None not in counts
+            self._estimates[path] = (
+                sum(count or 0 for count in counts) if known else self.format.estimated_rows(path)
+            )
+        return self._estimates[path]
+
+    def _first(self, ask: Any) -> Any:
+        wrong: InputError | None = None
+        for path, _ in self.files:
+            try:
+                return ask(path)
+            except InputError as error:
+                wrong = wrong or error
+        raise wrong or InputError("There are no files.")
+
+
+def _first_rows(elements: Iterator[Element], rows: int) -> Iterator[Element]:
+    while rows > 0 and (element := next(elements, None)) is not None:
+        if isinstance(element, pa.Table):
+            element = element.slice(0, rows)
+        elif isinstance(element, RecordBlock):
+            offsets = None if element.offsets is None else element.offsets[:rows]
+            element = RecordBlock(element.records[:rows], element.origin, offsets)
+        rows -= rows_in(element)
+        yield element
+
+
+def _evenly(items: Sequence[Any], most: int) -> Sequence[Any]:
+    if len(items) <= most:
+        return items
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def shares(total: int, sizes: Sequence[int]) -> list[int]:
+    """Shares of a total, as equal as they can be where none is larger than its size."""
+    made = [0] * len(sizes)
+    left = total
+    by_size = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for place, i in enumerate(by_size):
+        made[i] = min(sizes[i], -(-left // (len(sizes) - place)))
+        left -= made[i]
+    return made
+
+
+def as_source(files: str | Sequence[str] | Source, mapping: Any) -> Source:
+    """An input that is a source already, or files, read as their mapping says."""
+    if isinstance(files, Source):
+        return files
+    return FileSource(files, given=getattr(mapping, "source", None))
