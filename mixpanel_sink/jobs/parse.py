@@ -53,6 +53,7 @@ def parse(
     own = options_of(command)
     parser = _Parser(
         prog=prog,
+        usage="%(prog)s [--OPTION VALUE ...]",
         description=(about or "").partition("Any Beam option")[0],
         epilog="Any Beam option may follow: --runner, --project, --temp_location, ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -70,6 +71,7 @@ def parse_all(argv: Sequence[str], command: str, prog: str, about: str | None) -
     own = options_of(command)
     parser = _Parser(
         prog=prog,
+        usage="%(prog)s [--OPTION VALUE ...]",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -133,18 +135,14 @@ def spelled(argv: Sequence[str], options: Sequence[Option]) -> list[str]:
             words.append(word)
             continue
         name, sign, value = word[2:].partition("=")
-        name = name.replace("-", "_") if name.replace("-", "_") in known_names(names) else name
+        plain = name.replace("-", "_")
+        name = plain if plain in (*names, *names.values()) else name
         if name in names and names[name] != name:
             given = value if sign else "".join(argv[position + 1 : position + 2])
             if given and not is_cloud_region(given):
                 name = names[name]
         words.append(f"--{name}{sign}{value}")
     return words
-
-
-def known_names(names: dict[str, str]) -> set[str]:
-    """Every spelling of our options, with underscores."""
-    return {*names, *names.values()}
 
 
 def check_others(rest: Sequence[str], command: str) -> None:
