@@ -89,6 +89,7 @@ def _step(proto: Any, step: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"is": step.spec.urn, "outputs": outputs}
     if step.spec.urn == PARDO:
         payload = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
+        described["made by"] = _made_by(payload.do_fn)
         described["state"] = {
             name: _state(proto, s) for name, s in sorted(payload.state_specs.items())
         }
@@ -100,6 +101,21 @@ def _step(proto: Any, step: Any) -> dict[str, Any]:
             for name, spec in sorted(payload.timer_family_specs.items())
         }
     return described
+
+
+def _path(named: Any) -> str:
+    """Where pickles find a class or function of the sink's."""
+    own = named.__module__.startswith("mixpanel_sink")
+    return f"{named.__module__}.{named.__qualname__}" if own else named.__name__
+
+
+def _made_by(spec: Any) -> str:
+    """The class or function of a step, by which workers of an updated job unpickle it."""
+    if not spec.payload:  # one of Beam's own, known by name
+        return str(spec.urn)
+    fn = pickler.loads(spec.payload)[0]
+    maker = fn.__reduce_ex__(2)[0]
+    return _path(maker if maker.__module__.startswith("mixpanel_sink") else type(fn))
 
 
 def _state(proto: Any, spec: Any) -> list[str]:
@@ -114,7 +130,7 @@ def _coder(proto: Any, coder_id: str) -> str:
     if name == "pickled_python":
         made = pickler.loads(coder.spec.payload.partition(b"$")[2], use_zlib=True)
         kind = getattr(made, "_kind", None)
-        name = type(made).__name__ + (f"[{kind.__name__}]" if kind else "")
+        name = _path(type(made)) + (f"[{_path(kind)}]" if kind else "")
     parts = ", ".join(_coder(proto, part) for part in coder.component_coder_ids)
     return f"{name}({parts})" if parts else name
 

@@ -63,4 +63,5 @@ def test_the_contract_covers_the_state() -> None:
         f"ts-flush-{timer_family('Write')}": "EVENT_TIME",
         f"ts-latency-{timer_family('Write')}": "PROCESSING_TIME",
     }
+    assert send["made by"] == "mixpanel_sink.stages.send_steps.send_chunks"
     assert STORED["lane state"]["v"] == 2
