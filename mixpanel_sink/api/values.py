@@ -103,26 +103,7 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> 
             field,
         )
     try:
-        if isinstance(value, Mapping):
-            if hasattr(value, "as_py"):  # an Arrow struct or map
-                return _arrow_scalar(value, field, drop_non_finite, depth)
-            return _object(value.items(), field, drop_non_finite, depth)
-        if isinstance(value, list | tuple | set | frozenset):
-            if hasattr(value, "_asdict"):
-                return _object(value._asdict().items(), field, drop_non_finite, depth)
-            if math.ceil(depth) > MAX_DEPTH:
-                raise _too_deep(field)
-            if len(value) > MAX_LIST_ITEMS:
-                raise RecordError(
-                    "list_too_long",
-                    f"{field} holds a list of {len(value)}; Mixpanel takes fewer than 255 "
-                    "elements. Shorten it or leave it out.",
-                    field,
-                )
-            items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
-            depth = math.ceil(depth) + 0.5
-            return [to_json(item, field, drop_non_finite, depth) for item in items]
-        return _scalar(value, field, drop_non_finite, depth)
+        return _other(value, field, drop_non_finite, depth)
     except RecordError:
         raise
     except RecursionError:
@@ -136,6 +117,30 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> 
             f"({type(error).__name__}). Convert or exclude it.",
             field,
         ) from None
+
+
+def _other(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
+    """An object, a list, or a scalar that is none of JSON's."""
+    if isinstance(value, Mapping):
+        if hasattr(value, "as_py"):  # an Arrow struct or map
+            return _arrow_scalar(value, field, drop_non_finite, depth)
+        return _object(value.items(), field, drop_non_finite, depth)
+    if not isinstance(value, list | tuple | set | frozenset):
+        return _scalar(value, field, drop_non_finite, depth)
+    if hasattr(value, "_asdict"):
+        return _object(value._asdict().items(), field, drop_non_finite, depth)
+    if math.ceil(depth) > MAX_DEPTH:
+        raise _too_deep(field)
+    if len(value) > MAX_LIST_ITEMS:
+        raise RecordError(
+            "list_too_long",
+            f"{field} holds a list of {len(value)}; Mixpanel takes fewer than 255 elements. "
+            "Shorten it or leave it out.",
+            field,
+        )
+    items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+    depth = math.ceil(depth) + 0.5
+    return [to_json(item, field, drop_non_finite, depth) for item in items]
 
 
 def json_text(value: Any) -> str | None:

@@ -122,16 +122,20 @@ class _Work:
         if column is None:  # this file has none of it
             return
         for key, part in parts_of(name, column).items():
-            if prefix + key not in self.columns:
+            there = self.columns.get(prefix + key)
+            if there is None:
                 self.columns[prefix + key] = part
                 continue
-            for row in np.flatnonzero(part.is_valid()):
+            for row in np.flatnonzero(pc.and_(part.is_valid(), there.is_valid())):
                 self.failed[int(row)] = RecordError(
                     SHAPE_FAILED,
-                    f"{name} holds {key!r}, and there is a column {prefix + key!r} already. Give "
-                    f"what is made of it a prefix: {{{name}: {name}_}}.",
+                    f"{name} holds {key!r}, and the column {prefix + key!r} has a value already. "
+                    f"Give what is made of it a prefix: {{{name}: {name}_}}.",
                     name,
                 )
+            values = zip(values_of(there), values_of(part), strict=True)
+            both = [old if new is None else new for new, old in values]
+            self.columns[prefix + key] = self._column(prefix + key, both)
 
     def of_json(self, name: str, column: Any) -> dict[str, Any]:
         objects: list[dict[str, Any]] = []

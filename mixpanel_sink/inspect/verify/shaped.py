@@ -79,10 +79,10 @@ def _unpack(
         try:
             for key, value in read(record.pop(name, None), name).items():
                 names.add(prefix + key)
-                if prefix + key not in taken:
+                if record.get(prefix + key) is None:
                     record[prefix + key] = value
                 elif value is not None:
-                    raise _misfit(name, f"holds {key!r}, and there is such a column already")
+                    raise _misfit(name, f"holds {key!r}, and that column has a value already")
         except Refused as refused:
             records[place] = refused
     return names

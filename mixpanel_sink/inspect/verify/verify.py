@@ -64,25 +64,20 @@ def verify(
         SettingError: for days in the wrong order, or an unknown zone.
         DestinationError: if the export fails.
     """
-    if first is not None and last is not None and last < first:
-        raise SettingError(f"The last day, {last}, is before the first, {first}.")
+    _check_order(first, last)
     days = Days(zone)
     failures: dict[str, FailureSummary] = {}
-    now = int(clock() * 1000)
-    expectation = Expectation(mapping, limits or Limits(), privacy, token, now)
+    expectation = Expectation(mapping, limits or Limits(), privacy, token, int(clock() * 1000))
     with tempfile.TemporaryDirectory(prefix="mixpanel-verify-") as folder:
         source = as_source(files, mapping)
         rows = source.estimated_rows()
         wanted = _Wanted(Spill(_folder(folder, "input"), rows), days, first, last)
-        elements = source.elements(columns_needed(mapping))
-        wanted.take(expectation.of(elements), failures)
+        wanted.take(expectation.of(source.elements(columns_needed(mapping))), failures)
         if wanted.names:
             first, last = first or wanted.earliest, last or wanted.latest
         actual = Spill(_folder(folder, "export"), rows)
-        exported = 0
-        if first is not None and last is not None:
-            names = None if all_events else sorted(wanted.names)
-            exported = _export(exporter, first, last, names, actual)
+        names = None if all_events else sorted(wanted.names)
+        exported = _export(exporter, first, last, names, actual)
         findings = _compared(wanted.spill, actual, days, report_dir)
     return Verification.of(
         findings,
@@ -94,6 +89,11 @@ def verify(
         outside=wanted.outside,
         failures=tuple(in_order(failures.values())),
     )
+
+
+def _check_order(first: datetime.date | None, last: datetime.date | None) -> None:
+    if first is not None and last is not None and last < first:
+        raise SettingError(f"The last day, {last}, is before the first, {first}.")
 
 
 def _compared(expected: Spill, actual: Spill, days: Days, report_dir: str | None) -> Findings:
@@ -143,13 +143,13 @@ class _Wanted:
 
 def _export(
     exporter: Exporter,
-    first: datetime.date,
-    last: datetime.date,
+    first: datetime.date | None,
+    last: datetime.date | None,
     names: Sequence[str] | None,
     spill: Spill,
 ) -> int:
     """Reads all days into the spill, and gives the number of events."""
-    if names is not None and not names:
+    if first is None or last is None or (names is not None and not names):
         return 0
     wanted = None if names is None else frozenset(names)
     total = 0
