@@ -87,13 +87,21 @@ class MixpanelWrite(beam.PTransform):
     def display_data(self) -> dict[str, Any]:
         """What runners show; no secrets and no references to them."""
         job = self._job
+        more = {
+            "max_latency": job.max_latency,
+            "checkpoint": None if job.checkpoint is None else job.checkpoint.path,
+            "on_ambiguous": job.on_ambiguous if job.endpoint.ordered else None,
+        }
         return {
             "destination": ", ".join(target.name for target in job.targets),
+            "host": ", ".join(dict.fromkeys(each.destination.host for each in job.targets)),
             "endpoint": f"/{job.endpoint.name}",
             "quota": ", ".join(dict.fromkeys(str(target.quota) for target in job.targets)),
             "lanes": job.lanes,
             "max_in_flight": job.max_in_flight,
             "batch_events": job.targets[0].limits.batch_events,
+            "on_failure": job.on_failure,
+            **{name: value for name, value in more.items() if value is not None},
         }
 
     def expand(self, records: Any) -> WriteResult:

@@ -499,3 +499,14 @@ class TestFailuresAreNotSilent:
         assert not any("Accounting" in label for label in pipeline.applied_labels)
         with pytest.raises(SettingError, match='"dead_letter" or "fail"'):
             write(mixpanel, on_failure="stop")
+
+
+def test_what_runners_show(mixpanel: Emulator) -> None:
+    sink = write(mixpanel, max_latency=5, checkpoint="/somewhere/known", quota="3/minute")
+    shown = {item.key: item.value for item in DisplayData.create_from(sink).items}
+    host = mixpanel.url.removeprefix("http://")
+    assert shown == {
+        "destination": host, "host": host, "endpoint": "/import", "quota": "3/minute", "lanes": 1,
+        "max_in_flight": 128, "batch_events": 2000, "on_failure": "dead_letter", "max_latency": 5,
+        "checkpoint": "/somewhere/known",
+    }  # fmt: skip
