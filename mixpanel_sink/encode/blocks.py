@@ -21,7 +21,8 @@ from mixpanel_sink.batch.runs import Run, cut_runs, singles, take_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.tables import slice_rows, table_of
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.results import FailedRecord, hidden, record_as_json
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import hidden, record_as_json
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.project import Route, shown, unknown_project
 

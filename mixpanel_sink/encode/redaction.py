@@ -15,12 +15,8 @@ from mixpanel_sink.api.values import ColumnsOfOneName, id_text, to_json
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.results import (
-    CANNOT_BE_SHOWN,
-    FUNCTION_FAILED,
-    FailedRecord,
-    record_as_json,
-)
+from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord
+from mixpanel_sink.results.shown import CANNOT_BE_SHOWN, record_as_json
 from mixpanel_sink.secrets import resolve
 from mixpanel_sink.settings.privacy import Privacy
 

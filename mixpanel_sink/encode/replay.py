@@ -9,7 +9,8 @@ from typing import Any
 
 from mixpanel_sink.api.insert_ids import fitting_id
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.results import NOT_JSON, FailedRecord
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import NOT_JSON
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 

@@ -42,7 +42,8 @@ from mixpanel_sink.jobs.run import before_start, run
 from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.json_lines import read_object
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import record_as_json
 from mixpanel_sink.settings.columns import ColumnsId, PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings

@@ -20,7 +20,8 @@ from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.encode.tables import slice_rows
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.report import metrics
-from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord, record_as_json
+from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord
+from mixpanel_sink.results.shown import record_as_json
 
 coders.register()
 

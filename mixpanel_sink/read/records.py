@@ -14,7 +14,8 @@ from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import fingerprint_of, short
 from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import record_as_json
 
 BLOCK_RECORDS = 10_000
 """Records of one block."""

@@ -20,7 +20,8 @@ from mixpanel_sink.encode.raw_events import RawEventEncoder
 from mixpanel_sink.encode.redaction import Masker
 from mixpanel_sink.encode.tables import encode_slice, table_of
 from mixpanel_sink.errors import RecordError
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import record_as_json
 
 NOW = 1_750_000_000_000
 LARGE = [Decimal(1234567890123456789 + n) for n in range(20)]

@@ -17,7 +17,8 @@ from mixpanel_sink.api.endpoints import ENGAGE
 from mixpanel_sink.api.insert_ids import fitting_id
 from mixpanel_sink.api.limits import RESERVED_DISTINCT_IDS, Limits
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
-from mixpanel_sink.results import FailedRecord, record_as_json
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import record_as_json
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.project import Route

@@ -10,7 +10,8 @@ import pytest
 from apache_beam import coders
 
 import mixpanel_sink.write  # noqa: F401  (registers the coders)
-from mixpanel_sink.results import FailedRecord, Receipt, record_as_json
+from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.results.shown import record_as_json
 
 FULL = FailedRecord(
     reason="refused",

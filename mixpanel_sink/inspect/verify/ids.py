@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from mixpanel_sink.inspect.verify.exact import Unfit
 from mixpanel_sink.inspect.verify.held import Refused, held, json_of
-from mixpanel_sink.results import record_as_json
+from mixpanel_sink.results.shown import record_as_json
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-")
 _RESERVED = frozenset(
