@@ -104,6 +104,7 @@ def exact(value: Any) -> Any:
 
 
 def readable(value: Any) -> Any:
+    """What `json` is given for a value that it does not know."""
     if type(value) is Rounded:
         return float(value)
     if isinstance(value, bytes | bytearray | memoryview):
