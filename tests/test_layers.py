@@ -68,8 +68,6 @@ def test_imports_follow_the_layers() -> None:
 
 
 def test_every_package_has_a_layer() -> None:
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib")
     import tomllib
 
     settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())

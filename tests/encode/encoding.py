@@ -23,7 +23,7 @@ class Color(enum.Enum):
     RED = "red"
 
 
-class Name(str, enum.Enum):
+class Name(str, enum.Enum):  # noqa: UP042  (users have both kinds)
     P = "p"
 
 
