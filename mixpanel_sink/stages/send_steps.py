@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,16 +17,13 @@ import apache_beam as beam
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow
 
-from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.stages.send import SendChunks
+from mixpanel_sink.stages.streaming import StreamingSend
 from mixpanel_sink.stages.timers import set_and_hold
 
-_SOON = 0.05
-"""Seconds: no timer is set for sooner."""
-_LOST_SECONDS = 7200.0
+_DUE = ReadModifyWriteStateSpec("due", VarIntCoder())
 
 
 def timer_family(label: str) -> str:
@@ -117,21 +113,13 @@ def _bounded(family: str) -> type[SendChunks]:
     return Bounded
 
 
-def _set(timer: Any, due: Any, deadline: float, wakes: float) -> None:
-    """Sets a stream's timer; the state is negative while it fires before the deadline of a partial
-    chunk. (What the timer's firing itself tells needs no clock: a runner's may be another.)"""
-    timer.set(wakes)
-    due.write(int(deadline * 1000) * (-1 if wakes < deadline else 1))
-
-
 @functools.cache
 def _streaming(family: str) -> type[SendChunks]:
-    """`SendChunks` for streams: partial chunks wait `max_latency` seconds at most."""
+    """`StreamingSend`, with timers of this family."""
     latency_timer = TimerSpec(f"latency-{family}", TimeDomain.REAL_TIME)
     flush_timer = TimerSpec(f"flush-{family}", TimeDomain.WATERMARK)
-    due_state = ReadModifyWriteStateSpec("due", VarIntCoder())
 
-    class Streaming(SendChunks):
+    class Streaming(StreamingSend):
         def __reduce__(self) -> Any:
             return send_chunks, (self._job, family, True)
 
@@ -146,41 +134,13 @@ def _streaming(family: str) -> type[SendChunks]:
             tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
             size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
             lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-            due: Any = beam.DoFn.StateParam(due_state),
+            due: Any = beam.DoFn.StateParam(_DUE),
             flush: Any = beam.DoFn.TimerParam(flush_timer),
             latency: Any = beam.DoFn.TimerParam(latency_timer),
             window: Any = beam.DoFn.WindowParam,
         ) -> Iterator[Any]:
             """One chunk."""
-            key, data = element
-            keeps = size.read() is not None
-            backlog = self._backlog(key, data, size, lane)
-            if backlog:
-                earliest: int | None = self._keep(data, tails, size)
-            else:
-                earliest = self._take(key, data, tails, size, lane)
-            if earliest is not None:
-                set_and_hold(flush, window.max_timestamp(), earliest)
-                self._wake(key, data, due, latency, lane, backlog)
-            elif keeps:
-                flush.clear()
-            yield from self._harvest()
-
-        def _wake(
-            self, key: str, data: bytes, due: Any, latency: Any, lane: Any, backlog: bool
-        ) -> None:
-            """Sets the timer, for when a partial chunk has waited enough or the quota frees."""
-            assert self._job.max_latency is not None
-            now, known = time.time(), due.read()
-            deadline = now + self._job.max_latency if known is None else abs(known) / 1000
-            # One that is long over tells of a timer that was lost with an old label.
-            if known is None or deadline < now - self._job.max_latency - _LOST_SECONDS:
-                deadline = now + self._job.max_latency
-                _set(latency, due, deadline, deadline)
-            if backlog:
-                chunk = EventChunk.from_bytes(data)
-                seconds = self._free_in(key, chunk, lane)
-                _set(latency, due, deadline, now + max(seconds, _SOON))
+            return self._stream(element, (tails, size, lane, due), (flush, latency), window)
 
         @on_timer(flush_timer)
         @_untyped
@@ -203,22 +163,11 @@ def _streaming(family: str) -> type[SendChunks]:
             tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
             size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
             lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
-            due: Any = beam.DoFn.StateParam(due_state),
+            due: Any = beam.DoFn.StateParam(_DUE),
             flush: Any = beam.DoFn.TimerParam(flush_timer),
             latency: Any = beam.DoFn.TimerParam(latency_timer),
         ) -> Iterator[Any]:
             """Partial chunks have waited long enough, or the quota is free again."""
-            now, known = time.time(), due.read() or 0
-            deadline = abs(known) / 1000
-            seconds = self._send_some(key, tails, size, lane, known >= 0 or now >= deadline)
-            kept = size.read()
-            if kept is None:
-                due.clear()
-                flush.clear()
-            else:
-                set_and_hold(flush, GlobalWindow().max_timestamp(), kept[2])
-                wakes = deadline if seconds is None else now + max(seconds, _SOON)
-                _set(latency, due, deadline, wakes)
-            yield from self._harvest()
+            return self._woken(key, (tails, size, lane, due), (flush, latency))
 
     return Streaming

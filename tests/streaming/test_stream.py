@@ -21,7 +21,7 @@ from apache_beam.utils.timestamp import Duration
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.stages import send_steps
+from mixpanel_sink.stages import streaming
 from mixpanel_sink.stages.send import SendChunks
 from tests.write.test_write import Kept, record, write
 
@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(direct_clock.TestClock, "__init__", noted)
     monkeypatch.setattr(
-        send_steps, "time", types.SimpleNamespace(time=now, monotonic=time.monotonic)
+        streaming, "time", types.SimpleNamespace(time=now, monotonic=time.monotonic)
     )
     return now
 
