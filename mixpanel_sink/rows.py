@@ -65,9 +65,8 @@ class WriteRowsToMixpanel(beam.PTransform):
         SettingError: when the pipeline is built, if a setting is wrong.
     """
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, mapping: Any = None, **given: Any) -> None:
         super().__init__()
-        mapping = given.pop("mapping", None)
         self._failed = _output(given.pop("error_handling", None))
         settings = Settings.of({name: _plain(value) for name, value in given.items()}, "rows", "")
         checkpoint = Checkpoint(settings.checkpoint) if settings.checkpoint else None
@@ -111,7 +110,14 @@ def _declare() -> None:
     types = settings_types()
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if name == "mapping"
+            else inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=kind,
+        )
         for name, kind in types.items()
     ]
     own.__init__.__signature__ = inspect.Signature(parameters, return_annotation=None)

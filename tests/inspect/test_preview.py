@@ -56,7 +56,8 @@ def test_values_that_would_not_stay_as_they_are_are_counted(tmp_path) -> None:
     )
     pq.write_table(table, tmp_path / "a.parquet")
     found = preview(str(tmp_path / "a.parquet"), MAPPING)
-    assert found.altered == {"long_strings": 2, "rounded_decimals": 1}
+    altered = {name: count for name, count in found.altered.items() if name != "old_events"}
+    assert altered == {"long_strings": 2, "rounded_decimals": 1, "reserved_properties": 0}
     assert re.search(r"strings over 255 bytes +2 ", render(found))
     assert re.search(r"decimals rounded +1 ", render(found))
 
