@@ -12,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from google.cloud import storage
 
 from mixpanel_sink.checkpoint import journal
+from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.process import forget
 from mixpanel_sink.read.files import match_files
@@ -138,10 +139,13 @@ def test_a_checkpoint_in_cloud_storage(send, server, bucket) -> None:
     assert send(*arguments[:1], "--checkpoint=gs://no-such-bucket/1").code == 2
 
 
+OWNER = Owner("input", "mapping", "import", "projects")
+
+
 class TestAJournalInCloudStorage:
     def test_trouble_that_passes_loses_no_line(self, bucket, monkeypatch) -> None:
         monkeypatch.setattr(journal, "WAITS", (0.01, 0.01))
-        lines = journal.Journal("gs://events/journal", {"input": "x"}, "mark")
+        lines = journal.Journal("gs://events/journal", OWNER)
         failing = Failing(FileSystems.create, 2)
         monkeypatch.setattr(FileSystems, "create", failing)
         lines.wait(lines.write(1))
@@ -151,7 +155,7 @@ class TestAJournalInCloudStorage:
             lines.wait()
         lines.write(3)  # a bundle that is run again finds what the first one could not write
         lines.wait()
-        again = journal.Journal("gs://events/journal", {"input": "x"}, "mark")
+        again = journal.Journal("gs://events/journal", OWNER)
         assert list(again.read()) == [1, 2, 3]
         lines.wait(lines.write(4))
         assert list(again.read()) == [4]
