@@ -30,7 +30,7 @@ def test_from_a_table_to_a_proof(
     call: Call,
     place: pathlib.Path,
     mixpanel: Emulator,
-    bigquery: BigQueryServer,  # noqa: F811
+    bigquery: BigQueryServer,
 ) -> None:
     where = f"--endpoint={mixpanel.url}"
     done = call("init", TABLE, "-o", "proposed.yaml")
@@ -51,7 +51,7 @@ def test_from_a_table_to_a_proof(
 def test_positions_are_refused(
     call: Call,
     place: pathlib.Path,
-    bigquery: BigQueryServer,  # noqa: F811
+    bigquery: BigQueryServer,
 ) -> None:
     mapping = place / "orders.yaml"
     mapping.write_text(mapping.read_text().replace("insert_id: id\n", ""))
@@ -71,7 +71,7 @@ def test_positions_are_refused(
 def test_what_cannot_be_read_is_one_sentence(
     call: Call,
     place: pathlib.Path,
-    bigquery: BigQueryServer,  # noqa: F811
+    bigquery: BigQueryServer,
     given: list[str],
     message: str,
 ) -> None:

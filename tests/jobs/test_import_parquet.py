@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
-from pipelines.parquet_to_mixpanel import main
 
 NOW_MS = 1_704_067_200_000
 
@@ -314,101 +313,6 @@ class TestBadFiles:
         assert run.code == 1
         assert server.stats()["events_distinct"] == 4
         assert [f["reason"] for f in run.failed] == ["file_unreadable"]
-
-
-class TestBadSettings:
-    """One sentence on stderr, exit code 2, and nothing sent."""
-
-    @pytest.mark.parametrize(
-        ("argument", "says"),
-        [
-            ("--api_secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
-            ("--api_secret=file:/nowhere/secret", "/nowhere/secret cannot be read"),
-            ("--api_secret=0123456789abcdef", "must be a reference"),
-            ("--api_secret=", "No credentials"),
-            ("--quota=sixty", "'sixty' cannot be read"),
-            ("--quota=0/hour", "must be positive"),
-            ("--lanes=0", "at least 1"),
-            ("--endpoint=http://example.com", "unencrypted"),
-            ("--endpoint=ftp://127.0.0.1", "http or https"),
-            ("--mapping=/nowhere/m.yaml", "--mapping"),
-            ("--mixpanel_region=us", "not both"),
-        ],
-    )
-    def test_settings(self, send, server, tmp_path, argument, says):
-        run = send(write(tmp_path / "a.parquet", shop(3)), argument)
-        assert run.code == 2
-        assert says in run.err
-        assert run.err.count("\n") == 1
-        assert "0123456789abcdef" not in run.err
-        assert server.stats()["requests"] == 0
-
-    def test_a_misspelt_option_is_not_dropped(self, send, server, tmp_path):
-        run = send(write(tmp_path / "a.parquet", shop(3)), "--failed_ouput=/tmp/x")
-        assert run.code == 2
-        assert "did you mean --failed_output?" in run.err
-        assert server.stats()["requests"] == 0
-
-    def test_an_option_that_nobody_knows(self, send, server, tmp_path):
-        run = send(write(tmp_path / "a.parquet", shop(3)), "--wibble=email")
-        assert run.code == 2
-        assert "The option --wibble is unknown" in run.err
-        assert server.stats()["requests"] == 0
-
-    @pytest.mark.parametrize("option", ["drop_properties", "hash_properties"])
-    def test_a_misspelt_column_to_hide_is_not_sent(self, send, server, tmp_path, option):
-        run = send(write(tmp_path / "a.parquet", shop(3)), f"--{option}=amount,usr")
-        assert run.code == 2
-        assert f"--{option} names 'usr'" in run.err
-        assert "Did you mean 'user'?" in run.err
-        assert server.stats()["requests"] == 0
-
-    def test_help(self, capsys):
-        with pytest.raises(SystemExit) as ended:
-            main(["--help"])
-        assert ended.value.code == 0
-        out = capsys.readouterr().out
-        for option in ("--input", "--mapping", "--api_secret", "--quota", "--failed_output"):
-            assert option in out
-
-    def test_unknown_region(self, send, tmp_path):
-        run = send(write(tmp_path / "a.parquet", shop(3)), "--endpoint=", "--mixpanel_region=eo")
-        assert run.code == 2
-        assert "us, eu or in" in run.err
-
-    @pytest.mark.parametrize(
-        ("mapping", "says"),
-        [
-            ("event: name\ndistinct_id: usr\ntime: {column: at, unit: ms}", "Did you mean 'user'?"),
-            ("event: name\ndistinct_id: user\ntime: at", "Set its unit"),
-            ("event: name\ndistinct_id: amount\ntime: {column: at, unit: ms}", "text or integers"),
-            ("event: name\ntime: {column: at, unit: ms}", "names no user"),
-            ("event: name\ndistinct_id: user\ntimes: at", "Did you mean 'time'?"),
-            ("event: [", "no valid YAML"),
-        ],
-    )
-    def test_mapping(self, send, server, tmp_path, mapping, says):
-        run = send(write(tmp_path / "a.parquet", shop(3)), mapping=mapping)
-        assert run.code == 2
-        assert says in run.err
-        assert server.stats()["requests"] == 0
-
-    def test_wrong_secret_stops_after_one_request(self, send, server, tmp_path, monkeypatch):
-        monkeypatch.setenv("OTHER", "not-the-secret")
-        run = send(write(tmp_path / "a.parquet", shop(20_000)), "--api_secret=env:OTHER")
-        assert run.code == 1
-        assert "does not accept the API secret" in run.err
-        assert "Traceback" not in run.err
-        assert "not-the-secret" not in run.err + run.out
-        assert server.stats()["requests"] == 1
-
-    def test_its_process_says_so_once(self, send, server, tmp_path, monkeypatch):
-        monkeypatch.setenv("OTHER", "not-the-secret")
-        source = write(tmp_path / "a.parquet", shop(20_000))
-        run = send(source, "--api_secret=env:OTHER", own_process=True)
-        assert run.code == 1
-        assert "Traceback" not in run.err
-        assert run.err.count("does not accept the API secret") == 1
 
 
 def test_a_run_of_which_nothing_was_accepted_is_no_success(send, server, tmp_path):

@@ -34,7 +34,7 @@ def run(mixpanel: Emulator, source: Any, insert_id: InsertId) -> None:
 @pytest.mark.parametrize("insert_id", [ColumnsId(("id",)), ContentId()])
 def test_every_row_is_an_event_once(
     mixpanel: Emulator,
-    bigquery: BigQueryServer,  # noqa: F811
+    bigquery: BigQueryServer,
     insert_id: InsertId,
 ) -> None:
     for _ in range(2):
@@ -43,7 +43,7 @@ def test_every_row_is_an_event_once(
     assert mixpanel.stats()["requests"] == 6  # three full ones each time
 
 
-def test_a_filter_and_columns(mixpanel: Emulator, bigquery: BigQueryServer) -> None:  # noqa: F811
+def test_a_filter_and_columns(mixpanel: Emulator, bigquery: BigQueryServer) -> None:
     columns = ["id", "user", "at", "n"]
     source = BigQueryTable("bq://shop-prod.sales.orders", columns=columns, where="n >= 4999")
     run(mixpanel, source, ContentId())
@@ -54,7 +54,7 @@ def test_a_filter_and_columns(mixpanel: Emulator, bigquery: BigQueryServer) -> N
 
 def test_what_is_missing_fails_the_pipeline(
     mixpanel: Emulator,
-    bigquery: BigQueryServer,  # noqa: F811
+    bigquery: BigQueryServer,
 ) -> None:
     with pytest.raises((InputError, RuntimeError), match=r"does not exist\. Check project"):
         run(mixpanel, "bq://shop-prod.sales.nothing", ContentId())

@@ -17,25 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.coders import registry
 
 from mixpanel_sink import (
     ApiSecret,
     EventMapping,
-    FailedRecord,
-    JsonLines,
     MapRecords,
-    Privacy,
-    ProfileMapping,
-    Project,
-    ProjectToken,
     ReadParquetTables,
-    ReadRecords,
-    WriteProfilesToMixpanel,
     WriteToMixpanel,
 )
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
-from mixpanel_sink.coders import BlockCoder
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.read.map_records import _Map
 from tests.running import FAST, Ran, failures, run
@@ -321,20 +311,6 @@ def test_what_is_no_record_is_told_by_the_sink(mixpanel):
     assert [failed.reason for failed in failures(ran)] == ["unsupported_record"]
 
 
-def test_lines_of_a_file_and_the_bad_ones_among_them(mixpanel, tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text("\n".join([json.dumps(row(0)), "{", json.dumps(row(2)), json.dumps(row(3))]))
-
-    def later(record):
-        return None if record["n"] == 2 else record
-
-    ran = run(Lines(path), write(mixpanel), MapRecords(later))
-    assert balanced(ran) == (3, 2, 1)
-    assert [(failed.reason, failed.row) for failed in failures(ran)] == [("line_unreadable", 1)]
-    ends = {n: int(i.rpartition("-")[2]) for n, i in ids_by_number(mixpanel).items()}
-    assert ends == {0: 0, 3: 3}
-
-
 class ReadBlocks(beam.PTransform):
     """These blocks."""
 
@@ -344,101 +320,6 @@ class ReadBlocks(beam.PTransform):
 
     def expand(self, pbegin: Any) -> Any:
         return pbegin | beam.Create(self._blocks)
-
-
-class Lines(beam.PTransform):
-    """The records of a JSON lines file."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, pbegin: Any) -> Any:
-        return (pbegin | ReadRecords(str(self._path), JsonLines())).records
-
-
-def test_raw_events(mixpanel, parquet):
-    def to_event(record):
-        properties = {"distinct_id": record["user"], "time": record["at"], "n": record["n"]}
-        return {"event": "Made", "properties": properties | {"$insert_id": f"i{record['n']}"}}
-
-    run(ReadTables(parquet), write(mixpanel, None), MapRecords(to_event))
-    assert ids_by_number(mixpanel) == {n: f"i{n}" for n in range(25_000)}
-
-
-def test_projects_of_their_own(mixpanel, parquet):
-    def with_project(record):
-        if record["n"] % 10 == 9:
-            return None
-        return {**record, "project": "ab?"[record["n"] % 3]}
-
-    projects = {
-        name: Project(ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, quota="none")
-        for name in "ab"
-    }
-    run(ReadTables(parquet), write(mixpanel))
-    every = ids_by_number(mixpanel)
-    mixpanel.reset(quota="none")
-    sink = WriteToMixpanel(MAPPING, projects=projects, destination="project", retry=FAST)
-    ran = run(ReadTables(parquet), sink, MapRecords(with_project))
-    kept = [n for n in range(25_000) if n % 10 != 9]
-    sent = [n for n in kept if n % 3 != 2]
-    assert ids_by_number(mixpanel) == {n: every[n] for n in sent}
-    assert balanced(ran) == (len(kept), len(sent), len(kept) - len(sent))
-    assert sorted(f.row for f in failures(ran)) == [n for n in kept if n % 3 == 2]
-
-
-def test_failures_among_several_projects(mixpanel, parquet):
-    projects = {
-        name: Project(ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, quota="none")
-        for name in ("Visit", "other")
-    }
-    sink = WriteToMixpanel(MAPPING, projects=projects, destination="name", retry=FAST)
-    ran = run(ReadTables(parquet), sink, MapRecords(explode))
-    assert balanced(ran) == (25_000, 24_998, 2)
-    for failed in failures(ran):
-        assert (failed.reason, failed.destination) == ("function_failed", None)
-        assert failed.message.startswith("explode raised")
-        assert failed.record["n"] == failed.row
-        assert failed.file == str(parquet)
-
-
-def test_privacy_covers_the_failures(mixpanel, parquet):
-    def break_user(record):
-        record["user"] = record["secret"] = int(record["user"])
-
-    source = [row(1, secret="s3cret"), pa.Table.from_pylist([row(2, secret="s3cret")])]
-    sink = write(mixpanel, privacy=Privacy(drop=["secret"], hash=["user"]))
-    ran = run(source, sink, MapRecords(break_user))
-    one, two = sorted((failed.record for failed in failures(ran)), key=lambda r: r["n"])
-    assert sorted(one) == sorted(two) == ["at", "n", "name", "user"]
-    run([row(1), row(2)], sink)
-    hashes = {event["n"]: event["distinct_id"] for event in stored(mixpanel)}
-    assert (one["user"], two["user"]) == (hashes[1], hashes[2])
-    assert not {"u1", "s3cret"} & set("".join(f.message for f in failures(ran)).split())
-
-
-def test_profile_updates(mixpanel, parquet):
-    sink = WriteProfilesToMixpanel(
-        ProfileMapping(distinct_id="user", set=["n"]),
-        ProjectToken("env:TEST_TOKEN"),
-        endpoint=mixpanel.url,
-        quota="none",
-        retry=FAST,
-    )
-    ran = run(ReadTables(parquet), sink, MapRecords(explode))
-    assert balanced(ran) == (25_000, 24_998, 2)
-    assert [failed.reason for failed in failures(ran)] == ["function_failed"] * 2
-    assert all(failed.message.startswith("explode raised") for failed in failures(ran))
-
-
-def test_a_failure_of_the_function_is_not_sent_again(mixpanel):
-    failed = FailedRecord("function_failed", "explode raised.", record_json=json.dumps(row(1)))
-    ran = run([failed], write(mixpanel))
-    assert [(f.reason, f.message) for f in failures(ran)] == [
-        ("function_failed", "explode raised.")
-    ]
-    assert stored(mixpanel) == []
 
 
 def test_functions_without_a_name(mixpanel):
@@ -455,31 +336,6 @@ def test_functions_without_a_name(mixpanel):
 def test_no_function():
     with pytest.raises(TypeError, match="takes a function of a record, not a dict"):
         MapRecords({})  # type: ignore[arg-type]
-
-
-def test_blocks_travel_between_workers(mixpanel, parquet):
-    def odd(record):
-        return record if record["n"] % 2 else None
-
-    run(ReadTables(parquet), write(mixpanel))
-    every = ids_by_number(mixpanel)
-    mixpanel.reset(quota="none")
-    ran = run(ReadTables(parquet), write(mixpanel), MapRecords(odd), beam.Reshuffle())
-    assert balanced(ran) == (12_500, 12_500, 0)
-    assert ids_by_number(mixpanel) == {n: every[n] for n in range(1, 25_000, 2)}
-
-
-def test_the_coder_of_blocks():
-    coder = registry.get_coder(RecordBlock)
-    assert isinstance(coder, BlockCoder)
-    for value in (
-        RecordBlock([row(n) for n in range(1000)], ORIGIN, list(range(0, 2000, 2))),
-        FailedRecord("line_unreadable", "m", row=3),
-        row(1),
-    ):
-        encoded = coder.encode(value)
-        assert coder.decode(encoded) == value
-        assert 0.3 < coder.estimate_size(value) / len(encoded) < 5
 
 
 @pytest.mark.parametrize("run_number", range(5))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +15,11 @@ from mixpanel_sink.api.insert_ids import position_id
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.errors import CredentialsError, MappingError, SettingError
 from mixpanel_sink.process import forget
 from mixpanel_sink.report.accounting import CheckAccounting
-from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.settings.columns import PositionId, TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
 from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.settings.retry import RetryPolicy
@@ -356,160 +350,6 @@ def test_profiles(mixpanel: Emulator, columnar: bool) -> None:
         assert users == {f"{kind}{n}" for kind in "uv" for n in range(9) if n % 3 == number - 1}
 
 
-def test_a_failed_record_goes_back_to_its_project(mixpanel: Emulator) -> None:
-    events = [json.dumps(raw(n, False)) for n in range(6)]
-    failed = [
-        FailedRecord("gave_up", "", destination=NAMES[n % 3], event_json=event)
-        for n, event in enumerate(events)
-    ]
-    failed.append(failed[0]._replace(destination="delta"))
-    ran = run(failed, write(mixpanel, None))
-    assert stored(mixpanel) == {"alpha": ids(0, 3), "beta": ids(1, 4), "gamma": ids(2, 5)}
-    (unknown,) = failures(ran)
-    assert (unknown.reason, unknown.destination) == ("destination_unknown", None)
-    assert unknown.event == json.loads(events[0])  # for when there is such a project
-
-
-@pytest.mark.parametrize("destination", [None, "beta", "delta"])
-def test_what_cannot_be_sent_stays_what_it_is(mixpanel: Emulator, destination: str | None) -> None:
-    function = FailedRecord("function_failed", "f raised.", record_json=json.dumps(record(0)))
-    line = FailedRecord("line_unreadable", "Line 3 ...", record_json='"{"', file="a.json", row=2)
-    given = [failed._replace(destination=destination) for failed in (function, line)]
-    ran = run([*given, record(1)], write(mixpanel))
-    assert failures(ran) == given
-    assert stored(mixpanel)["beta"] == ids(1)
-    assert ran.totals[0][0][:3] == (3, 1, 2)
-
-
-@pytest.mark.parametrize("by", ["shop", by_user])
-def test_a_failed_record_of_no_project_goes_where_its_record_says(
-    mixpanel: Emulator, by: Any
-) -> None:
-    failed = [
-        FailedRecord("destination_unknown", "", record_json=json.dumps(record(n)), file="a", row=n)
-        for n in range(3)
-    ]
-    wrong = {**record(3), "shop": "delta", "user": "?"}
-    failed.append(failed[0]._replace(record_json=json.dumps(wrong), row=3))
-    ran = run(failed, write(mixpanel, destination=by))
-    assert stored(mixpanel) == {name: ids(n) for n, name in enumerate(NAMES)}
-    (unknown,) = failures(ran)
-    assert (unknown.reason, unknown.file, unknown.row) == ("destination_unknown", "a", 3)
-    assert unknown.record == wrong
-    assert unknown.destination is None
-
-
-def test_a_raw_event_of_no_project_goes_where_its_label_says(mixpanel: Emulator) -> None:
-    failed = [
-        FailedRecord("destination_unknown", "", record_json=json.dumps(raw(n, n == 1)))
-        for n in range(3)
-    ]
-    assert run(failed, write(mixpanel, None)).failed == []
-    assert stored(mixpanel) == {name: ids(n) for n, name in enumerate(NAMES)}
-
-
-class TestSettings:
-    def test_each_needs_the_other(self, mixpanel: Emulator) -> None:
-        for given in ({"destination": None}, {"projects": {}}, {"projects": None}):
-            with pytest.raises(SettingError, match=r"need both projects=.* and destination="):
-                write(mixpanel, **given)
-
-    @pytest.mark.parametrize(
-        "given",
-        [{"credentials": ApiSecret("env:X")}, {"region": "eu"}, {"quota": "none"},
-         {"endpoint": "https://x"}],
-    )  # fmt: skip
-    def test_one_or_several(self, mixpanel: Emulator, given: dict[str, Any]) -> None:
-        with pytest.raises(SettingError, match="or several projects with theirs"):
-            write(mixpanel, **given)
-
-    def test_names_and_projects(self, mixpanel: Emulator) -> None:
-        project = projects(mixpanel)["alpha"]
-        for name in ("", "a\nb", 5):
-            with pytest.raises(SettingError, match="is not a valid name for a project"):
-                write(mixpanel, projects={name: project})
-        with pytest.raises(SettingError, match=r"projects\['a'\] is a str, not a Project"):
-            write(mixpanel, projects={"a": "env:X"})
-        with pytest.raises(SettingError, match="destination is a column's name, or a function"):
-            write(mixpanel, destination=5)
-
-    @pytest.mark.parametrize(
-        ("given", "said"),
-        [
-            ({"credentials": None}, "give ApiSecret, ServiceAccount or ProjectToken"),
-            ({"credentials": "env:X"}, "give ApiSecret, ServiceAccount or ProjectToken"),
-            ({"region": "mars"}, "us, eu and in"),
-            ({"quota": 60}, "quota is a int"),
-            ({"quota": "often"}, "cannot be read"),
-            ({"region": "us", "endpoint": "https://x"}, "not both"),
-            ({"endpoint": "http://example.com"}, "unencrypted"),
-        ],
-    )
-    def test_a_wrong_project(self, given: dict[str, Any], said: str) -> None:
-        with pytest.raises(SettingError, match=said):
-            Project(**{"credentials": ApiSecret("env:X"), **given})
-
-    def test_a_project_without_a_token(self, mixpanel: Emulator) -> None:
-        with pytest.raises(CredentialsError, match="by its token alone"):
-            write(mixpanel, endpoint_kind="track")
-
-    def test_the_column_must_be_there(self, mixpanel: Emulator) -> None:
-        rows = beam.Create([beam.Row(**record(0))])
-        with pytest.raises(MappingError, match=r"destination names the column 'shopp'.*'shop'"):
-            run(rows, write(mixpanel, destination="shopp"))
-
-    @pytest.mark.parametrize("privacy", [Privacy(drop=["shop"]), Privacy(hash=["shop"])])
-    def test_the_column_must_not_be_masked(self, mixpanel: Emulator, privacy: Privacy) -> None:
-        with pytest.raises(SettingError, match="destination needs as it is"):
-            write(mixpanel, privacy=privacy)
-
-    def test_masked_events_of_a_table(self, mixpanel: Emulator) -> None:
-        events = [raw(n, True) for n in range(9)]
-        for number, event in enumerate(events):
-            event["properties"] |= {"mail": "a@b.c", "phone": number}
-        source = [pa.Table.from_pylist(events)]
-        privacy = Privacy(drop=["mail"], hash=["phone"])
-        assert run(source, write(mixpanel, None, privacy=privacy)).failed == []
-        assert stored(mixpanel) == {name: ids(n, n + 3, n + 6) for n, name in enumerate(NAMES)}
-        kept = [e["event"]["properties"] for e in mixpanel.event_details(10_000, project=1)]
-        assert all(len(each["phone"]) == 32 and "mail" not in each for each in kept)
-
-    def test_masked_columns_do_not_leave(self, mixpanel: Emulator) -> None:
-        records = [record(0, mail="a@b.c"), record(1, "delta", mail="a@b.c")]
-        for source in (records, [pa.Table.from_pylist(records)]):
-            ran = run(source, write(mixpanel, privacy=Privacy(drop=["mail"])))
-            assert "a@b.c" not in repr(ran)
-            assert "a@b.c" not in repr(mixpanel.events())
-            assert reasons(ran) == ["destination_unknown"]
-
-
-@pytest.mark.parametrize("seed", range(int(os.environ.get("MIXPANEL_SINK_SCHEDULES", "4"))))
-def test_the_books_balance_under_random_faults(mixpanel: Emulator, seed: int) -> None:
-    """Some project is refused in the middle, some batches break: each record is somewhere, once."""
-    print("seed", seed)
-    rng = random.Random(seed)
-    kinds = [
-        {"kind": "status", "status": 500}, {"kind": "reset", "stored": True},
-        {"kind": "truncate"}, {"kind": "rate_limit", "retry_after": "0"},
-        {"kind": "short_count", "drop": 1}, {"kind": "status", "status": rng.choice([401, 413])},
-    ]  # fmt: skip
-    mixpanel.faults({"seed": seed, "rate": rng.choice([0.1, 0.3]), "kinds": kinds})
-    records = [record(n, rng.choice([*NAMES, "delta"])) for n in range(300)]
-    retry = RetryPolicy(
-        transient_seconds=0.05, first_wait=0.005, longest_wait=0.01, breaker=rng.choice([1, 1000])
-    )
-    sink = write(mixpanel, lanes=rng.choice([1, 2]), limits=TEN, retry=retry)
-    ran = run([pa.Table.from_pylist(records)] if seed % 2 else records, sink)  # books are checked
-    failed = [(f.event or {}).get("properties", {}).get("$insert_id") or f.record["id"]
-              for f in failures(ran)]  # fmt: skip
-    assert len(failed) == len(set(failed)) == ran.totals[0][0].failed
-    events = stored(mixpanel)
-    for each in records:
-        if each["id"] not in failed:
-            assert events[each["shop"]].count(each["id"]) == 1
-    assert sum(map(len, events.values())) == len({i for e in events.values() for i in e})
-
-
 def test_nothing_secret_is_pickled(mixpanel: Emulator) -> None:
     sink = write(mixpanel)
     pipeline = beam.Pipeline(IN_PROCESS)
@@ -527,21 +367,3 @@ def test_nothing_secret_is_pickled(mixpanel: Emulator) -> None:
         assert b"token-of-" not in text
     shown = sink.display_data()
     assert shown["destination"] == "alpha, beta, gamma"
-
-
-def test_books_are_kept_for_each_project(mixpanel: Emulator) -> None:
-    """A receipt of one project cannot make up for a record of another."""
-
-    def build() -> None:
-        with beam.Pipeline(IN_PROCESS) as pipeline:
-            sink = write(mixpanel, check_accounting=False)
-            result = pipeline | beam.Create([record(0), record(1)]) | sink
-            swapped = result.receipts | beam.Map(to_alpha).with_output_types(Receipt)
-            _ = result._replace(receipts=swapped) | CheckAccounting()
-
-    with pytest.raises(Exception, match="The accounting does not balance for alpha"):
-        build()
-
-
-def to_alpha(receipt: Any) -> Any:
-    return receipt._replace(destination="alpha")
