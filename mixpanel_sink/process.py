@@ -8,6 +8,7 @@ what the log and a watching launcher count. `forget()` drops all of it, as a new
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -52,6 +53,9 @@ PROGRESS: Registry[Progress] = Registry()
 FAILURES: Registry[FailureLog] = Registry()
 """What warns of failed records in the log, by None."""
 
+SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+"""The sinks of each pipeline that is being built; it goes with the pipeline."""
+
 _ALL: tuple[Registry[Any], ...] = (LANES, LOGS, COUNTS, PROGRESS, FAILURES)
 
 
@@ -59,3 +63,4 @@ def forget() -> None:
     """Forgets everything, as a new process would."""
     for registry in _ALL:
         registry.clear()
+    SINKS.clear()

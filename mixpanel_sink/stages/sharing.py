@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.process import SINKS
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.project import Target
 
@@ -24,9 +24,6 @@ class _Sink:
     label: str
     job: Job
     steps: Mapping[Any, Callable[[Job], Any]]
-
-
-_SINKS: weakref.WeakKeyDictionary[Any, list[_Sink]] = weakref.WeakKeyDictionary()
 
 
 def share_quota(
@@ -43,7 +40,7 @@ def share_quota(
     Raises:
         SettingError: if two sinks name different quotas of one project, or it is too small.
     """
-    sinks = _SINKS.setdefault(pipeline, [])
+    sinks: list[_Sink] = SINKS.setdefault(pipeline, [])
     sinks.append(_Sink(label, job, steps))
     touched = {_project(job, target) for target in job.targets}
     for sink in sinks:
