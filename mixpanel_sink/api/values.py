@@ -107,9 +107,7 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> 
     except RecordError:
         raise
     except RecursionError:
-        raise RecordError(
-            "nested_too_deep", f"{field} nests too many lists. Flatten it.", field
-        ) from None
+        raise _too_deep(field) from None
     except Exception as error:  # whatever a class of the user's may raise
         raise RecordError(
             "unsupported_type",
