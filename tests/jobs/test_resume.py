@@ -70,7 +70,8 @@ def test_anothers_checkpoint_is_refused_before_anything_is_sent(
     run = send(source, checkpoint, *more, mapping=mapping)
     assert run.code == 2, run.err
     (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
-    assert f"belongs to another {other}. Give each import a folder of its own" in said
+    whose = "mapping or other privacy settings" if other == "mapping" else other
+    assert f"belongs to another {whose}. Give each import a folder of its own" in said
     assert server.stats()["requests"] == requests
 
 
