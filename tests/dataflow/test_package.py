@@ -15,10 +15,11 @@ from tests import virtual_environment
 from tests.dataflow.conftest import ROOT
 
 DATA = {
-    "mixpanel_sink/py.typed",
-    "mixpanel_sink/yaml/provider.yaml",
-    *(f"mixpanel_sink/emulator/page/{name}" for name in ("app.js", "index.html", "style.css")),
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "mixpanel_sink").rglob("*")
+    if path.is_file() and path.suffix not in (".py", ".pyc")
 }
+assert {"mixpanel_sink/py.typed", "mixpanel_sink/emulator/page/index.html"} <= DATA
 
 
 @pytest.fixture(scope="module")
