@@ -212,7 +212,8 @@ def test_what_need_not_wait_goes_at_once(mixpanel: Emulator, rigs: Any) -> None:
     end = time.monotonic() + 20
     while rig.dispatcher._thread is not None and time.monotonic() < end:
         time.sleep(0.05)
-    assert accepted([rig.put(n) for n in range(1, 10)]) == 9
+    for n in range(1, 10):  # one after the other: on a busy machine no thread may be free
+        assert accepted([rig.put(n)]) == 1
     assert rig.dispatcher._thread is None
     assert not rig.put(10).done()
     assert rig.dispatcher._thread is not None
