@@ -213,7 +213,7 @@ class TestBundlesThatAreRunAgain:
     """Runners run a failed bundle again, from its beginning and with its old state."""
 
     def test_the_events_are_exact(self, mixpanel: Emulator) -> None:
-        failures = Failures(3)
+        failures = Failures(3, after=55)  # the records of five requests are encoded together
         for _ in range(3):  # the DirectRunner itself gives up: the job is what is run again
             with pytest.raises(Exception, match="poisoned"):
                 run(records(), write(mixpanel, limits=SMALL), failures)
