@@ -213,12 +213,13 @@ class TestBundlesThatAreRunAgain:
     """Runners run a failed bundle again, from its beginning and with its old state."""
 
     def test_the_events_are_exact(self, mixpanel: Emulator) -> None:
-        failures = Failures(3, after=55)  # the records of five requests are encoded together
+        count = 400  # three blocks of five requests are under way before the first one is sent
+        failures = Failures(3, after=390)
         for _ in range(3):  # the DirectRunner itself gives up: the job is what is run again
             with pytest.raises(Exception, match="poisoned"):
-                run(records(), write(mixpanel, limits=SMALL), failures)
-        check(mixpanel, run(records(), write(mixpanel, limits=SMALL), failures))
-        assert mixpanel.stats()["events_received"] > COUNT
+                run(records(count), write(mixpanel, limits=SMALL), failures)
+        check(mixpanel, run(records(count), write(mixpanel, limits=SMALL), failures), count)
+        assert mixpanel.stats()["events_received"] > count
 
     def test_with_a_checkpoint_nothing_is_sent_twice(
         self, mixpanel: Emulator, tmp_path: Any
