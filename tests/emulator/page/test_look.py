@@ -20,14 +20,14 @@ ADDRESSES = [
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(tab: Page, filled: Emulator, scheme: Any) -> None:
     tab.emulate_media(color_scheme=scheme)
-    seen = "getComputedStyle(document.body).backgroundColor"
     backs = {"light": "rgb(246, 247, 249)", "dark": "rgb(17, 20, 24)"}
-    assert tab.evaluate(seen) == backs[scheme]
+    body = expect(tab.locator("body"))
+    body.to_have_css("background-color", backs[scheme])
     tab.get_by_role("button", name="Light or dark").click()
     other = {"light": "dark", "dark": "light"}[scheme]
-    assert tab.evaluate(seen) == backs[other]
+    body.to_have_css("background-color", backs[other])
     tab.reload()
-    assert tab.evaluate(seen) == backs[other]
+    body.to_have_css("background-color", backs[other])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
