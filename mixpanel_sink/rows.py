@@ -16,7 +16,6 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 
 from mixpanel_sink.configured import MAPPINGS, AnyMapping, write_of
 from mixpanel_sink.errors import FailedRecordError, MappingError, SettingError
-from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.options import BY_NAME, Settings, options_of
@@ -76,8 +75,6 @@ class WriteRowsToMixpanel(beam.PTransform):
     def expand(self, rows: Any) -> Any:
         """Builds the flow; gives a dict of the outputs by name."""
         result = rows | "Write" >> self._write
-        if rows.is_bounded:
-            result | "Accounting" >> CheckAccounting()
         outputs = {RECEIPTS: result.receipts | "Receipts" >> _as_rows(_receipt_row, Receipt)}
         if self._failed is None:
             result.failed | "No failures" >> beam.Map(_stop)
