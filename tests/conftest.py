@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -26,6 +27,17 @@ _DEFAULTS: dict[str, Any] = {
     "max_event_bytes": None,
     "latency_ms": 0,
 }
+
+
+@pytest.fixture(autouse=True)
+def _loggers_are_heard() -> None:
+    """Runners and libraries configure logging for the whole process; each test begins afresh."""
+    logging.disable(logging.NOTSET)
+    logging.root.setLevel(min(logging.root.level, logging.WARNING))
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "mixpanel_sink" and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+    logging.getLogger("mixpanel_sink").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
