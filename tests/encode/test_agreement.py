@@ -99,9 +99,17 @@ def test_types_that_stay_columnar(
     items = data.draw(st.lists(values(kind, wild=False), min_size=1, max_size=8))
     mapping = dataclasses.replace(MAPPING, drop_nulls=drop_nulls, insert_id=insert_id)
     pieces = _check(Case(_table(p=pa.array(items, kind)), mapping))
-    if isinstance(insert_id, list) and _is_odd_id(kind):
+    if (isinstance(insert_id, list) and _is_odd_id(kind)) or _has_durations(kind):
         return
     assert sum(len(piece.leftover) for piece in pieces) == 0
+
+
+def _has_durations(kind: pa.DataType) -> bool:
+    """Durations of so many ticks that a float does not hold them are the record encoder's."""
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    if pa.types.is_dictionary(kind):
+        inner = [kind.value_type]
+    return pa.types.is_duration(kind) or any(map(_has_durations, inner))
 
 
 def _is_odd_id(kind: pa.DataType) -> bool:
@@ -336,6 +344,9 @@ ISO = "2024-01-15T10:00:00"
         (ISO + "-05:30", "Europe/Berlin"),
         (ISO + ".123", "UTC"),
         (ISO + ".123456+01:00", "UTC"),
+        (ISO + ".12Z", "UTC"),
+        (ISO + "z", "UTC"),
+        (f" {ISO}", "UTC"),
         ("2024-01-15", "UTC"),
         ("2024-02-29", "Europe/Berlin"),
     ],
@@ -350,8 +361,8 @@ def test_times_as_text_that_stay_columnar(text: str, zone: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "2024-02-30", "2024-01-15T24:00:00", ISO + ".12Z", ISO + "z", ISO + "+24:00", f" {ISO}",
-        f"{ISO}\n", "2024-01-15T10:00:60Z", "2024-01-15T10:00", "20240115T100000Z", "", None,
+        "2024-02-30", "2024-01-15T24:00:00", ISO + "+24:00", f"{ISO}\n", "2024-01-15T10:00:60Z",
+        "2024-01-15T10:00", "20240115T100000Z", "", None,
         "\u0662024-01-15",
     ],
 )  # fmt: skip
