@@ -118,7 +118,7 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> 
 
 
 def _other(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
-    """An object, a list, or a scalar that is none of JSON's."""
+    """An object, a list, or a scalar that JSON does not have."""
     if isinstance(value, Mapping):
         if hasattr(value, "as_py"):  # an Arrow struct or map
             return _arrow_scalar(value, field, drop_non_finite, depth)

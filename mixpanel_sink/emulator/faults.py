@@ -228,7 +228,7 @@ def preset(name: str) -> tuple[Fault, ...]:
     """The faults of a name in `KINDS`.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: if no fault has this name.
     """
     if name not in KINDS:
         raise ValueError(f"the kinds of faults must be one of {', '.join(KINDS)}, not {name!r}")

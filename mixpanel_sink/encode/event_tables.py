@@ -100,7 +100,7 @@ def _is_fit(event: Mapping[Any, Any]) -> bool:
 
 
 def _milliseconds(value: Any, latest: int) -> int | None:
-    """As Mixpanel reads it: see `RawEventEncoder`. None for what is no plain number."""
+    """As Mixpanel reads it: see `RawEventEncoder`. None for anything but a plain number."""
     if type(value) is not int and type(value) is not float:
         return None
     if not abs(value) < 2**53:

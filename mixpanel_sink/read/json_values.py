@@ -143,7 +143,7 @@ class _Text:
         return True
 
     def skip(self, characters: str) -> str | None:
-        """Goes on to what is none of these; gives it, or None at the end."""
+        """Skips these; gives what follows, or None at the end."""
         while True:
             while self.at < len(self.held) and self.held[self.at] in characters:
                 self.take(1)

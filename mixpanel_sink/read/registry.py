@@ -42,7 +42,7 @@ def format_kind(name: str) -> type[Format]:
     """The class of a format.
 
     Raises:
-        SettingError: if there is none of that name.
+        SettingError: if no format has that name.
     """
     if name not in FORMATS:
         raise SettingError(

@@ -104,7 +104,7 @@ class Quota:
         of one of `PRESETS`.
 
         Raises:
-            SettingError: if the text is none of these.
+            SettingError: if the text is not one of these.
         """
         if (known := PRESETS.get(text.strip().lower())) is not None:
             return known

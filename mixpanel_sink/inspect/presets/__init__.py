@@ -19,7 +19,7 @@ def preset(name: str) -> str:
     """The mapping for one tool's export, as YAML with comments.
 
     Raises:
-        SettingError: if there is none of that name.
+        SettingError: if no preset has that name.
     """
     if name not in PRESETS:
         raise SettingError(

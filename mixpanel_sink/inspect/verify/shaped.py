@@ -46,7 +46,7 @@ def shaped(
         for name, prefix in dict(steps).items():  # type: ignore[arg-type]
             if name in taken:
                 taken.discard(name)
-                taken |= _unpack(made, taken, name, prefix, read)
+                taken |= _unpack(made, name, prefix, read)
     made = [_converted(record, shape) for record in made]
     columns = {name for record in made if isinstance(record, dict) for name in record}
     for record in made:
@@ -66,7 +66,6 @@ def shaped(
 
 def _unpack(
     records: list[Shaped],
-    taken: set[str],
     name: str,
     prefix: str,
     read: Callable[[Any, str], Record],
