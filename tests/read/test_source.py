@@ -161,7 +161,7 @@ def test_a_new_format_is_a_module_and_a_line() -> None:
         ("part-0000", b"ORC...", "orc"),
         ("part-0000", b"Obj\x01...", "avro"),
         ("part-0000", b'\xef\xbb\xbf\n {"a": 1}', "jsonl"),
-        ("part-0000", gzip.compress(b'{"a": 1}'), "jsonl"),
+        ("part-0000", gzip.compress(b'{"a": 1}', mtime=0), "jsonl"),
         ("export.data", b"a,b\n1,2\n", None),
     ],
 )
