@@ -10,6 +10,7 @@ from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.inspect.export import Exported, Format, export_events
 from mixpanel_sink.inspect.verify import Exporter, export_destination
 from mixpanel_sink.jobs.command import require
+from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.settings.options import Settings
 
@@ -28,6 +29,10 @@ def start(
     Raises:
         SettingError: what is wrong, before anything is asked.
     """
+    return told("export", settings, lambda: _started(settings, prefix, events, format))
+
+
+def _started(settings: Settings, prefix: str, events: Sequence[str] | None, format: Format) -> int:
     require(settings, "from_day", "to_day")
     assert settings.from_day is not None
     assert settings.to_day is not None
@@ -45,13 +50,16 @@ def start(
         )
     except DestinationError as error:
         print(f"Error: {error}", file=sys.stderr)
+        note(error=str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted. Files that are named above are complete.", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
         exporter.close()
-    print(_sentence(done, exporter.host))
+    said = _sentence(done, exporter.host)
+    note(result=said)
+    print(said)
     return EXIT_OK
 
 

@@ -25,6 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from mixpanel_sink.jobs import check
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
+from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import keep_accounts, run
 from mixpanel_sink.jobs.runners import make_pipeline
@@ -63,8 +64,12 @@ def start(
     """
     if settings.dry_run is not None:
         return check.start(settings, settings.dry_run, options, format)
-    job = Import.of(settings, options, format)
-    return run(build(job), settings, job.source.row_count)
+
+    def started() -> int:
+        job = Import.of(settings, options, format)
+        return run(build(job), settings, job.source.row_count)
+
+    return told("import", settings, started)
 
 
 def main(

@@ -20,8 +20,8 @@ from mixpanel_sink.settings.options import BY_NAME, COMMANDS, OPTIONS, Settings,
 
 _SHOWN = ("import", "replay", "stream")
 """Commands whose options are shown among those of the job. (Not --dry_run: Beam has an option of
-that name, which does something else.)"""
-DRY_RUN = "dry_run"
+that name, which does something else. Nor --notify: its URL may be a secret.)"""
+_HIDDEN = ("dry_run", "notify")
 
 
 class MixpanelOptions(PipelineOptions):
@@ -30,7 +30,7 @@ class MixpanelOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        shown = [each for each in OPTIONS if {*each.faces} & {*_SHOWN} and each.name != DRY_RUN]
+        shown = [each for each in OPTIONS if {*each.faces} & {*_SHOWN} and each.name not in _HIDDEN]
         for each in shown:
             default = False if each.kind is FLAG else each.kind.show(each.default)
             parser.add_argument(f"--{each.beside_beam}", default=default, help=each.help)
@@ -119,7 +119,7 @@ def beam_options(settings: Settings, beam: Sequence[str]) -> PipelineOptions:
         each.beside_beam: value
         for each in OPTIONS
         if {*each.faces} & {*_SHOWN}
-        and each.name != DRY_RUN
+        and each.name not in _HIDDEN
         and (value := settings.given().get(each.name)) is not None
     }
     return PipelineOptions(list(beam), **shown)

@@ -31,6 +31,7 @@ from mixpanel_sink.configured import endpoint_of
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.jobs.build import checked_write, mapping_of
 from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import before_start, keep_accounts, run
 from mixpanel_sink.jobs.runners import make_pipeline
@@ -56,7 +57,7 @@ def main(
 
 def start(settings: Settings, options: PipelineOptions) -> int:
     """Checks everything, sends the records again, and gives the exit code; raises as `build`."""
-    return run(build(settings, options), settings)
+    return told("replay", settings, lambda: run(build(settings, options), settings))
 
 
 def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:

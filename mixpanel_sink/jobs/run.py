@@ -13,7 +13,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.configured import Write, quota_of
-from mixpanel_sink.jobs import errors, outcome, progress, runners
+from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
 from mixpanel_sink.jobs.outputs import check_output, remove_old
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
@@ -98,9 +98,11 @@ def run(
             result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:  # runners wrap both, each in its own way
         if errors.interrupted(error):
+            notify.note(error="Interrupted.")
             sys.stderr.write(f"\nInterrupted. {outcome.so_far(settings)}\n")
             return outcome.EXIT_INTERRUPTED
         said = errors.sentence(error)
+        notify.note(error=said)
         # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
         sys.stderr.write(f"\nError: {said}\n{outcome.so_far(settings)}\n")
         return outcome.EXIT_FAILED
@@ -111,6 +113,7 @@ def _finish(result: Any, settings: Settings, started: float) -> int:
     """Prints the accounting, writes the report, and gives the exit code."""
     books, failures = read_books(result), read_summaries(result)
     counters = {**read_counters(result), **outcome.counted(books)}
+    notify.note(counters=counters, failures=failures)
     refused = read_texts(result, "projects_refused")
     balanced = outcome.print_accounting(counters, settings.failed_output, failures)
     outcome.print_projects(books, refused)
@@ -136,7 +139,9 @@ def _launch(pipeline: beam.Pipeline, settings: Settings) -> int:
             "shows the same counters.",
             file=sys.stderr,
         )
-    print(runners.launched(pipeline.run(), pipeline.options))
+    said = runners.launched(pipeline.run(), pipeline.options)
+    notify.note(status="launched", result=said)
+    print(said)
     return outcome.EXIT_OK
 
 

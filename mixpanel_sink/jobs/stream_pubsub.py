@@ -37,6 +37,7 @@ from mixpanel_sink.configured import MAPPINGS, AnyMapping, text_of
 from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.jobs.build import checked_write, is_private
 from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import before_start, run
 from mixpanel_sink.jobs.runners import make_pipeline
@@ -66,7 +67,7 @@ def main(
 
 def start(settings: Settings, options: PipelineOptions) -> int:
     """Checks everything, and sends until it is drained or cancelled; raises as `build`."""
-    return run(build(settings, options), settings)
+    return told("stream", settings, lambda: run(build(settings, options), settings))
 
 
 def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:

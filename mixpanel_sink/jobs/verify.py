@@ -23,6 +23,7 @@ from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
 from mixpanel_sink.jobs.build import mapping_of
 from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.jobs.parse import parse_all
 from mixpanel_sink.jobs.sources import source_of
@@ -47,15 +48,21 @@ def start(settings: Settings) -> int:
     Raises:
         SettingError, InputError: what is wrong, before anything is asked.
     """
+    return told("verify", settings, lambda: _started(settings))
+
+
+def _started(settings: Settings) -> int:
     try:
         result = verified(settings)
     except DestinationError as error:
         print(f"Error: {error}", file=sys.stderr)
+        note(error=str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("Interrupted. Nothing was changed.", file=sys.stderr)
         return EXIT_INTERRUPTED
     print(render(result))
+    note(result=result.sentence)
     if settings.report_dir:
         print(f"Full lists: {settings.report_dir}")
     return EXIT_OK if result.proven else EXIT_FAILED

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from mixpanel_sink.errors import SettingError
 from mixpanel_sink.settings.quota import PATTERN, Quota
 
 _REFERENCE = (
@@ -112,7 +113,9 @@ class Option:
 def option(default: Any, kind: Kind, group: str, faces: tuple[str, ...], **more: Any) -> Any:
     """A field of `Settings`, which is an option; `more` as in `Option`."""
     return dataclasses.field(
-        default=default, metadata={"kind": kind, "group": group, "faces": faces, **more}
+        default=default,
+        repr=kind is not NOTIFY,  # the URL may be a secret
+        metadata={"kind": kind, "group": group, "faces": faces, **more},
     )
 
 
@@ -180,6 +183,16 @@ def _day(text: str) -> datetime.date:
         raise ValueError("give a day such as 2024-05-31.") from None
 
 
+def _notify(text: str) -> str:
+    if not re.match(r"(https?://|env:|file:|gcpsecret:)\S", text):
+        # Not ValueError, whose message would repeat the text: it may be a secret.
+        raise SettingError(
+            "--notify must be a URL with https://, or a reference to one: env:NAME, file:PATH or "
+            "gcpsecret:projects/P/secrets/S."
+        )
+    return text
+
+
 def _sample(text: str) -> str:
     if text != "all" and not (text.isdecimal() and int(text) > 0):
         raise ValueError("give a number of rows, or all.")
@@ -198,6 +211,7 @@ DAY = Kind("YYYY-MM-DD", parse=_day)
 SAMPLE = Kind("ROWS", parse=_sample)
 DRY_RUN = Kind("ROWS", parse=_sample, alone="10000")
 QUOTA = Kind("RATE", parse=Quota.parse, regex=PATTERN)
+NOTIFY = Kind("URL", parse=_notify)
 URL = Kind("URL", regex=r"^https?://\S+$")
 FILES = Kind("FILES", tuple, names_of, regex=r"^\s*gs://[^,]+(,\s*gs://[^,]+)*$")
 FILE = Kind("FILE", regex=r"^gs://.+$", form="GCS_READ_FILE")

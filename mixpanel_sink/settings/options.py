@@ -26,6 +26,7 @@ from mixpanel_sink.settings.option import (
     ID,
     NAME,
     NAMES,
+    NOTIFY,
     NUMBER,
     PREFIX,
     QUOTA,
@@ -255,6 +256,11 @@ class Settings:
         None, PREFIX, OUTPUT, ("import", "replay"), label="Report", metavar="FILE",
         help="File for the run's report, such as run.html; run.json is put beside it.",
     )  # fmt: skip
+    notify: str | None = option(
+        None, NOTIFY, OUTPUT, (*_SENDS, "verify", "export"), label="Notification",
+        help="URL, such as a Slack webhook, to which the summary is posted as JSON at the end or "
+        "on failure; or a reference to it: env:NAME, file:PATH or gcpsecret:projects/P/secrets/S.",
+    )  # fmt: skip
     batch_events: int | None = option(
         None, NUMBER, ADVANCED, (*_EVERYWHERE, "check"), label="Events of a request",
         python="limits",
@@ -348,8 +354,8 @@ OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))
 COMMANDS = ("init", "check", "import", "replay", "verify", "export", "stream", "doctor")
 """Faces that are commands."""
 BY_NAME = {each.name: each for each in OPTIONS}
-REFERENCES = tuple(each.name for each in OPTIONS if each.kind is REFERENCE)
-"""Options that say where secrets are: not for a page that goes around."""
+REFERENCES = tuple(each.name for each in OPTIONS if each.kind in (REFERENCE, NOTIFY))
+"""Options that say where secrets are, or may be one: not for a page that goes around."""
 
 
 def options_of(face: str) -> tuple[Option, ...]:

@@ -139,6 +139,7 @@ def environment(server: Emulator) -> dict[str, str]:
         "MIXPANEL_PROJECT_TOKEN": server.project_token,
         "MIXPANEL_SECRET": "importer-secret",
         "PII_KEY": "pepper",
+        "SLACK_WEBHOOK": "http://127.0.0.1:9/",  # nobody takes it, which costs a warning
         **dict.fromkeys(("SHOP_US_SECRET", "SHOP_EU_SECRET"), server.api_secret),
         "PYTHONPATH": str(ROOT),
         "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -117,7 +117,7 @@ def test_every_face_has_the_options_that_decide_what_is_sent() -> None:
 
 def test_references_are_known_as_such() -> None:
     assert set(REFERENCES) == {
-        "api_secret", "service_account_secret", "project_token", "hash_key"
+        "api_secret", "service_account_secret", "project_token", "hash_key", "notify"
     }  # fmt: skip
 
 
