@@ -17,6 +17,7 @@ from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.encode.tables import SLICE_ROWS
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import is_passing, opened_whole, short
+from mixpanel_sink.read.int96 import Inexact, int96_columns, with_nanoseconds
 from mixpanel_sink.read.source import (
     Columns,
     Element,
@@ -25,6 +26,7 @@ from mixpanel_sink.read.source import (
     unreadable,
     unreadable_file,
 )
+from mixpanel_sink.results import FailedRecord
 
 BATCH_ROWS = SLICE_ROWS
 """Rows of one table, which is encoded at once, ..."""
@@ -38,8 +40,8 @@ GROUP_BYTES = 128_000_000
 COLUMN_BYTES = 8_000_000
 """... larger ones in parts of so many bytes a column."""
 INT96_UNIT = "us"
-"""Spark's and Impala's old timestamps; read as nanoseconds, which is pyarrow's default, every year
-before 1678 or after 2262 becomes another one without a word."""
+"""Spark's and Impala's old timestamps. As nanoseconds, which is pyarrow's default, every year
+before 1678 or after 2262 becomes another one without a word; int96.py keeps the digits."""
 _MAX_FOOTER = 512 << 20
 _ARROW_SCHEMA = b"ARROW:schema"
 """The key under which writers keep Arrow's own types in the footer."""
@@ -80,17 +82,14 @@ class Parquet:
             row = unit.first_row
             try:
                 for table in reading.tables(reading.groups):
-                    yield TableOrigin(unit.path, unit.key, row).attach(table)
-                    row += len(table)
+                    yield _placed(unit, table, row)
+                    row += _rows(table)
                 return
             except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
                 if is_passing(error):
                     raise
             for element in reading.group_by_group(row):
-                if isinstance(element, pa.Table):
-                    yield TableOrigin(unit.path, unit.key, reading.row).attach(element)
-                else:
-                    yield element
+                yield _placed(unit, element, reading.row)
 
     def _ask(self, path: str, question: Callable[[Any], Any]) -> Any:
         try:
@@ -116,20 +115,29 @@ class _Reading:
         self.row = unit.first_row
         """Of the table that `group_by_group` gave last, its first."""
 
-    def tables(self, groups: range, without_arrow_types: bool = False) -> Iterator[pa.Table]:
+    def tables(
+        self, groups: range, without_arrow_types: bool = False, digits: bool = True
+    ) -> Iterator[pa.Table | Inexact]:
+        """Tables of those row groups; with the nanoseconds of INT96, unless told not to."""
         metadata = self._metadata
         if without_arrow_types:
             metadata = _metadata_without_arrow_types(self._file)
-        parquet = _plain_file(
-            self._file, metadata=metadata, buffer_size=_buffer_bytes(metadata, self.groups)
-        )
+        buffer = _buffer_bytes(metadata, self.groups)
+        parquet = _plain_file(self._file, metadata=metadata, buffer_size=buffer)
         rows = _batch_rows(metadata, self.groups)
-        batches = parquet.iter_batches(
-            min(rows, STEP_ROWS), row_groups=groups, columns=self._wanted(parquet.schema_arrow)
-        )
+        step = min(rows, STEP_ROWS)
+        wanted = self._wanted(parquet.schema_arrow)
+        batches = parquet.iter_batches(step, row_groups=groups, columns=wanted)
+        fine = _plain_file(self._file, "ns", metadata=metadata, buffer_size=buffer)
+        int96 = int96_columns(parquet.schema_arrow, fine.schema_arrow)
+        if wanted is not None:
+            int96 = [name for name in int96 if name in wanted]
+        if int96 and digits:
+            twice = fine.iter_batches(step, row_groups=groups, columns=int96)
+            batches = with_nanoseconds(batches, twice)
         return _tables(batches, rows)
 
-    def group_by_group(self, done: int, alike: bool = False) -> Iterator[Element]:
+    def group_by_group(self, done: int, alike: bool = False) -> Iterator[Element | Inexact]:
         """What comes from that row on; `alike` if all tables must have the same types."""
         lists = self._has_fixed_size_lists()
         tries = [True] if lists and alike else [False, True] if lists else [False]
@@ -142,7 +150,7 @@ class _Reading:
             error = None
             for plain_lists in tries:
                 try:
-                    yield from self._rest_of(group, first, plain_lists)
+                    yield from self._rest_of(group, first, plain_lists, not alike)
                     break
                 except Exception as raised:  # pyarrow, OSError, and what clouds' clients raise
                     if is_passing(raised):
@@ -155,15 +163,22 @@ class _Reading:
                     f"{self.row:,} to {end - 1:,} were not read.",
                 )
 
-    def _rest_of(self, group: int, first: int, without_arrow_types: bool) -> Iterator[pa.Table]:
+    def _rest_of(
+        self, group: int, first: int, without_arrow_types: bool, digits: bool
+    ) -> Iterator[pa.Table | Inexact]:
         skip = self.row - first
         stated = _plain_file(self._file).schema_arrow
-        for table in self.tables(range(group, group + 1), without_arrow_types):
-            rest = table.slice(skip)
-            skip = max(0, skip - len(table))
-            if len(rest):
-                yield _with_types(rest, stated) if without_arrow_types else rest
-                self.row += len(rest)
+        for table in self.tables(range(group, group + 1), without_arrow_types, digits):
+            skipped, skip = skip, max(0, skip - _rows(table))
+            if skipped >= _rows(table):
+                continue
+            if isinstance(table, Inexact):
+                yield table
+                self.row += 1
+                continue
+            rest = table.slice(skipped)
+            yield _with_types(rest, stated) if without_arrow_types else rest
+            self.row += len(rest)
 
     def _wanted(self, schema: pa.Schema) -> list[str] | None:
         return self._columns.of(schema.names)
@@ -178,8 +193,28 @@ class _Reading:
         )
 
 
-def _plain_file(file: Any, **options: Any) -> pq.ParquetFile:
-    return pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit=INT96_UNIT, **options)
+def _plain_file(file: Any, int96: str = INT96_UNIT, **options: Any) -> pq.ParquetFile:
+    return pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit=int96, **options)
+
+
+def _rows(table: pa.Table | Inexact) -> int:
+    return 1 if isinstance(table, Inexact) else len(table)
+
+
+def _placed(unit: Unit, element: Element | Inexact, row: int) -> Element:
+    """What is read from a row on, with its place in the file."""
+    if isinstance(element, pa.Table):
+        return TableOrigin(unit.path, unit.key, row).attach(element)
+    if not isinstance(element, Inexact):
+        return element
+    return FailedRecord(
+        "unreadable_value",
+        f"{element.column} holds a timestamp with nanoseconds beside or in a year outside 1678 to "
+        "2261, which no type of Arrow holds. Round it at its source or exclude the column.",
+        field=element.column,
+        file=unit.path,
+        row=row,
+    )
 
 
 def _first_rows(path: str, file: Any, rows: int) -> pa.Table:
@@ -209,12 +244,18 @@ def _units(path: str, file: Any) -> Iterator[Unit]:
         row += count
 
 
-def _tables(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Batches put together to tables of so many rows, or fewer where they are large."""
+def _tables(batches: Iterable[pa.RecordBatch | Inexact], rows: int) -> Iterator[pa.Table | Inexact]:
+    """Batches put together to tables of so many rows, or fewer where they are large or differ."""
     held: list[pa.RecordBatch] = []
     count = size = 0
     try:
         for batch in batches:
+            if held and (isinstance(batch, Inexact) or batch.schema != held[0].schema):
+                yield pa.Table.from_batches(held)
+                held, count, size = [], 0, 0
+            if isinstance(batch, Inexact):
+                yield batch
+                continue
             held.append(batch)
             count += len(batch)
             size += batch.nbytes
@@ -290,7 +331,8 @@ def _with_types(table: pa.Table, stated: pa.Schema) -> pa.Table:
     """The table with the stated types where they are not of lists of a fixed size."""
     for place, field in enumerate(table.schema):
         kind = stated.field(field.name).type
-        if kind != field.type and not _fixed_size_list_in(kind):
+        digits = pa.types.is_timestamp(field.type) and not field.type.tz  # INT96
+        if kind != field.type and not digits and not _fixed_size_list_in(kind):
             column = table.column(place).cast(kind)
             table = table.set_column(place, pa.field(field.name, kind), column)
     return table

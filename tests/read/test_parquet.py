@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.batch.origin import TableOrigin
-from mixpanel_sink.read import parquet
+from mixpanel_sink.read import int96, parquet
 from mixpanel_sink.read.parquet import BATCH_ROWS, Parquet
 from mixpanel_sink.read.source import Columns, Unit, together
 from mixpanel_sink.results import FailedRecord
@@ -110,6 +110,77 @@ def test_old_timestamps_keep_their_year(tmp_path: pathlib.Path) -> None:
     assert Parquet().schema(path).field("a").type == pa.timestamp("us")
     (read,) = _tables(_unit(path))
     assert read.to_pydict() == Parquet().sample(path, 10).to_pydict() == table.to_pydict()
+
+
+def _int96(path: pathlib.Path, table: pa.Table) -> str:
+    pq.write_table(table, path, use_deprecated_int96_timestamps=True)
+    return str(path)
+
+
+NS = 1_704_164_645_678_000_123
+"""2024-01-02T03:04:05.678000123"""
+NESTED: dict[str, Any] = {
+    "plain": lambda moments: moments,
+    "list": lambda moments: pa.array([[x, None] for x in moments], pa.list_(moments.type)),
+    "struct": lambda moments: pa.array([{"a": x} for x in moments], pa.struct({"a": moments.type})),
+    "map": lambda m: pa.array([[("k", x)] for x in m], pa.map_(pa.string(), m.type)),
+}
+
+
+@pytest.mark.parametrize("form", sorted(NESTED))
+def test_old_timestamps_keep_their_nanoseconds(tmp_path: pathlib.Path, form: str) -> None:
+    moments = pa.array([NS, None, -7, 1_000], pa.timestamp("ns"))
+    table = pa.table({"a": NESTED[form](moments), "n": range(4)})
+    path = _int96(tmp_path / "int96.parquet", table)
+    (read,) = _tables(_unit(path))
+    assert read.column("a").combine_chunks() == table.column("a").combine_chunks()
+    assert [field.name for field in read.schema] == ["a", "n"]
+    (narrow,) = _tables(_unit(path), "n")
+    assert narrow.to_pydict() == {"n": [0, 1, 2, 3]}
+
+
+def test_old_timestamps_of_two_kinds_come_in_tables_of_their_own(tmp_path: pathlib.Path) -> None:
+    """Spark's last day among nanoseconds: each row has the type that holds it."""
+    last = datetime.datetime(9999, 12, 31)
+    moments = [NS + i if i % 7 else None for i in range(40)]
+    fine = pa.array(moments, pa.timestamp("ns"))
+    path = _int96(tmp_path / "fine.parquet", pa.table({"a": fine}))
+    coarse = _int96(tmp_path / "coarse.parquet", pa.table({"a": [last] * 3}))
+    batches = [*pq.ParquetFile(path, coerce_int96_timestamp_unit="us").iter_batches(40)]
+    digits = [*pq.ParquetFile(path).iter_batches(40)]
+    far = next(pq.ParquetFile(coarse, coerce_int96_timestamp_unit="us").iter_batches())
+    wrapped = next(pq.ParquetFile(coarse).iter_batches())
+    mixed = pa.concat_batches([batches[0].slice(0, 20), far, batches[0].slice(20)])
+    both = pa.concat_batches([digits[0].slice(0, 20), wrapped, digits[0].slice(20)])
+    read: list[Any] = []
+    for part in int96.with_nanoseconds([mixed], [both]):
+        assert isinstance(part, pa.RecordBatch)
+        kind = part.column("a").type
+        read += [(each.value, kind.unit) for each in part.column("a")]
+    exact = [value if unit == "ns" or value is None else value * 1000 for value, unit in read]
+    far_ns = 253_402_214_400 * 10**9
+    assert exact == [*moments[:20], far_ns, far_ns, far_ns, *moments[20:]]
+
+
+def test_a_row_that_no_type_holds_is_a_failed_record(tmp_path: pathlib.Path) -> None:
+    last = datetime.datetime(9999, 12, 31)
+    kind = pa.struct({"a": pa.timestamp("us"), "b": pa.timestamp("us")})
+    rows = pa.array([{"a": last, "b": last}] * 3, kind)
+    path = _int96(tmp_path / "int96.parquet", pa.table({"n": range(3), "s": rows}))
+    data = pathlib.Path(path).read_bytes()
+    # An INT96 is the nanoseconds of the day, then the day; give one value of `b` 1 ns.
+    written = (0).to_bytes(8, "little") + (5_373_484).to_bytes(4, "little")
+    assert data.count(written) == 2  # a dictionary of one for each
+    place = data.rindex(written)
+    pathlib.Path(path).write_bytes(data[:place] + b"\1" + data[place + 1 :])
+    failed = _tables(_unit(path))
+    assert [each.reason for each in failed] == ["unreadable_value"] * 3
+    assert [(each.field, each.file, each.row) for each in failed] == [
+        ("s", path, 0),
+        ("s", path, 1),
+        ("s", path, 2),
+    ]
+    assert _tables(_unit(path), "n")[0].to_pydict() == {"n": [0, 1, 2]}
 
 
 def _damaged(path: str, *groups: int) -> str:
