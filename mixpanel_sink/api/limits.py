@@ -47,8 +47,8 @@ class Limits:
 
 MAX_PROPERTIES = 254
 MAX_LIST_ITEMS = 254
-MAX_LIST_BYTES = 8192
-"""JSON of all lists of an event together."""
+MAX_NESTED_BYTES = 8192
+"""JSON of one property of an event that is a list or an object."""
 MAX_NESTED_KEYS = 254
 MAX_PROFILE_PROPERTIES = 2000
 MAX_PROFILE_LIST_BYTES = 256_000

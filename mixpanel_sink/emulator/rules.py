@@ -17,8 +17,8 @@ import orjson
 MAX_STRING_BYTES = 255
 MAX_KEYS = 254
 MAX_LIST = 254
-MAX_LIST_BYTES = 8 * 1024
-"""The JSON of one list in an event."""
+MAX_NESTED_BYTES = 8 * 1024
+"""The JSON of one property of an event that is a list or an object."""
 MAX_DEPTH = 3
 EARLIEST = 31_536_000
 """1971-01-01 in seconds since the epoch."""
@@ -182,8 +182,8 @@ def _look_into(properties: Mapping[str, Any], too_long: int) -> Problem | int:
                 return Problem(f"properties.{key}", f"'properties.{key}' is invalid: {found}")
             assert type(found) is int
             too_long += found
-            if kind is list and len(orjson.dumps(value)) > MAX_LIST_BYTES:
-                why = f"lists must have at most {MAX_LIST_BYTES} bytes"
+            if len(orjson.dumps(value)) > MAX_NESTED_BYTES:
+                why = f"lists and objects must have at most {MAX_NESTED_BYTES} bytes"
                 return Problem(f"properties.{key}", f"'properties.{key}' is invalid: {why}")
     return too_long
 

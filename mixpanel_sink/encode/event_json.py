@@ -12,7 +12,7 @@ from mixpanel_sink.api.insert_ids import content_id
 from mixpanel_sink.api.limits import (
     IGNORE,
     LONG_STRING_BYTES,
-    MAX_LIST_BYTES,
+    MAX_NESTED_BYTES,
     MAX_PROPERTIES,
     RESERVED_PROPERTIES,
     RETENTION_MS,
@@ -94,8 +94,8 @@ class EventWriter:
             )
         rounded: list[Rounded] = []
         text = dumps(event, properties, rounded)
-        if len(text) > MAX_LIST_BYTES:
-            check_lists(text)
+        if len(text) > MAX_NESTED_BYTES:
+            check_nested(text)
         if insert_id is None:
             insert_id = content_id(json_bytes(event, exact=True) if rounded else text)
         text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
@@ -150,24 +150,19 @@ def longest(properties: Mapping[str, Any]) -> str:
     return max(properties, key=lambda name: len(json_bytes(properties[name])))
 
 
-def check_lists(text: bytes) -> None:
-    """Raises RecordError for an event whose lists are together larger than Mixpanel takes."""
-    properties = orjson.loads(text)["properties"]
-    sizes = {name: _list_bytes(value) for name, value in properties.items()}
-    if (total := sum(sizes.values())) > MAX_LIST_BYTES:
-        field = max(sizes, key=lambda name: sizes[name])
-        raise RecordError(
-            "lists_too_large",
-            f"The event's lists are {total:,} bytes of JSON together, most of them in {field}; "
-            f"Mixpanel takes {MAX_LIST_BYTES:,}. Shorten them or leave them out.",
-            field,
-        )
-
-
-def _list_bytes(value: Any) -> int:
-    if isinstance(value, list):
-        return len(orjson.dumps(value))
-    return sum(map(_list_bytes, value.values())) if isinstance(value, dict) else 0
+def check_nested(text: bytes) -> None:
+    """Raises RecordError for an event with a list or an object larger than Mixpanel takes."""
+    for name, value in orjson.loads(text)["properties"].items():
+        if isinstance(value, list | dict) and (size := len(orjson.dumps(value))) > MAX_NESTED_BYTES:
+            reason, what = ("lists_too_large", "list")
+            if isinstance(value, dict):
+                reason, what = ("object_too_large", "object")
+            raise RecordError(
+                reason,
+                f"{name} is a{'n' * (what == 'object')} {what} of {size:,} bytes of JSON; Mixpanel "
+                f"takes {MAX_NESTED_BYTES:,} in a property. Shorten it or leave it out.",
+                name,
+            )
 
 
 def count_long_strings(properties: Mapping[str, Any]) -> int:

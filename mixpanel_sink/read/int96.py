@@ -89,13 +89,14 @@ def _leaves(array: pa.Array) -> Iterator[pa.Array]:
     kind = array.type
     if pa.types.is_timestamp(kind):
         yield array
+    elif not pa.types.is_nested(kind):
+        return
     elif pa.types.is_struct(kind):
         for place in range(kind.num_fields):
             yield from _leaves(array.field(place))
     elif pa.types.is_fixed_size_list(kind):
         size = kind.list_size
         yield from _leaves(array.values.slice(array.offset * size, len(array) * size))
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
-        if len(array):
-            start, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
-            yield from _leaves(array.values.slice(start, end - start))
+    elif len(array):  # a list or a map
+        start, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        yield from _leaves(array.values.slice(start, end - start))

@@ -2,6 +2,7 @@
 
 import time
 
+import orjson
 import pytest
 
 NOW = int(time.time())
@@ -180,9 +181,16 @@ def test_time_may_have_a_fraction_unless_strict(api) -> None:
     assert api.emulator.stats()["events_distinct"] == 1
 
 
-def test_bytes_of_a_list(api) -> None:
-    assert _failed(api, api.event(items=["x" * 200] * 40)) is None
-    assert "8192 bytes" in _failed(api, api.event(items=["x" * 200] * 41))[1]
+@pytest.mark.parametrize("form", ["a list", "an object"])
+def test_bytes_of_a_list_and_of_an_object(api, form: str) -> None:
+    def sized(size: int) -> object:
+        text = "x" * (size - 4)
+        return [text] if form == "a list" else {"a": text[4:]}
+
+    fits = sized(8192)
+    assert len(orjson.dumps(fits)) == 8192
+    assert _failed(api, api.event(items=fits, others=fits)) is None  # each has its own limit
+    assert "8192 bytes" in _failed(api, api.event(items=sized(8193)))[1]
 
 
 def test_ignored_events_are_accepted_and_dropped(api) -> None:
@@ -211,7 +219,7 @@ def test_event_size(api) -> None:
 
 
 def test_default_event_size(page, reference) -> None:
-    big = {f"p{n}": {str(m): "x" * 200 for m in range(250)} for n in range(25)}  # 1.3 MB
+    big = {f"p{n}": {str(m): "x" * 200 for m in range(30)} for n in range(200)}  # 1.3 MB
     assert _failed(reference, reference.event(**big)) is not None
     assert _failed(page, page.event(**big)) is None
 

@@ -263,7 +263,7 @@ ODD = {
     "a long list of texts": (pa.array([["x" * 1000] * 9]), "lists_too_large"),
     "a map with a long list": (
         pa.array([[("a", ["x" * 1000] * 9)]], pa.map_(pa.string(), pa.list_(pa.string()))),
-        "lists_too_large",
+        "object_too_large",
     ),
     "nanoseconds in a map": (
         pa.array([[("a", 1)]], pa.map_(pa.string(), pa.timestamp("ns"))),

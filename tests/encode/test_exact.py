@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from mixpanel_sink import ContentId, EventMapping, Privacy, TimeColumn
-from mixpanel_sink.api.limits import MAX_LIST_BYTES, Limits
+from mixpanel_sink.api.limits import MAX_NESTED_BYTES, Limits
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
@@ -279,25 +279,49 @@ def test_what_does_not_is_sent(value: Any) -> None:
             assert [p["p"] for p in _properties(source, path)] == [value]
 
 
-def test_lists_have_8_kb_together() -> None:
-    fits = ["x" * 100] * ((MAX_LIST_BYTES - 2) // 103)
+def _sized(form: str, size: int) -> Any:
+    """A list or an object of so many bytes of JSON."""
+    value: Any = ["x" * 100] * (size // 103 - 2)
+    if form == "list of objects":
+        value = [{"a": text} for text in value[: len(value) * 100 // 110]]
+    if form == "list in an object":
+        value = {"a": value}
+    if form == "object":
+        value = {f"k{n:03}": text for n, text in enumerate(value[: len(value) * 9 // 10])}
+    last = value["a"] if form == "list in an object" else value
+    more = size - len(orjson.dumps(value))
+    if isinstance(last, list):
+        last.append({"a": "x" * (more - 9)} if form == "list of objects" else "x" * (more - 3))
+    else:
+        last["z"] = "x" * (more - 7)
+    assert len(orjson.dumps(value)) == size
+    return value
+
+
+FORMS = ["list", "list in an object", "list of objects", "object"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_list_or_an_object_has_8_kb(form: str) -> None:
+    fits, large = _sized(form, MAX_NESTED_BYTES), _sized(form, MAX_NESTED_BYTES + 1)
+    reason = "lists_too_large" if form.startswith("list") else "object_too_large"
+    reason = "object_too_large" if form == "list in an object" else reason
     for path in PATHS:
         for source in ([fits], pa.array([fits])):
             assert _properties(source, path)[0]["p"] == fits
-    assert _refused([*fits, "x" * 100], pa.list_(pa.string())) == "lists_too_large"
-    assert _refused({"a": [*fits, "x" * 100]}) == "lists_too_large"
-    text = "x" * (MAX_LIST_BYTES + 1)
-    for path in PATHS:  # a long text is no list
-        assert _properties([{"a": [1], "b": text}], path)[0]["p"] == {"a": [1], "b": text}
+    assert _refused(large) == reason
+    assert _refused(large, pa.array([large]).type) == reason
+    text = "x" * (MAX_NESTED_BYTES + 1)
+    for path in PATHS:  # a long text is neither
+        assert _properties([text], path)[0]["p"] == text
 
 
-def test_two_lists_share_the_8_kb() -> None:
-    half = ["x" * 100] * 45
-    encoder = MappedEventEncoder(_mapping(), Limits(), None, lambda: NOW)
-    record = {"u": "u", "e": "E", "t": 1_700_000_000, "p": half, "q": half}
-    with pytest.raises(RecordError) as caught:
-        encoder.encode(record)
-    assert caught.value.reason == "lists_too_large"
+def test_each_property_has_its_own_8_kb() -> None:
+    large = ["x" * 100] * 70
+    record = {"u": "u", "e": "E", "t": 1_700_000_000, "p": large, "q": large, "r": {"a": large}}
+    one = MappedEventEncoder(_mapping(), Limits(), None, lambda: NOW).encode(record).json
     table = pa.table({name: [value] for name, value in record.items()})
     columnar = ColumnarEncoder(_mapping(), Limits(), None, lambda: NOW)
-    assert [part.leftover.tolist() for part in columnar.encode(table)] == [[0]]
+    (part,) = columnar.encode(table)
+    assert part.leftover.tolist() == []
+    assert bytes(part.buffer).lstrip(b"\n,") == one

@@ -93,15 +93,6 @@ def _check_members(kinds: list[pa.DataType], depth: float) -> None:
         check_nesting(kind, math.floor(depth) + 1)
 
 
-def has_lists(kind: pa.DataType) -> bool:
-    """Whether its values are or hold lists."""
-    if types.is_map(kind):
-        return has_lists(kind.item_type)
-    if types.is_struct(kind):
-        return any(has_lists(field.type) for field in kind)
-    return is_list(kind)
-
-
 def is_pattern(name: str) -> bool:
     """Whether Polars takes the name for a pattern of names."""
     return name == "*" or (name.startswith("^") and name.endswith("$"))

@@ -8,7 +8,7 @@ import functools
 import polars as pl
 from pyarrow import types
 
-from mixpanel_sink.encode.columnar.arrow_types import has_lists, is_binary, is_text
+from mixpanel_sink.encode.columnar.arrow_types import is_binary, is_text
 from mixpanel_sink.encode.columnar.inputs import Inputs
 from mixpanel_sink.encode.columnar.numbers import BOTH, check_decimal, sendable, texts
 from mixpanel_sink.encode.columnar.values import convert, map_texts, timestamp_texts
@@ -40,7 +40,7 @@ class Part:
         is_json: whether the values are JSON already.
         cut: whether Mixpanel cuts the values that are long, so that those are counted.
         rounds: whether the values are what `numbers.texts` gives.
-        lists: whether the values may be or hold lists, whose size Mixpanel limits.
+        nested: whether the values may be lists or objects, whose size Mixpanel limits.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Part:
     is_json: bool = False
     cut: bool = False
     rounds: bool = False
-    lists: bool = False
+    nested: bool = False
 
 
 def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool) -> Part:
@@ -71,10 +71,10 @@ def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool)
         return Part(part, values.map_batches(text, pl.String))
     if isinstance(kind, JsonType):
         fit = (~values.str.starts_with(JsonType.UNFIT)).fill_null(True)
-        return Part(part, values, (fit,), is_json=True, lists=True)
+        return Part(part, values, (fit,), is_json=True, nested=True)
     if types.is_map(kind):
         expr, once = map_texts(values, kind)
-        return Part(part, expr, (once,), is_json=True, lists=has_lists(kind))
+        return Part(part, expr, (once,), is_json=True, nested=True)
     if types.is_decimal(kind):
         check_decimal(kind)
         fit = sendable(values, kind)
@@ -87,4 +87,4 @@ def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool)
         return Part(part, expr, (expr.is_finite() | expr.is_null(),))
     source = frozenset([column] if is_text(kind) else [])
     cut = is_text(kind) or is_binary(kind)
-    return Part(part, expr, text=Text(source), cut=cut, lists=has_lists(kind))
+    return Part(part, expr, text=Text(source), cut=cut, nested=types.is_nested(kind))

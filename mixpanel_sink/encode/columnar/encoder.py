@@ -18,7 +18,7 @@ import polars_hash as plh
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import CONTENT_HEX
-from mixpanel_sink.api.limits import MAX_LIST_BYTES, RETENTION_MS, Limits, now_ms
+from mixpanel_sink.api.limits import MAX_NESTED_BYTES, RETENTION_MS, Limits, now_ms
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
@@ -162,14 +162,14 @@ class ColumnarEncoder:
         )
 
     def _small(self, plan: Plan, frame: pl.DataFrame, text: pl.Series) -> pl.Series:
-        """Which events are surely not too large, nor are their lists."""
+        """Which events are surely not too large, nor are their lists and objects."""
         sizes = text.str.len_bytes() - len(_LEAD)
         small = sizes <= self._limits.event_bytes
-        # Only large events can have large lists.
-        suspects = (sizes > MAX_LIST_BYTES).arg_true()
-        lists = plan.list_bytes(frame[suspects]) if len(suspects) else None
-        if lists is not None:
-            small = small.scatter(suspects.filter(lists > MAX_LIST_BYTES), False)
+        # Only large events can have large lists or objects.
+        suspects = (sizes > MAX_NESTED_BYTES).arg_true()
+        nested = plan.nested_bytes(frame[suspects]) if len(suspects) else None
+        if nested is not None:
+            small = small.scatter(suspects.filter(nested > MAX_NESTED_BYTES), False)
         return small
 
     def _text(

@@ -69,7 +69,7 @@ class Plan:
         self._json = frozenset(part.name for part in self._parts if part.is_json)
         self._cut = [part.name for part in self._parts if part.cut]
         self._rounds = [part.name for part in self._parts if part.rounds]
-        self._lists = [part.name for part in self._parts if part.lists]
+        self._nested = [part.name for part in self._parts if part.nested]
         self._members = {name: f"p:{name}" for name, _ in properties}
         self._constants = {
             name: json_bytes(to_json(value, name, drop)).decode()
@@ -177,15 +177,15 @@ class Plan:
         exact = {name: pl.coalesce(f"{_EXACT}{name}", name) for name in self._rounds}
         return frame.with_columns(**exact)
 
-    def list_bytes(self, frame: pl.DataFrame) -> pl.Series | None:
-        """At least as many bytes as each event's lists have in JSON; None if there are none."""
-        if not self._lists:
+    def nested_bytes(self, frame: pl.DataFrame) -> pl.Series | None:
+        """At least as many bytes of JSON as each event's largest list or object has, if any."""
+        if not self._nested:
             return None
         texts = [
-            pl.col(name) if name in self._json else json_of(pl.col(name)) for name in self._lists
+            pl.col(name) if name in self._json else json_of(pl.col(name)) for name in self._nested
         ]
         sizes = [text.str.len_bytes().cast(pl.Int64) for text in texts]
-        return frame.select(pl.sum_horizontal(sizes)).to_series()
+        return frame.select(pl.max_horizontal(sizes)).to_series()
 
     def event(self, frame: pl.DataFrame, plain: Set[str]) -> list[Piece]:
         """The pieces of an event's JSON, up to its last property but `$insert_id` and token.

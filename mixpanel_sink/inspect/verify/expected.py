@@ -24,7 +24,14 @@ from mixpanel_sink.inspect.verify.exact import (
     exact,
     exact_column,
 )
-from mixpanel_sink.inspect.verify.held import Refused, held, is_held, json_of
+from mixpanel_sink.inspect.verify.held import (
+    NESTED_BYTES,
+    Refused,
+    check_size,
+    held,
+    is_held,
+    json_of,
+)
 from mixpanel_sink.inspect.verify.ids import (
     check_user_id,
     column_id,
@@ -225,6 +232,9 @@ class Expectation:
         if len(properties) + self._unseen > _MOST_PROPERTIES:
             raise Refused("too_many_properties", "The event has too many properties.", "properties")
         text = json_of({"event": name, "properties": properties})
+        if len(text) > NESTED_BYTES:
+            for field, value in properties.items():
+                check_size(value, field)
         if insert_id is None:
             insert_id = hashed(text.decode())
         if len(text) + self._added + len(insert_id) > self._limits.event_bytes:

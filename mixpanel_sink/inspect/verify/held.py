@@ -18,6 +18,8 @@ from mixpanel_sink.inspect.verify.exact import Clock, Moment, Unfit
 
 _LEVELS = 3
 _ITEMS = _KEYS = 254
+NESTED_BYTES = 8192
+"""Of JSON, in one property of an event."""
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -81,6 +83,13 @@ def held(value: Any, field: str, drop: bool, levels: int = 2) -> Any:
     if isinstance(value, dict):
         return _object(value, field, drop, levels)
     return _other(value, field)
+
+
+def check_size(value: Any, field: str) -> None:
+    """Raises Refused for a list or an object that is larger than Mixpanel takes in an event."""
+    if isinstance(value, list | dict) and len(json_of(value)) > NESTED_BYTES:
+        reason = "lists_too_large" if isinstance(value, list) else "object_too_large"
+        raise Refused(reason, f"{field} has more than {NESTED_BYTES:,} bytes of JSON.", field)
 
 
 def _decimal(value: decimal.Decimal, field: str, drop: bool, levels: int) -> Any:
