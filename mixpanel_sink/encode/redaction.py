@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 from blake3 import blake3
 
 from mixpanel_sink.api.values import ColumnsOfOneName, id_text, to_json
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
+from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord
 from mixpanel_sink.results.shown import CANNOT_BE_SHOWN, record_as_json
@@ -165,7 +165,7 @@ class Masker:
             return pa.chunked_array([pa.array(hashes, pa.string())])
         frame: Any = pl.from_arrow(pa.table({"v": texts}))
         keyed = frame.select((pl.lit(self._key) + pl.col("v")).alias("v"))
-        hashed = keyed.select(plh.col("v").chash.blake3().str.head(_HEX))
+        hashed = keyed.select(blake3_hex(pl.col("v"), _HEX))
         return pa.chunked_array([hashed.to_series().to_arrow(compat_level=pl.CompatLevel.oldest())])
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixpanel_sink.api.values import id_text
 from mixpanel_sink.encode.arrow_rows import values_of
+from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.encode.json_columns import JsonType, json_column
 from mixpanel_sink.encode.tables import plain_column
 from mixpanel_sink.errors import MappingError, RecordError
@@ -312,7 +312,7 @@ def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtyp
     else:
         texts = pa.array([None if v is None else str(v) for v in values_of(column)], pa.string())
     frame: Any = pl.from_arrow(pa.table({"v": texts}))
-    hashed = frame.select(plh.col("v").chash.blake3().str.head(8))["v"]
+    hashed = frame.select(blake3_hex(pl.col("v"), 8))["v"]
     share = hashed.str.to_integer(base=16, strict=False) % _SHARES
     mask = (share < round(sample.percent / 100 * _SHARES)).fill_null(True)
     return mask.to_numpy()

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import CONTENT_HEX
@@ -22,6 +21,7 @@ from mixpanel_sink.api.limits import MAX_NESTED_BYTES, RETENTION_MS, Limits, now
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
+from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import EventMapping
 
@@ -186,7 +186,7 @@ class ColumnarEncoder:
             if plan.rounded(frame):
                 exact = plan.exact(frame).select(line([*event, "}}"]).alias("exact"))
                 bare, hashed = pl.concat([bare, exact], how="horizontal"), "exact"
-            digest = plh.col(hashed).chash.blake3().str.head(CONTENT_HEX)
+            digest = blake3_hex(pl.col(hashed), CONTENT_HEX)
             start = pl.col("text").str.strip_suffix("}}")
             return bare.select(line([_LEAD, start, ',"$insert_id":"', digest, end])).to_series()
         prefix = "" if position is None else f"{position}-"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 from pyarrow import types
 
 from mixpanel_sink.api.insert_ids import CONTENT_HEX
+from mixpanel_sink.encode.hashing import blake3_hex
 
 Piece = str | pl.Expr
 """Of a line: the same text in every row, or a column of texts."""
@@ -74,8 +74,7 @@ def json_of(expr: pl.Expr) -> pl.Expr:
 
 def content_hash(expr: pl.Expr) -> pl.Expr:
     """The hash of texts that `insert_ids.content_id` makes."""
-    hashed: pl.Expr = plh.HExpr._from_pyexpr(expr._pyexpr).chash.blake3()
-    return hashed.str.head(CONTENT_HEX)
+    return blake3_hex(expr, CONTENT_HEX)
 
 
 def quoted(text: str) -> str:
