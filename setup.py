@@ -10,11 +10,14 @@ VERSION = re.search(
     r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/version.py").read_text(), re.MULTILINE
 )[1]
 
-EMULATOR = ["cryptography>=43", "httptools>=0.6", "starlette>=1.0", "uvicorn>=0.54"]
-YAML = ["apache-beam[yaml]>=2.77"]
+GCP = ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3"]
+AWS = ["apache-beam[aws]>=2.77,<3"]
+AZURE = ["apache-beam[azure]>=2.77,<3"]
+YAML = ["apache-beam[yaml]>=2.77,<3"]
+EMULATOR = ["httptools>=0.6", "starlette>=1.0", "trustme>=1.2", "uvicorn>=0.54"]
+ALL = [*GCP, *AWS, *AZURE, *YAML, *EMULATOR]
 DEV = [
-    *EMULATOR,
-    *YAML,
+    *ALL,
     "gcp-storage-emulator>=2026.7",
     "hypothesis>=6.170",
     "import-linter>=2.7",
@@ -45,23 +48,31 @@ setup(
         "mixpanel_sink": ["py.typed", "emulator/page/*", "inspect/presets/*.yaml", "yaml/*.yaml"]
     },
     install_requires=[
-        "apache-beam[gcp]>=2.77",
+        "apache-beam>=2.77,<3",
         "blake3>=1.0",
         "fastavro[codecs]>=1.12",
-        "google-cloud-storage>=3",
         "isal>=1.9",
         "numpy>=2",
         "orjson>=3.11",
-        "polars>=2.1",
+        "polars>=2.1,<3",
         "polars-hash>=0.9",
         "pyarrow>=20",
         "PyYAML>=6",
-        "requests>=2.32",
+        "requests>=2.32,<3",
         "rich>=15",
         "typer>=0.29",
+        "urllib3>=2.2,<3",
         "tzdata",
     ],
-    extras_require={"emulator": EMULATOR, "yaml": YAML, "dev": DEV},
+    extras_require={
+        "gcp": GCP,
+        "aws": AWS,
+        "azure": AZURE,
+        "yaml": YAML,
+        "emulator": EMULATOR,
+        "all": ALL,
+        "dev": DEV,
+    },
     entry_points={
         "console_scripts": ["mixpanel-sink = mixpanel_sink.cli:main"],
         "pytest11": ["mixpanel_sink = mixpanel_sink.pytest_plugin"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from mixpanel_sink import extras
 from mixpanel_sink.errors import CredentialsError
 
 _FORMS = (
@@ -90,6 +91,7 @@ def _read_file(path: str, what: str) -> str:
 
     try:
         if "://" in path:
+            extras.require(path)
             with FileSystems.open(path) as file:
                 return bytes(file.read(65536)).decode("utf-8")
         with open(os.path.expanduser(path), encoding="utf-8") as local:
@@ -103,6 +105,7 @@ def _read_file(path: str, what: str) -> str:
 
 
 def _read_gcp_secret(version: str, what: str) -> str:
+    extras.require("gcpsecret:")
     from apache_beam.utils.secret import GcpSecret
 
     if version.startswith("projects/") and "/versions/" not in version:

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from mixpanel_sink import extras
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
 
@@ -259,6 +260,7 @@ class _CloudFolder:
     appends = False
 
     def __init__(self, path: str) -> None:
+        extras.require(path)
         self.path = path.rstrip("/")
 
     def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:

@@ -11,7 +11,11 @@ def run() -> None:
     Example: mixpanel-sink demo
     """
     try:
+        from mixpanel_sink.emulator.testing import EmulatorError
         from mixpanel_sink.jobs import demo
     except ImportError as error:
         common.fail(f"The demo needs {error.name}: pip install 'mixpanel-sink[emulator]'.")
-    common.finish(demo.main())
+    try:
+        common.finish(demo.main())
+    except EmulatorError as error:
+        common.fail(f"{error}.")

@@ -9,6 +9,7 @@ import tempfile
 
 from apache_beam.io.filesystems import FileSystems
 
+from mixpanel_sink import extras
 from mixpanel_sink.errors import SettingError
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.jsonl$")
@@ -30,6 +31,7 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
         SettingError: why it cannot be.
     """
     if "://" in path:
+        extras.require(path)
         try:
             FileSystems.get_filesystem(path)
         except ValueError:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixpanel_sink import extras
 from mixpanel_sink.errors import InputError, SettingError
 
 SCHEME = "bq://"
@@ -166,6 +167,7 @@ def read_stream(source: BigQueryTable, schema: pa.Schema, stream: str) -> Iterat
 
 @contextlib.contextmanager
 def _client() -> Iterator[Any]:
+    extras.require(SCHEME)
     from google.cloud import bigquery_storage_v1
     from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
         BigQueryReadGrpcTransport,

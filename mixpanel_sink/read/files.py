@@ -18,6 +18,7 @@ import pyarrow as pa
 from blake3 import blake3
 from isal import igzip
 
+from mixpanel_sink import extras
 from mixpanel_sink.errors import InputError
 
 CHUNK_BYTES = 1 << 20
@@ -68,6 +69,8 @@ def _matches(pattern: str) -> list[tuple[str, int]]:
     local = "://" not in pattern
     if local:
         pattern = os.path.abspath(os.path.expanduser(pattern))
+    else:
+        extras.require(pattern)
     try:
         found = _local(pattern) if local else _remote(pattern)
     except Exception as error:  # each file system has errors of its own
@@ -161,6 +164,7 @@ def open_file(path: str) -> Any:
     are stored."""
     if "://" not in path:
         return open(path, "rb")
+    extras.require(path)
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
