@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from mixpanel_sink.inspect.preview import preview
     from mixpanel_sink.read.avro import AvroRecords
     from mixpanel_sink.read.bigquery import BigQueryTable
-    from mixpanel_sink.read.bigquery_transform import ReadBigQueryTables
     from mixpanel_sink.read.csv import CsvRows
     from mixpanel_sink.read.failed_records import ReadFailedRecords
     from mixpanel_sink.read.json_lines import JsonLines
     from mixpanel_sink.read.map_records import MapRecords
     from mixpanel_sink.read.records import BadRecord, Reader
+    from mixpanel_sink.read.table_transform import ReadBigQueryTables
     from mixpanel_sink.read.transform import ReadParquetTables, ReadRecords
     from mixpanel_sink.report.accounting import CheckAccounting
     from mixpanel_sink.report.failures import SummarizeFailures
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "BigQueryTable": "read.bigquery",
-    "ReadBigQueryTables": "read.bigquery_transform",
+    "ReadBigQueryTables": "read.table_transform",
     "Sample": "settings.shape",
     "Shape": "settings.shape",
     "Split": "settings.shape",

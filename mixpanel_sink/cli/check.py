@@ -30,12 +30,11 @@ def run(settings: Settings, as_json: common.AsJson = False) -> None:
         common.finish(code)
         return
     print(render(shown).replace("--dry_run=all", "--all"))
-    files = common.quoted(settings.input)
     if not code:
-        print(f"\nNext: mixpanel-sink import {files} --mapping {settings.mapping}")
+        print(f"\nNext: {common.following('import', settings, settings.mapping)}")
     elif shown.looked_at.events == 0:
+        again = common.following("check", settings, settings.mapping)
         print(
-            f"\nNothing would be accepted. Next: correct {settings.mapping}, and run "
-            f"mixpanel-sink check {files} --mapping {settings.mapping} again."
+            f"\nNothing would be accepted. Next: correct {settings.mapping}, and run {again} again."
         )
     common.finish(code)

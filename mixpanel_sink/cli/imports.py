@@ -74,7 +74,7 @@ def next_step(settings: Settings) -> str:
             "correct what the failures above say, then mixpanel-sink replay "
             f"'{prefix}*.jsonl'{mapping}"
         )
-    return f"mixpanel-sink verify {common.quoted(settings.input)}{mapping}"
+    return common.following("verify", settings, settings.mapping)
 
 
 def default_failed_output() -> str:

@@ -71,4 +71,4 @@ def run(
         print("Please look at:")
         for guess in proposal.guesses:
             print(f"  - {guess}")
-    print(f"Next: mixpanel-sink check {common.quoted(settings.input)} --mapping {output}")
+    print(f"Next: {common.following('check', settings, output)}")

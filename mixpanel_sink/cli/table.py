@@ -9,16 +9,10 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from mixpanel_sink.cli.common import fail
+from mixpanel_sink.cli.common import CREDENTIALS_FROM_ENVIRONMENT, fail
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.settings.option import FLAG, Option
 from mixpanel_sink.settings.options import CREDENTIALS, Settings, options_of
-
-_FROM_ENVIRONMENT = {
-    "api_secret": "MIXPANEL_API_SECRET",
-    "project_token": "MIXPANEL_PROJECT_TOKEN",
-}
-"""Used where no credentials are given, the first that is set."""
 
 
 def command(face: str, function: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +89,7 @@ def _with_credentials(texts: dict[str, Any]) -> dict[str, Any]:
     given = {each.name for each in options_of("doctor") if each.group == CREDENTIALS}
     if "api_secret" not in texts or any(texts[name] for name in given):
         return texts
-    for name, variable in _FROM_ENVIRONMENT.items():
+    for name, variable in CREDENTIALS_FROM_ENVIRONMENT.items():
         if os.environ.get(variable):
             return {**texts, name: f"env:{variable}"}
     return texts

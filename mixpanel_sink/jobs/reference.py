@@ -45,9 +45,10 @@ template it is called that.
 def metadata() -> str:
     """The template's metadata.json."""
     listed = {
-        "name": "Files to Mixpanel",
+        "name": "Files or BigQuery to Mixpanel",
         "description": "Sends the records of Parquet, CSV, JSON lines, Avro or ORC files in Cloud "
-        "Storage to Mixpanel as events or profiles, each once, within the project's rate limit.",
+        "Storage, or of a BigQuery table or query, to Mixpanel as events or profiles, each once, "
+        "within the project's rate limit.",
         "parameters": [_parameter(option) for option in options_of("template")],
     }
     return json.dumps(listed, indent=2, ensure_ascii=False) + "\n"

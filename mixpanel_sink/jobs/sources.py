@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.read.bigquery_source import BigQuerySource, names_bigquery
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.registry import format_kind, format_name, make_format
+from mixpanel_sink.read.registry import (
+    format_kind,
+    format_name,
+    make_format,
+    make_table,
+    table_scheme,
+)
+from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.options import FORMAT, OPTIONS, Settings
+from mixpanel_sink.settings.options import BIGQUERY, FORMAT, OPTIONS, Settings
 
 
 def source_of(settings: Settings, format: str | None = None, mapping: Any = None) -> FileSource:
-    """The files, or the table of BigQuery's, that the settings name.
+    """The files, or the table, that the settings name.
 
     Args:
         settings: of the user.
@@ -26,8 +32,16 @@ def source_of(settings: Settings, format: str | None = None, mapping: Any = None
         SettingError: for an unknown format, or an option that it does not have.
         InputError: if there are no files.
     """
-    if names_bigquery(settings.input):
-        return BigQuerySource(settings.input)
+    for_tables = {name: value for name, value in _given(settings, BIGQUERY).items() if value}
+    if table_scheme(settings.input) is not None:
+        if for_files := [name for name, value in _given(settings, FORMAT).items() if value]:
+            raise SettingError(f"--{for_files[0]} is for files, and the input is a table.")
+        return TableSource(make_table(settings.input, for_tables))
+    if for_tables:
+        raise SettingError(
+            f"--{next(iter(for_tables))} is for BigQuery, and the input is files. Give the table "
+            "as bq://PROJECT.DATASET.TABLE, or bq://PROJECT for a query."
+        )
     source = FileSource(settings.input)
     stated = dict(getattr(mapping, "source", None) or {})
     meant = stated.pop("format", None)
@@ -36,12 +50,16 @@ def source_of(settings: Settings, format: str | None = None, mapping: Any = None
         raise SettingError(f"The mapping is for {meant} files, and these are read as {name}.")
     parsers = {each.name: each.parse for each in format_kind(name).options}
     given = {
-        each.name: parsers.get(each.name, str)(value)
-        for each in OPTIONS
-        if each.group == FORMAT and each.name != "format"
-        if (value := getattr(settings, each.field)) is not None
+        option: parsers.get(option, str)(value)
+        for option, value in _given(settings, FORMAT).items()
+        if option != "format" and value is not None
     }
     return FileSource(settings.input, make_format(name, {**stated, **given}))
+
+
+def _given(settings: Settings, group: str) -> dict[str, Any]:
+    """The values of a group of options, by name."""
+    return {each.name: getattr(settings, each.field) for each in OPTIONS if each.group == group}
 
 
 def check_positions(source: FileSource, mapping: Any) -> None:
@@ -50,9 +68,11 @@ def check_positions(source: FileSource, mapping: Any) -> None:
     Raises:
         SettingError: what to use instead.
     """
-    events = isinstance(source, BigQuerySource) and isinstance(mapping, EventMapping)
-    if events and isinstance(mapping.insert_id, PositionId | None):
+    if not isinstance(source, TableSource) or not isinstance(mapping, EventMapping):
+        return
+    if isinstance(mapping.insert_id, PositionId | None):
         raise SettingError(
-            "BigQuery promises no order of rows, so that ids cannot come from their position. Name "
-            "the columns of a key as insert_id in the mapping, or use {from: content}."
+            f"{source.kind} promises no order of rows, so that ids cannot come from their "
+            "position. Name the columns of a key as insert_id in the mapping, or use {from: "
+            "content}."
         )

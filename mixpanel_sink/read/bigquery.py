@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from mixpanel_sink import extras
-from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.read.bigquery_jobs import errors_of, partition_filter, run_query, span_of
+from mixpanel_sink.read.tables import Look
 
 SCHEME = "bq://"
 EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
@@ -26,7 +29,7 @@ EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
 tests. `BIGQUERY_EMULATOR_HOST` is Google's own for the REST API, which runs queries."""
 SLICE_BYTES = 8_000_000
 """Record batches are put together up to so many bytes: a response holds as little as a few rows."""
-_TABLE = re.compile(r"(?P<project>[a-z][a-z0-9.:-]+)[.:](?P<dataset>\w+)\.(?P<table>[\w$ -]+)")
+_TABLE = re.compile(r"(?P<project>[a-z][a-z0-9.:-]+)[.:](?P<dataset>\w+)\.(?P<table>[\w -]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +37,16 @@ class BigQueryTable:
     """What to read: a table, or the result of a query.
 
     Args:
-        table: "PROJECT.DATASET.TABLE", with or without `bq://`; "" with a query.
+        table: "PROJECT.DATASET.TABLE", with or without `bq://`; "" with a query. A partition may
+            follow, as in "PROJECT.DATASET.TABLE$20240501".
         query: GoogleSQL, run once by `project`.
-        project: which pays for the session and runs the query; by default the table's.
+        project: which pays for reading and runs the query; by default the table's.
         columns: to read; None for all.
         where: a filter in SQL that BigQuery applies before rows are sent, such as
             `DATE(created_at) >= '2024-01-01'`.
         streams: how many workers may read at the same time; 0 lets BigQuery choose.
+        partitions: of a table that is partitioned by time: one, such as "20240501" or "202405", or
+            a range with both ends, "20240501-20240531".
 
     Raises:
         SettingError: if neither or both of table and query are given, or a name is wrong.
@@ -55,24 +61,39 @@ class BigQueryTable:
     columns: Sequence[str] | None = None
     where: str = ""
     streams: int = 0
+    partitions: str = ""
+
+    kind: ClassVar[str] = "BigQuery"
 
     def __post_init__(self) -> None:
         if bool(self.table) == bool(self.query):
             raise SettingError("Give either a BigQuery table or a query, and not both.")
         if self.query and not self.project:
             raise SettingError("A query needs the project that runs it: give project as well.")
-        if self.query and self.where:
-            raise SettingError("where filters a table; put the condition into the query instead.")
+        if self.query and (self.where or self.partitions or self.columns is not None):
+            raise SettingError(
+                "A query chooses its rows and columns itself: put them into the query, and leave "
+                "columns, row restriction and partitions out."
+            )
+        put = functools.partial(object.__setattr__, self)
+        table, _, decorator = self.table.partition("$")
+        if decorator and self.partitions:
+            raise SettingError(f"Both {self.table!r} and partitions name partitions; give one.")
+        put("table", table)
+        put("partitions", self.partitions or decorator)
         if self.table:
             _parts(self.table)
+        if self.partitions:
+            span_of(self.partitions)
         if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
+            put("columns", tuple(self.columns))
 
     @property
     def name(self) -> str:
         """The table's address, or the beginning of the query, for people."""
         if self.table:
-            return SCHEME + self.table.removeprefix(SCHEME)
+            named = SCHEME + self.table.removeprefix(SCHEME)
+            return f"{named}${self.partitions}" if self.partitions else named
         return "query " + " ".join(self.query.split())[:60]
 
     @property
@@ -91,7 +112,7 @@ class BigQueryTable:
         Raises:
             InputError: if the table is missing, forbidden, or lacks a column.
         """
-        return open_session(self, streams=1).schema
+        return self.look().schema
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows in this process, without Beam.
@@ -99,9 +120,35 @@ class BigQueryTable:
         Raises:
             InputError: if the table is missing or forbidden, or the query fails.
         """
-        session = open_session(self, streams=1)
-        for stream in session.streams:
-            yield from read_stream(self, session.schema, stream)
+        for part in self.look().parts or ():
+            yield from self.elements(part)
+
+    def look(self) -> Look:
+        """One session of one stream, which serves for columns, number of rows and rows."""
+        table = self._resolved()
+        session = open_session(table, streams=1)
+        return Look(table, session.schema, session.rows, tuple(session.parts()))
+
+    def parts(self, columns: Sequence[str] | None) -> Iterator[bytes]:
+        """The streams of one session."""
+        chosen = self if columns is None else dataclasses.replace(self, columns=columns)
+        yield from open_session(chosen._resolved()).parts()
+
+    def elements(self, part: bytes) -> Iterator[pa.Table]:
+        """The rows of one stream."""
+        stream, _, schema = part.partition(b"\n")
+        yield from read_stream(self, pa.ipc.read_schema(pa.py_buffer(schema)), stream.decode())
+
+    def _resolved(self) -> BigQueryTable:
+        """The table with the query run, and the partitions as a filter."""
+        if self.query:
+            table = run_query(self)
+            return BigQueryTable(table, project=self.project, streams=self.streams)
+        if self.partitions:
+            where = partition_filter(self)
+            both = f"({self.where}) AND {where}" if self.where else where
+            return dataclasses.replace(self, where=both, partitions="")
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,21 +165,29 @@ class Session:
     streams: tuple[str, ...]
     rows: int | None
 
+    def parts(self) -> Iterator[bytes]:
+        """The streams, with all that a worker needs to read one."""
+        schema = self.schema.serialize().to_pybytes()
+        for stream in self.streams:
+            yield stream.encode() + b"\n" + schema
+
 
 def open_session(source: BigQueryTable, streams: int | None = None) -> Session:
-    """Runs the query if there is one, and opens a session over the result.
+    """Opens a session over a table.
 
     Raises:
         InputError: if that fails; the message names the cause and what to do.
     """
+    extras.require(SCHEME)
     from google.cloud.bigquery_storage_v1 import types
 
-    path = source.path if source.table else _run_query(source)
     options = types.ReadSession.TableReadOptions(
         selected_fields=list(source.columns or ()), row_restriction=source.where
     )
-    wanted = types.ReadSession(table=path, data_format=types.DataFormat.ARROW, read_options=options)
-    with _errors(source), _client() as client:
+    wanted = types.ReadSession(
+        table=source.path, data_format=types.DataFormat.ARROW, read_options=options
+    )
+    with errors_of(source), _client() as client:
         session = client.create_read_session(
             parent=f"projects/{source.payer}",
             read_session=wanted,
@@ -153,7 +208,7 @@ def read_stream(source: BigQueryTable, schema: pa.Schema, stream: str) -> Iterat
     """
     waiting: list[pa.RecordBatch] = []
     size = 0
-    with _errors(source), _client() as client:
+    with errors_of(source), _client() as client:
         for response in client.read_rows(stream):
             buffer = pa.py_buffer(response.arrow_record_batch.serialized_record_batch)
             waiting.append(pa.ipc.read_record_batch(buffer, schema))
@@ -167,7 +222,6 @@ def read_stream(source: BigQueryTable, schema: pa.Schema, stream: str) -> Iterat
 
 @contextlib.contextmanager
 def _client() -> Iterator[Any]:
-    extras.require(SCHEME)
     from google.cloud import bigquery_storage_v1
     from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
         BigQueryReadGrpcTransport,
@@ -189,53 +243,37 @@ def _client() -> Iterator[Any]:
         client.transport.close()
 
 
-def _run_query(source: BigQueryTable) -> str:
-    """Runs the query to its end; gives the path of the table that BigQuery keeps its result in."""
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import bigquery
-
-    anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None  # type: ignore[no-untyped-call]
-    with _errors(source):
-        client = bigquery.Client(source.project, credentials=anonymous)
-        job = client.query(source.query)
-        job.result(max_results=1)
-        found = job.destination
-    if found is None:
-        raise InputError(f"{source.name}: BigQuery keeps no result of it. Give a SELECT statement.")
-    return f"projects/{found.project}/datasets/{found.dataset_id}/tables/{found.table_id}"
-
-
-@contextlib.contextmanager
-def _errors(source: BigQueryTable) -> Iterator[None]:
-    """Words what BigQuery refuses."""
-    from google.api_core import exceptions
-    from google.auth import exceptions as auth
-
-    try:
-        yield
-    except exceptions.NotFound:
-        raise InputError(
-            f"{source.name} does not exist. Check project, dataset and table, and the region."
-        ) from None
-    except exceptions.Forbidden as error:
-        raise InputError(
-            f"{source.name} is forbidden ({error.message}). The account needs "
-            "roles/bigquery.dataViewer on the table and roles/bigquery.readSessionUser on the "
-            f"project {source.payer}."
-        ) from None
-    except (exceptions.BadRequest, exceptions.FailedPrecondition) as error:
-        raise InputError(f"{source.name} cannot be read: {error.message}.") from None
-    except exceptions.GoogleAPIError as error:
-        raise InputError(f"{source.name} cannot be read to its end: {error}.") from None
-    except auth.GoogleAuthError as error:
-        raise InputError(
-            f"{source.name}: no Google credentials ({error}). Run gcloud auth application-default "
-            "login, or set GOOGLE_APPLICATION_CREDENTIALS."
-        ) from None
-
-
 def _parts(table: str) -> tuple[str, str, str]:
     match = _TABLE.fullmatch(table.removeprefix(SCHEME))
     if match is None:
         raise SettingError(f"{table!r} does not name a table; write bq://PROJECT.DATASET.TABLE.")
     return match["project"], match["dataset"], match["table"]
+
+
+def address_table(address: str, given: Mapping[str, Any]) -> BigQueryTable:
+    """The table of `bq://PROJECT.DATASET.TABLE`, or the query of `bq://PROJECT`.
+
+    Args:
+        address: of the table, or of the project that runs the query.
+        given: query, bigquery_project, row_restriction, partitions, columns.
+
+    Raises:
+        SettingError: if they contradict each other.
+    """
+    named = address.removeprefix(SCHEME)
+    project = given.get("bigquery_project", "")
+    if query := given.get("query"):
+        if named.count(".") >= 2:  # a project of a domain has one
+            raise SettingError(
+                f"Both {address} and --query say what to read. With a query, the address is only "
+                f"the project that runs it: {SCHEME}{named.partition('.')[0]}."
+            )
+        named, project = "", project or named
+    return BigQueryTable(
+        named,
+        query=query or "",
+        project=project,
+        columns=given.get("columns"),
+        where=given.get("row_restriction", ""),
+        partitions=given.get("partitions", ""),
+    )

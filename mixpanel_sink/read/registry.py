@@ -1,4 +1,5 @@
-"""The formats that there are: by name, by a file's suffix, and by its content as a last resort.
+"""The formats that there are: by name, by a file's suffix, and by its content as a last resort. And
+the kinds of tables, by what their addresses begin with.
 
 To add one, write its module and add its line here.
 """
@@ -6,12 +7,13 @@ To add one, write its module and add its line here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.files import PACKED_SUFFIXES, opened, short
 from mixpanel_sink.read.source import Format, FormatOption
+from mixpanel_sink.read.tables import Table
 from mixpanel_sink.settings.names import near
 
 
@@ -36,6 +38,40 @@ FORMATS = {
     "orc": _Entry("orc", "Orc", (".orc",), (b"ORC",)),
 }
 """Names, as `--format` takes them."""
+
+TABLES = {
+    "bq://": "bigquery:address_table",
+}
+"""Where the function is that makes a table of an address, and of options by name."""
+
+
+def table_scheme(patterns: Sequence[str]) -> str | None:
+    """What the address of an input begins with that is a table; None for files."""
+    found = (scheme for scheme in TABLES for each in patterns if each.startswith(scheme))
+    return next(found, None)
+
+
+def make_table(addresses: Sequence[str], given: Mapping[str, Any]) -> Table:
+    """The table of an address.
+
+    Args:
+        addresses: one, which begins with one of `TABLES`.
+        given: options by name; those that are None count as not given.
+
+    Raises:
+        SettingError: for several, a wrong address, or an option that does not go with it.
+    """
+    scheme = table_scheme(addresses)
+    assert scheme is not None
+    if len(addresses) != 1:
+        raise SettingError(
+            f"Give one {scheme} address at a time, and no files beside it: several tables are "
+            "several imports."
+        )
+    module, _, function = TABLES[scheme].partition(":")
+    make = getattr(importlib.import_module(f"mixpanel_sink.read.{module}"), function)
+    table: Table = make(addresses[0], {name: v for name, v in given.items() if v is not None})
+    return table
 
 
 def format_kind(name: str) -> type[Format]:

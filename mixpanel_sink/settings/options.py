@@ -35,6 +35,7 @@ from mixpanel_sink.settings.option import (
     SECONDS,
     TEXT,
     URL,
+    Kind,
     Option,
     choice,
     option,
@@ -49,6 +50,7 @@ _AUTH = (*_EVERYWHERE, "check", "verify", "export", "doctor")
 
 INPUT = "Input"
 FORMAT = "Format"
+BIGQUERY = "BigQuery"
 CREDENTIALS = "Credentials"
 DESTINATION = "Where to send"
 SENDING = "Quota and requests"
@@ -66,7 +68,8 @@ class Settings:
 
     input: tuple[str, ...] = option(
         (), FILES, INPUT, (*_READS, "replay", "stream", "template"), label="Input files",
-        help="Files or globs, local or gs://; several are separated by commas.",
+        help="Files or globs, local or gs://; several are separated by commas. Or a table, "
+        "bq://PROJECT.DATASET.TABLE; see docs/sources.md.",
     )  # fmt: skip
     mapping: str | None = option(
         None, FILE, INPUT, (*_EVERYWHERE, "check", "verify"), label="Mapping file", short="m",
@@ -86,6 +89,27 @@ class Settings:
     delimiter: str | None = option(
         None, TEXT, FORMAT, (*_READS, "template"), label="Delimiter of CSV cells", metavar="CHAR",
         help="CSV only: what separates cells, or tab. Default: a comma.",
+    )  # fmt: skip
+    query: str | None = option(
+        None, TEXT, BIGQUERY, (*_READS, "template"), label="Query", metavar="SQL",
+        help="GoogleSQL to read instead of a table; the input is bq://PROJECT, which runs it.",
+    )  # fmt: skip
+    row_restriction: str | None = option(
+        None, TEXT, BIGQUERY, (*_READS, "template"), label="Row restriction", metavar="SQL",
+        help="Condition that BigQuery applies before rows are sent, such as amount > 0.",
+    )  # fmt: skip
+    partitions: str | None = option(
+        None, Kind("FIRST[-LAST]", regex=r"^[0-9]+(-[0-9]+)?$"), BIGQUERY, (*_READS, "template"),
+        label="Partitions",
+        help="Partitions to read, by day, month, year or hour, such as 20240501-20240531.",
+    )  # fmt: skip
+    columns: tuple[str, ...] = option(
+        (), NAMES, BIGQUERY, (*_READS, "template"), label="Columns of the table",
+        help="Columns to read. Default: all that the mapping needs.",
+    )  # fmt: skip
+    bigquery_project: str | None = option(
+        None, NAME, BIGQUERY, (*_READS, "template"), label="Google Cloud project that pays",
+        help="Google Cloud project that pays for reading. Default: the one in the address.",
     )  # fmt: skip
     only: tuple[str, ...] = option(
         (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",

@@ -9,9 +9,10 @@ import pytest
 from mixpanel_sink.emulator.testing import Emulator
 from tests.cli.conftest import Call
 from tests.read.bigquery_server import BigQueryServer
-from tests.read.test_bigquery import bigquery  # noqa: F401
+from tests.read.test_bigquery import ORDERS, bigquery  # noqa: F401
 
 TABLE = "bq://shop-prod.sales.orders"
+ORDER = "event: {constant: Order}\ntime: at\ndistinct_id: user\ninsert_id: id\nexclude: [amount]\n"
 
 
 @pytest.fixture
@@ -20,9 +21,7 @@ def place(
 ) -> pathlib.Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
-    (tmp_path / "orders.yaml").write_text(
-        "event: {constant: Order}\ntime: at\ndistinct_id: user\ninsert_id: id\nexclude: [amount]\n"
-    )
+    (tmp_path / "orders.yaml").write_text(ORDER)
     return tmp_path
 
 
@@ -44,8 +43,45 @@ def test_from_a_table_to_a_proof(
     assert "5,000 read = 5,000 accepted + 0 failed" in done.out
     fields = [list(s.read_session.read_options.selected_fields) for s in bigquery.sessions]
     assert ["id", "user", "at", "n"] in fields  # what is excluded is not read
+    assert f"verify '{TABLE}' --mapping orders.yaml --endpoint {mixpanel.url}" in done.out
     done = call("verify", TABLE, "--mapping", "orders.yaml", where)
     assert done.code == 0, done.out + done.err
+
+
+def test_some_rows_of_a_table(
+    call: Call, place: pathlib.Path, mixpanel: Emulator, bigquery: BigQueryServer
+) -> None:
+    bigquery.partitioned[ORDERS] = "at"
+    some = (
+        TABLE, "--partitions=20240506", "--row-restriction", "n >= 4990", "--columns=id,user,at",
+        "--bigquery-project=payer",
+    )  # fmt: skip
+    mapping = ("--mapping", "orders.yaml")
+    done = call("init", *some, "-o", "proposed.yaml")
+    assert done.code == 0, done.err
+    assert "--row-restriction 'n >= 4990'" in done.out  # the next command is one to copy
+    place.joinpath("orders.yaml").write_text(ORDER.replace("exclude: [amount]\n", ""))
+    done = call("import", *some, *mapping, f"--endpoint={mixpanel.url}", "--quota=none")
+    assert done.code == 0, done.out + done.err
+    assert "10 read = 10 accepted + 0 failed" in done.out
+    assert {key for e in mixpanel.events() for key in e["properties"]} == {
+        "distinct_id", "time", "$insert_id", "ip",
+    }  # fmt: skip
+    assert {session.parent for session in bigquery.sessions} == {"projects/payer"}
+    assert call("verify", *some, *mapping, f"--endpoint={mixpanel.url}").code == 0
+
+
+def test_a_query_is_run_once_for_a_command(
+    call: Call, place: pathlib.Path, mixpanel: Emulator, bigquery: BigQueryServer
+) -> None:
+    query = "SELECT * FROM sales.orders, sales.customers"
+    bigquery.results[query] = ORDERS
+    some = ("bq://payer", "--query", query, "--mapping", "orders.yaml")
+    done = call("import", *some, f"--endpoint={mixpanel.url}", "--quota=none")
+    assert done.code == 0, done.out + done.err
+    assert "5,000 read = 5,000 accepted + 0 failed" in done.out
+    assert bigquery.queries == 1
+    assert f"--query '{query}'" in done.out
 
 
 def test_positions_are_refused(
@@ -64,8 +100,16 @@ def test_positions_are_refused(
     ("given", "message"),
     [
         (["bq://shop-prod.sales.nothing"], "does not exist"),
-        ([TABLE, "events.parquet"], "one BigQuery table at a time"),
+        ([TABLE, "events.parquet"], "one bq:// address at a time"),
         (["bq://orders"], "does not name a table"),
+        ([TABLE, "--query", "SELECT 1"], "the address is only the project that runs it"),
+        (["bq://payer", "--query", "SELECT"], "query SELECT cannot be read: "),
+        (["bq://payer", "--query=SELECT 1", "--columns=a"], "chooses its rows and columns itself"),
+        ([TABLE, "--row-restriction=n >"], "Syntax error"),
+        ([TABLE, "--columns=ammount"], "do not exist in the table schema: ammount"),
+        ([TABLE, "--partitions=May"], "does not name partitions"),
+        ([TABLE, "--format=csv"], "--format is for files, and the input is a table"),
+        (["orders.csv", "--query=SELECT 1"], "--query is for BigQuery, and the input is files"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(

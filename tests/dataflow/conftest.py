@@ -94,6 +94,24 @@ class Staged:
     launch: subprocess.CompletedProcess[str]
     files: dict[str, bytes]
 
+    @classmethod
+    def of(
+        cls,
+        given: dict[str, str],
+        launch: subprocess.CompletedProcess[str],
+        bucket: storage.Bucket,
+    ) -> Staged:
+        """What a launch with these parameters left."""
+        folders = (given["staging_location"], given["template_location"].rpartition("/")[0])
+        blobs = [
+            blob
+            for folder in folders
+            for blob in bucket.client.list_blobs(
+                "events", prefix=folder.removeprefix("gs://events/") + "/"
+            )
+        ]
+        return cls(given, launch, {blob.name: blob.download_as_bytes() for blob in blobs})
+
     def file(self, name: str) -> bytes:
         """The one file of this name, in whatever folder."""
         (found,) = (data for path, data in self.files.items() if path.endswith(f"/{name}"))
@@ -154,9 +172,7 @@ def staged(bucket: storage.Bucket, mixpanel: Emulator, image: Image) -> Staged:
     bucket.blob("mapping.yaml").upload_from_string(MAPPING)
     given = parameters(mixpanel)
     # The secret is in the launcher's environment as well, so that it could end up in the graph.
-    launch = image.launch(given, FLEX_API_SECRET=SECRET)
-    blobs = bucket.client.list_blobs("events", prefix="staging/")
-    return Staged(given, launch, {blob.name: blob.download_as_bytes() for blob in blobs})
+    return Staged.of(given, image.launch(given, FLEX_API_SECRET=SECRET), bucket)
 
 
 @pytest.fixture(scope="package")

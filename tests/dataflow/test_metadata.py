@@ -21,7 +21,13 @@ FOLDER = ROOT / "configs/flex_template"
 TYPES = {"TEXT", "GCS_READ_FILE", "GCS_WRITE_FOLDER", "BOOLEAN", "ENUM", "NUMBER"}
 REQUIRED = {"input", "mapping"}
 GOOD = {
-    "input": ["gs://b/*.parquet", "gs://b/a.parquet, gs://b/c/*.parquet"],
+    "input": [
+        "gs://b/*.parquet",
+        "gs://b/a.parquet, gs://b/c/*.parquet",
+        "bq://shop-prod.sales.orders",
+        "bq://shop-prod.sales.orders$20240501",
+        "bq://shop-prod",
+    ],
     "mapping": ["gs://b/m.yaml"],
     "api_secret": ["gcpsecret:projects/p/secrets/s", "gcpsecret:projects/p/secrets/s/versions/3"],
     "service_account": ["robot.1a2b.mp-service-account"],
@@ -53,6 +59,11 @@ GOOD = {
     "format": ["csv"],
     "types": ["a=integer,b=number"],
     "delimiter": ["tab", ";"],
+    "query": ["SELECT * FROM sales.orders, sales.customers"],
+    "row_restriction": ["amount > 0 AND country IN ('DE', 'AT')"],
+    "partitions": ["20240501", "202401-202403"],
+    "columns": ["id,user,at"],
+    "bigquery_project": ["shop-prod"],
     "max_in_flight": ["16"],
     "batch_events": ["500"],
     "batch_bytes": ["2000000"],
@@ -67,7 +78,8 @@ GOOD = {
     "longest_wait": ["60"],
 }
 BAD = {
-    "input": ["/data/a.parquet", "gs://b/a, b"],
+    "input": ["/data/a.parquet", "gs://b/a, b", "bq://a.b.c,bq://a.b.d"],
+    "partitions": ["May", "2024-05-01"],
     "mapping": ["m.yaml"],
     "api_secret": ["0123456789abcdef0123456789abcdef", "gcpsecret:s"],
     "service_account_secret": ["hunter2"],

@@ -17,8 +17,10 @@ from apache_beam.runners.portability.job_server import ExternalJobServer
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
 from mixpanel_sink.jobs.parse import MixpanelOptions  # noqa: F401  (its options are to be known)
-from tests.dataflow.conftest import EVENTS, SECRET
+from mixpanel_sink.read.bigquery import EMULATOR
+from tests.dataflow.conftest import EVENTS, SECRET, Staged, parameters
 from tests.prism import prism_or_skip
+from tests.read.test_bigquery import ORDERS, bigquery  # noqa: F401
 
 
 def free_port() -> int:
@@ -57,7 +59,8 @@ def workers(image, package: pathlib.Path, bucket) -> Iterator[str]:
         process.terminate()
 
 
-def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> None:
+def run_staged(staged: Staged, prism: str, workers: str) -> None:
+    """Runs a staged graph to its end."""
     graph = staged.graph
     for environment in graph.components.environments.values():
         # Where the container would be is a worker pool; all else stays as it was staged.
@@ -68,13 +71,17 @@ def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> No
         del environment.dependencies[:]
     given = {k: v for k, v in staged.parameters.items() if k != "runner"}
     options = PipelineOptions([*(f"--{k}={v}" for k, v in given.items()), "--no_auth"])
-    mixpanel.reset()
     job = JobServiceHandle(ExternalJobServer(prism, 30).start(), options)
     _, messages, states = job.submit(graph)
     name = beam_job_api_pb2.JobState.Enum.Name
     ended = {"DONE", "FAILED", "CANCELLED"}
     state = next(name(each.state) for each in states if name(each.state) in ended)
     assert state == "DONE", [each.message_response.message_text for each in messages]
+
+
+def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> None:
+    mixpanel.reset()
+    run_staged(staged, prism, workers)
     stats = mixpanel.stats()
     assert stats["events_distinct"] == EVENTS - 1
     events = mixpanel.events(10_000)
@@ -90,3 +97,30 @@ def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> No
     (failed,) = map(json.loads, lines)
     assert (failed["reason"], failed["row"]) == ("distinct_id_null", 77)
     assert failed["file"] == "gs://events/in/a.parquet"
+
+
+def test_a_table_of_bigquery(bigquery, image, bucket, mixpanel, prism, workers) -> None:
+    """The same template with a table: launched, staged and run."""
+    bigquery.partitioned[ORDERS] = "at"
+    mapping = "event: {constant: Order}\ntime: at\ndistinct_id: user\ninsert_id: id\n"
+    bucket.blob("orders.yaml").upload_from_string(mapping)
+    given = parameters(mixpanel) | {
+        "input": "bq://shop-prod.sales.orders",
+        "mapping": "gs://events/orders.yaml",
+        "partitions": "20240506",
+        "row_restriction": "n >= 1000",
+        "columns": "id,user,at,n",
+        "bigquery_project": "payer",
+        "template_location": "gs://events/staging/template_launches/2/job_object",
+        "staging_location": "gs://events/tables",
+    }
+    hosts = {name: os.environ[name] for name in (EMULATOR, "BIGQUERY_EMULATOR_HOST")}
+    staged = Staged.of(given, image.launch(given, FLEX_API_SECRET=SECRET, **hosts), bucket)
+    assert staged.launch.returncode == 0, staged.launch.stderr
+    mixpanel.reset()
+    run_staged(staged, prism, workers)
+    assert mixpanel.stats()["events_distinct"] == 4000
+    assert {"n"} <= mixpanel.events(1)[0]["properties"].keys()
+    sessions = bigquery.sessions
+    assert [session.max_stream_count for session in sessions] == [1, 0]  # launcher, and the job
+    assert {session.parent for session in sessions} == {"projects/payer"}

@@ -4,6 +4,7 @@ query needs. Google's own clients talk to it. It shares no code with the reader.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import http.server
 import json
 import re
@@ -25,15 +26,20 @@ class BigQueryServer:
     Attributes:
         tables: by "projects/P/datasets/D/tables/T".
         forbidden: paths that nobody may read.
+        partitioned: paths of tables that are partitioned by day, and by which column: None by the
+            time of ingestion.
         breaks: how many more times a stream breaks after its first batch.
         results: of queries, by their text: a path in `tables`, or an error's message.
+        queries, sessions: how many queries were run, and every session that was asked for.
     """
 
     def __init__(self) -> None:
         self.tables: dict[str, pa.Table] = {}
         self.forbidden: set[str] = set()
+        self.partitioned: dict[str, str | None] = {}
         self.breaks = 0
         self.results: dict[str, str] = {}
+        self.queries = 0
         self.sessions: list[Any] = []
         self.batch_rows = 700
         self._streams: dict[str, list[pa.RecordBatch]] = {}
@@ -85,16 +91,15 @@ class BigQueryServer:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"The following selected fields do not exist in the table schema: {unknown[0]}",
             )
-        if columns:
-            table = table.select([name for name in table.column_names if name in columns])
-        if match := re.fullmatch(r"(\w+) >= (\d+)", wanted.read_options.row_restriction):
-            keep = pa.compute.greater_equal(table[match[1]], int(match[2]))
-            table = table.filter(keep)
-        elif wanted.read_options.row_restriction:
+        try:
+            table = filtered(table, wanted.read_options.row_restriction)
+        except ValueError:
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"Row filter for {wanted.table} is invalid. Syntax error",
             )
+        if columns:
+            table = table.select([name for name in table.column_names if name in columns])
         count = request.max_stream_count or 3
         with self._lock:
             number = len(self._streams)
@@ -126,6 +131,23 @@ class BigQueryServer:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
 
 
+def filtered(table: pa.Table, restriction: str) -> pa.Table:
+    """The rows that a restriction keeps, as far as the tests write SQL; ValueError for others."""
+    for part in restriction.split(" AND ") if restriction else []:
+        match = re.fullmatch(r"\(?(\w+) (>=|<) (?:(\d+)|\w+ '([\d :-]+)')\)?", part)
+        if match is None:
+            raise ValueError(part)
+        column = table["at" if match[1] == "_PARTITIONTIME" else match[1]]
+        value = int(match[3]) if match[3] else _moment(match[4])
+        compare = pa.compute.greater_equal if match[2] == ">=" else pa.compute.less
+        table = table.filter(compare(column, value))
+    return table
+
+
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.timezone.utc)
+
+
 def _rest_of(server: BigQueryServer) -> type[http.server.BaseHTTPRequestHandler]:
     class Rest(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -134,15 +156,39 @@ def _rest_of(server: BigQueryServer) -> type[http.server.BaseHTTPRequestHandler]
             self._answer(query)
 
         def do_GET(self) -> None:
-            self._answer(self.server.last)  # type: ignore[attr-defined]
+            if match := re.search(r"/(projects/[^/]+/datasets/[^/]+/tables/[^/?]+)", self.path):
+                self._describe(match[1])
+            else:
+                self._answer(self.server.last)  # type: ignore[attr-defined]
+
+        def _describe(self, path: str) -> None:
+            _, project, _, dataset, _, table = path.split("/")
+            if path not in server.tables:
+                self._refuse(404, "notFound", f"Not found: Table {path}")
+                return
+            told: dict[str, Any] = {
+                "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
+                "schema": {"fields": [{"name": "at", "type": "TIMESTAMP"}]},
+            }
+            if path in server.partitioned:
+                by = server.partitioned[path]
+                told["timePartitioning"] = {"type": "DAY"} | ({"field": by} if by else {})
+            self._send(200, told)
+
+        def _refuse(self, status: int, reason: str, message: str) -> None:
+            error = {"reason": reason, "message": message}
+            self._send(status, {"error": {"code": status, "message": message, "errors": [error]}})
 
         def _answer(self, query: str) -> None:
             self.server.last = query  # type: ignore[attr-defined]
+            server.queries += self.command == "POST"
             found = server.results.get(query, "Syntax error: Unexpected end of script")
             reference = {"projectId": "payer", "jobId": "job1", "location": "EU"}
+            if found.startswith("Access Denied"):
+                self._refuse(403, "accessDenied", found)
+                return
             if not found.startswith("projects/"):
-                error = {"reason": "invalidQuery", "message": found}
-                self._send(400, {"error": {"code": 400, "message": found, "errors": [error]}})
+                self._refuse(400, "invalidQuery", found)
                 return
             _, project, _, dataset, _, table = found.split("/")
             destination = {"projectId": project, "datasetId": dataset, "tableId": table}

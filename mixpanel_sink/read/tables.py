@@ -1,0 +1,142 @@
+"""`Table`: an input that is not files, but a table that another system holds.
+
+A new kind of table is a module, and a line in `registry.TABLES`. Its rows have no position, so
+that events need an `insert_id` of key columns or of their content.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from mixpanel_sink.read.file_source import FileSource
+from mixpanel_sink.read.files import File
+from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Element, FormatOption, Unit
+
+
+class Table(Protocol):
+    """Rows that another system holds. Picklable."""
+
+    @property
+    def name(self) -> str:
+        """Its address, for people."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What holds it, for people."""
+        ...
+
+    def look(self) -> Look:
+        """Its columns and size. Costs one question to that system; `TableSource` asks it once.
+
+        Raises:
+            InputError: if it is missing or forbidden.
+        """
+        ...
+
+    def parts(self, columns: Sequence[str] | None) -> Iterable[bytes]:
+        """Divides the rows with these columns, or all of them, among the workers that read them.
+
+        Raises:
+            InputError: if it is missing or forbidden.
+        """
+        ...
+
+    def elements(self, part: bytes) -> Iterator[Element]:
+        """The rows of one part.
+
+        Raises:
+            InputError: if they cannot be read to their end.
+        """
+        ...
+
+
+class Look(NamedTuple):
+    """What a table says about itself.
+
+    Attributes:
+        table: to read from now on: where a query was run, its result.
+        schema: of all columns.
+        rows: how many, as far as that is known.
+        parts: of all columns, if looking has divided them.
+    """
+
+    table: Table
+    schema: pa.Schema
+    rows: int | None = None
+    parts: tuple[bytes, ...] | None = None
+
+
+class TableFormat:
+    """How a table's rows are stored: with columns that have names and types."""
+
+    name: ClassVar[str] = "table"
+    states_columns: ClassVar[bool] = True
+    states_types: ClassVar[bool] = True
+    options: ClassVar[tuple[FormatOption, ...]] = ()
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    @functools.cached_property
+    def look(self) -> Look:
+        """What the table says about itself, asked once."""
+        return self._table.look()
+
+    def schema(self, path: str) -> pa.Schema:
+        """The table's columns."""
+        return self.look.schema
+
+    def sample(self, path: str, rows: int) -> pa.Table:
+        """Some rows; nobody promises that they are the first."""
+        made: list[pa.Table] = []
+        left = rows
+        for element in self.elements(Unit(path, ""), ALL_COLUMNS):
+            if isinstance(element, pa.Table):
+                made.append(element.slice(0, left))
+                left -= len(made[-1])
+            if left <= 0:
+                break
+        return pa.concat_tables(made) if made else self.look.schema.empty_table()
+
+    def units(self, path: str) -> list[Unit]:
+        """The table as one part."""
+        return [Unit(path, "", rows=self.look.rows)]
+
+    def estimated_rows(self, path: str) -> int:
+        """As many as the table says."""
+        return self.look.rows or 0
+
+    def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
+        """The table's rows."""
+        table, schema, _, parts = self.look
+        chosen = columns.of(schema.names)
+        if chosen is not None or parts is None:
+            parts = tuple(table.parts(chosen))
+        for part in parts:
+            yield from table.elements(part)
+
+
+class TableSource(FileSource):
+    """A table as an input of the commands."""
+
+    def __init__(self, table: Table) -> None:
+        self._rows = TableFormat(table)
+        super().__init__(table.name, self._rows)
+        self.files = [File(table.name, 0)]
+        self.kind = table.kind
+
+    def file_count(self) -> int:
+        """None: it is not made of files that anyone should count."""
+        return 0
+
+    def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
+        """Reads all of it on a pipeline's workers."""
+        from mixpanel_sink.read.table_transform import ReadTable
+
+        table, schema, *_ = self._rows.look
+        return ReadTable(table, columns.of(schema.names))
