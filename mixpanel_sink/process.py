@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from mixpanel_sink.checkpoint.log import Log
     from mixpanel_sink.report.failure_log import FailureLog
-    from mixpanel_sink.report.metrics import LiveCounts
     from mixpanel_sink.report.worker_log import Progress
     from mixpanel_sink.send.lane import Lane
+    from mixpanel_sink.send.tally import Tally
 
 _Kept = TypeVar("_Kept")
 
@@ -36,6 +36,11 @@ class Registry(Generic[_Kept]):
                 self._kept[key] = make()
             return self._kept[key]
 
+    def all(self) -> list[_Kept]:
+        """All of them now."""
+        with self._lock:
+            return list(self._kept.values())
+
     def clear(self) -> None:
         """Drops all of them."""
         with self._lock:
@@ -46,8 +51,8 @@ LANES: Registry[Lane] = Registry()
 """By host, endpoint, credentials, number and share of the quota."""
 LOGS: Registry[Log] = Registry()
 """Open checkpoints, by path and owner."""
-COUNTS: Registry[LiveCounts] = Registry()
-"""The one set of counters, by None."""
+COUNTS: Registry[Tally] = Registry()
+"""The one tally of what is sent, by None."""
 PROGRESS: Registry[Progress] = Registry()
 """What writes a line a minute to the log, by None."""
 FAILURES: Registry[FailureLog] = Registry()

@@ -6,7 +6,8 @@ import threading
 
 from mixpanel_sink import process
 from mixpanel_sink.process import Registry, forget
-from mixpanel_sink.report import metrics, worker_log
+from mixpanel_sink.report import worker_log
+from mixpanel_sink.send.tally import tally
 
 
 def test_a_registry_keeps_what_it_made() -> None:
@@ -32,12 +33,12 @@ def test_threads_get_the_same_object() -> None:
 
 
 def test_forget_drops_everything() -> None:
-    metrics.live_counts().add("requests", 3)
+    tally().add({"requests": 3})
     log = worker_log.progress()
     for registry in (process.LANES, process.LOGS):
         registry.get("x", lambda: None)  # type: ignore[arg-type,return-value]
     forget()
-    assert metrics.live_counts().counts() == {}
+    assert tally().counts() == {}
     assert worker_log.progress() is not log
     registries = [each for each in vars(process).values() if isinstance(each, Registry)]
     assert len(registries) == len(process._ALL)

@@ -16,8 +16,9 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.source import FILE_UNREADABLE, Element, Source, columns_needed, rows_in
 from mixpanel_sink.report.failures import describe, in_order, summarize
-from mixpanel_sink.report.metrics import NOTED, live_counts
+from mixpanel_sink.report.metrics import NOTED
 from mixpanel_sink.results import FailedRecord, FailureSummary
+from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import limits_of
@@ -127,7 +128,7 @@ def preview(
     columns = columns_needed(mapping)
     elements = source.elements(columns) if everything else source.spread(rows or 0, columns)
     seen = _Seen()
-    before = live_counts().counts()
+    before = tally().counts()
     masked = MASKED_TOKEN if token else None
     read = seen.counted(elements)
     for output in convert_tables(
@@ -137,7 +138,7 @@ def preview(
     estimated = seen.read if everything else source.estimated_rows()
     total_rows = estimated if known is None else known
     total = seen.chunks.of_all(total_rows, seen.read, limits)
-    counts = live_counts().counts()
+    counts = tally().counts()
     return Preview(
         files=source.file_count(),
         rows=total_rows,

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from mixpanel_sink.configured import endpoint_of
+from mixpanel_sink.jobs.progress import plural
+from mixpanel_sink.jobs.watch import Standing
 from mixpanel_sink.report.failures import describe
-from mixpanel_sink.report.metrics import NOTED, live_counts
+from mixpanel_sink.report.metrics import NOTED
 from mixpanel_sink.results import FailureSummary, Totals
 from mixpanel_sink.settings.options import Settings
 
@@ -41,17 +43,18 @@ def counted(books: Sequence[tuple[str, Totals]]) -> dict[str, int]:
     }
 
 
-def so_far(settings: Settings) -> str:
+def so_far(settings: Settings, now: Standing) -> str:
     """What a job that failed has done, as far as this process knows, and how to go on."""
-    counts = live_counts().counts()
-    accepted, requests = counts.get("events_accepted", 0), counts.get("requests", 0)
-    if not requests:
-        return f"Nothing was accepted so far, as far as this process knows. {_once_more(settings)}"
-    # What has not come back from the senders yet is in none of the counts.
-    return (
-        f"Sent so far from this process, at least: {accepted:,} accepted in {requests:,} requests. "
-        f"{_once_more(settings)}"
-    )
+    if not now.known:
+        said = "What its workers have sent is in their logs."
+    elif now.requests:
+        requests = plural(now.requests, "request")
+        said = f"Mixpanel has accepted {now.accepted:,} so far, in {requests}."
+    else:
+        said = "Nothing was accepted so far."
+    if now.in_flight:
+        said += f" {plural(now.in_flight, 'request')} had not been answered yet."
+    return f"{said} {_once_more(settings)}"
 
 
 def _once_more(settings: Settings) -> str:
@@ -142,7 +145,7 @@ def print_projects(books: Sequence[tuple[str, Totals]], refused: Collection[str]
         print(
             f"  {name or '(of no known project)':<24} {_count(totals.read)} read = "
             f"{_count(totals.accepted)} accepted + {_count(totals.failed)} failed, "
-            f"{_count(totals.requests)} requests{'  REFUSED' if name in refused else ''}"
+            f"{plural(totals.requests, 'request')}{'  REFUSED' if name in refused else ''}"
         )
     if refused:
         print(

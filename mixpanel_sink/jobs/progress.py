@@ -1,73 +1,65 @@
-"""What a person sees while a pipeline runs on this machine: a bar, or plain lines.
-
-Known truth only: what counts as sent is what Mixpanel has accepted. The counts are those of
-this process's workers; in several processes or elsewhere they log for themselves.
-"""
+"""What a person sees while a pipeline runs on this machine: a bar, or plain lines."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from mixpanel_sink.report.metrics import live_counts
-from mixpanel_sink.settings.quota import Quota
+from mixpanel_sink.jobs.watch import Standing, Watch
+from mixpanel_sink.send.waits import Throttled
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import RenderableType
 
-BATCH_EVENTS = 2000
 _LINE_SECONDS = 30.0
-_BAR_SECONDS = 0.2
+_LOOKS_A_SECOND = 4
+_BAR_WIDTH = (8, 30)
+_ELSEWHERE = "The workers run in processes of their own, and log what they have sent."
 
 
-def seconds_left(
-    counts: Mapping[str, int], total: int | None, quota: Quota, elapsed: float
-) -> float | None:
-    """How long the rest takes, by the rate so far or by the quota, whichever is slower.
-
-    Args:
-        counts: of this run so far, by the counters' names.
-        total: records in all; None if unknown.
-        quota: of the project.
-        elapsed: seconds since the start.
-
-    Returns:
-        Seconds; None if nothing can be said yet.
-    """
-    done = counts.get("events_accepted", 0) + counts.get("records_failed", 0)
-    if total is None or not done:
-        return None
-    rest = max(0, total - done)
-    by_rate = rest * elapsed / done
-    requests = counts.get("requests", 0) + -(-rest // BATCH_EVENTS)
-    by_quota = [
-        ((requests if rate.of == "requests" else total) - 1) // rate.amount * rate.seconds - elapsed
-        for rate in quota.rates
-        if rate.of != "bytes" and rest
-    ]
-    # What waits for the quota says nothing of the rate, so that the quota alone decides then.
-    waits = bool(by_quota) and counts.get("cumulativeThrottlingSeconds", 0) > 0.5 * elapsed
-    return max(0.0, *by_quota) if waits else max(by_rate, *by_quota, 0.0)
+def plural(number: int, noun: str) -> str:
+    """A number and what it counts: 1 request, 2,000 requests."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def line(counts: Mapping[str, int], total: int | None, left: float | None, elapsed: float) -> str:
-    """One line for a log."""
-    accepted = counts.get("events_accepted", 0)
-    parts = [
-        f"{accepted:,}" + (f" of {total:,}" if total is not None else "") + " accepted",
-        f"{counts.get('records_failed', 0):,} failed",
-        f"{counts.get('requests', 0):,} requests",
-        f"{accepted / max(elapsed, 1e-9):,.0f} a second",
-    ]
-    if throttled := counts.get("cumulativeThrottlingSeconds", 0):
-        parts.append(f"throttled {duration(throttled)}")
-    if left is not None:
-        parts.append(f"about {duration(left)} left")
+def amounts(now: Standing) -> str:
+    """What the run has done, in one line."""
+    if not now.known:
+        return _ELSEWHERE
+    of = f" of {now.total:,}" if now.total is not None else ""
+    return (
+        f"{now.accepted:,}{of} accepted, {now.failed:,} failed, {plural(now.requests, 'request')}"
+    )
+
+
+def outlook(now: Standing, today: datetime.date | None = None) -> str:
+    """How fast it goes or what it waits for, and when it will be done, in one line."""
+    parts = []
+    if now.held is not None:
+        parts.append(waiting(now.held, today))
+    elif now.known:
+        parts.append(f"{now.accepted / max(now.elapsed, 1e-9):,.0f} a second")
+    if now.left is not None and now.done < (now.total or 0):
+        parts.append(f"about {duration(now.left)} left")
     return ", ".join(parts)
+
+
+def waiting(held: Throttled, today: datetime.date | None = None) -> str:
+    """What a request waits for, and until when, in local time."""
+    until = datetime.datetime.fromtimestamp(held.until).astimezone()
+    other_day = until.date() != (today or datetime.date.today())
+    at = f"{until:%d %b %H:%M}" if other_day else f"{until:%H:%M:%S}"
+    return f"{held.cause} until {at} ({duration(held.seconds)})"
+
+
+def line(now: Standing) -> str:
+    """One line for a log."""
+    return ", ".join(part for part in (amounts(now), outlook(now)) if part)
 
 
 def duration(seconds: float) -> str:
@@ -83,79 +75,74 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def shown(
-    style: str, quota: Quota, total: Callable[[], int | None] = lambda: None
-) -> Iterator[None]:
+def shown(style: str, watch: Watch) -> Iterator[None]:
     """Shows progress while the block runs.
 
     Args:
         style: "bar", "lines", "none", or "auto": a bar on a terminal, else lines.
-        quota: of the project.
-        total: counts the records; called on a thread, since it may take long.
+        watch: of the run.
     """
     if style == "auto":
         style = "bar" if sys.stderr.isatty() else "lines"
     if style == "none":
         yield
-        return
-    ended = threading.Event()
-    show = _show_bar if style == "bar" else _show_lines
-    watcher = threading.Thread(
-        target=show, args=(ended, _Watch(quota, total)), name="progress", daemon=True
-    )
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join(2.0)
+    elif style == "bar":
+        with _live(watch):
+            yield
+    else:
+        ended = threading.Event()
+        threading.Thread(
+            target=_show_lines, args=(ended, watch), name="progress", daemon=True
+        ).start()
+        try:
+            yield
+        finally:
+            ended.set()
 
 
-class _Watch:
-    """The counts since the start, and the total as soon as it is known."""
-
-    def __init__(self, quota: Quota, total: Callable[[], int | None]) -> None:
-        self._before = live_counts().counts()
-        self._started = time.monotonic()
-        self._quota = quota
-        self.total: int | None = None
-        threading.Thread(target=self._count, args=(total,), name="total", daemon=True).start()
-
-    def _count(self, total: Callable[[], int | None]) -> None:
-        with contextlib.suppress(Exception):  # the job itself says what is wrong with a file
-            self.total = total()
-
-    def look(self) -> tuple[dict[str, int], float, float | None]:
-        """Counts, seconds since the start, and seconds left."""
-        elapsed = time.monotonic() - self._started
-        now = live_counts().counts()
-        counts = {name: value - self._before.get(name, 0) for name, value in now.items()}
-        return counts, elapsed, seconds_left(counts, self.total, self._quota, elapsed)
-
-
-def _show_lines(ended: threading.Event, watch: _Watch) -> None:
+def _show_lines(ended: threading.Event, watch: Watch) -> None:
     while not ended.wait(_LINE_SECONDS):
-        counts, elapsed, left = watch.look()
-        print(line(counts, watch.total, left, elapsed), file=sys.stderr, flush=True)
+        print(line(watch.look()), file=sys.stderr, flush=True)
 
 
-def _show_bar(ended: threading.Event, watch: _Watch) -> None:
-    with _bar() as bar:
-        task = bar.add_task("accepted", total=None, rest="")
-        while True:
-            over = ended.wait(_BAR_SECONDS)
-            counts, elapsed, left = watch.look()
-            text = line(counts, watch.total, None if over else left, elapsed)
-            done = counts.get("events_accepted", 0) + counts.get("records_failed", 0)
-            bar.update(task, completed=done, total=watch.total, rest=text)
-            if over:
-                return
-
-
-def _bar() -> Progress:
+def _live(watch: Watch) -> contextlib.AbstractContextManager[object]:
+    """The bar; logs and warnings go on above it."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.live import Live
 
-    columns: list[Any] = [BarColumn(30), TaskProgressColumn(), TextColumn("{task.fields[rest]}")]
-    # Logs and warnings go on above the bar.
-    return Progress(*columns, console=Console(stderr=True), refresh_per_second=5)
+    console = Console(stderr=True)
+    return Live(
+        get_renderable=lambda: bar(watch.look(), console.width),
+        console=console,
+        refresh_per_second=_LOOKS_A_SECOND,
+    )
+
+
+def bar(now: Standing, width: int = 80) -> RenderableType:
+    """Two lines of at most so many columns: a bar with the amounts, and the outlook."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    said = amounts(now)
+    if now.total:
+        said = f"{min(1.0, now.done / now.total):.0%}  {said}"
+    least, most = _BAR_WIDTH
+    room = max(least, min(most, width - len(said) - 2))
+    known = now.total is not None and now.known
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=room)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_row(
+        ProgressBar(
+            total=max(1, now.total or 1) if known else None,
+            completed=min(now.done, now.total or 0),
+            width=room,
+            pulse=not known,
+            animation_time=time.monotonic(),
+        ),
+        Text(said, no_wrap=True, overflow="ellipsis"),
+    )
+    style = "yellow" if now.held else "dim"
+    return Group(grid, Text(outlook(now), style=style, no_wrap=True, overflow="ellipsis"))

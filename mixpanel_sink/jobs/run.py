@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from mixpanel_sink.configured import Write, quota_of
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
 from mixpanel_sink.jobs.outputs import check_output, remove_old
+from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
 from mixpanel_sink.report.metrics import read_counters, read_texts
@@ -85,6 +86,7 @@ def run(
         total: counts the records that there are to read, for the progress bar.
     """
     started = time.time()
+    watch = Watch(total, runners.works_here(pipeline.options))
     try:
         if runners.runs_remotely(pipeline.options):
             return _launch(pipeline, settings)
@@ -92,19 +94,19 @@ def run(
         logging.getLogger("mixpanel_sink.report.failures").setLevel(logging.WARNING)
         for name in ("failure_log", "accounting"):
             logging.getLogger(f"mixpanel_sink.report.{name}").setLevel(logging.ERROR)
-        quota = quota_of(settings)
-        with errors.known_errors_once(), progress.shown(settings.progress, quota, total):
+        with errors.known_errors_once(), progress.shown(settings.progress, watch):
             result = pipeline.run()
+            watch.runs_as(result)
             result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:  # runners wrap both, each in its own way
         if errors.interrupted(error):
             notify.note(error="Interrupted.")
-            sys.stderr.write(f"\nInterrupted. {outcome.so_far(settings)}\n")
+            sys.stderr.write(f"\nInterrupted. {outcome.so_far(settings, watch.look())}\n")
             return outcome.EXIT_INTERRUPTED
         said = errors.sentence(error)
         notify.note(error=said)
         # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
-        sys.stderr.write(f"\nError: {said}\n{outcome.so_far(settings)}\n")
+        sys.stderr.write(f"\nError: {said}\n{outcome.so_far(settings, watch.look())}\n")
         return outcome.EXIT_FAILED
     return _finish(result, settings, started)
 

@@ -8,6 +8,7 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    PortableOptions,
     SetupOptions,
     StandardOptions,
     WorkerOptions,
@@ -29,6 +30,14 @@ def is_local(runner: str | None) -> bool:
 def runs_remotely(options: PipelineOptions) -> bool:
     """Whether the workers are elsewhere, and nobody waits for the job."""
     return _name(options.view_as(StandardOptions).runner) in _LAUNCHED
+
+
+def works_here(options: PipelineOptions) -> bool:
+    """Whether the workers are threads of this process."""
+    if _name(options.view_as(StandardOptions).runner) == "PrismRunner":
+        return options.view_as(PortableOptions).environment_type in (None, "LOOPBACK")
+    direct = options.view_as(DirectOptions)
+    return not runs_remotely(options) and direct.direct_running_mode != "multi_processing"
 
 
 def in_turns(options: PipelineOptions) -> bool:

@@ -35,15 +35,19 @@
 from __future__ import annotations
 
 import collections
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
-from mixpanel_sink.process import COUNTS
 from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.send.tally import (
+    counts_of_failure,
+    counts_of_receipt,
+    counts_of_requests,
+    tally,
+)
 
 NAMESPACE = "mixpanel_sink"
 NOTED = {
@@ -56,68 +60,46 @@ NOTED = {
 them, and a remark."""
 
 
-class LiveCounts:
-    """The same counters of this process alone, for whoever watches while a pipeline runs.
-
-    A bundle that fails and is run again counts here twice, unlike in Beam's metrics.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: collections.Counter[str] = collections.Counter()
-
-    def add(self, name: str, amount: int) -> None:
-        """Adds to one."""
-        with self._lock:
-            self._counts[name] += amount
-
-    def counts(self) -> dict[str, int]:
-        """All of them now."""
-        with self._lock:
-            return dict(self._counts)
-
-
-def live_counts() -> LiveCounts:
-    """This process's."""
-    return COUNTS.get(None, LiveCounts)
-
-
 def count(name: str, amount: int = 1) -> None:
-    """Adds to a counter. Only on a thread that Beam runs."""
+    """Adds to a counter, and to the process's tally. Only on a thread that Beam runs."""
     if amount:
-        Metrics.counter(NAMESPACE, name).inc(amount)
-        live_counts().add(name, amount)
+        tally().add({name: amount})
+        _enter({name: amount})
 
 
 def count_failed(record: FailedRecord) -> None:
-    """Enters a failed record, and has it logged if it is time."""
+    """Enters a record that was never sent, and has it logged if it is time."""
+    tally().add(counts_of_failure(record))
+    enter_failed(record)
+
+
+def enter_failed(record: FailedRecord) -> None:
+    """As `count_failed`, for a record that the sender has tallied already."""
     failure_log().add(record)
-    count("records_failed")
-    count(f"failed_{record.reason}")
+    _enter(counts_of_failure(record))
     if record.reason == "project_refused" and record.destination:
         Metrics.string_set(NAMESPACE, "projects_refused").add(record.destination)
 
 
-def count_receipt(receipt: Receipt) -> None:
-    """Enters a settled request."""
-    count("events_accepted", receipt.accepted)
-    if not receipt.attempts:  # known to a checkpoint, and not sent
-        count("events_known", receipt.accepted)
-        return
-    count("retries", receipt.attempts - 1)
-    count("sent_bytes", receipt.sent_bytes)
-    count("raw_bytes", receipt.raw_bytes)
-    _distribute("batch_events", receipt.accepted + receipt.failed)
-    _distribute("batch_milliseconds", receipt.seconds * 1000)
+def enter_receipt(receipt: Receipt) -> None:
+    """Enters a settled request, which the sender has tallied already."""
+    _enter(counts_of_receipt(receipt))
+    if receipt.attempts:
+        _distribute("batch_events", receipt.accepted + receipt.failed)
+        _distribute("batch_milliseconds", receipt.seconds * 1000)
 
 
-def count_requests(statuses: Mapping[str, int], seconds: Iterable[float] = ()) -> None:
-    """Enters requests by status, and how long each took."""
-    for status, number in statuses.items():
-        count("requests", number)
-        count(f"requests_{status}", number)
+def enter_requests(statuses: Mapping[str, int], seconds: Iterable[float] = ()) -> None:
+    """Enters requests by status, which the sender has tallied already, and how long each took."""
+    _enter(counts_of_requests(statuses))
     for one in seconds:
         _distribute("request_milliseconds", one * 1000)
+
+
+def _enter(amounts: Mapping[str, int]) -> None:
+    for name, amount in amounts.items():
+        if amount:
+            Metrics.counter(NAMESPACE, name).inc(amount)
 
 
 def _distribute(name: str, value: float) -> None:

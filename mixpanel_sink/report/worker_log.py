@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mixpanel_sink.process import PROGRESS
-from mixpanel_sink.report import metrics
-from mixpanel_sink.send.lane import Throttled
+from mixpanel_sink.send.tally import tally
+from mixpanel_sink.send.waits import Throttled
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ class Progress:
     is still to come only the launcher may know, so that the line names no time of arrival.
 
     Args:
-        counts: gives the process's counters, named as in `metrics`.
+        counts: gives the process's counters, named as in metrics.py.
         seconds: between two lines.
         clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        counts: Callable[[], Mapping[str, int]] = lambda: metrics.live_counts().counts(),
+        counts: Callable[[], Mapping[str, int]] = lambda: tally().counts(),
         seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

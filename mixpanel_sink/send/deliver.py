@@ -47,8 +47,12 @@ def deliver(
     gate: Gate,
     policy: SendPolicy,
     clock: Callable[[], float],
+    count_request: Callable[[int, float], None],
 ) -> Delivered:
     """Posts a part whose request `gate.start` has let go.
+
+    It is counted, by `count_request`, before the lane lets it end: whoever looks finds it in one of
+    the two.
 
     The lane hears what the response says before the request is over: whoever waits for it must
     not start against a Retry-After, or after a 401.
@@ -59,6 +63,7 @@ def deliver(
     try:
         response = client.post(part.chunk.payload)
         seconds = clock() - sent_at
+        count_request(response.status, seconds)
         reached = response.reached_server
         insert_ids = _insert_ids(part, response, policy)
         found = classify(response, insert_ids, policy.context, clock(), lane.proven)

@@ -52,10 +52,10 @@ class Gate:
         """What was started will not be sent."""
         self.lane.end(weight(chunk), reached_server=False)
 
-    def pause(self, seconds: float) -> None:
-        """Sleeps, unless it is stopped."""
+    def pause(self, seconds: float, cause: str) -> None:
+        """Sleeps, unless it is stopped. `cause` is for whoever watches."""
         if seconds > 0:
-            self.lane.pause(seconds, self.check)
+            self.lane.pause(seconds, self.check, cause)
 
     def stop(self, error: Exception) -> None:
         """Whoever waits or comes gets this error; requests under way are not cut off."""
@@ -83,10 +83,10 @@ class Gate:
                     f"{self.lane.title}: the rate limiter failed ({type(error).__name__}: {said}). "
                     "Nothing is sent without it: check that its service is running."
                 ) from error
-            self.pause(wait)
+            self.pause(wait, "the rate limiter asked to wait")
         self.lane.held_back(time.monotonic() - began)
         while (seconds := self.lane.paused_seconds()) > 0:
-            self.pause(seconds)
+            self.pause(seconds, "Mixpanel asked to wait")
 
 
 def weight(chunk: EventChunk) -> Weight:

@@ -11,11 +11,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from mixpanel_sink.send.size_limit import SizeLimit
+from mixpanel_sink.send.waits import Throttled, Waits
 from mixpanel_sink.send.window import RollingWindow, Weight
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
@@ -32,22 +33,6 @@ CLOCK_SKEW = 2.0
 def steady_clock() -> float:
     """Seconds since 1970, by a clock that nobody sets back or forward while we run."""
     return _EPOCH + time.monotonic()
-
-
-class Throttled(NamedTuple):
-    """A request that a lane holds back.
-
-    Attributes:
-        lane: its title.
-        cause: the quota, or a pause that Mixpanel asked for.
-        until: when it may go, in seconds since 1970.
-        seconds: until then.
-    """
-
-    lane: str
-    cause: str
-    until: float
-    seconds: float
 
 
 class Lane:
@@ -95,11 +80,9 @@ class Lane:
         self._paused_until = 0.0
         self._backoff: Iterator[float] = self._retry.waits()
         self._throttled_since: float | None = None
-        self._waiting = 0
-        self._throttled = 0.0
+        self._waits = Waits()
         self._given_up = 0
-        self._held_until = 0.0
-        self._held_since = 0.0
+        self._begun_at = 0.0
 
     @property
     def title(self) -> str:
@@ -154,7 +137,7 @@ class Lane:
         """As `start`, for a request that may go without waiting and before nobody who waits;
         says whether it may."""
         with self._changed:
-            if self._waiting or self._wait(weight) > 0:
+            if self._waits.waiting or self._wait(weight) > 0:
                 return False
             self._begin(weight)
             return True
@@ -254,37 +237,77 @@ class Lane:
         with self._changed:
             self._changed.notify_all()
 
-    def pause(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
-        """Sleeps; `check` as in `start`."""
+    def pause(
+        self, seconds: float, check: Callable[[], None] = lambda: None, cause: str = "a pause"
+    ) -> None:
+        """Sleeps; `check` as in `start`. `cause` is what `held` says of it."""
         end = self._clock() + seconds
-        while True:
-            check()
+        with self._changed:
+            self._waits.retry(end, cause)
+        try:
+            while True:
+                check()
+                with self._changed:
+                    left = end - self._clock()
+                    if left <= 0:
+                        return
+                    self._sleep(self._changed, min(left, 5.0))
+        finally:
             with self._changed:
-                left = end - self._clock()
-                if left <= 0:
-                    return
-                self._sleep(self._changed, min(left, 5.0))
+                self._waits.retried(end, cause)
 
     def take_throttled_seconds(self) -> float:
         """Wall-clock seconds since the last call in which the quota held a request back."""
         with self._changed:
-            seconds, self._throttled = self._throttled, 0.0
-            return seconds
+            return self._waits.take_throttled()
 
     def held_back(self, seconds: float) -> None:
         """Somebody else than the quota held a request back for so long."""
         with self._changed:
-            self._throttled += seconds
+            self._waits.add(seconds)
 
     def held(self) -> Throttled | None:
         """Who holds the next request back and until when, if somebody waits for that now."""
         with self._changed:
+            return self._waits.held(self.title, self._clock(), self._paused_until)
+
+    def held_seconds(self) -> float:
+        """Seconds so far in which the quota, or a pause, held a request back."""
+        with self._changed:
+            return self._waits.held_seconds(self._clock())
+
+    def seconds_for(self, requests: int, events: int, raw_bytes: int) -> float:
+        """Seconds until the last of so many requests may go, by the quota and the pause alone.
+
+        Args:
+            requests: still to be made, those that are open included.
+            events, raw_bytes: that they carry.
+        """
+        weights = {"requests": requests, "events": events, "bytes": raw_bytes}
+        with self._changed:
             now = self._clock()
-            if not self._waiting or self._held_until <= now:
-                return None
-            paused = self._paused_until > now
-            cause = "Mixpanel asked to wait" if paused else "the quota is used up"
-            return Throttled(self.title, cause, self._held_until, self._held_until - now)
+            seconds = max(0.0, self._paused_until - now)
+            for number, window in enumerate(self._windows):
+                rate = window.rate
+                rest = weights[rate.of] - window.open_weight
+                if rest <= 0:
+                    continue
+                elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
+                # What goes out in this window goes out again in each window after it.
+                windows, last = divmod(rest - 1, int(rate.amount))
+                first = window.wait_after_open(now, last + 1, 0, elsewhere)
+                seconds = max(seconds, windows * rate.seconds + first)
+            return seconds
+
+    def used_since(self, at: float) -> bool:
+        """Whether somebody has sent or wanted to send through it since then."""
+        with self._changed:
+            return bool(self._waits.waiting or self._in_flight) or self._begun_at >= at
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have not been answered yet."""
+        return self._in_flight
 
     def snapshot(self) -> bytes:
         """What another worker must know, for the lane's state."""
@@ -344,6 +367,7 @@ class Lane:
 
     def _begin(self, weight: Weight) -> None:
         self._in_flight += 1
+        self._begun_at = self._clock()
         for window in self._windows:
             window.begin(weight.of(window.rate.of))
 
@@ -358,19 +382,11 @@ class Lane:
         return seconds
 
     def _hold(self, seconds: float) -> None:
-        # Wall-clock time in which at least one request is held back, counted once.
-        if self._waiting == 0:
-            self._held_since = self._clock()
-        if seconds < float("inf"):
-            self._held_until = self._clock() + seconds
-        self._waiting += 1
+        self._waits.begin(self._clock(), seconds)
         try:
             self._sleep(self._changed, min(seconds, 5.0))
         finally:
-            self._waiting -= 1
-            now = self._clock()
-            self._throttled += max(0.0, now - self._held_since)
-            self._held_since = now
+            self._waits.end(self._clock())
 
     def _forget(self, now: float) -> None:
         life = max((rate.seconds for rate in self._quota.rates), default=0.0) * 1.001 + 1

@@ -156,9 +156,10 @@ class BatchSender:
             return
         if not reserved:
             self.gate.start(part.chunk)
-        sent = deliver(part, self._client, self.gate, self._policy, self._clock)
+        sent = deliver(
+            part, self._client, self.gate, self._policy, self._clock, batch.outcome.count_request
+        )
         batch.parts[0] = part = sent.part
-        batch.outcome.count_request(part.status, sent.seconds)
         facts = Facts(
             sent.proven, batch.splits, batch.budget, sent.seconds, next(part.waits), sent.throttled
         )
@@ -220,7 +221,9 @@ class BatchSender:
                 self._policy.endpoint.unit,
                 seconds,
             )
-        self.gate.pause(seconds)
+        status = sent.part.status
+        after = f"HTTP {status}" if status else "no response"
+        self.gate.pause(seconds, f"backing off after {after}")
 
     def _count_given_up(self, why: str) -> None:
         """One more batch of which nothing was accepted."""

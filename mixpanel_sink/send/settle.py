@@ -14,6 +14,13 @@ from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.part import Part
 from mixpanel_sink.send.policy import SendPolicy
+from mixpanel_sink.send.tally import (
+    Tally,
+    counts_of_failure,
+    counts_of_receipt,
+    counts_of_requests,
+    tally,
+)
 
 _INSERT_ID = re.compile(rb'"\$insert_id":"([A-Za-z0-9-]{1,36})"(?:,"token":"[^"]*")?\}\}\Z')
 _TOKEN = re.compile(rb',"\$?token":"[^"]*"(?=\}\}?\Z)')
@@ -28,6 +35,8 @@ class Outcome:
     statuses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     seconds: list[float] = dataclasses.field(default_factory=list)
     """How long each single request took."""
+    tally: Tally = dataclasses.field(default_factory=tally)
+    """Of the process: it is told at once."""
 
     @property
     def accepted(self) -> int:
@@ -36,8 +45,20 @@ class Outcome:
 
     def count_request(self, status: int, seconds: float) -> None:
         """One more request, with the status of its response."""
-        self.statuses[str(status) if status else "none"] += 1
+        name = str(status) if status else "none"
+        self.statuses[name] += 1
         self.seconds.append(seconds)
+        self.tally.add(counts_of_requests({name: 1}))
+
+    def settled(self, receipt: Receipt, origin: Run) -> None:
+        """Enters a receipt."""
+        self.receipts.append((receipt, origin))
+        self.tally.add(counts_of_receipt(receipt))
+
+    def fail(self, failure: FailedRecord, origin: Run) -> None:
+        """Enters a failed record."""
+        self.failed.append((failure, origin))
+        self.tally.add(counts_of_failure(failure))
 
 
 def settle(
@@ -65,12 +86,12 @@ def settle(
         seconds=now - part.started,
     )
     if part.unreceipted or receipt.accepted:
-        outcome.receipts.append((receipt, _latest(part.chunk)))
+        outcome.settled(receipt, _latest(part.chunk))
     if refused:
         events = part.chunk.events()
         for index, refusal in sorted(refused.items()):
             failure = _failed(part, events[index], index, refusal, reason, policy)
-            outcome.failed.append((failure, part.chunk.origin(index)))
+            outcome.fail(failure, part.chunk.origin(index))
 
 
 def fail_all(
@@ -102,8 +123,9 @@ def settle_known(
         started=now,
         seconds=0.0,
     )
-    outcome.receipts.append((receipt, _latest(known)))
-    outcome.failed += [(each, _origin_of(known, each)) for each in failed]
+    outcome.settled(receipt, _latest(known))
+    for each in failed:
+        outcome.fail(each, _origin_of(known, each))
 
 
 def insert_id_of(event: bytes) -> str:

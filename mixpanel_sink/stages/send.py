@@ -294,12 +294,12 @@ class SendChunks(beam.DoFn):
         self._pending = [future for future in self._pending if future not in done]
         for future in done:
             outcome = future.result()
-            metrics.count_requests(outcome.statuses, outcome.seconds)
+            metrics.enter_requests(outcome.statuses, outcome.seconds)
             for receipt, origin in outcome.receipts:
-                metrics.count_receipt(receipt)
+                metrics.enter_receipt(receipt)
                 yield self._codec.restore(receipt, origin)
             for failure, origin in outcome.failed:
-                metrics.count_failed(failure)
+                metrics.enter_failed(failure)
                 yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
         self._report_progress()
 

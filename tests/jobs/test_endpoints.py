@@ -16,6 +16,7 @@ import pytest
 from mixpanel_sink.configured import quota_of
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs import outcome
+from mixpanel_sink.jobs.watch import Standing
 from mixpanel_sink.settings.options import Settings
 from mixpanel_sink.settings.quota import Quota
 from pipelines.replay_failed import main as replay
@@ -123,18 +124,16 @@ def test_on_ambiguous(
     ],
 )
 def test_after_a_failure_it_says_what_another_run_does(
-    kind: str, more: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, more: dict[str, str], said: str
 ) -> None:
-    counts = {"events_accepted": 2000, "requests": 2}
-    monkeypatch.setattr(outcome.live_counts(), "counts", lambda: counts)
+    now = Standing({"events_accepted": 2000, "requests": 1}, in_flight=2)
     settings = Settings.of({"endpoint_kind": kind, **more}, "import")
-    text = outcome.so_far(settings)
+    text = outcome.so_far(settings, now)
     assert text.startswith(
-        "Sent so far from this process, at least: 2,000 accepted in 2 requests. "
+        "Mixpanel has accepted 2,000 so far, in 1 request. 2 requests had not been answered yet. "
     )
     assert said in text
-    counts.clear()
-    assert outcome.so_far(settings).startswith("Nothing was accepted so far")
+    assert outcome.so_far(settings, Standing({})).startswith("Nothing was accepted so far. ")
 
 
 class TestSeveralProjects:

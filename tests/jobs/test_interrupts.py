@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -31,6 +32,20 @@ def test_ctrl_c_says_what_was_sent_and_how_to_go_on(tmp_path: pathlib.Path, quot
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=60)
+        held = mixpanel.stats()
     assert run.returncode == 130, said
-    assert "Interrupted. Sent so far" in said
+    found = re.search(
+        r"Interrupted\. Mixpanel has accepted ([\d,]+) so far, in (\d+) requests?\."
+        r"(?: (\d+) requests? had not been answered yet\.)? To go on",
+        said,
+    )
+    assert found, said
+    accepted, requests, unanswered = (
+        int((text or "0").replace(",", "")) for text in found.groups()
+    )
+    # What goes on after the message is what it says is on its way, and what the quota lets go.
+    assert accepted <= held["events_accepted"]
+    if quota == "2/hour":
+        assert requests <= held["requests"] == 2 <= requests + unanswered
+        assert accepted == 2000 * requests
     assert "To go on, run the same command again" in said

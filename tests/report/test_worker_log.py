@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from mixpanel_sink.report.worker_log import Progress, line
-from mixpanel_sink.send.lane import Lane, Throttled
+from mixpanel_sink.send.lane import Lane
+from mixpanel_sink.send.waits import Throttled
 from mixpanel_sink.send.window import Weight
 from mixpanel_sink.settings.quota import Quota
 

@@ -184,7 +184,7 @@ def test_start_now_goes_before_nobody_who_waits() -> None:
     waiting = threading.Thread(target=lane.start, args=(ONE,))
     waiting.start()
     end = time.monotonic() + 20
-    while not lane._waiting and time.monotonic() < end:
+    while not lane._waits.waiting and time.monotonic() < end:
         time.sleep(0.01)
     lane._in_flight = 0  # a slot is free, but the other thread has not been woken yet
     assert not lane.start_now(ONE)
