@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.settings.retry import RetryPolicy
     from mixpanel_sink.settings.shape import Sample, Shape, Split
     from mixpanel_sink.write import WriteToMixpanel
+    from mixpanel_sink.write_lookup_table import ReplaceLookupTable
     from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
 
 _HOME = {
@@ -102,6 +103,7 @@ _HOME = {
     "Rate": "settings.quota",
     "FailedRecord": "results",
     "Receipt": "results",
+    "ReplaceLookupTable": "write_lookup_table",
     "RetryPolicy": "settings.retry",
     "WriteGroupsToMixpanel": "write_profiles",
     "WriteProfilesToMixpanel": "write_profiles",
@@ -147,6 +149,7 @@ __all__ = [
     "ReadRecords",
     "Reader",
     "Receipt",
+    "ReplaceLookupTable",
     "RetryPolicy",
     "Sample",
     "ServiceAccount",

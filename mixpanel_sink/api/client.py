@@ -1,4 +1,4 @@
-"""One POST to Mixpanel: the URL, the headers and the body of a request. No retries, no quota."""
+"""One request to Mixpanel: its URL, headers and body. No retries, no quota."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHORTEST_SECRET = 6
 
 
 class IngestionClient:
-    """Posts request bodies to one of a project's endpoints. Thread-safe.
+    """Sends requests to one of a project's endpoints. Thread-safe.
 
     Args:
         destination: the host.
@@ -55,32 +55,39 @@ class IngestionClient:
         """
         if not self._gzip:
             body = isal_zlib.decompress(body, wbits=31)
-        response = self._transport.post(body)
-        clean = self._without_secrets(response.body)
-        return response if clean is response.body else dataclasses.replace(response, body=clean)
+        return self._clean(self._transport.post(body))
+
+    def put(self, body: bytes) -> Response:
+        """Sends a body as it is, by PUT; else as `post`."""
+        return self._clean(self._transport.request("PUT", body))
+
+    def get(self) -> Response:
+        """Asks without a body."""
+        return self._clean(self._transport.request("GET", None))
 
     def close(self) -> None:
         """Closes the connections."""
         self._transport.close()
 
-    def _without_secrets(self, body: bytes) -> bytes:
-        """A body as it was, unless the server repeats a secret: its words get into logs."""
+    def _clean(self, response: Response) -> Response:
+        """A response as it was, unless the server repeats a secret: its words get into logs."""
+        body = response.body
         for secret in self._secrets:
             if secret in body:
                 body = body.replace(secret, b"***")
-        return body
+        return response if body is response.body else dataclasses.replace(response, body=body)
 
 
 def _url(destination: Destination, credentials: ResolvedCredentials, endpoint: Endpoint) -> str:
-    url = f"{destination.url}/{endpoint.name}?{endpoint.query}"
+    query = [endpoint.query] if endpoint.query else []
     if endpoint.basic_auth and credentials.project_id is not None:
-        url += f"&project_id={credentials.project_id}"
-    return url
+        query.append(f"project_id={credentials.project_id}")
+    return f"{destination.url}/{endpoint.name}?{'&'.join(query)}".removesuffix("?")
 
 
 def _headers(credentials: ResolvedCredentials, endpoint: Endpoint) -> dict[str, str]:
     headers = {
-        "Content-Type": "application/json",
+        "Content-Type": endpoint.content_type,
         "Accept": "application/json",
         "User-Agent": f"mixpanel-sink/{__version__}",
     }

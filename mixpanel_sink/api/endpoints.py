@@ -1,11 +1,12 @@
 """Mixpanel's ingestion endpoints, and how each wants its requests.
 
-| endpoint | takes          | authenticated by        | body  | sending it twice            |
-|----------|----------------|-------------------------|-------|-----------------------------|
-| /import  | events         | basic auth              | gzip  | is safe: `$insert_id`       |
-| /track   | events, 5 days | token in `properties`   | plain | is safe: `$insert_id`       |
-| /engage  | user profiles  | `$token` in each update | plain | is not, for some operations |
-| /groups  | group profiles | `$token` in each update | plain | is not, for `$remove`       |
+| endpoint         | takes          | authenticated by        | body  | sent twice                |
+|------------------|----------------|-------------------------|-------|---------------------------|
+| /import          | events         | basic auth              | gzip  | safe: `$insert_id`        |
+| /track           | events, 5 days | token in `properties`   | plain | safe: `$insert_id`        |
+| /engage          | user profiles  | `$token` in each update | plain | not safe: some operations |
+| /groups          | group profiles | `$token` in each update | plain | not safe: `$remove`       |
+| /lookup-tables/… | a whole table  | basic auth, no token    | CSV   | safe: it replaces         |
 
 Source: the HTTP API page, and the API reference for `strict` and `verbose`.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -38,6 +40,7 @@ class Endpoint:
         unit: what it takes, for messages.
         identity: the keys that tell whose profile an update is for; none for events.
         max_age_seconds: of events; None for any age.
+        content_type: of request bodies.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Endpoint:
     unit: str = "events"
     identity: tuple[str, ...] = ()
     max_age_seconds: float | None = None
+    content_type: str = "application/json"
 
     @property
     def ordered(self) -> bool:
@@ -77,6 +81,15 @@ ENGAGE = Endpoint("engage", "verbose=1&strict=1", unit="updates", identity=("$di
 GROUPS = Endpoint(
     "groups", "verbose=1&strict=1", unit="updates", identity=("$group_key", "$group_id")
 )
+
+
+LOOKUP_TABLES = Endpoint("lookup-tables", "", basic_auth=True, unit="rows", content_type="text/csv")
+"""The list of a project's lookup tables."""
+
+
+def lookup_table(id: str) -> Endpoint:
+    """One of them, which a PUT replaces."""
+    return dataclasses.replace(LOOKUP_TABLES, name=f"{LOOKUP_TABLES.name}/{quote(id, safe='')}")
 
 
 ENDPOINTS = {endpoint.name: endpoint for endpoint in (IMPORT, TRACK, ENGAGE, GROUPS)}

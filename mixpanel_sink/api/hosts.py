@@ -88,7 +88,7 @@ def _check_url(endpoint: str, allow_http: bool) -> str:
             "machine. Use https, or allow_http=True (--allow_http) if you must."
         )
     path = parts.path.rstrip("/")
-    for name in ("import", "track", "engage", "groups"):
+    for name in ("import", "track", "engage", "groups", "lookup-tables"):
         path = path.removesuffix(f"/{name}")
     return f"{parts.scheme}://{parts.netloc}{path}"
 

@@ -60,6 +60,10 @@ class Transport(Protocol):
         """Sends a body and reads the response; never raises for what happens on the way."""
         ...
 
+    def request(self, method: str, body: bytes | None) -> Response:
+        """The same by another method; without a body for a GET."""
+        ...
+
     def close(self) -> None:
         """Closes the connections."""
         ...
@@ -110,10 +114,14 @@ class HttpTransport:
 
     def post(self, body: bytes) -> Response:
         """Sends a body and reads the response."""
+        return self.request("POST", body)
+
+    def request(self, method: str, body: bytes | None) -> Response:
+        """Sends a body, if there is one, by this method, and reads the response."""
         started = False
         try:
             response = self._route.pool.urlopen(
-                "POST",
+                method,
                 self._route.target,
                 body,
                 self._route.headers,

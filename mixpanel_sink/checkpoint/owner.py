@@ -53,7 +53,11 @@ class Owner:
     ) -> Owner:
         """Of one write, with its secrets resolved: another project's secret is another owner."""
         named = [
-            [target.name, target.destination.url, _project_mark(checkpoint, target, credentials)]
+            [
+                target.name,
+                target.destination.url,
+                project_mark(checkpoint.path, target.destination.url, credentials),
+            ]
             for target, credentials in projects
         ]
         mark = mapping_mark(mapping, privacy)
@@ -90,10 +94,16 @@ def _plain(value: Any) -> Any:
     return sorted(map(repr, value)) if isinstance(value, set | frozenset) else repr(value)
 
 
-def _project_mark(checkpoint: Checkpoint, target: Target, credentials: ResolvedCredentials) -> str:
-    """Tells projects apart without giving away the secret: a slow, salted hash."""
+def project_mark(path: str, url: str, credentials: ResolvedCredentials) -> str:
+    """Tells projects apart without giving away the secret: a slow, salted hash.
+
+    Args:
+        path: of the checkpoint.
+        url: of the host.
+        credentials: of the project.
+    """
     if credentials.project_id is not None:
         return credentials.project_id
-    salt = hashlib.sha256(f"{checkpoint.path}\0{target.destination.url}".encode()).digest()
+    salt = hashlib.sha256(f"{path}\0{url}".encode()).digest()
     known = (credentials.token or credentials.user).encode()
     return hashlib.scrypt(known, salt=salt, n=2**12, r=8, p=1, dklen=16).hex()

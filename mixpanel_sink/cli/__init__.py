@@ -6,6 +6,7 @@
     replay    sends failed records again, after a fix
     verify    reads back what Mixpanel holds and compares it with the files
     export    writes a project's events to files
+    lookup-table  replaces a lookup table by a file's rows, or lists those that there are
     emulator  runs a local Mixpanel emulator
     demo      shows all of that on made-up data
     doctor    looks at this machine: versions, credentials, network
@@ -21,7 +22,18 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from mixpanel_sink.cli import check, demo, doctor, export, imports, init, replay, table, verify
+from mixpanel_sink.cli import (
+    check,
+    demo,
+    doctor,
+    export,
+    imports,
+    init,
+    lookup_table,
+    replay,
+    table,
+    verify,
+)
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
 from mixpanel_sink.version import __version__
@@ -38,9 +50,12 @@ _MADE: dict[str, Callable[..., None]] = {
     "replay": replay.run,
     "verify": verify.run,
     "export": export.run,
+    "lookup-table upload": lookup_table.upload,
+    "lookup-table list": lookup_table.list_all,
     "doctor": doctor.run,
 }
 """Commands that are made from the table of options, in the order of the help."""
+_GROUPS = {"lookup-table": "Replace a lookup table by a file's rows, or list those that there are."}
 
 
 def make_app(beam: Sequence[str] = ()) -> typer.Typer:
@@ -64,8 +79,12 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
         ),
     ) -> None: ...
 
+    groups = {name: typer.Typer(help=text) for name, text in _GROUPS.items()}
     for name, function in _MADE.items():
-        app.command(name)(table.command(name, function))
+        group, _, own = name.rpartition(" ")
+        groups.get(group, app).command(own)(table.command(name, function))
+    for name, group_app in groups.items():
+        app.add_typer(group_app, name=name, no_args_is_help=True)
     app.command("emulator")(command.emulator)
     app.command("demo")(demo.run)
     return app
@@ -74,7 +93,7 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `mixpanel-sink` and gives its exit code."""
     given = sys.argv[1:] if args is None else list(args)
-    function = _MADE.get(given[0]) if given else None
+    function = _MADE.get(" ".join(given[:2])) or _MADE.get("".join(given[:1]))
     try:
         words, beam = sorted_out(given, table.extras_of(function) if function else ())
     except ValueError as error:

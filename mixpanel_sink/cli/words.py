@@ -28,11 +28,12 @@ def sorted_out(words: Sequence[str], also: Collection[str] = ()) -> tuple[list[s
         SettingError: for an option without "=" that nobody knows: nobody can tell whether the word
             after it is its value or a file.
     """
-    if not words or words[0] not in COMMANDS:
+    named = next((list(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+    if named is None:
         return list(words), []
-    command, *rest = words
+    command, rest = " ".join(named), words[len(named) :]
     own = {each.name: each for each in options_of(command)}
-    ours, beam = [command], list[str]()
+    ours, beam = named, list[str]()
     place = 0
     while place < len(rest):
         word, following = rest[place], rest[place + 1 : place + 2]

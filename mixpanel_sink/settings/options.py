@@ -45,8 +45,10 @@ from mixpanel_sink.settings.quota import Quota
 
 _SENDS = ("import", "replay", "stream")
 _EVERYWHERE = (*_SENDS, "template", "rows")
-_READS = ("init", "import", "check", "verify")
-_AUTH = (*_EVERYWHERE, "check", "verify", "export", "doctor")
+_TABLE = "lookup-table upload"
+_TABLES = (_TABLE, "lookup-table list")
+_READS = ("init", "import", "check", "verify", _TABLE)
+_AUTH = (*_EVERYWHERE, "check", "verify", "export", "doctor", *_TABLES)
 
 INPUT = "Input"
 FORMAT = "Format"
@@ -105,7 +107,7 @@ class Settings:
     )  # fmt: skip
     columns: tuple[str, ...] = option(
         (), NAMES, BIGQUERY, (*_READS, "template"), label="Columns of the table",
-        help="Columns to read. Default: all that the mapping needs.",
+        help="Columns to read; of a lookup table, also their order. Default: all that are needed.",
     )  # fmt: skip
     bigquery_project: str | None = option(
         None, NAME, BIGQUERY, (*_READS, "template"), label="Google Cloud project that pays",
@@ -156,7 +158,7 @@ class Settings:
         help="Base URL instead of a region, for proxies and tests.",
     )  # fmt: skip
     allow_http: bool = option(
-        False, FLAG, DESTINATION, (*_EVERYWHERE, "verify", "export"), label="Allow http",
+        False, FLAG, DESTINATION, (*_EVERYWHERE, "verify", "export", *_TABLES), label="Allow http",
         python="allow_http",
         help="Permit an unencrypted endpoint on another machine.",
     )  # fmt: skip
@@ -215,7 +217,7 @@ class Settings:
         help="Prefix of the JSON lines files of failed records; for Pub/Sub a topic.",
     )  # fmt: skip
     checkpoint: str | None = option(
-        None, FOLDER, FAILURES, ("import", "replay", "template", "rows"),
+        None, FOLDER, FAILURES, ("import", "replay", "template", "rows", _TABLE),
         label="Checkpoint folder", python="checkpoint",
         help="Folder that remembers accepted batches: the same job, run again after a failure, "
         "does not send them again.",
@@ -306,7 +308,7 @@ class Settings:
         help="Events that are older fail. Default: none; five days for track.",
     )  # fmt: skip
     transient_seconds: float | None = option(
-        None, SECONDS, ADVANCED, _EVERYWHERE, label="Time for retries", python="retry",
+        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Time for retries", python="retry",
         help="How long server errors, timeouts and broken connections are retried for a batch. "
         "Default: 900.",
     )  # fmt: skip
@@ -315,11 +317,11 @@ class Settings:
         help="How long 429 answers are obeyed without one success between. Default: 21600.",
     )  # fmt: skip
     connect_timeout: float | None = option(
-        None, SECONDS, ADVANCED, _EVERYWHERE, label="Connect timeout", python="retry",
+        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Connect timeout", python="retry",
         help="Seconds until there is a connection. Default: 10.",
     )  # fmt: skip
     read_timeout: float | None = option(
-        None, SECONDS, ADVANCED, _EVERYWHERE, label="Read timeout", python="retry",
+        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Read timeout", python="retry",
         help="Seconds until the answer is complete, once the body has left. Default: 90.",
     )  # fmt: skip
     breaker: int | None = option(
@@ -327,11 +329,11 @@ class Settings:
         help="Stop the job after so many batches in a row were given up. Default: 3.",
     )  # fmt: skip
     first_wait: float | None = option(
-        None, SECONDS, ADVANCED, _EVERYWHERE, label="First wait", python="retry",
+        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="First wait", python="retry",
         help="Seconds before the first retry; each further wait is twice as long. Default: 2.",
     )  # fmt: skip
     longest_wait: float | None = option(
-        None, SECONDS, ADVANCED, _EVERYWHERE, label="Longest wait between retries",
+        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Longest wait between retries",
         python="retry",
         help="Seconds between two retries, at most. Default: 60.",
     )  # fmt: skip
@@ -375,7 +377,9 @@ class Settings:
 
 OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))
 """The table."""
-COMMANDS = ("init", "check", "import", "replay", "verify", "export", "stream", "doctor")
+COMMANDS = (
+    "init", "check", "import", "replay", "verify", "export", "stream", "doctor", *_TABLES
+)  # fmt: skip
 """Faces that are commands."""
 BY_NAME = {each.name: each for each in OPTIONS}
 REFERENCES = tuple(each.name for each in OPTIONS if each.kind in (REFERENCE, NOTIFY))

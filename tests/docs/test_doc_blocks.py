@@ -92,6 +92,8 @@ def server() -> Iterator[Emulator]:
 def place(tmp_path: pathlib.Path, server: Emulator) -> pathlib.Path:
     """A folder with everything that the documents' commands read."""
     server.reset(quota="none")
+    server.create_lookup_table("Songs", id="8b4f0a52")
+    (tmp_path / "songs.csv").write_text("id,artist\nc1,Drake\n")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     shop = shop_events(3000)
     for name in ("events.parquet", "events/may.parquet", "bucket/events/may.parquet"):
@@ -148,7 +150,7 @@ def environment(server: Emulator) -> dict[str, str]:
 
 
 _SENDS = ("mixpanel-sink import", "mixpanel-sink replay", "mixpanel-sink verify",
-          "mixpanel-sink doctor")  # fmt: skip
+          "mixpanel-sink doctor", "mixpanel-sink lookup-table")  # fmt: skip
 
 
 def run(command: str, place: pathlib.Path, server: Emulator) -> str:
