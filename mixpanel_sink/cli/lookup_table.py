@@ -29,7 +29,8 @@ def upload(
 ) -> None:
     """Replace a lookup table by the rows of files, or of a table of BigQuery's: all or nothing.
 
-    --columns chooses columns and their order. With --checkpoint it is only sent if it has changed since the last time.
+    --columns chooses columns and their order. With --checkpoint the table is only sent if it has
+    changed since the last time.
 
     Example: mixpanel-sink lookup-table upload songs.csv --id 8b4f0a52 --region eu
     """
