@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.settings.checkpoint import Checkpoint
     from mixpanel_sink.settings.columns import Column, Constant, ContentId, PositionId, TimeColumn
     from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
+    from mixpanel_sink.settings.filter import Filter
     from mixpanel_sink.settings.mapping import EventMapping
     from mixpanel_sink.settings.privacy import Privacy
     from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
@@ -92,6 +93,7 @@ _HOME = {
     "Constant": "settings.columns",
     "ContentId": "settings.columns",
     "EventMapping": "settings.mapping",
+    "Filter": "settings.filter",
     "PositionId": "settings.mapping",
     "TimeColumn": "settings.mapping",
     "ReadParquetTables": "read.transform",
@@ -129,6 +131,7 @@ __all__ = [
     "DestinationError",
     "EventMapping",
     "FailedRecord",
+    "Filter",
     "GroupMapping",
     "InputError",
     "JsonLines",

@@ -31,7 +31,7 @@ def shape_block(
     Raises:
         MappingError: for a shape that cannot fit these columns.
     """
-    table, odd = _table_of(block)
+    table, odd = table_of_block(block)
     made = shape_table(table, shape, mapped)
     errors = {**made.failed, **odd}
     rows = [int(row) for row in made.rows if int(row) not in odd]
@@ -49,7 +49,7 @@ def shape_block(
     return TableBlock(block.key, take_runs(block.runs, rows), result), left_out
 
 
-def _table_of(block: Block) -> tuple[pa.Table, dict[int, RecordError]]:
+def table_of_block(block: Block) -> tuple[pa.Table, dict[int, RecordError]]:
     """The block as a table, and the records that cannot be in one."""
     if isinstance(block, TableBlock):
         return block.table, {}

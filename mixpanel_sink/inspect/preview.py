@@ -68,6 +68,8 @@ class Preview:
         failures: records that would fail, and files that cannot be read.
         altered: values of those looked at that Mixpanel would not hold as they are, by the name of
             their counter.
+        left_out: rows of those looked at that the mapping's filter and shape leave out.
+        skipped: rows that are not read, since the files' statistics rule them out.
     """
 
     files: int
@@ -82,6 +84,8 @@ class Preview:
     examples: tuple[dict[str, Any], ...]
     failures: tuple[FailureSummary, ...]
     altered: dict[str, int] = dataclasses.field(default_factory=dict)
+    left_out: int = 0
+    skipped: int = 0
 
     @property
     def whole(self) -> bool:
@@ -152,6 +156,8 @@ def preview(
         examples=tuple(seen.examples),
         failures=tuple(in_order(seen.failures.values())),
         altered={name: counts.get(name, 0) - before.get(name, 0) for name in NOTED},
+        left_out=counts.get("records_left_out", 0) - before.get("records_left_out", 0),
+        skipped=source.skipped()[0],
     )
 
 
@@ -163,6 +169,10 @@ def render(preview: Preview) -> str:
     lines.append(_line("rows", preview.rows, estimated))
     sample = "" if preview.whole else "a sample; --dry_run=all reads every row"
     lines.append(_line("rows looked at", preview.read, sample))
+    if preview.left_out:
+        lines.append(_line("rows left out", preview.left_out, "by filters and conditions"))
+    if preview.skipped:
+        lines.append(_line("rows skipped", preview.skipped, "by the files' statistics"))
     lines.append(_line("events", preview.looked_at.events))
     failed = sum(each.count for each in preview.failures) - preview.files_unreadable
     lines.append(_line("records that would fail", failed))

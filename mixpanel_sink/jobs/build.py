@@ -32,9 +32,11 @@ from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, columns_needed
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import PositionId
+from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.options import Settings
+from mixpanel_sink.settings.shape import Shape
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -70,6 +72,11 @@ class Import:
             SettingError, InputError, DestinationError: what is wrong.
         """
         require(settings, "input")
+        if settings.limit and settings.checkpoint:
+            raise SettingError(
+                "--limit is for trying, and a checkpoint is of a whole import: leave one out. What "
+                "was sent with --limit is not doubled by the whole import."
+            )
         FileSystems.set_options(options)
         mapping = mapping_of(settings)
         source = source_of(settings, format, mapping)
@@ -113,12 +120,37 @@ def mapping_of(settings: Settings) -> AnyMapping | None:
         SettingError: if it cannot be read, or is wrong.
     """
     if not settings.mapping:
+        if settings.from_day or settings.to_day or settings.events or settings.where:
+            raise SettingError("--from, --to, --events and --where need --mapping.")
         return None
     text = text_of(settings.mapping, "mapping")
-    mapping = MAPPINGS[settings.endpoint_kind].from_yaml(text)
+    mapping = filtered(MAPPINGS[settings.endpoint_kind].from_yaml(text), settings)
     if isinstance(mapping, EventMapping) and mapping.insert_id is None:
         return dataclasses.replace(mapping, insert_id=PositionId())
     return mapping
+
+
+def filtered(mapping: AnyMapping, settings: Settings) -> AnyMapping:
+    """The mapping with the settings' filters beside its own. Of days and names the settings' count.
+
+    Raises:
+        SettingError: for filters of events where there are none, or a condition that is wrong.
+    """
+    if settings.where:
+        shape = mapping.shape if isinstance(mapping.shape, Shape) else Shape()
+        alone = dataclasses.replace(shape, where=settings.where)  # it must be right by itself
+        both = f"({shape.where}) AND ({settings.where})" if shape.where else settings.where
+        mapping = dataclasses.replace(mapping, shape=dataclasses.replace(alone, where=both))
+    given = {
+        "first_day": settings.from_day, "last_day": settings.to_day, "events": settings.events
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value}
+    if not given:
+        return mapping
+    if not isinstance(mapping, EventMapping):
+        raise SettingError("--from, --to and --events are for events; use --where for profiles.")
+    own = mapping.filter if isinstance(mapping.filter, Filter) else Filter()
+    return dataclasses.replace(mapping, filter=dataclasses.replace(own, **given))  # type: ignore[arg-type]
 
 
 def checked_write(

@@ -115,6 +115,7 @@ def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
         if name.startswith("failed_") and value
     }
     lines += [(f"  {reason}", _count(n)) for reason, n in sorted(by_reason.items())]
+    lines += _left_out(counters)
     for name, words in {**_UNREAD, "lines_skipped": "lines skipped"}.items():
         if count := counters.get(name, 0):
             lines.append((words, _count(count)))
@@ -134,6 +135,17 @@ def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
     for name, (words, remark) in NOTED.items():
         if count := counters.get(name, 0):
             lines.append((words, f"{_count(count)}  ({remark})"))
+    return lines
+
+
+def _left_out(counters: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What was not wanted."""
+    lines = []
+    if count := counters.get("records_left_out", 0):
+        lines.append(("records left out", f"{_count(count)}  (by filters and conditions)"))
+    if count := counters.get("rows_skipped", 0):
+        size = _count(counters.get("bytes_skipped", 0))
+        lines.append(("rows skipped", f"{_count(count)}  (by statistics: {size} bytes not read)"))
     return lines
 
 

@@ -13,20 +13,25 @@ from mixpanel_sink.read.registry import (
     make_table,
     table_scheme,
 )
+from mixpanel_sink.read.selection import Selection
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import BIGQUERY, FORMAT, OPTIONS, Settings
 
 
-def source_of(settings: Settings, format: str | None = None, mapping: Any = None) -> FileSource:
+def source_of(
+    settings: Settings, format: str | None = None, mapping: Any = None, whole: bool = False
+) -> FileSource:
     """The files, or the table, that the settings name.
 
     Args:
         settings: of the user.
         format: of the files where the settings do not say; None: as the mapping says, or by name
             or content.
-        mapping: whose `source` says how files are read, where the settings do not.
+        mapping: whose `source` says how files are read, where the settings do not, and whose
+            filters say what need not be read.
+        whole: whether all is read, whatever is wanted of it.
 
     Raises:
         SettingError: for an unknown format, or an option that it does not have.
@@ -36,6 +41,8 @@ def source_of(settings: Settings, format: str | None = None, mapping: Any = None
     if table_scheme(settings.input) is not None:
         if for_files := [name for name, value in _given(settings, FORMAT).items() if value]:
             raise SettingError(f"--{for_files[0]} is for files, and the input is a table.")
+        if settings.limit:
+            raise SettingError("--limit is for files. Use a query with LIMIT instead.")
         return TableSource(make_table(settings.input, for_tables))
     if for_tables:
         raise SettingError(
@@ -54,7 +61,8 @@ def source_of(settings: Settings, format: str | None = None, mapping: Any = None
         for option, value in _given(settings, FORMAT).items()
         if option != "format" and value is not None
     }
-    return FileSource(settings.input, make_format(name, {**stated, **given}))
+    selection = None if whole else Selection(mapping, settings.limit)
+    return FileSource(settings.input, make_format(name, {**stated, **given}), selection=selection)
 
 
 def _given(settings: Settings, group: str) -> dict[str, Any]:

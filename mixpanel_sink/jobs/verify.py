@@ -14,6 +14,7 @@ was sent; 1 if not, or if the export failed; 2 if a setting is wrong.
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -77,20 +78,25 @@ def verified(settings: Settings) -> Verification:
     """
     require(settings, "input", "mapping")
     credentials = credentials_of(settings)
-    mapping = mapping_of(settings)
+    given = settings
+    if not settings.limit:  # which counts records that the import's filter keeps
+        # The days are compared in the project's time zone, not filtered in UTC.
+        given = dataclasses.replace(settings, from_day=None, to_day=None)
+    mapping = mapping_of(given)
     if not isinstance(mapping, EventMapping):
         raise MappingError("Events are compared; this mapping makes something else.")
     destination = export_destination(settings.region, settings.endpoint, settings.allow_http)
     exporter = Exporter(destination, credentials)
     try:
         return verify(
-            source_of(settings, mapping=mapping),
+            source_of(settings, mapping=mapping, whole=True),
             mapping,
             exporter,
             first=settings.from_day,
             last=settings.to_day,
             zone=settings.project_timezone,
             all_events=settings.all_events,
+            limit=settings.limit,
             token=MASKED_TOKEN if credentials.token is not None else None,
             limits=limits_of(settings),
             privacy=privacy_of(settings),

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import File, match_sizes
+from mixpanel_sink.read.selection import Selection, skipped
 from mixpanel_sink.read.source import (
     ALL_COLUMNS,
     Columns,
@@ -19,6 +19,7 @@ from mixpanel_sink.read.source import (
     Format,
     Source,
     Unit,
+    first_rows,
     guarded,
     rows_in,
     together,
@@ -43,6 +44,7 @@ class FileSource:
         patterns: paths, folders or globs; see `files.match_sizes`.
         format: of the files; by default that of the first one, by its name or its content.
         given: settings of the format where none is given, by name, and its name as `format`.
+        selection: which rows are wanted; None for all.
 
     Raises:
         InputError: when its files are asked for, if there are none.
@@ -53,7 +55,10 @@ class FileSource:
         patterns: str | Sequence[str],
         format: Format | None = None,
         given: Mapping[str, Any] | None = None,
+        selection: Selection | None = None,
     ) -> None:
+        self.selection = selection or Selection()
+        self._skipped = (0, 0)
         self.patterns = [patterns] if isinstance(patterns, str) else list(patterns)
         self._format = format
         self._given = dict(given or {})
@@ -78,6 +83,10 @@ class FileSource:
         """All, readable or not."""
         return len(self.files)
 
+    def unreadable_count(self) -> int:
+        """Those of which not even the beginning can be read."""
+        return sum(units is None for units in self._units.values())
+
     def schema(self) -> pa.Schema:
         """The first readable file's."""
         return self._first(lambda path: self.format.schema(path))
@@ -88,21 +97,22 @@ class FileSource:
 
     def row_count(self) -> int | None:
         """The sum over all readable files, or None."""
+        if self.selection.limit is not None:
+            return None
         counts = [
             unit.rows for units in self._units.values() if units is not None for unit in units
         ]
         return None if None in counts else sum(count or 0 for count in counts)
 
     def estimated_rows(self) -> int:
-        """The sum over all readable files."""
-        return sum(self._rows_of(path) for path, units in self._units.items() if units is not None)
+        """The sum over all readable files, up to the limit."""
+        rows = sum(self._rows_of(path) for path, units in self._units.items() if units is not None)
+        return min(rows, self.selection.limit or rows)
 
-    def elements(self, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+    def elements(self, columns: Columns = ALL_COLUMNS, keep_text: bool = True) -> Iterator[Element]:
         """All rows, file by file."""
         yield from self._unreadable()
-        for units in self._units.values():
-            for unit in together(units or []):
-                yield from guarded(self.format, unit, columns)
+        yield from self.selection.cut(self._readable(columns, keep_text))
 
     def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
         """Rows evenly over files and units, each unit's first."""
@@ -119,7 +129,17 @@ class FileSource:
         """Reads all of it on a pipeline's workers."""
         from mixpanel_sink.read.transform import ReadFiles
 
-        return ReadFiles(self.patterns, self.format, columns, **options)
+        return ReadFiles(self.patterns, self.format, columns, selection=self.selection, **options)
+
+    def skipped(self) -> tuple[int, int]:
+        """Rows, and their stored bytes, that are not read: by the files' statistics none of them is
+        wanted."""
+        return self._skipped if self._looked else (0, 0)
+
+    def _readable(self, columns: Columns, keep_text: bool) -> Iterator[Element]:
+        for units in self._units.values():
+            for unit in together(units or []):
+                yield from guarded(self.format, unit, columns, keep_text)
 
     def _spread_of(self, path: str, rows: int, columns: Columns) -> Iterator[Element]:
         units: Sequence[Unit] = self._units[path] or []
@@ -135,13 +155,18 @@ class FileSource:
     def _looked(self) -> dict[str, list[Unit] | InputError]:
         paths = [path for path, _ in self.files]
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            return dict(zip(paths, pool.map(self._look, paths), strict=True))
+            looked = dict(zip(paths, pool.map(self._look, paths), strict=True))
+        for rows, size, _ in looked.values():
+            self._skipped = (self._skipped[0] + rows, self._skipped[1] + size)
+        return {path: found for path, (_, _, found) in looked.items()}
 
-    def _look(self, path: str) -> list[Unit] | InputError:
+    def _look(self, path: str) -> tuple[int, int, list[Unit] | InputError]:
         try:
-            return units_of(self.format, path)
+            units = units_of(self.format, path)
+            wanted = self.selection.units(self.format, path, units)
         except InputError as error:
-            return error
+            return 0, 0, error
+        return *skipped(units, wanted), wanted
 
     @property
     def _units(self) -> dict[str, list[Unit] | None]:
@@ -181,11 +206,8 @@ class FileSource:
 
 def _first_rows(elements: Iterator[Element], rows: int) -> Iterator[Element]:
     while rows > 0 and (element := next(elements, None)) is not None:
-        if isinstance(element, pa.Table):
-            element = element.slice(0, rows)
-        elif isinstance(element, RecordBlock):
-            offsets = None if element.offsets is None else element.offsets[:rows]
-            element = RecordBlock(element.records[:rows], element.origin, offsets)
+        if not isinstance(element, FailedRecord):
+            element = first_rows(element, rows)
         rows -= rows_in(element)
         yield element
 

@@ -18,6 +18,7 @@ from mixpanel_sink.encode.tables import SLICE_ROWS
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import is_passing, opened_whole, short
 from mixpanel_sink.read.int96 import Inexact, int96_columns, with_nanoseconds
+from mixpanel_sink.read.pruning import wanted_rows
 from mixpanel_sink.read.source import (
     Columns,
     Element,
@@ -67,6 +68,10 @@ class Parquet:
     def units(self, path: str) -> list[Unit]:
         """The row groups, by the footer."""
         return self._ask(path, lambda file: list(_units(path, file)))
+
+    def prune(self, path: str, units: list[Unit], mapping: Any) -> list[Unit]:
+        """Without the row groups whose statistics say that the mapping leaves out all rows."""
+        return self._ask(path, lambda file: _pruned(file, units, mapping))
 
     def estimated_rows(self, path: str) -> int:
         """The footer's."""
@@ -239,9 +244,22 @@ def _units(path: str, file: Any) -> Iterator[Unit]:
     metadata = _plain_file(file).metadata
     row = 0
     for number in range(metadata.num_row_groups):
-        count = metadata.row_group(number).num_rows
-        yield Unit(path, key, number, 1, row, count)
-        row += count
+        group = metadata.row_group(number)
+        yield Unit(path, key, number, 1, row, group.num_rows, _compressed_bytes(group))
+        row += group.num_rows
+
+
+def _pruned(file: Any, units: list[Unit], mapping: Any) -> list[Unit]:
+    import pyarrow.dataset as ds
+
+    wanted = wanted_rows(mapping, _plain_file(file).schema_arrow)
+    if wanted is None:
+        return units
+    file.seek(0)
+    fragment = ds.ParquetFileFormat().make_fragment(pa.PythonFile(file, "r"))
+    parts = fragment.split_by_row_group(wanted)
+    groups = {group.id for part in parts for group in part.row_groups}
+    return [unit for unit in units if unit.first in groups]
 
 
 def _tables(batches: Iterable[pa.RecordBatch | Inexact], rows: int) -> Iterator[pa.Table | Inexact]:

@@ -34,6 +34,7 @@ class Unit(NamedTuple):
         first, parts: which parts, counted from 0.
         first_row: the row with which they begin.
         rows: how many they have; None if the file does not say.
+        size: their bytes as they are stored; 0 if the file does not say.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Unit(NamedTuple):
     parts: int = 1
     first_row: int = 0
     rows: int | None = None
+    size: int = 0
 
 
 class Columns(NamedTuple):
@@ -151,6 +153,10 @@ class Source(Protocol):
         """About as many; exactly where it is known."""
         ...
 
+    def skipped(self) -> tuple[int, int]:
+        """Rows, and their stored bytes, that are not read: none of them is wanted."""
+        ...
+
     def sample(self, rows: int) -> pa.Table:
         """Its first rows, with all columns."""
         ...
@@ -189,21 +195,23 @@ def together(units: Iterable[Unit]) -> Iterator[Unit]:
     """Units with small neighbours of the same file put together, empty ones left out."""
     held: Unit | None = None
     for unit in units:
-        if held is None or not (_small(held, unit) and held.path == unit.path):
+        if held is None or not _neighbours(held, unit):
             if held is not None and held.rows != 0:
                 yield held
             held = unit
         else:
             rows = (held.rows or 0) + (unit.rows or 0)
-            held = held._replace(parts=held.parts + unit.parts, rows=rows)
+            parts, size = held.parts + unit.parts, held.size + unit.size
+            held = held._replace(parts=parts, rows=rows, size=size)
     if held is not None and held.rows != 0:
         yield held
 
 
-def _small(held: Unit, unit: Unit) -> bool:
-    if held.rows is None or unit.rows is None:
+def _neighbours(held: Unit, unit: Unit) -> bool:
+    """Whether they follow each other and are small."""
+    if held.rows is None or unit.rows is None or held.path != unit.path:
         return False
-    return held.rows + unit.rows <= UNIT_ROWS
+    return held.first + held.parts == unit.first and held.rows + unit.rows <= UNIT_ROWS
 
 
 def guarded(
@@ -249,6 +257,14 @@ def rows_in(element: Element) -> int:
     if isinstance(element, FailedRecord):
         return int(element.reason != FILE_UNREADABLE)
     return len(element.records) if isinstance(element, RecordBlock) else len(element)
+
+
+def first_rows(element: pa.Table | RecordBlock, rows: int) -> pa.Table | RecordBlock:
+    """An element's beginning."""
+    if isinstance(element, pa.Table):
+        return element.slice(0, rows)
+    offsets = None if element.offsets is None else element.offsets[:rows]
+    return RecordBlock(element.records[:rows], element.origin, offsets)
 
 
 def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:

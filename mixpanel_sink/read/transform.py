@@ -17,9 +17,11 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 from mixpanel_sink import coders
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import match_files
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.records import FormatOfReader, Reader
+from mixpanel_sink.read.selection import Selection, skipped
 from mixpanel_sink.read.source import (
     ALL_COLUMNS,
     FILE_UNREADABLE,
@@ -65,6 +67,7 @@ class ReadFiles(beam.PTransform):
             not leave the workers.
         in_turns: one unit a bundle. For runners that hand a stage all its input as one bundle, and
             hand its output on when the bundle ends, such as Prism: memory would hold all of it.
+        selection: which rows are wanted; None for all. With a limit one worker reads.
 
     Returns:
         ReadResult: elements and unreadable files.
@@ -78,8 +81,10 @@ class ReadFiles(beam.PTransform):
         *,
         keep_text: bool = True,
         in_turns: bool = False,
+        selection: Selection | None = None,
     ) -> None:
         super().__init__()
+        self._selection = selection or Selection()
         self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
         self._format = format
         self._reading = (format, columns, keep_text)
@@ -87,30 +92,43 @@ class ReadFiles(beam.PTransform):
 
     def expand(self, pbegin: Any) -> ReadResult:
         """Builds the flow: patterns, files, units, elements."""
+        if self._selection.limit is not None:
+            fn: beam.DoFn = _ReadFirst(*self._reading, self._selection)
+            read = pbegin | "Patterns" >> beam.Create([self._patterns]) | "Read" >> _parted(fn)
+            return self._result(read.elements, read[FAILED])
         listed = (
             pbegin
             | "Patterns" >> beam.Create([self._patterns])
             | "Match" >> beam.FlatMap(match_files).with_output_types(str)
             | "Spread files" >> beam.Reshuffle()
             | "List units"
-            >> beam.ParDo(_ListUnits(self._format)).with_outputs(FAILED, main="units")
+            >> beam.ParDo(_ListUnits(self._format, self._selection)).with_outputs(
+                FAILED, main="units"
+            )
         )
         units = listed.units
         units.element_type = Unit
         if self._in_turns:
             units = units | "Gather units" >> beam.combiners.ToList()
-            fn: beam.DoFn = _ReadInTurns(*self._reading)
+            fn = _ReadInTurns(*self._reading)
         else:
             units = units | "Spread units" >> beam.Reshuffle()
             fn = _Read(*self._reading)
-        read = units | "Read" >> beam.ParDo(fn).with_outputs(FAILED, main="elements")
+        read = units | "Read" >> _parted(fn)
         for failed in (listed[FAILED], read[FAILED]):
             failed.element_type = FailedRecord
-        # For its coder: there may be blocks and failed records among tables, and the other way.
-        read.elements.element_type = pa.Table if self._format.states_types else RecordBlock
         failed = (listed[FAILED], read[FAILED]) | "Unreadable" >> beam.Flatten()
+        return self._result(read.elements, failed)
+
+    def _result(self, elements: Any, failed: Any) -> ReadResult:
+        # For its coder: there may be blocks and failed records among tables, and the other way.
+        elements.element_type = pa.Table if self._format.states_types else RecordBlock
         failed.element_type = FailedRecord
-        return ReadResult(read.elements, failed)
+        return ReadResult(elements, failed)
+
+
+def _parted(fn: beam.DoFn) -> beam.PTransform:
+    return beam.ParDo(fn).with_outputs(FAILED, main="elements")
 
 
 class TablesResult(NamedTuple):
@@ -129,6 +147,9 @@ class ReadParquetTables(beam.PTransform):
             left out of its tables.
         in_turns: one part of a file at a time. For runners that hand a stage all its input as one
             bundle, such as Prism.
+        mapping: of the write that comes next: row groups are not read of which the statistics say
+            that its filter or condition leaves out all rows.
+        limit: the first so many records that become events or failed records.
 
     Returns:
         TablesResult: tables and unreadable files.
@@ -139,10 +160,13 @@ class ReadParquetTables(beam.PTransform):
         patterns: str | Sequence[str],
         columns: Sequence[str] | None = None,
         in_turns: bool = False,
+        mapping: Any = None,
+        limit: int | None = None,
     ) -> None:
         super().__init__()
-        only = None if columns is None else tuple(columns)
-        self._read = ReadFiles(patterns, Parquet(), Columns(only), in_turns=in_turns)
+        wanted = Columns(None if columns is None else tuple(columns))
+        selection = Selection(mapping, limit)
+        self._read = ReadFiles(patterns, Parquet(), wanted, in_turns=in_turns, selection=selection)
 
     def expand(self, pbegin: Any) -> TablesResult:
         """Builds the flow: patterns, files, row groups, tables."""
@@ -187,17 +211,20 @@ class ReadRecords(beam.PTransform):
 
 
 class _ListUnits(beam.DoFn):
-    def __init__(self, format: Format) -> None:
+    def __init__(self, format: Format, selection: Selection) -> None:
         self._format = format
+        self._selection = selection
 
     def process(self, path: str) -> Iterator[Any]:
         try:
             units = units_of(self._format, path)
+            wanted = self._selection.units(self._format, path, units)
         except InputError as error:
             yield _failed(unreadable_file(path, str(error)))
             return
         metrics.count("files_read")
-        yield from together(units)
+        _count_skipped(*skipped(units, wanted))
+        yield from together(wanted)
 
 
 class _Read(beam.DoFn):
@@ -216,6 +243,31 @@ class _Read(beam.DoFn):
 def _failed(failed: FailedRecord) -> beam.pvalue.TaggedOutput:
     metrics.count("files_unreadable")
     return beam.pvalue.TaggedOutput(FAILED, failed)
+
+
+class _ReadFirst(beam.DoFn):
+    """Reads files one after another up to a limit."""
+
+    def __init__(
+        self, format: Format, columns: Columns, keep_text: bool, selection: Selection
+    ) -> None:
+        self._reading = (columns, keep_text)
+        self._source = (format, None, selection)
+
+    def process(self, patterns: Sequence[str]) -> Iterator[Any]:
+        source = FileSource(patterns, *self._source)
+        for element in source.elements(*self._reading):
+            if isinstance(element, FailedRecord) and element.reason == FILE_UNREADABLE:
+                yield _failed(element)
+            else:
+                yield element
+        metrics.count("files_read", source.file_count() - source.unreadable_count())
+        _count_skipped(*source.skipped())
+
+
+def _count_skipped(rows: int, size: int) -> None:
+    metrics.count("rows_skipped", rows)
+    metrics.count("bytes_skipped", size)
 
 
 class _AllOfThem(beam.RestrictionProvider):

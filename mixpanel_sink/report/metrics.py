@@ -10,7 +10,8 @@
 | retries                      | requests beyond the first of a batch                    |
 | sent_bytes                   | bodies of settled requests, as sent                     |
 | raw_bytes                    | the same as JSON, before compression                    |
-| records_left_out             | records that MapRecords or a shape left out             |
+| records_left_out             | records that MapRecords, a shape or a filter left out   |
+| rows_skipped, bytes_skipped  | of Parquet: not read, as the statistics rule them out   |
 | files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |
 | lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
 | lines_skipped                | lines whose reason was not asked for, by the same       |

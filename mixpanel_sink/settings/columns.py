@@ -162,7 +162,7 @@ def changed_fields(value: Any) -> dict[str, Any]:
 
 def part_of(key: str, value: Any) -> Any:
     """The value object of one setting in the YAML form, such as `{column: day, unit: s}`."""
-    if not isinstance(value, dict) or key in ("rename", "constants", "shape", "source"):
+    if not isinstance(value, dict) or key in ("rename", "constants", "shape", "source", "filter"):
         return value
     kinds: dict[str, Any] = {"column": Column, "constant": Constant}
     if key == "time":

@@ -30,6 +30,7 @@ from mixpanel_sink.settings.columns import (
     part_of,
     plain,
 )
+from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, check_text, near
 from mixpanel_sink.settings.shape import Shape
 from mixpanel_sink.settings.yaml import load_yaml
@@ -69,6 +70,8 @@ class EventMapping:
             columns that it makes.
         source: how files are read, where that must be said: their `format` and its settings, such
             as {format: csv, delimiter: ";"}; see docs/sources.md.
+        filter: which events are wanted, by day and name; see `Filter`. `shape` has conditions on
+            columns.
 
     Raises:
         MappingError: if it contradicts itself.
@@ -93,6 +96,7 @@ class EventMapping:
     non_finite: Literal["fail", "drop"] = "fail"
     shape: Shape | Mapping[str, Any] | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    filter: Filter | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         put = functools.partial(object.__setattr__, self)
@@ -118,6 +122,8 @@ class EventMapping:
             put(name, dict(value))
         if isinstance(self.shape, Mapping):
             put("shape", Shape.from_dict(dict(self.shape)))
+        if isinstance(self.filter, Mapping):
+            put("filter", Filter.from_dict(dict(self.filter)))
         _check_types(self)
         _check_constants(self)
         _check_renaming(self)
@@ -172,9 +178,10 @@ class EventMapping:
 
     def columns(self) -> list[str] | None:
         """The columns that a reader must fetch; None for all."""
-        if self.properties == "all" or self.shape is not None:
+        reads = self.shape.reads() if isinstance(self.shape, Shape) else ()
+        if self.properties == "all" or reads is None:
             return None
-        return list(dict.fromkeys([*self.mapped_columns(), *self.properties]))
+        return list(dict.fromkeys([*self.mapped_columns(), *self.properties, *reads]))
 
     def plan(self, columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         """(property, column) pairs for an input with these columns, sorted by property.
@@ -275,6 +282,7 @@ def _check_types(mapping: EventMapping) -> None:
         "include_mapped": bool,
         "drop_nulls": bool,
         "shape": Shape | None,
+        "filter": Filter | None,
     }
     for name, kinds in allowed.items():
         if not isinstance(value := getattr(mapping, name), kinds):
@@ -305,6 +313,12 @@ def _check_constants(mapping: EventMapping) -> None:
             raise MappingError(
                 f"{part} is {text[:20]!r}..., longer than {MAX_ID_BYTES} bytes. Mixpanel would cut "
                 "it: shorten it."
+            )
+        wanted = mapping.filter.events if isinstance(mapping.filter, Filter) else ()
+        if part == "event" and isinstance(value, Constant) and wanted and text not in wanted:
+            raise MappingError(
+                f"The filter wants events named {', '.join(map(repr, wanted))}, and every event is "
+                f"named {text!r}. Correct one of them."
             )
         if part == "event" and not text:
             raise MappingError("The event name is empty; name the event.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.quota import PATTERN, Quota
 
 _REFERENCE = (
@@ -123,6 +124,33 @@ def option_of(field: dataclasses.Field[Any]) -> Option:
     """The option that a field is."""
     more = {"name": field.name, "metavar": field.metadata["kind"].metavar, **field.metadata}
     return Option(field=field.name, default=field.default, **more)
+
+
+def values_of(options: Iterable[Option], given: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """What is given, by the fields of the options.
+
+    Args:
+        options: that there are.
+        given: texts, or values of the option's own type, by name; None is "not given".
+        prefix: of names in messages.
+
+    Raises:
+        SettingError: for a name that is unknown, or a value that cannot be read.
+    """
+    values: dict[str, Any] = {}
+    known = {each.name: each for each in options}
+    for name, value in given.items():
+        if (each := known.get(name)) is None:
+            raise SettingError(f"The setting {name!r} is unknown.{near(name, list(known))}")
+        if value is None or value == "":
+            continue
+        try:
+            values[each.field] = each.kind.read(value)
+        except SettingError:
+            raise
+        except ValueError as error:
+            raise SettingError(f"{prefix}{name} is {value!r}; {error}") from None
+    return values
 
 
 def names_of(given: str) -> tuple[str, ...]:

@@ -13,8 +13,6 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.option import (
     COLUMN,
     DAY,
@@ -40,6 +38,7 @@ from mixpanel_sink.settings.option import (
     choice,
     option,
     option_of,
+    values_of,
 )
 from mixpanel_sink.settings.quota import Quota
 
@@ -49,10 +48,12 @@ _TABLE = "lookup-table upload"
 _TABLES = (_TABLE, "lookup-table list")
 _READS = ("init", "import", "check", "verify", _TABLE)
 _AUTH = (*_EVERYWHERE, "check", "verify", "export", "doctor", *_TABLES)
+_FILTERED = ("import", "check", "verify", "template")
 
 INPUT = "Input"
 FORMAT = "Format"
 BIGQUERY = "BigQuery"
+FILTERS = "Which records"
 CREDENTIALS = "Credentials"
 DESTINATION = "Where to send"
 SENDING = "Quota and requests"
@@ -112,6 +113,33 @@ class Settings:
     bigquery_project: str | None = option(
         None, NAME, BIGQUERY, (*_READS, "template"), label="Google Cloud project that pays",
         help="Google Cloud project that pays for reading. Default: the one in the address.",
+    )  # fmt: skip
+    from_day: datetime.date | None = option(
+        None, DAY, FILTERS, (*_FILTERED, "export"), name="from", label="First day",
+        python="mapping",
+        help="First day of the events' times, in UTC; earlier ones are left out, and Parquet's row "
+        "groups without any others are not read. For verify it is in the project's time zone, and "
+        "its default is the input's.",
+    )  # fmt: skip
+    to_day: datetime.date | None = option(
+        None, DAY, FILTERS, (*_FILTERED, "export"), name="to", label="Last day",
+        python="mapping",
+        help="Last day, likewise; it is included.",
+    )  # fmt: skip
+    events: tuple[str, ...] = option(
+        (), NAMES, FILTERS, _FILTERED, label="Names of events", python="mapping",
+        metavar="NAME,…",
+        help="Only events of these names; others are left out.",
+    )  # fmt: skip
+    where: str | None = option(
+        None, TEXT, FILTERS, _FILTERED, label="Condition", python="mapping", metavar="CONDITION",
+        help="Only records for which this is true, such as \"amount > 0 AND country = 'DE'\"; "
+        "see docs/shape.md. The mapping's own condition must hold as well.",
+    )  # fmt: skip
+    limit: int | None = option(
+        None, NUMBER, FILTERS, _FILTERED, label="Records at most",
+        help="Read the first so many records that are not left out, to try something. They keep "
+        "their ids, so that the whole import does not double them.",
     )  # fmt: skip
     only: tuple[str, ...] = option(
         (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",
@@ -237,14 +265,6 @@ class Settings:
         label="Key of the hashes (reference)", python="privacy",
         help="Reference to a secret that goes into those hashes.",
     )  # fmt: skip
-    from_day: datetime.date | None = option(
-        None, DAY, COMPARING, ("verify", "export"), name="from", label="First day",
-        help="First day. Default for verify: the input's.",
-    )  # fmt: skip
-    to_day: datetime.date | None = option(
-        None, DAY, COMPARING, ("verify", "export"), name="to", label="Last day",
-        help="Last day. Default for verify: the input's.",
-    )  # fmt: skip
     project_timezone: str = option(
         "UTC", NAME, COMPARING, ("verify",), label="Time zone", metavar="ZONE",
         help="Time zone in which the project counts days. Default: UTC, which is right for "
@@ -351,20 +371,7 @@ class Settings:
         Raises:
             SettingError: for a name that is unknown, or a value that cannot be read.
         """
-        values: dict[str, Any] = {}
-        known = {each.name: each for each in options_of(face)}
-        for name, value in given.items():
-            if (each := known.get(name)) is None:
-                raise SettingError(f"The setting {name!r} is unknown.{near(name, list(known))}")
-            if value is None or value == "":
-                continue
-            try:
-                values[each.field] = each.kind.read(value)
-            except SettingError:
-                raise
-            except ValueError as error:
-                raise SettingError(f"{prefix}{name} is {value!r}; {error}") from None
-        return cls(**values)
+        return cls(**values_of(options_of(face), given, prefix))
 
     def given(self) -> dict[str, Any]:
         """What differs from the defaults, by the options' names, as text, numbers and switches."""

@@ -126,6 +126,7 @@ class Shape:
                 raise MappingError(f"shape.defaults gives {column!r} {value!r}; give one value.")
         if self.where is not None and (not isinstance(self.where, str) or not self.where.strip()):
             raise MappingError('shape.where is a condition, such as "amount > 0".')
+        self._condition_columns()
         if isinstance(self.sample, Mapping):
             check_keys(self.sample, ["column", "percent"])
             put("sample", Sample(self.sample.get("column", ""), self.sample.get("percent", 0)))
@@ -151,6 +152,35 @@ class Shape:
         check_keys(settings, [field.name for field in dataclasses.fields(cls)])
         return cls(**settings)
 
+    def _condition_columns(self) -> list[str]:
+        if self.where is None:
+            return []
+        import polars as pl  # here, because most mappings have no condition
+
+        try:
+            return pl.sql_expr(self.where).meta.root_names()
+        except pl.exceptions.PolarsError as error:
+            said = str(error).partition("\n")[0]
+            raise MappingError(
+                f"where cannot be read: {said}. The condition is {self.where!r}; see docs/shape.md."
+            ) from None
+
+    def reads(self) -> list[str] | None:
+        """The columns that its steps look at, of an input that they leave as it is but for casts;
+        None if they may make columns or rename them."""
+        if self.json or self.flatten or self.split or self.defaults or self.drop or self.rename:
+            return None
+        sample = [self.sample.column] if isinstance(self.sample, Sample) else []
+        return [*self.cast, *self._condition_columns(), *sample]
+
+    def untouched(self, name: str) -> bool:
+        """Whether a column that the input has is the same behind the steps, wherever it has a
+        value."""
+        made = {part for how in self.split.values() for part in how.into}
+        return not self.rename and name not in (
+            made | self.json.keys() | self.flatten.keys() | self.split.keys() | self.cast.keys()  # type: ignore[union-attr]
+        )
+
     def names(self, columns: Sequence[str]) -> list[str] | None:
         """The columns that it makes of these; None if only the data tell.
 
@@ -158,7 +188,9 @@ class Shape:
             MappingError: for a column that is not there, where another has nearly its name; or for
                 two columns of one name.
         """
-        taken = (*self.json, *self.flatten, *self.split, *self.cast)
+        parts = {*self.defaults, *(part for how in self.split.values() for part in how.into)}
+        asked = [name for name in self._condition_columns() if name not in parts]
+        taken = (*self.json, *self.flatten, *self.split, *self.cast, *asked)
         for name in taken if not (self.json or self.flatten) else (*self.json, *self.flatten):
             if name not in columns and (meant := near(name, columns)):
                 raise MappingError(f"shape names {name!r}, which the input does not have.{meant}")

@@ -25,6 +25,7 @@ from mixpanel_sink.encode.blocks import (
     failed_record,
 )
 from mixpanel_sink.encode.choose import encoder_for
+from mixpanel_sink.encode.filtering import filter_block
 from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.encode.redaction import Masker, redact
 from mixpanel_sink.encode.routing import by_project
@@ -153,21 +154,32 @@ class ConvertToChunks(beam.DoFn):
             yield from self._pass_on(block)
 
     def _pass_on(self, block: Block) -> Iterator[Any]:
-        """A block, through its shape, redaction and routing, to the packers of its projects."""
+        """A block, through its shape, filter, redaction and routing, to the packers of its
+        projects."""
         failed: list[Failure] = []
-        for shaped in self._shaped(block, failed):
-            blocks = [shaped] if self._masker is None else redact(shaped, self._masker, failed)
+        for wanted in self._wanted(block, failed):
+            blocks = [wanted] if self._masker is None else redact(wanted, self._masker, failed)
             for redacted in blocks:
                 for name, part in self._by_project(redacted, failed):
                     self._read[name] += len(part)
                     yield from self._packers[name].add(part)
         yield from self._fail(failed)
 
+    def _wanted(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
+        if isinstance(block, FailedBlock):  # what failed before has its shape, and was wanted
+            yield block
+            return
+        for shaped in self._shaped(block, failed):
+            kept = filter_block(shaped, self._job.mapping)
+            metrics.count("records_left_out", len(shaped) - len(kept))
+            if len(kept):
+                yield kept
+
     def _shaped(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
         mapping = self._job.mapping
         shape = None if mapping is None else mapping.shape
-        if mapping is None or not isinstance(shape, Shape) or isinstance(block, FailedBlock):
-            yield block  # what failed before has its shape
+        if mapping is None or not isinstance(shape, Shape):
+            yield block
             return
         mapped = mapping.named_columns()
         for part in block.slices(self._job.targets[0].limits.batch_events):

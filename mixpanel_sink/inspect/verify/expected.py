@@ -41,10 +41,11 @@ from mixpanel_sink.inspect.verify.ids import (
     user_id,
 )
 from mixpanel_sink.inspect.verify.shaped import shaped
-from mixpanel_sink.inspect.verify.times import event_time
+from mixpanel_sink.inspect.verify.times import event_time, milliseconds_of
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.secrets import resolve
 from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, TimeColumn
+from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.shape import Shape
@@ -96,6 +97,7 @@ class Expectation:
     ) -> None:
         self._mapping = mapping
         self._shape = mapping.shape if isinstance(mapping.shape, Shape) else None
+        self._plain = self._shape is None and mapping.filter is None
         self._rows = _ROWS if self._shape is None else _SHAPED_ROWS
         self._limits = limits
         self._dropped = frozenset(privacy.drop if privacy else ())
@@ -135,25 +137,27 @@ class Expectation:
             _Place(origin.file, origin.key, origin.first_row + first + row) if origin else _Place()
             for row in range(len(part))
         )
-        if self._shape is None:
+        if self._plain:
             for record, place in zip(rows, places, strict=True):
                 yield self._one(record, place)
+        elif self._shape is None:
+            yield from self._wanted(rows, places)
         else:
             yield from self._of_shaped(list(rows), places, part)
 
     def _columns(self, part: pa.Table) -> dict[str, list[Any]]:
-        """The exact values of each column, as privacy lets them be where no shape comes first."""
+        """The exact values of each column, as privacy lets them be where nothing comes first."""
         columns: dict[str, list[Any]] = {}
         for name in dict.fromkeys(part.schema.names):
             column = part.column(part.schema.names.index(name))
-            if self._shape is None and name in self._dropped:
+            if self._plain and name in self._dropped:
                 continue
             if part.schema.names.count(name) > 1:
                 two = Unfit("duplicate_property", f"in two columns named {name!r}")
                 columns[name] = [two] * len(part)
                 continue
             columns[name] = exact_column(column)
-            if self._shape is None and name in self._hidden:
+            if self._plain and name in self._hidden:
                 columns[name] = [self._mask(value, name) for value in columns[name]]
         return columns
 
@@ -169,8 +173,7 @@ class Expectation:
                 part = records[first : first + _SHAPED_ROWS]
                 yield from self._of_shaped(part, itertools.islice(places, len(part)), None)
             return
-        for record, place in zip(records, places, strict=True):
-            yield self._one(self._private(record), place)
+        yield from self._wanted(records, places)
 
     def _of_shaped(
         self, records: list[dict[str, Any]], places: Iterable[_Place], table: pa.Table | None
@@ -181,6 +184,13 @@ class Expectation:
             if isinstance(record, Refused):
                 yield place.failed(record)
             elif record is not None:
+                yield from self._wanted([record], [place])
+
+    def _wanted(
+        self, records: Iterable[Mapping[str, Any]], places: Iterable[_Place]
+    ) -> Iterator[Event | FailedRecord]:
+        for record, place in zip(records, places, strict=True):
+            if not self._is_left_out(record):
                 yield self._one(self._private(record), place)
 
     def _private(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +210,26 @@ class Expectation:
             return self._event(record, place)
         except Refused as refused:
             return place.failed(refused)
+
+    def _is_left_out(self, record: Mapping[str, Any]) -> bool:
+        """Whether the filter knows the record's name or time, and does not want it."""
+        wanted, part = self._mapping.filter, self._mapping.event
+        if not isinstance(wanted, Filter):
+            return False
+        if wanted.events and isinstance(part, Column):
+            name = record.get(part.name, _ABSENT)
+            if name is not _ABSENT:
+                name = self._value(record, part, "event")
+            if isinstance(name, str) and name not in wanted.events:
+                return True
+        column = self._mapping.time
+        assert isinstance(column, TimeColumn)
+        if (value := record.get(column.name)) is None:
+            return False
+        try:
+            return not wanted.has_time(milliseconds_of(value, column))
+        except Refused:
+            return False
 
     def _event(self, record: Mapping[str, Any], place: _Place) -> Event:
         mapping = self._mapping

@@ -46,7 +46,7 @@ def event_time(value: Any, column: TimeColumn, now: int, max_age: float | None =
     Raises:
         Refused: if it cannot be read, or is not between 1971 and an hour from now.
     """
-    milliseconds = _milliseconds(value, column)
+    milliseconds = milliseconds_of(value, column)
     if not _FIRST <= milliseconds <= now + _AHEAD:
         raise Refused(
             "time_out_of_range",
@@ -58,7 +58,12 @@ def event_time(value: Any, column: TimeColumn, now: int, max_age: float | None =
     return milliseconds
 
 
-def _milliseconds(value: Any, column: TimeColumn) -> int:
+def milliseconds_of(value: Any, column: TimeColumn) -> int:
+    """A value as a time, whether Mixpanel takes that or not.
+
+    Raises:
+        Refused: if it cannot be read.
+    """
     if isinstance(value, Moment):
         milliseconds = value.nanoseconds // 10**6
         return milliseconds if value.zoned else from_wall(milliseconds, column)

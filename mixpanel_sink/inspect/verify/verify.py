@@ -38,6 +38,7 @@ def verify(
     last: datetime.date | None = None,
     zone: str = "UTC",
     all_events: bool = False,
+    limit: int | None = None,
     token: str | None = None,
     limits: Limits | None = None,
     privacy: Privacy | None = None,
@@ -53,6 +54,7 @@ def verify(
         first, last: days, both included; the default is the range of the input's times.
         zone: in which the project counts days: UTC if it was made since 2023.
         all_events: also read events of names that the input does not have.
+        limit: that of the import: its first so many records.
         token: what stands for the token that events carried, of its length; None without.
         limits, privacy: those of the import.
         report_dir: a folder, local or gs://, for the full lists.
@@ -72,7 +74,8 @@ def verify(
         source = as_source(files, mapping)
         rows = source.estimated_rows()
         wanted = _Wanted(Spill(_folder(folder, "input"), rows), days, first, last)
-        wanted.take(expectation.of(source.elements(columns_needed(mapping))), failures)
+        expected = expectation.of(source.elements(columns_needed(mapping)))
+        wanted.take(_first(expected, limit), failures)
         if wanted.names:
             first, last = first or wanted.earliest, last or wanted.latest
         actual = Spill(_folder(folder, "export"), rows)
@@ -89,6 +92,18 @@ def verify(
         outside=wanted.outside,
         failures=tuple(in_order(failures.values())),
     )
+
+
+def _first(
+    events: Iterator[Event | FailedRecord], limit: int | None
+) -> Iterator[Event | FailedRecord]:
+    """As many as the limit says; files that cannot be read count as no record."""
+    count = 0
+    for event in events:
+        yield event
+        count += not isinstance(event, FailedRecord) or event.row is not None
+        if count == limit:
+            return
 
 
 def _check_order(first: datetime.date | None, last: datetime.date | None) -> None:

@@ -1,0 +1,146 @@
+"""Filters and a limit: the same on check, import and verify, and without reading what they rule
+out."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from mixpanel_sink.emulator.testing import Emulator
+from tests.cli.conftest import Call
+
+ROWS = 3000
+DAYS = 10
+DAY = datetime.date(2024, 5, 1)
+MAPPING = "event: name\ntime: {column: at, unit: iso8601}\ndistinct_id: user\n"
+
+
+def table() -> pa.Table:
+    """300 rows a day for ten days; a third of them orders, of which the last of all has no user."""
+    first = datetime.datetime(2024, 5, 1, tzinfo=datetime.timezone.utc)
+    at = [first + datetime.timedelta(minutes=14 * i * 24 / 70) for i in range(ROWS)]
+    return pa.table(
+        {
+            "name": ["Order", "View", "View"] * (ROWS // 3),
+            "at": pa.array(at, pa.timestamp("us", "UTC")),
+            "user": [*(f"u{i}" for i in range(ROWS - 3)), None, "x", "y"],
+            "amount": pa.array(range(ROWS), pa.int64()),
+        }
+    )
+
+
+@pytest.fixture
+def files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, mixpanel: Emulator) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    made = table()
+    pq.write_table(made, tmp_path / "a.parquet", row_group_size=ROWS // DAYS)
+    texts = made.set_column(1, "at", made["at"].cast(pa.string()))
+    pyarrow.csv.write_csv(texts, tmp_path / "a.csv")
+    for name in ("a.parquet", "a.csv"):
+        unit = "" if name.endswith("parquet") else MAPPING
+        types = "source: {types: {amount: integer}}\n" if unit else ""
+        (tmp_path / f"{name}.yaml").write_text(
+            (unit or MAPPING.replace("{column: at, unit: iso8601}", "at")) + types
+        )
+
+
+@pytest.mark.parametrize(
+    ("file", "filters", "read", "left_out", "skipped"),
+    [
+        ("a.parquet", "--from 2024-05-03 --to 2024-05-04", 600, 0, 2400),
+        ("a.csv", "--from 2024-05-03 --to 2024-05-04", 600, 2400, 0),
+        ("a.parquet", "--events Order --from 2024-05-10", 100, 200, 2700),
+        ("a.parquet", "--where amount>=2950ANDname='Order' --limit 5", 5, None, 2700),
+        ("a.csv", "--where amount>=1950ANDname='Order' --from 2024-05-08 --limit 5", 5, None, 0),
+    ],
+)
+def test_check_import_and_verify(
+    call: Call, mixpanel: Emulator, files: None, file: str, filters: str, read: int,
+    left_out: int | None, skipped: int,
+) -> None:  # fmt: skip
+    given = [word.replace("AND", " AND ") for word in filters.split()]
+    common = (file, "-m", f"{file}.yaml", *given)
+    failed = 1 if "2024-05-10" in filters else 0
+
+    checked = call("check", *common, "--all")
+    assert checked.code == 0, checked.err
+    sent = call("import", *common, "--endpoint", mixpanel.url, "--quota", "none")
+    assert sent.code == 0, sent.err
+    assert f"{read} read = {read - failed} accepted + {failed} failed" in sent.out
+    for out in (checked.out, sent.out):
+        assert number(out, "rows skipped") == skipped
+    if left_out is not None:
+        assert number(sent.out, "records left out") == number(checked.out, "rows left out")
+        assert number(sent.out, "records left out") == left_out
+        assert read + left_out + skipped == ROWS
+    assert len(mixpanel.insert_ids()) == read - failed
+    proven = call("verify", *common, "--endpoint", mixpanel.url)
+    assert number(proven.out, "the same on both sides") == read - failed, proven.out
+    assert proven.code == 0, proven.out
+
+
+def number(out: str, name: str) -> int:
+    """The number on the line of this name; 0 if there is none."""
+    for line in out.splitlines():
+        if line.strip().startswith(name):
+            return int(line.split(name)[1].split()[0].replace(",", ""))
+    return 0
+
+
+class TestWhole:
+    def test_what_a_filter_left_out_comes_later_under_the_same_ids(self, call, mixpanel, files):
+        where = ("a.parquet", "-m", "a.parquet.yaml", "--endpoint", mixpanel.url, "--quota=none")
+        assert call("import", *where, "--from=2024-05-04", "--events=Order").code == 0
+        some = set(mixpanel.insert_ids())
+        assert call("import", *where).code == 0
+        every = set(mixpanel.insert_ids())
+        assert len(some) == 700 - 1
+        assert len(every) == ROWS - 1
+        assert some < every
+
+    def test_a_checkpoint_of_other_filters_is_another_jobs(self, call, mixpanel, files):
+        where = ("a.parquet", "-m", "a.parquet.yaml", "--endpoint", mixpanel.url, "--quota=none")
+        assert call("import", *where, "--checkpoint=c", "--events=Order").code == 0
+        again = call("import", *where, "--checkpoint=c", "--events=View")
+        assert again.code == 2
+        assert "checkpoint" in again.err.lower()
+        assert call("import", *where, "--checkpoint=c", "--events=Order").code == 0
+
+    def test_the_mapping_says_it_too(self, call, mixpanel, files, tmp_path):
+        mapping = tmp_path / "a.parquet.yaml"
+        mapping.write_text(
+            mapping.read_text() + "filter: {first_day: 2024-05-09, events: [View]}\n"
+        )
+        checked = call("check", "a.parquet", "-m", mapping, "--all")
+        assert number(checked.out, "events") == 400
+        # Of days and names the command line's count, and the others stay.
+        checked = call("check", "a.parquet", "-m", mapping, "--all", "--from=2024-05-10")
+        assert number(checked.out, "events") == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--from=2024-05-04 --to=2024-05-03", "2024-05-03, is before the first, 2024-05-04"),
+        ("--from=yesterday", "give a day such as 2024-05-31"),
+        ("--where=amount>", "where cannot be read"),
+        ("--where=amuont>5", "Did you mean 'amount'?"),
+        ("--where=amount>5)OR(true", "where cannot be read"),
+        ("--limit=0", "limit"),
+        ("--limit=5 --checkpoint=c", "leave one out"),
+    ],
+)
+def test_what_is_wrong_shows_before_anything_is_sent(call, mixpanel, files, given, said):
+    sent = call(
+        "import", "a.parquet", "-m", "a.parquet.yaml", "--endpoint", mixpanel.url, *given.split()
+    )
+    assert sent.code == 2
+    assert said in sent.err
+    assert sent.err.count("\n") <= 2
+    assert not mixpanel.insert_ids()
