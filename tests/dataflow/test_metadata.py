@@ -52,6 +52,11 @@ GOOD = {
     "lanes": ["1", "16"],
     "failed_output": ["gs://b/failed/run"],
     "checkpoint": ["gs://b/checkpoint"],
+    "from": ["2024-05-01"],
+    "to": ["2024-05-31"],
+    "events": ["Signup", "Signup,Order placed"],
+    "where": ["amount > 0 AND country = 'DE'"],
+    "limit": ["1000"],
     "preflight": ["true"],
     "drop_properties": ["a,b"],
     "hash_properties": ["email"],
@@ -99,6 +104,8 @@ BAD = {
     "quota": ["fast"],
     "failed_output": ["failed/run"],
     "checkpoint": ["here"],
+    "from": ["yesterday", "1.5.2024"],
+    "limit": ["0", "some"],
 }
 
 

@@ -25,7 +25,7 @@ def test_hyphens_and_underscores_are_both_accepted(option) -> None:
     """And so is every option of the table, with its value as text or as it is alone."""
     examples = {"NAME=TYPE,…": "a=integer", "N": "3", "SECONDS": "5", "RATE": "60/hour"}
     examples |= {"REGION": "eu", "KIND": "engage", "fail|retry": "retry", "STYLE": "lines"}
-    examples |= {"ROWS": "all", "": "true"}
+    examples |= {"ROWS": "all", "": "true", "YYYY-MM-DD": "2024-05-31"}
     text = examples.get(option.metavar, "x")
     for name in (option.name, option.name.replace("_", "-")):
         settings, _ = parse([f"--{name}={text}"], "import", "", None)

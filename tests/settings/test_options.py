@@ -88,6 +88,7 @@ def test_python_has_what_the_table_says() -> None:
         *inspect.signature(WriteProfilesToMixpanel).parameters,
     }
     of_objects = {
+        "mapping": {"mapping", "from", "to", "events", "where"},
         "limits": {field.name for field in dataclasses.fields(Limits)},
         "retry": {field.name for field in dataclasses.fields(RetryPolicy)},
         "privacy": {f"{each.name}_properties" for each in dataclasses.fields(Privacy)}
