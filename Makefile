@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: api faults kills soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: api faults kills lowest soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
@@ -85,6 +85,13 @@ kills: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak --events 10000000 --fault-rate 0.05
+
+# The oldest versions that setup.py allows, in an environment of their own.
+lowest: $(STAMP)
+	$(BIN)/uv venv --quiet --clear .venv-lowest
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --resolution lowest-direct '.[gcp,emulator]'
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet pytest pytest-timeout hypothesis
+	.venv-lowest/bin/python -m pytest -q tests/settings tests/api tests/batch tests/encode tests/send
 
 # The API reference, from the docstrings.
 api: $(STAMP)

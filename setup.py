@@ -33,6 +33,7 @@ DEV = [
     "ruff>=0.17",
     "types-PyYAML",
     "types-requests",
+    "uv>=0.9",
 ]
 
 setup(
@@ -53,7 +54,7 @@ setup(
         "fastavro[codecs]>=1.12",
         "isal>=1.9",
         "numpy>=2",
-        "orjson>=3.11",
+        "orjson>=3.11.7",  # which writes floats as Polars does; content ids rest on it
         "polars>=2.1,<3",
         "polars-hash>=0.9",
         "pyarrow>=20",

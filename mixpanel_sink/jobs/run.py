@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -90,11 +91,8 @@ def run(
     try:
         if runners.runs_remotely(pipeline.options):
             return _launch(pipeline, settings)
-        # The launcher prints them; elsewhere the log is where people look.
-        logging.getLogger("mixpanel_sink.report.failures").setLevel(logging.WARNING)
-        for name in ("failure_log", "accounting"):
-            logging.getLogger(f"mixpanel_sink.report.{name}").setLevel(logging.ERROR)
-        with errors.known_errors_once(), progress.shown(settings.progress, watch):
+        known = errors.known_errors_once()
+        with _printed_once(), known, progress.shown(settings.progress, watch):
             result = pipeline.run()
             watch.runs_as(result)
             result.wait_until_finish()
@@ -109,6 +107,28 @@ def run(
         sys.stderr.write(f"\nError: {said}\n{outcome.so_far(settings, watch.look())}\n")
         return outcome.EXIT_FAILED
     return _finish(result, settings, started)
+
+
+@contextlib.contextmanager
+def _printed_once() -> Iterator[None]:
+    """Keeps failures and accounting out of this process's log: the launcher prints them at the end.
+
+    Elsewhere the log is where people look, and so it is here once the run is over.
+    """
+    levels = {
+        "failures": logging.WARNING,
+        "failure_log": logging.ERROR,
+        "accounting": logging.ERROR,
+    }
+    loggers = {logging.getLogger(f"mixpanel_sink.report.{name}"): levels[name] for name in levels}
+    before = {logger: logger.level for logger in loggers}
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 def _finish(result: Any, settings: Settings, started: float) -> int:

@@ -230,3 +230,9 @@ def test_non_finite_can_be_dropped() -> None:
     assert not {"a", "c"} & set(found)
     kept = properties_of(record, non_finite="drop", drop_nulls=False)
     assert (kept["a"], kept["c"]) == (None, None)
+
+
+def test_large_floats_have_the_form_that_ids_from_content_rest_on() -> None:
+    values = {"a": -6.678882824583027e16, "b": 1e22, "c": 1.5e300, "d": 1e-7}
+    text = event_json(values).decode()
+    assert '"a":-6.678882824583027e+16,"b":1e+22,"c":1.5e+300,"d":1e-7' in text

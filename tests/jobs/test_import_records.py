@@ -6,6 +6,7 @@ import datetime
 import functools
 import gzip
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -228,6 +229,11 @@ class TestJsonLines:
         run = send(json_lines(tmp_path / "a.jsonl", []))
         assert run.code == 0
         assert "0 read = 0 accepted + 0 failed" in run.out
+
+    def test_the_log_is_itself_again_after_a_run(self, send, tmp_path):
+        assert send(json_lines(tmp_path / "a.jsonl", [])).code == 0
+        for name in ("failures", "failure_log", "accounting"):
+            assert logging.getLogger(f"mixpanel_sink.report.{name}").level == logging.NOTSET
 
     def test_the_config(self, send, server, tmp_path):
         line = {
