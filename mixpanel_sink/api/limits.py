@@ -66,7 +66,9 @@ LONG_STRING_BYTES = 255
 MIN_TIME_MS = 31_536_000_000
 """1971-01-01T00:00:00Z in milliseconds since 1970."""
 RETENTION_MS = 2 * 365 * 86_400_000
-"""Mixpanel deletes events two years after their date (five, in older projects)."""
+"""Mixpanel deletes events two years after their date ..."""
+OLD_RETENTION_MS = 5 * 365 * 86_400_000
+"""... or five, in older projects."""
 MAX_FUTURE_MS = 3_600_000
 """Events may lie this far ahead of the clock."""
 

@@ -12,6 +12,7 @@ from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_json import EncodedEvent
+from mixpanel_sink.encode.keys import keys_of_events
 from mixpanel_sink.encode.tables import EncodedSlice, encode_slice
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.results import FailedRecord
@@ -64,6 +65,7 @@ def encode_block(encoder: Encoder, block: Block, limits: Limits) -> EncodedSlice
 
 
 def _encode_rows(encoder: Encoder, block: Block, rows: Sequence[int], result: EncodedSlice) -> None:
+    keys = []
     for record, origin in zip(block.records(rows), block.origins(rows), strict=True):
         source = block.source(origin)
         try:
@@ -81,8 +83,9 @@ def _encode_rows(encoder: Encoder, block: Block, rows: Sequence[int], result: En
             )
             result.failed.append((block.failure(unreadable, record, source), origin))
         else:
-            result.long_strings += encoded.long_strings
-            result.reserved_properties += encoded.reserved_properties
-            result.rounded_decimals += encoded.rounded_decimals
-            result.old_events += encoded.old_events
+            result.count(encoded)
+            if encoded.key is not None:
+                keys.append(encoded.key)
             result.rest.append((encoded.json, origin))
+    if keys:
+        result.keys.append(keys_of_events(keys))

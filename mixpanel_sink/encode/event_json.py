@@ -14,6 +14,7 @@ from mixpanel_sink.api.limits import (
     LONG_STRING_BYTES,
     MAX_NESTED_BYTES,
     MAX_PROPERTIES,
+    OLD_RETENTION_MS,
     RESERVED_PROPERTIES,
     RETENTION_MS,
     Limits,
@@ -27,7 +28,13 @@ from mixpanel_sink.errors import RecordError
 
 _MILLISECONDS_FROM = 31_536_000_000
 """A replayed event may have its time in seconds, which are fewer than any milliseconds."""
-COUNTED = ("long_strings", "reserved_properties", "rounded_decimals", "old_events")
+COUNTED = (
+    "long_strings",
+    "reserved_properties",
+    "rounded_decimals",
+    "old_events",
+    "old_events_5_years",
+)
 """What is counted of the events, besides their number; also the names of the metrics."""
 
 
@@ -41,6 +48,8 @@ class EncodedEvent:
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
         rounded_decimals: numbers that are sent with fewer digits than they have.
         old_events: 1 if it is older than Mixpanel keeps events.
+        old_events_5_years: 1 if it is older than Mixpanel keeps events of old projects.
+        key: its `$insert_id`, user and time in milliseconds; None for updates of profiles.
     """
 
     json: bytes
@@ -48,6 +57,8 @@ class EncodedEvent:
     reserved_properties: int = 0
     rounded_decimals: int = 0
     old_events: int = 0
+    old_events_5_years: int = 0
+    key: tuple[str, str, int] | None = None
 
 
 class EventWriter:
@@ -109,14 +120,21 @@ class EventWriter:
         reserved = 0
         if not properties.keys().isdisjoint(RESERVED_PROPERTIES):
             reserved = sum(properties.get(name) is not None for name in RESERVED_PROPERTIES)
-        old = self._is_old(properties.get("time"))
-        return EncodedEvent(text, count_long_strings(properties), reserved, len(rounded), int(old))
-
-    def _is_old(self, time: Any) -> bool:
+        time = properties.get("time")
+        now = self._clock()
         if type(time) is not int:  # an identity event without a time, or a replay
-            return False
-        ms = time if time >= _MILLISECONDS_FROM else time * 1000
-        return ms < self._clock() - RETENTION_MS
+            time = now
+        elif time < _MILLISECONDS_FROM:
+            time *= 1000
+        return EncodedEvent(
+            text,
+            long_strings=count_long_strings(properties),
+            reserved_properties=reserved,
+            rounded_decimals=len(rounded),
+            old_events=int(time < now - RETENTION_MS),
+            old_events_5_years=int(time < now - OLD_RETENTION_MS),
+            key=(insert_id, str(properties.get("distinct_id", "")), time),
+        )
 
 
 def dumps(

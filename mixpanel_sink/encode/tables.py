@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.keys import Keys
 from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
+from mixpanel_sink.encode.event_json import COUNTED, EncodedEvent
 from mixpanel_sink.encode.json_columns import json_column
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
@@ -48,6 +50,8 @@ class EncodedSlice:
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
         rounded_decimals: numbers that are sent with fewer digits than they have.
         old_events: those that are older than Mixpanel keeps events.
+        old_events_5_years: those that are older than it keeps events of old projects.
+        keys: of the events, by which they are compared with others.
     """
 
     chunks: list[EventChunk] = dataclasses.field(default_factory=list)
@@ -58,6 +62,13 @@ class EncodedSlice:
     reserved_properties: int = 0
     rounded_decimals: int = 0
     old_events: int = 0
+    old_events_5_years: int = 0
+    keys: list[Keys] = dataclasses.field(default_factory=list)
+
+    def count(self, encoded: EncodedTable | EncodedEvent) -> None:
+        """Adds what was counted of events."""
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(encoded, name))
 
 
 def slice_rows(table: pa.Table, batch_events: int) -> int:
@@ -100,10 +111,9 @@ def encode_slice(
     if key is not None and len(origins) > 1:
         first_row = rows_of(origins)
     for encoded in encoder.encode(table, key, first_row):
-        result.long_strings += encoded.long_strings
-        result.reserved_properties += encoded.reserved_properties
-        result.rounded_decimals += encoded.rounded_decimals
-        result.old_events += encoded.old_events
+        result.count(encoded)
+        if encoded.keys is not None:
+            result.keys.append(encoded.keys)
         result.odd += encoded.leftover.tolist()
         _cut(encoded, origins, limits, result)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import math
@@ -13,10 +14,11 @@ import orjson
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.source import FILE_UNREADABLE, Element, Source, columns_needed, rows_in
 from mixpanel_sink.report.failures import describe, in_order, summarize
-from mixpanel_sink.report.metrics import NOTED
+from mixpanel_sink.report.metrics import NOTED, lost_together
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.mapping import EventMapping
@@ -135,14 +137,16 @@ def preview(
     before = tally().counts()
     masked = MASKED_TOKEN if token else None
     read = seen.counted(elements)
+    sample = KeySample()
     for output in convert_tables(
-        read, mapping, limits=limits, token=masked, privacy=privacy, clock=clock
+        read, mapping, limits=limits, token=masked, privacy=privacy, clock=clock, sample=sample
     ):
         seen.add(output)
     estimated = seen.read if everything else source.estimated_rows()
     total_rows = estimated if known is None else known
     total = seen.chunks.of_all(total_rows, seen.read, limits)
-    counts = tally().counts()
+    counts = collections.Counter(tally().counts())
+    counts.subtract(before)
     return Preview(
         files=source.file_count(),
         rows=total_rows,
@@ -155,8 +159,8 @@ def preview(
         published={name: _seconds(each, total) for name, each in PRESETS.items() if each.rates},
         examples=tuple(seen.examples),
         failures=tuple(in_order(seen.failures.values())),
-        altered={name: counts.get(name, 0) - before.get(name, 0) for name in NOTED},
-        left_out=counts.get("records_left_out", 0) - before.get("records_left_out", 0),
+        altered={name: counts[name] for name in NOTED} | lost_together(sample),
+        left_out=counts["records_left_out"],
         skipped=source.skipped()[0],
     )
 

@@ -13,9 +13,11 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.errors import AccountingError, FailedRecordError
+from mixpanel_sink.report import metrics
 from mixpanel_sink.report.failure_log import example
-from mixpanel_sink.report.metrics import NAMESPACE, read_texts
+from mixpanel_sink.report.metrics import NAMESPACE, lost_together, read_texts
 from mixpanel_sink.results import Books, FailedRecord, ReadCount, Receipt, Totals, WriteResult
 from mixpanel_sink.settings.job import OnFailure
 from mixpanel_sink.windowing import GLOBAL
@@ -94,14 +96,18 @@ class _Count(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._books: _Sums = {}
+        self._sample = KeySample()
 
     def process(self, element: Any, _: Any = beam.DoFn.WindowParam) -> None:
         name, windows, totals = self._of(element)
         _add(self._books, (name, windows), totals)
+        if isinstance(element, ReadCount):
+            self._sample.merge(KeySample.from_text(element.sample))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._books:
-            yield WindowedValue(_closed(self._books), MIN_TIMESTAMP, (GlobalWindow(),))
+            books = _closed(self._books, self._sample)
+            yield WindowedValue(books, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
 _Sums = dict[tuple[str, int], list[int]]
@@ -131,16 +137,19 @@ def _add(books: _Sums, key: tuple[str, int], counts: Iterable[int]) -> None:
         sums[place] += count
 
 
-def _closed(books: _Sums) -> Books:
-    return Books([(*key, *sums) for key, sums in sorted(books.items())])  # type: ignore[misc]
+def _closed(books: _Sums, sample: KeySample) -> Books:
+    rows: Any = [(*key, *sums) for key, sums in sorted(books.items())]
+    return Books(rows, sample.to_text())
 
 
 def _sum(parts: Iterable[Books]) -> Books:
     books: _Sums = {}
+    sample = KeySample()
     for part in parts:
+        sample.merge(KeySample.from_text(part.sample))
         for name, windows, *counts in part.rows:
             _add(books, (name, windows), counts)
-    return _closed(books)
+    return _closed(books, sample)
 
 
 def read_books(result: Any) -> list[tuple[str, Totals]]:
@@ -164,6 +173,8 @@ def _check(books: Books, on_failure: OnFailure) -> Totals:
                 "report it."
             )
         everything = everything.plus(totals)
+    for counter, number in lost_together(KeySample.from_text(books.sample)).items():
+        metrics.count(counter, number)
     if everything.failed:
         _LOGGER.warning("%s", _failed(everything))
         if on_failure == "fail":

@@ -18,6 +18,10 @@
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | reserved_properties          | values of properties that Mixpanel has a meaning for    |
 | old_events                   | events over two years old, which Mixpanel deletes       |
+| old_events_5_years           | those of them over five years old                       |
+| repeated_ids                 | events with the id, user and day of another, of which   |
+|                              | Mixpanel keeps one; estimated in large runs             |
+| hot_events                   | events beyond 200,000 of one user and day; estimated    |
 | rounded_decimals             | decimals and durations with more digits than a 64-bit   |
 |                              | float keeps, sent as the nearest one                    |
 | cumulativeThrottlingSeconds  | time in which the quota or a 429 held requests back     |
@@ -41,6 +45,7 @@ from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
+from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.tally import (
@@ -56,9 +61,17 @@ NOTED = {
     "rounded_decimals": ("decimals rounded", "to 64-bit floats"),
     "reserved_properties": ("reserved properties", "rename them; see failures.md"),
     "old_events": ("events over 2 years old", "Mixpanel deletes them by age"),
+    "old_events_5_years": ("  over 5 years old", "in projects of any age"),
+    "repeated_ids": ("events with another's id", "Mixpanel keeps one of each; see metrics.md"),
+    "hot_events": ("events of too busy users", "beyond 200,000 of a user and day"),
 }
 """Counters of what Mixpanel takes and does not hold as it was, or not for long; what people call
 them, and a remark."""
+
+
+def lost_together(sample: KeySample) -> dict[str, int]:
+    """What Mixpanel loses of a run's events because of what they have in common, by counter."""
+    return {"repeated_ids": sample.repeated(), "hot_events": sample.hot()}
 
 
 def count(name: str, amount: int = 1) -> None:

@@ -171,10 +171,13 @@ class ReadCount(NamedTuple):
     Attributes:
         destination: the project's name; "" for records that name none that is known.
         count: of records.
+        sample: of their events' ids and users, by which repeated ones are estimated: see
+            `batch.keys`.
     """
 
     destination: str
     count: int  # type: ignore[assignment]  # hides tuple.count
+    sample: str = ""
 
 
 class Receipt(NamedTuple):
@@ -245,9 +248,11 @@ class Books(NamedTuple):
     Attributes:
         rows: name and number of windows; then records read, accepted and failed, and requests,
             once for each of those windows.
+        sample: of all events' keys, as in `ReadCount`.
     """
 
     rows: Sequence[tuple[str, int, int, int, int, int]]
+    sample: str = ""
 
 
 class Totals(NamedTuple):

@@ -117,7 +117,8 @@ class ConvertToChunks(beam.DoFn):
             yield from packer.flush()
             for name, count in packer.counts.items():
                 metrics.count(name, count)
-        yield from self._outputs.read(self._read)
+        samples = {name: packer.sample.to_text() for name, packer in self._packers.items()}
+        yield from self._outputs.read(self._read, samples)
         self.start_bundle()
 
     def teardown(self) -> None:

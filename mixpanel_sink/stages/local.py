@@ -22,6 +22,7 @@ from mixpanel_sink.api.endpoints import IMPORT
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.mapping import EventMapping
@@ -40,6 +41,7 @@ def convert_tables(
     token: str | None = None,
     privacy: Privacy | None = None,
     clock: Callable[[], float] = time.time,
+    sample: KeySample | None = None,
 ) -> Iterator[EventChunk | FailedRecord]:
     """The chunks that a job would send, and the records that it could not, in order.
 
@@ -51,6 +53,7 @@ def convert_tables(
         token: what every event carries, if anything; never sent from here.
         privacy: what the events must not hold.
         clock: seconds since 1970.
+        sample: takes the keys of the events.
     """
     credentials: Any = _Known(token)
     destination = Destination.of()
@@ -71,8 +74,8 @@ def convert_tables(
     try:
         for table in tables:
             windowed = WindowedValue(table, MIN_TIMESTAMP, (GlobalWindow(),))
-            yield from _plain(convert.process(table, windowed))
-        yield from _plain(convert.finish_bundle())
+            yield from _plain(convert.process(table, windowed), sample)
+        yield from _plain(convert.finish_bundle(), sample)
     finally:
         convert.teardown()
 
@@ -87,11 +90,13 @@ class _Known:
         return ResolvedCredentials("", "", token=self.token)
 
 
-def _plain(outputs: Iterable[Any]) -> Iterator[EventChunk | FailedRecord]:
+def _plain(outputs: Iterable[Any], sample: KeySample | None) -> Iterator[EventChunk | FailedRecord]:
     for output in outputs:
         if isinstance(output, TaggedOutput):
             if output.tag == FAILED:
                 yield output.value.value
+            elif sample is not None:
+                sample.merge(KeySample.from_text(output.value.value.sample))
         else:
             _, data = output.value
             yield EventChunk.from_bytes(data)

@@ -46,11 +46,13 @@ class Outputs:
         metrics.count_failed(failed)
         return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failed, origin))
 
-    def read(self, counts: Mapping[str, int]) -> Iterator[Any]:
-        """How many records were read for each project."""
+    def read(self, counts: Mapping[str, int], samples: Mapping[str, str]) -> Iterator[Any]:
+        """How many records were read for each project, and the sample of its events' keys."""
         for name, count in counts.items():
             metrics.count("records_read", count)
-            value = WindowedValue(ReadCount(name, count), MIN_TIMESTAMP, (GlobalWindow(),))
+            value = WindowedValue(
+                ReadCount(name, count, samples.get(name, "")), MIN_TIMESTAMP, (GlobalWindow(),)
+            )
             yield beam.pvalue.TaggedOutput(READ, value)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.batch.builder import ChunkBuilder
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.blocks import Block, RecordsBlock
 from mixpanel_sink.encode.encoder import Encoder, encode_block
@@ -88,6 +89,7 @@ class Packer:
         self._ahead = ahead
         self._outputs = outputs
         self._turn = 0
+        self._salt = zlib.crc32(self.name.encode())
         self.start()
 
     def start(self) -> None:
@@ -99,6 +101,7 @@ class Packer:
         self._tails = [ChunkBuilder(self._limits, group_of) for _ in range(lanes)]
         self._records = Gatherer(RecordsBlock, self._limits.batch_events)
         self.counts: collections.Counter[str] = collections.Counter()
+        self.sample = KeySample()
 
     def add(self, block: Block) -> Iterator[Any]:
         """Takes records, and gives the chunks that are done meanwhile."""
@@ -125,6 +128,8 @@ class Packer:
     def put_out(self, encoded: EncodedSlice) -> Iterator[Any]:
         """Outputs of one block."""
         self.counts.update({name: getattr(encoded, name) for name in COUNTED})
+        for keys in encoded.keys:
+            self.sample.add(keys, self._salt)
         for chunk in encoded.chunks:
             yield self._outputs.chunk(self.name, self._next_lane(chunk), chunk)
         for event, origin in encoded.rest:

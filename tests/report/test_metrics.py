@@ -23,18 +23,23 @@ _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (\w+) \|", re.MULTILINE)
 
 # A process of its own: two worker processes must find what they run in a module.
 PIPELINE = """
-import json, sys, time
+import json, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from mixpanel_sink import ApiSecret, EventMapping, TimeColumn, WriteToMixpanel
 from mixpanel_sink.report.metrics import NAMESPACE, read_counters, read_distributions
 
 def record(number):
-    user = "null" if number == 7 else f"u{number}"
-    return {"name": "Visit", "user": user, "at": int(time.time()) - 60, "text": "x" * 300}
+    user = "null" if number == 7 else f"u{number // 3}"
+    visit = {"name": "Visit", "user": user, "at": 1_750_000_000, "text": "x" * 300}
+    return {**visit, "order": number // 3, "number": number}
 
 mapping = EventMapping(
-    event="name", distinct_id="user", time=TimeColumn("at", unit="s"), properties="all"
+    event="name",
+    distinct_id="user",
+    time=TimeColumn("at", unit="s"),
+    insert_id="order",
+    properties="all",
 )
 pipeline = beam.Pipeline(options=PipelineOptions(sys.argv[2:]))
 (
@@ -106,6 +111,7 @@ def test_a_run_emits_what_the_table_lists(
     assert counters["events_accepted"] == 4499
     assert counters["records_failed"] == counters["failed_distinct_id_reserved"] == 1
     assert counters["long_strings"] == 4499
+    assert counters["repeated_ids"] == 4499 - 1500
     assert counters["requests"] == counters["requests_200"] + counters["requests_503"]
     assert counters["requests_503"] == counters["retries"] == 1
     assert counters["cumulativeThrottlingSeconds"] >= 1

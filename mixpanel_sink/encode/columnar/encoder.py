@@ -17,16 +17,26 @@ import polars as pl
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import CONTENT_HEX
-from mixpanel_sink.api.limits import MAX_NESTED_BYTES, RETENTION_MS, Limits, now_ms
+from mixpanel_sink.api.limits import (
+    MAX_NESTED_BYTES,
+    OLD_RETENTION_MS,
+    RETENTION_MS,
+    Limits,
+    now_ms,
+)
+from mixpanel_sink.batch.keys import Keys
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
-from mixpanel_sink.encode.columnar.expressions import line, quoted
+from mixpanel_sink.encode.columnar.expressions import Piece, line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
 from mixpanel_sink.encode.hashing import blake3_hex
+from mixpanel_sink.encode.keys import keys_of
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import EventMapping
 
 _LEAD = "\n,"
 """Stands before every event in the buffer; see chunk.py."""
+_TEXT = "text"
+"""The column of the JSON lines."""
 _FEW_ROWS = 256
 """Slices with something odd are halved down to this, then go to the record encoder."""
 
@@ -44,6 +54,8 @@ class EncodedTable:
         reserved_properties: values of properties that Mixpanel has a meaning of its own for.
         rounded_decimals: numbers that were sent with fewer digits than they have.
         old_events: those that are older than Mixpanel keeps events.
+        old_events_5_years: those that are older than it keeps events of old projects.
+        keys: of the events, by which they are compared with others.
     """
 
     buffer: memoryview
@@ -54,6 +66,8 @@ class EncodedTable:
     reserved_properties: int = 0
     rounded_decimals: int = 0
     old_events: int = 0
+    old_events_5_years: int = 0
+    keys: Keys | None = None
 
 
 class ColumnarEncoder:
@@ -125,7 +139,8 @@ class ColumnarEncoder:
     def _encode(
         self, plan: Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
     ) -> EncodedTable:
-        frame, plain = plan.read(table, self._clock(), self._limits.max_age_seconds)
+        now = self._clock()
+        frame, plain = plan.read(table, now, self._limits.max_age_seconds)
         rows = np.arange(start, start + len(frame), dtype=np.int64)
         position = file_key if plan.uses_position(file_key) else None
         if position is not None:
@@ -140,12 +155,13 @@ class ColumnarEncoder:
             keep = ok.to_numpy()
             rows, leftover = rows[keep], rows[~keep]
             frame = frame.filter(ok)
-        text = self._text(plan, frame, plain, position)
-        small = self._small(plan, frame, text)
+        frame = self._with_text(plan, frame, plain, position)
+        small = self._small(plan, frame)
         if not small.all():
             keep = small.to_numpy()
             leftover = np.sort(np.concatenate([leftover, rows[~keep]]))
-            rows, text, frame = rows[keep], text.filter(small), frame.filter(small)
+            rows, frame = rows[keep], frame.filter(small)
+        text = frame.get_column(_TEXT)
         array: Any = text.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
@@ -158,12 +174,18 @@ class ColumnarEncoder:
             long_strings=plan.count_long(frame),
             reserved_properties=plan.count_reserved(frame),
             rounded_decimals=plan.rounded(frame),
-            old_events=plan.count_before(frame, self._clock() - RETENTION_MS),
+            old_events=plan.count_before(frame, now - RETENTION_MS),
+            old_events_5_years=plan.count_before(frame, now - OLD_RETENTION_MS),
+            keys=keys_of(
+                frame.get_column("i:insert_id") if position is None else None,
+                frame.get_column("i:distinct_id"),
+                frame.get_column("i:time"),
+            ),
         )
 
-    def _small(self, plan: Plan, frame: pl.DataFrame, text: pl.Series) -> pl.Series:
+    def _small(self, plan: Plan, frame: pl.DataFrame) -> pl.Series:
         """Which events are surely not too large, nor are their lists and objects."""
-        sizes = text.str.len_bytes() - len(_LEAD)
+        sizes = frame.get_column(_TEXT).str.len_bytes() - len(_LEAD)
         small = sizes <= self._limits.event_bytes
         # Only large events can have large lists or objects.
         suspects = (sizes > MAX_NESTED_BYTES).arg_true()
@@ -172,27 +194,32 @@ class ColumnarEncoder:
             small = small.scatter(suspects.filter(nested > MAX_NESTED_BYTES), False)
         return small
 
-    def _text(
+    def _with_text(
         self, plan: Plan, frame: pl.DataFrame, plain: Set[str], position: str | None
-    ) -> pl.Series:
-        """The JSON lines."""
+    ) -> pl.DataFrame:
+        """The frame with the JSON lines, and with the ids where they come from the content."""
         if not len(frame):
-            return pl.Series("line", [], dtype=pl.String)
+            none = [pl.lit("").alias(name) for name in (_TEXT, "i:insert_id") if name not in frame]
+            return frame.with_columns(none)
+        pieces: list[Piece]
         end = '"}}' if self._token is None else f'","token":{quoted(self._token)}}}}}'
         event = plan.event(frame, plain)
         if plan.content_id and position is None:
-            bare = frame.select(line([*event, "}}"]).alias("text"))
-            hashed = "text"
+            bare = frame.select(line([*event, "}}"]).alias(_TEXT))
+            hashed = bare
             if plan.rounded(frame):
-                exact = plan.exact(frame).select(line([*event, "}}"]).alias("exact"))
-                bare, hashed = pl.concat([bare, exact], how="horizontal"), "exact"
-            digest = blake3_hex(pl.col(hashed), CONTENT_HEX)
-            start = pl.col("text").str.strip_suffix("}}")
-            return bare.select(line([_LEAD, start, ',"$insert_id":"', digest, end])).to_series()
+                hashed = plan.exact(frame).select(line([*event, "}}"]).alias(_TEXT))
+            digest = blake3_hex(pl.col(_TEXT), CONTENT_HEX).alias("i:insert_id")
+            bare = bare.with_columns(hashed.select(digest).to_series())
+            start = pl.col(_TEXT).str.strip_suffix("}}")
+            pieces = [_LEAD, start, ',"$insert_id":"', pl.col("i:insert_id"), end]
+            return frame.with_columns(
+                bare.select(line(pieces).alias(_TEXT), "i:insert_id").get_columns()
+            )
         prefix = "" if position is None else f"{position}-"
         insert_id = pl.col("i:insert_id").cast(pl.String)
         pieces = [_LEAD, *event, f',"$insert_id":"{prefix}', insert_id, end]
-        return frame.select(line(pieces)).to_series()
+        return frame.with_columns(line(pieces).alias(_TEXT))
 
     def _plan(self, schema: pa.Schema) -> Plan | None:
         schema = schema.remove_metadata()  # it may tell the row group, and differ each time
