@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from mixpanel_sink.checkpoint.lease import Heartbeat
     from mixpanel_sink.checkpoint.log import Log
     from mixpanel_sink.report.failure_log import FailureLog
     from mixpanel_sink.report.worker_log import Progress
@@ -51,6 +52,8 @@ LANES: Registry[Lane] = Registry()
 """By host, endpoint, credentials, number and share of the quota."""
 LOGS: Registry[Log] = Registry()
 """Open checkpoints, by path and owner."""
+HEARTBEATS: Registry[Heartbeat] = Registry()
+"""What renews leases of checkpoints, by path and run."""
 COUNTS: Registry[Tally] = Registry()
 """The one tally of what is sent, by None."""
 PROGRESS: Registry[Progress] = Registry()
@@ -61,7 +64,7 @@ FAILURES: Registry[FailureLog] = Registry()
 SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 """The sinks of each pipeline that is being built; it goes with the pipeline."""
 
-_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, COUNTS, PROGRESS, FAILURES)
+_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, HEARTBEATS, COUNTS, PROGRESS, FAILURES)
 
 
 def forget() -> None:

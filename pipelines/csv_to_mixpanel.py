@@ -22,7 +22,6 @@ from collections.abc import Sequence
 
 from mixpanel_sink.jobs import import_files
 from mixpanel_sink.jobs.build import Import
-from mixpanel_sink.jobs.run import keep_accounts
 from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
 
@@ -36,7 +35,7 @@ def build(job: Import) -> beam.Pipeline:
     source = pipeline | "Read" >> job.read()
     result = source.elements | "Write to Mixpanel" >> job.write
     failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
-    keep_accounts(result, failed, job.settings)
+    job.end(source, result, failed)
     return pipeline
 
 

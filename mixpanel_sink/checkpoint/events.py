@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.checkpoint.counts import path_key
 from mixpanel_sink.checkpoint.journal import Journal
 from mixpanel_sink.checkpoint.log import REFRESH_SECONDS, TRANSIENT_REASONS, Lookup
 from mixpanel_sink.checkpoint.owner import Owner
@@ -17,8 +18,8 @@ from mixpanel_sink.settings.checkpoint import Checkpoint
 class EventLog:
     """The log of events. Thread-safe; a `log.Log`.
 
-    A line is [identity, accepted, failed]: sending a chunk again is harmless, so that it is
-    only entered once it is settled.
+    A line is [identity, accepted, failed, files]: sending a chunk again is harmless, so that it is
+    only entered once it is settled. Files are numbers (`counts.path_key`), for `compact`.
 
     Args:
         checkpoint: where.
@@ -67,7 +68,8 @@ class EventLog:
         accepted = chunk.count - len(failed)
         with self._lock:
             self._entries[begun] = accepted, tuple(failed)
-        self._journal.write([begun, accepted, [tuple(failure) for failure in failed]])
+        files = [path_key(file) for file in dict.fromkeys(run.file for run in chunk.runs) if file]
+        self._journal.write([begun, accepted, [tuple(failure) for failure in failed], files])
 
     def flush(self) -> None:
         """Waits until everything that was entered is written."""
@@ -77,7 +79,7 @@ class EventLog:
         """Takes in what has been written since the last look, by others too."""
         self._read_at = time.monotonic()
         try:
-            for identity, accepted, failures in self._journal.read():
+            for identity, accepted, failures, *_ in self._journal.read():
                 failed = tuple(FailedRecord(*values) for values in failures)
                 self._entries[identity] = accepted, failed
         except (ValueError, TypeError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +19,8 @@ from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.project import Target
 
 AnyMapping = EventMapping | UpdateMapping
+HEADER = "checkpoint.json"
+"""The file that says whose a checkpoint is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +38,19 @@ class Owner:
         return _digest(dataclasses.asdict(self))[:16]
 
     @property
+    def repeats_safely(self) -> bool:
+        """Whether its records may be sent twice."""
+        return ENDPOINTS[self.endpoint].repeats_safely
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Owner:
+        """Whom a checkpoint's header names."""
+        return cls(**{field.name: header[field.name] for field in dataclasses.fields(cls)})
+
+    @property
     def without(self) -> str:
         """What starting over without the checkpoint means, for messages."""
-        if ENDPOINTS[self.endpoint].repeats_safely:
+        if self.repeats_safely:
             return "ids keep events from doubling"
         return "updates that add, append or remove would then be applied again"
 
@@ -64,9 +76,9 @@ class Owner:
         return cls(checkpoint.input, mark, endpoint.name, _digest(sorted(named)))
 
 
-def fingerprint(files: Iterable[tuple[str, int]]) -> str:
-    """What stands for an input: the paths and sizes of its files."""
-    return _digest(sorted((str(path), int(size)) for path, size in files))
+def fingerprint(files: Iterable[Sequence[Any]]) -> str:
+    """What stands for an input: the paths and sizes of its files, which come first in each."""
+    return _digest(sorted((str(path), int(size)) for path, size, *_ in files))
 
 
 def mapping_mark(mapping: AnyMapping | None, privacy: Privacy | None = None) -> str:
@@ -82,9 +94,23 @@ def mapping_mark(mapping: AnyMapping | None, privacy: Privacy | None = None) -> 
     return _digest([plain, sorted(privacy.drop), sorted(privacy.hash), key])
 
 
+def mapping_settings(mapping: AnyMapping | None, privacy: Privacy | None = None) -> dict[str, Any]:
+    """What `mapping_mark` stands for, as plain values that JSON has."""
+    plain = {} if mapping is None else mapping.to_dict()
+    if privacy is not None:
+        hidden = {"drop_properties": privacy.drop, "hash_properties": privacy.hash}
+        plain |= {name: sorted(columns) for name, columns in hidden.items() if columns}
+    made: dict[str, Any] = orjson.loads(_json(plain))
+    return made
+
+
 def _digest(value: Any) -> str:
+    return blake3(_json(value)).hexdigest()[:32]
+
+
+def _json(value: Any) -> bytes:
     options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
-    return blake3(orjson.dumps(value, _plain, options)).hexdigest()[:32]
+    return orjson.dumps(value, _plain, options)
 
 
 def _plain(value: Any) -> Any:

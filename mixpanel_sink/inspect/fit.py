@@ -37,7 +37,7 @@ def check_fit(source: FileSource, mapping: Any, destination: str | None = None) 
     misfit: SettingError | None = None
     unreadable: InputError | None = None
     readable = fits = False
-    for path, _ in itertools.islice(source.files, FILES_CHECKED):
+    for path, *_ in itertools.islice(source.files, FILES_CHECKED):
         try:
             schema = source.format.schema(path)
         except InputError as error:

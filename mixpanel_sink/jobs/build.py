@@ -12,7 +12,6 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mixpanel_sink.checkpoint.owner import fingerprint
 from mixpanel_sink.configured import (
     MAPPINGS,
     AnyMapping,
@@ -26,10 +25,15 @@ from mixpanel_sink.errors import SettingError
 from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.jobs import runners
 from mixpanel_sink.jobs.command import require
-from mixpanel_sink.jobs.run import before_start
+from mixpanel_sink.jobs.incremental import Today, check_alone, today
+from mixpanel_sink.jobs.outputs import check_output
+from mixpanel_sink.jobs.run import before_start, keep_accounts
 from mixpanel_sink.jobs.sources import check_positions, source_of
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, columns_needed
+from mixpanel_sink.read.transform import ReadResult
+from mixpanel_sink.report.imported import CommitRun
+from mixpanel_sink.results import WriteResult
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.filter import Filter
@@ -51,6 +55,7 @@ class Import:
         source: the input.
         mapping: how records become events or updates; None if they are events already.
         write: the transform that sends them.
+        today: with a checkpoint, what is left to do; its lease has to be released.
     """
 
     settings: Settings
@@ -58,6 +63,7 @@ class Import:
     source: FileSource
     mapping: AnyMapping | None
     write: Write
+    today: Today | None = None
 
     @classmethod
     def of(cls, settings: Settings, options: PipelineOptions, format: str | None = None) -> Import:
@@ -82,13 +88,38 @@ class Import:
         source = source_of(settings, format, mapping)
         if source.format.states_columns:
             require(settings, "mapping")  # only lines of JSON may be events already
-        checkpoint = None
-        if settings.checkpoint:
-            checkpoint = Checkpoint(settings.checkpoint, fingerprint(source.files))
+        if not settings.checkpoint:
+            check_alone(settings)
+            return cls._checked(settings, options, source, mapping)
+        checked_write(settings, options, mapping, Checkpoint(settings.checkpoint))
+        remote = runners.runs_remotely(options)
+        if remote:
+            check_output("checkpoint", settings.checkpoint, remote)
+        found = today(settings, source, mapping, remote)
+        try:
+            return cls._checked(settings, options, found.source, mapping, found)
+        except BaseException:
+            found.release()
+            raise
+
+    @classmethod
+    def _checked(
+        cls,
+        settings: Settings,
+        options: PipelineOptions,
+        source: FileSource,
+        mapping: AnyMapping | None,
+        found: Today | None = None,
+    ) -> Import:
+        checkpoint = None if found is None else found.checkpoint
         write = checked_write(settings, options, mapping, checkpoint)
-        check_input(source, mapping, settings)
-        before_start(write, settings, options)
-        return cls(settings, options, source, mapping, write)
+        if found is not None and found.is_empty:
+            if not runners.runs_remotely(options):
+                write.claim_checkpoint()
+        else:
+            check_input(source, mapping, settings)
+            before_start(write, settings, options)
+        return cls(settings, options, source, mapping, write, found)
 
     @property
     def columns(self) -> Columns:
@@ -105,6 +136,20 @@ class Import:
             keep_text=not is_private(self.settings),
             in_turns=runners.in_turns(self.options),
         )
+
+    def end(self, source: ReadResult, result: WriteResult, failed: Any) -> None:
+        """Keeps the failed records, sums everything up, and enters it into the checkpoint.
+
+        Args:
+            source: what `read` gave.
+            result: of the write.
+            failed: PCollection of `FailedRecord`: the write's, and those of the source.
+        """
+        run = None if self.today is None else self.today.run
+        kept = keep_accounts(result, failed, self.settings, "" if run is None else run.run)
+        if run is not None:
+            commit = CommitRun(run, result, failed, source.listed, kept, source.watermarks)
+            _ = result.read.pipeline | "Enter into the checkpoint" >> commit
 
 
 def is_private(settings: Settings) -> bool:

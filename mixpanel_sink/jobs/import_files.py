@@ -25,10 +25,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from mixpanel_sink.jobs import check
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
+from mixpanel_sink.jobs.incremental import print_end
 from mixpanel_sink.jobs.notify import told
+from mixpanel_sink.jobs.outcome import EXIT_OK
 from mixpanel_sink.jobs.parse import parse
-from mixpanel_sink.jobs.run import keep_accounts, run
-from mixpanel_sink.jobs.runners import make_pipeline
+from mixpanel_sink.jobs.run import run
+from mixpanel_sink.jobs.runners import make_pipeline, runs_remotely
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.settings.options import Settings
 
@@ -41,7 +43,7 @@ def build(job: Import) -> beam.Pipeline:
     source = pipeline | "Read" >> job.read()
     result = source.elements | "Write to Mixpanel" >> job.write
     failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
-    keep_accounts(result, failed, job.settings)
+    job.end(source, result, failed)
     return pipeline
 
 
@@ -64,12 +66,25 @@ def start(
     """
     if settings.dry_run is not None:
         return check.start(settings, settings.dry_run, options, format)
+    return told("import", settings, lambda: _start(Import.of(settings, options, format), build))
 
-    def started() -> int:
-        job = Import.of(settings, options, format)
-        return run(build(job), settings, job.source.row_count)
 
-    return told("import", settings, started)
+def _start(job: Import, build: Build) -> int:
+    if job.today is None:
+        return run(build(job), job.settings, job.source.row_count)
+    is_handed_on = False
+    try:
+        if job.today.is_empty:
+            print("Nothing is new; nothing was sent.")
+            return EXIT_OK
+        code = run(build(job), job.settings, job.source.row_count)
+        is_handed_on = code == EXIT_OK and runs_remotely(job.options)
+        if not is_handed_on:
+            print_end(job.today)
+        return code
+    finally:
+        if not is_handed_on:  # the job gives the lease back itself
+            job.today.release()
 
 
 def main(

@@ -60,6 +60,12 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
         ) from None
 
 
+def failed_prefix(prefix: str, run: str = "") -> str:
+    """Where a run keeps failed records. Runs with a checkpoint keep theirs beside each other: what
+    failed yesterday may not have been replayed yet."""
+    return f"{prefix}-{run[:12]}" if run else prefix
+
+
 def remove_old(prefix: str) -> None:
     """Removes the failed records of an earlier run under the same prefix: mixed with those of this
     one, or left behind by a run without failures, they would be replayed again.

@@ -77,7 +77,7 @@ def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:
     mapping = mapping_of(settings)
     FileSystems.set_options(options)
     files = match_sizes(settings.input)
-    paths = [path for path, _ in files]
+    paths = [path for path, *_ in files]
     _check_output(paths, settings.failed_output)
     folder = settings.checkpoint
     checkpoint = Checkpoint(folder, fingerprint(files)) if folder else None

@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.configured import Write, quota_of
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
-from mixpanel_sink.jobs.outputs import check_output, remove_old
+from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
 from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
@@ -49,11 +49,11 @@ def before_start(write: Write, settings: Settings, options: Any, topic: bool = F
     if settings.preflight:
         for answer in write.preflight():
             print(f"Preflight: {answer.said}")
-    if settings.failed_output and not topic:
+    if settings.failed_output and not topic and not settings.checkpoint:
         remove_old(settings.failed_output)
 
 
-def keep_accounts(result: WriteResult, failed: Any, settings: Settings) -> None:
+def keep_accounts(result: WriteResult, failed: Any, settings: Settings, run: str = "") -> Any:
     """Keeps and sums up the failed records, and sums up the requests where a report is wanted. (The
     write checks the accounting by itself.)
 
@@ -61,17 +61,23 @@ def keep_accounts(result: WriteResult, failed: Any, settings: Settings) -> None:
         result: of the write.
         failed: PCollection of `FailedRecord`: the write's, and those of the source.
         settings: of the user.
+        run: name of a run with a checkpoint, whose failed records lie beside those of other runs.
+
+    Returns:
+        PCollection of what was written with failed records; None if they are not kept.
     """
     if settings.report:
         result.receipts | "Summarize requests" >> SummarizeRequests()
     failed | "Summarize failures" >> SummarizeFailures()
-    if prefix := settings.failed_output:
-        (
-            failed
-            | "As JSON" >> beam.Map(FailedRecord.to_json).with_output_types(str)
-            | "Write failed"
-            >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", skip_if_empty=True)
-        )
+    if not settings.failed_output:
+        return None
+    prefix = failed_prefix(settings.failed_output, run)
+    return (
+        failed
+        | "As JSON" >> beam.Map(FailedRecord.to_json).with_output_types(str)
+        | "Write failed"
+        >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", skip_if_empty=True)
+    )
 
 
 def run(

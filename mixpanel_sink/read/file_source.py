@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from mixpanel_sink.read.source import (
     Columns,
     Element,
     Format,
+    Planned,
     Source,
     Unit,
     first_rows,
@@ -62,10 +64,11 @@ class FileSource:
         self.patterns = [patterns] if isinstance(patterns, str) else list(patterns)
         self._format = format
         self._given = dict(given or {})
+        self._planned: Planned | None = None
 
     @functools.cached_property
     def files(self) -> list[File]:
-        """Paths and sizes."""
+        """Paths, sizes, and when they were changed."""
         return match_sizes(self.patterns)
 
     @functools.cached_property
@@ -129,7 +132,29 @@ class FileSource:
         """Reads all of it on a pipeline's workers."""
         from mixpanel_sink.read.transform import ReadFiles
 
-        return ReadFiles(self.patterns, self.format, columns, selection=self.selection, **options)
+        return ReadFiles(
+            self.patterns,
+            self.format,
+            columns,
+            selection=self.selection,
+            planned=self._planned,
+            **options,
+        )
+
+    def only(self, files: Sequence[File], planned: Planned | None = None) -> FileSource:
+        """The same source with some of its files.
+
+        Args:
+            files: these.
+            planned: the plan that lists them, for workers.
+        """
+        made = copy.copy(self)
+        for name in ("_looked", "_estimates"):
+            vars(made).pop(name, None)
+        made._skipped = (0, 0)
+        made.files = list(files)
+        made._planned = planned
+        return made
 
     def skipped(self) -> tuple[int, int]:
         """Rows, and their stored bytes, that are not read: by the files' statistics none of them is
@@ -153,7 +178,7 @@ class FileSource:
 
     @functools.cached_property
     def _looked(self) -> dict[str, list[Unit] | InputError]:
-        paths = [path for path, _ in self.files]
+        paths = [path for path, *_ in self.files]
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             looked = dict(zip(paths, pool.map(self._look, paths), strict=True))
         for rows, size, _ in looked.values():
@@ -196,7 +221,7 @@ class FileSource:
 
     def _first(self, ask: Any) -> Any:
         wrong: InputError | None = None
-        for path, _ in self.files:
+        for path, *_ in self.files:
             try:
                 return ask(path)
             except InputError as error:

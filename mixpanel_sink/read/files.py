@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -36,10 +36,17 @@ PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd")
 
 
 class File(NamedTuple):
-    """A file of the input and its size in bytes."""
+    """A file of the input.
+
+    Attributes:
+        path: of it.
+        size: in bytes.
+        changed: when it was changed last, in seconds since 1970; 0 where nobody knows.
+    """
 
     path: str
     size: int
+    changed: float = 0.0
 
 
 def match_files(patterns: str | Sequence[str]) -> list[str]:
@@ -58,18 +65,39 @@ def match_sizes(patterns: str | Sequence[str]) -> list[File]:
     Raises:
         InputError: if a pattern matches nothing, or the place cannot be listed.
     """
-    found: dict[str, int] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        for path, size in _matches(pattern):
-            found.setdefault(path, size)
-    return [File(path, size) for path, size in found.items()]
+    given = [patterns] if isinstance(patterns, str) else patterns
+    if len(given) == 1:
+        return _matches(given[0])
+    found: dict[str, File] = {}
+    for pattern in given:
+        for file in _matches(pattern):
+            found.setdefault(file.path, file)
+    return list(found.values())
 
 
-def _matches(pattern: str) -> list[tuple[str, int]]:
+def meant_by(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Says whether `match_sizes` would find a path for these patterns, if it were there."""
+    wanted = [(pattern, _base_of(pattern), _regex(pattern)) for pattern in map(_whole, patterns)]
+    folders = tuple(pattern.rstrip("/") + "/" for pattern, _, _ in wanted)
+
+    def is_meant(path: str) -> bool:
+        return path.startswith(folders) or any(
+            regex.fullmatch(path) is not None and _shows(path, pattern, base)
+            for pattern, base, regex in wanted
+        )
+
+    return is_meant
+
+
+def _whole(pattern: str) -> str:
+    """A pattern with a local path made absolute."""
+    return pattern if "://" in pattern else os.path.abspath(os.path.expanduser(pattern))
+
+
+def _matches(pattern: str) -> list[File]:
     local = "://" not in pattern
-    if local:
-        pattern = os.path.abspath(os.path.expanduser(pattern))
-    else:
+    pattern = _whole(pattern)
+    if not local:
         extras.require(pattern)
     try:
         found = _local(pattern) if local else _remote(pattern)
@@ -80,34 +108,42 @@ def _matches(pattern: str) -> list[tuple[str, int]]:
         ) from None
     if not found:
         raise InputError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
-    return sorted(found.items())
+    return sorted(found)
 
 
-def _local(pattern: str) -> dict[str, int]:
+def _local(pattern: str) -> list[File]:
     if os.path.isfile(pattern):  # even if its name has a bracket
-        return {pattern: os.path.getsize(pattern)}
+        return [_stated(pattern)]
     if os.path.isdir(pattern):
         pattern = os.path.join(pattern, "**")
     base = _base_of(pattern)
     wanted = _regex(pattern)
     depth = None if "**" in pattern else pattern.count(os.sep) - base.count(os.sep)
-    found: dict[str, int] = {}
+    found: list[File] = []
     for folder, folders, names in os.walk(base, followlinks=True):
         if depth is not None and folder.count(os.sep) - base.count(os.sep) >= depth - 1:
             folders.clear()
         for name in names:
             path = os.path.join(folder, name)
             if wanted.fullmatch(path) and _shows(path, pattern, base):
-                found[path] = os.path.getsize(path)
+                found.append(_stated(path))
     return found
 
 
-def _remote(pattern: str) -> dict[str, int]:
+def _stated(path: str) -> File:
+    state = os.stat(path)
+    return File(path, state.st_size, state.st_mtime)
+
+
+def _remote(pattern: str) -> list[File]:
     from apache_beam.io.filesystems import FileSystems
 
-    def matched(*wanted: str) -> dict[str, int]:
+    def stated(metadata: Any) -> File:
+        return File(metadata.path, metadata.size_in_bytes, metadata.last_updated_in_seconds or 0.0)
+
+    def matched(*wanted: str) -> dict[str, File]:
         return {
-            metadata.path: metadata.size_in_bytes
+            metadata.path: stated(metadata)
             for result in FileSystems.match(list(wanted))
             for metadata in result.metadata_list
         }
@@ -115,13 +151,13 @@ def _remote(pattern: str) -> dict[str, int]:
     if not _GLOB.search(pattern):
         exact = {} if pattern.endswith("/") else matched(pattern)
         if exact:
-            return exact
+            return list(exact.values())
         pattern = pattern.rstrip("/") + "/**"
     elif FileSystems.exists(pattern):  # the name of one file that has a bracket
-        return {pattern: FileSystems.metadata(pattern).size_in_bytes}
+        return [stated(FileSystems.metadata(pattern))]
     base = _base_of(pattern)
     found = matched(*{pattern, pattern.replace("/**/", "/")})
-    return {path: size for path, size in found.items() if _shows(path, pattern, base)}
+    return [file for path, file in found.items() if _shows(path, pattern, base)]
 
 
 def _base_of(pattern: str) -> str:
@@ -227,12 +263,18 @@ class _Open:
 
 def fingerprint_of(path: str) -> bytes:
     """What tells a file from another under the same path: its size, its beginning and its end."""
+    return size_and_mark(path)[1]
+
+
+def size_and_mark(path: str) -> tuple[int, bytes]:
+    """A file's size in bytes, and its `fingerprint_of`."""
     with open_file(path) as file:
         size = file.seek(0, os.SEEK_END) or file.tell()
         file.seek(0)
         beginning = file.read(_EDGE_BYTES)
         file.seek(max(0, size - _EDGE_BYTES))
-        return blake3(b"%d\0%b\0%b" % (size, beginning, file.read(_EDGE_BYTES))).digest()
+        mark = blake3(b"%d\0%b\0%b" % (size, beginning, file.read(_EDGE_BYTES))).digest()
+        return size, mark
 
 
 def estimated_rows(path: str, rows: Iterator[Any]) -> int:

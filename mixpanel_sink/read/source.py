@@ -46,6 +46,20 @@ class Unit(NamedTuple):
     size: int = 0
 
 
+class Planned(NamedTuple):
+    """Which files to read, as a checkpoint's run has planned it.
+
+    Attributes:
+        checkpoint: the folder.
+        run: which holds its lease.
+        leave_unfinished: whether files that are still being written are left for another run.
+    """
+
+    checkpoint: str
+    run: str
+    leave_unfinished: bool = False
+
+
 class Columns(NamedTuple):
     """Which columns to read.
 

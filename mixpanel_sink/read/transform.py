@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.coders import registry
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 
 from mixpanel_sink import coders
 from mixpanel_sink.batch.origin import RecordBlock
+from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.manifest import read_plan
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import match_files
+from mixpanel_sink.read.files import is_passing, match_files, short, size_and_mark
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.records import FormatOfReader, Reader
 from mixpanel_sink.read.selection import Selection, skipped
@@ -27,6 +30,7 @@ from mixpanel_sink.read.source import (
     FILE_UNREADABLE,
     Columns,
     Format,
+    Planned,
     Unit,
     guarded,
     together,
@@ -40,6 +44,7 @@ coders.register()
 registry.register_coder(Unit, coders.ResultCoder)
 
 FAILED = "failed"
+LISTED = "listed"
 
 
 class ReadResult(NamedTuple):
@@ -50,10 +55,28 @@ class ReadResult(NamedTuple):
             `WriteToMixpanel`, which counts the bad ones as read and as failed.
         failed: PCollection of `FailedRecord`, one for each file, or part of a file, that cannot be
             read.
+        listed: PCollection of `Listed`, one for each file of a plan; None without a plan.
+        watermarks: PCollection of the largest values of a table's watermark column; None without.
     """
 
     elements: Any
     failed: Any
+    listed: Any = None
+    watermarks: Any = None
+
+
+class Listed(NamedTuple):
+    """A file of a plan, as a worker found it.
+
+    Attributes:
+        path: of it.
+        mark: of its content, in hex digits.
+        is_left: whether it is still being written, so that it was left for another run.
+    """
+
+    path: str
+    mark: str
+    is_left: bool
 
 
 class ReadFiles(beam.PTransform):
@@ -65,6 +88,7 @@ class ReadFiles(beam.PTransform):
         columns: to read, where the format can leave others out.
         keep_text: whether a bad line's failed record holds its text. Not where columns of it must
             not leave the workers.
+        planned: read the files of this plan, of those that the patterns match.
         in_turns: one unit a bundle. For runners that hand a stage all its input as one bundle, and
             hand its output on when the bundle ends, such as Prism: memory would hold all of it.
         selection: which rows are wanted; None for all. With a limit one worker reads.
@@ -82,11 +106,13 @@ class ReadFiles(beam.PTransform):
         keep_text: bool = True,
         in_turns: bool = False,
         selection: Selection | None = None,
+        planned: Planned | None = None,
     ) -> None:
         super().__init__()
         self._selection = selection or Selection()
         self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
         self._format = format
+        self._planned = planned
         self._reading = (format, columns, keep_text)
         self._in_turns = in_turns
 
@@ -96,16 +122,7 @@ class ReadFiles(beam.PTransform):
             fn: beam.DoFn = _ReadFirst(*self._reading, self._selection)
             read = pbegin | "Patterns" >> beam.Create([self._patterns]) | "Read" >> _parted(fn)
             return self._result(read.elements, read[FAILED])
-        listed = (
-            pbegin
-            | "Patterns" >> beam.Create([self._patterns])
-            | "Match" >> beam.FlatMap(match_files).with_output_types(str)
-            | "Spread files" >> beam.Reshuffle()
-            | "List units"
-            >> beam.ParDo(_ListUnits(self._format, self._selection)).with_outputs(
-                FAILED, main="units"
-            )
-        )
+        listed, planned = self._listed(pbegin)
         units = listed.units
         units.element_type = Unit
         if self._in_turns:
@@ -118,13 +135,38 @@ class ReadFiles(beam.PTransform):
         for failed in (listed[FAILED], read[FAILED]):
             failed.element_type = FailedRecord
         failed = (listed[FAILED], read[FAILED]) | "Unreadable" >> beam.Flatten()
-        return self._result(read.elements, failed)
+        return self._result(read.elements, failed, planned)
 
-    def _result(self, elements: Any, failed: Any) -> ReadResult:
+    def _result(self, elements: Any, failed: Any, listed: Any = None) -> ReadResult:
         # For its coder: there may be blocks and failed records among tables, and the other way.
         elements.element_type = pa.Table if self._format.states_types else RecordBlock
         failed.element_type = FailedRecord
-        return ReadResult(elements, failed)
+        return ReadResult(elements, failed, listed)
+
+    def _listed(self, pbegin: Any) -> tuple[Any, Any]:
+        """Units and unreadable files; and what was found of a plan's files, if there is one."""
+        if self._planned is None:
+            files = (
+                pbegin
+                | "Patterns" >> beam.Create([self._patterns])
+                | "Match" >> beam.FlatMap(match_files).with_output_types(str)
+                | "Spread files" >> beam.Reshuffle()
+            )
+            units = beam.ParDo(_ListUnits(self._format, self._selection)).with_outputs(
+                FAILED, main="units"
+            )
+            return files | "List units" >> units, None
+        files = (
+            pbegin
+            | "Plan" >> beam.Create([tuple(self._planned[:2])])
+            | "Planned files" >> beam.FlatMap(_planned).with_output_types(tuple[str, int])
+            | "Spread files" >> beam.Reshuffle()
+        )
+        fn = _ListPlanned(self._format, self._selection, self._planned.leave_unfinished)
+        units = beam.ParDo(fn).with_outputs(FAILED, LISTED, main="units")
+        found = files | "List units" >> units
+        found[LISTED].element_type = Listed
+        return found, found[LISTED]
 
 
 def _parted(fn: beam.DoFn) -> beam.PTransform:
@@ -170,7 +212,7 @@ class ReadParquetTables(beam.PTransform):
 
     def expand(self, pbegin: Any) -> TablesResult:
         """Builds the flow: patterns, files, row groups, tables."""
-        return TablesResult(*self._read.expand(pbegin))
+        return TablesResult(*self._read.expand(pbegin)[:2])
 
 
 class RecordsResult(NamedTuple):
@@ -207,7 +249,7 @@ class ReadRecords(beam.PTransform):
 
     def expand(self, pbegin: Any) -> RecordsResult:
         """Builds the flow: patterns, files, blocks."""
-        return RecordsResult(*self._read.expand(pbegin))
+        return RecordsResult(*self._read.expand(pbegin)[:2])
 
 
 class _ListUnits(beam.DoFn):
@@ -216,8 +258,19 @@ class _ListUnits(beam.DoFn):
         self._selection = selection
 
     def process(self, path: str) -> Iterator[Any]:
+        yield from self._wanted(self._units(path), path)
+
+    def _units(self, path: str) -> list[Unit] | FailedRecord:
         try:
-            units = units_of(self._format, path)
+            return units_of(self._format, path)
+        except InputError as error:
+            return unreadable_file(path, str(error))
+
+    def _wanted(self, units: list[Unit] | FailedRecord, path: str) -> Iterator[Any]:
+        try:
+            if isinstance(units, FailedRecord):
+                yield _failed(units)
+                return
             wanted = self._selection.units(self._format, path, units)
         except InputError as error:
             yield _failed(unreadable_file(path, str(error)))
@@ -225,6 +278,40 @@ class _ListUnits(beam.DoFn):
         metrics.count("files_read")
         _count_skipped(*skipped(units, wanted))
         yield from together(wanted)
+
+
+class _ListPlanned(_ListUnits):
+    """The same for files of a plan, with a mark of their content. One that has another size than
+    when it was planned, or that is not whole, may still be being written."""
+
+    def __init__(self, format: Format, selection: Selection, leave_unfinished: bool) -> None:
+        super().__init__(format, selection)
+        self._leaves = leave_unfinished
+
+    def process(self, file: tuple[str, int]) -> Iterator[Any]:  # type: ignore[override]
+        path, planned_size = file
+        try:
+            size, mark = size_and_mark(path)
+        except Exception as error:  # OSError, and what each cloud's client raises
+            if is_passing(error):
+                raise
+            yield _failed(unreadable_file(path, f"{path} cannot be opened ({short(error)})."))
+            return
+        units = self._units(path)
+        is_broken = isinstance(units, FailedRecord)
+        is_left = self._leaves and (is_broken or size != planned_size)
+        yield beam.pvalue.TaggedOutput(LISTED, Listed(path, mark.hex(), is_left))
+        if is_left:
+            metrics.count("files_left")
+            return
+        yield from self._wanted(units, path)
+
+
+def _planned(plan: tuple[str, str]) -> Iterator[tuple[str, int]]:
+    checkpoint, run = plan
+    files = read_plan(open_folder(checkpoint), run)
+    for batch in files.filter(pc.is_null(files["like"])).to_batches(10_000):
+        yield from zip(batch["path"].to_pylist(), batch["size"].to_pylist(), strict=True)
 
 
 class _Read(beam.DoFn):

@@ -173,11 +173,13 @@ class ReadCount(NamedTuple):
         count: of records.
         sample: of their events' ids and users, by which repeated ones are estimated: see
             `batch.keys`.
+        file: that they are from, "" if unknown.
     """
 
     destination: str
     count: int  # type: ignore[assignment]  # hides tuple.count
     sample: str = ""
+    file: str = ""
 
 
 class Receipt(NamedTuple):
@@ -217,8 +219,8 @@ class WriteResult(NamedTuple):
         failed: PCollection of `FailedRecord`, in the windows of the records.
         receipts: PCollection of `Receipt`, one for each request; in the window of the
             latest record in it.
-        read: PCollection of `ReadCount`, records that each bundle read for each project, in
-            the global window.
+        read: PCollection of `ReadCount`, records that each bundle read for each project and from
+            each file, in the global window.
     """
 
     failed: Any

@@ -15,6 +15,8 @@ class Checkpoint:
         path: a folder, local or gs://; made if there is none.
         input: a text that stands for the input, such as `fingerprint` makes of its files:
             a checkpoint of other input is refused. "" checks the mapping and project only.
+        lease: the run that holds the checkpoint, whose workers renew its lease; the commands set
+            it.
 
     >>> Checkpoint("gs://bucket/checkpoints/2024").path
     'gs://bucket/checkpoints/2024'
@@ -22,6 +24,7 @@ class Checkpoint:
 
     path: str
     input: str = ""
+    lease: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or not self.path.strip():

@@ -247,8 +247,26 @@ class Settings:
     checkpoint: str | None = option(
         None, FOLDER, FAILURES, ("import", "replay", "template", "rows", _TABLE),
         label="Checkpoint folder", python="checkpoint",
-        help="Folder that remembers accepted batches: the same job, run again after a failure, "
-        "does not send them again.",
+        help="Folder that remembers what was imported: the next run reads new files only, and "
+        "batches that were accepted before a failure are not sent again.",
+    )  # fmt: skip
+    on_changed: str = option(
+        "fail",
+        choice("fail|skip|import", fail="Stop", skip="Skip them", **{"import": "Send again"}),
+        FAILURES, ("import", "template"), label="Changed files",
+        help="With a checkpoint: what to do with files that have changed since they were imported.",
+    )  # fmt: skip
+    on_mapping_changed: str = option(
+        "fail",
+        choice("fail|new|all", fail="Stop", new="Use it for new files", all="Send all again"),
+        FAILURES, ("import", "template"), label="Changed mapping",
+        help="With a checkpoint of another mapping: stop and say what changed, use the new mapping "
+        "for new files, or send every file again with it.",
+    )  # fmt: skip
+    leave_unfinished: bool = option(
+        False, FLAG, FAILURES, ("import", "template"), label="Leave unfinished files",
+        help="With a checkpoint: leave files that are still being written (they grow, or cannot be "
+        "opened yet) for the next run.",
     )  # fmt: skip
     drop_properties: tuple[str, ...] = option(
         (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Dropped columns",

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.batch.runs import Run
+from mixpanel_sink.checkpoint.lease import keep_alive
 from mixpanel_sink.encode.blocks import (
     Block,
     FailedBlock,
@@ -54,6 +55,7 @@ class ConvertToChunks(beam.DoFn):
     def setup(self) -> None:
         """Resolves the tokens and builds the encoders."""
         job = self._job
+        keep_alive(job.checkpoint)
         self._codec = WindowCodec(job.window_coder)
         self._outputs = Outputs(job.endpoint, self._codec)
         self._ahead = EncodeAhead()
@@ -83,8 +85,8 @@ class ConvertToChunks(beam.DoFn):
         self._held: list[Any] = []
         self._windows: Any = None
         self._texts: tuple[str, ...] = ()
-        self._read: collections.Counter[str] = collections.Counter()
-        """Records by project; under "" those of none that is known."""
+        self._read: collections.Counter[tuple[str, str]] = collections.Counter()
+        """Records by project and file; under "" those of none that is known."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record, table, block or failed record."""
@@ -162,7 +164,8 @@ class ConvertToChunks(beam.DoFn):
             blocks = [wanted] if self._masker is None else redact(wanted, self._masker, failed)
             for redacted in blocks:
                 for name, part in self._by_project(redacted, failed):
-                    self._read[name] += len(part)
+                    for run in part.runs:
+                        self._read[name, run.file] += run.count
                     yield from self._packers[name].add(part)
         yield from self._fail(failed)
 
@@ -205,5 +208,5 @@ class ConvertToChunks(beam.DoFn):
         for each, origin in failed:
             if self._only is not None:
                 each = each._replace(destination=self._only)
-            self._read[each.destination or ""] += 1
+            self._read[each.destination or "", each.file or ""] += 1
             yield self._outputs.failed(each, origin)

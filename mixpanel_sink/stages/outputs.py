@@ -46,13 +46,16 @@ class Outputs:
         metrics.count_failed(failed)
         return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failed, origin))
 
-    def read(self, counts: Mapping[str, int], samples: Mapping[str, str]) -> Iterator[Any]:
-        """How many records were read for each project, and the sample of its events' keys."""
-        for name, count in counts.items():
+    def read(
+        self, counts: Mapping[tuple[str, str], int], samples: Mapping[str, str]
+    ) -> Iterator[Any]:
+        """How many records were read for each project from each file, and, once for each project,
+        the sample of its events' keys."""
+        left = dict(samples)
+        for (name, file), count in counts.items():
             metrics.count("records_read", count)
-            value = WindowedValue(
-                ReadCount(name, count, samples.get(name, "")), MIN_TIMESTAMP, (GlobalWindow(),)
-            )
+            read = ReadCount(name, count, left.pop(name, ""), file)
+            value = WindowedValue(read, MIN_TIMESTAMP, (GlobalWindow(),))
             yield beam.pvalue.TaggedOutput(READ, value)
 
 

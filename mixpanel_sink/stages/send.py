@@ -26,6 +26,7 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.api.responses import RequestContext
 from mixpanel_sink.batch.builder import merge
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.checkpoint.lease import keep_alive
 from mixpanel_sink.checkpoint.log import Log
 from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import MixpanelSinkError
@@ -91,6 +92,7 @@ class SendChunks(beam.DoFn):
         self._dispatchers: dict[str, Dispatcher] = {}
         self._log: Log | None = None
         if job.checkpoint is not None:
+            keep_alive(job.checkpoint)
             known = [(each.target, each.credentials) for each in self._projects.values()]
             self._log = open_log(job.checkpoint, job.mapping, job.endpoint, known, job.privacy)
         self._throttle = metrics.ThrottleCounter()

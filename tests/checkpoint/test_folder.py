@@ -7,15 +7,24 @@ import pathlib
 
 import pytest
 
-from mixpanel_sink.checkpoint.folder import Folder, _Cloud, _Local, open_folder
+from mixpanel_sink.checkpoint.folder import (
+    ABSENT,
+    Changed,
+    Folder,
+    _Beam,
+    _Google,
+    _Local,
+    open_folder,
+)
 
 
 def test_which_folder() -> None:
-    assert type(open_folder("gs://bucket/x/")) is _Cloud
+    assert type(open_folder("gs://bucket/x/")) is _Google
+    assert type(open_folder("s3://bucket/x/")) is _Beam
     assert type(open_folder("x")) is _Local
 
 
-@pytest.mark.parametrize("kind", [_Local, _Cloud], ids=["local", "by-beam"])
+@pytest.mark.parametrize("kind", [_Local, _Beam], ids=["local", "by-beam"])
 def test_files(tmp_path: pathlib.Path, kind: type) -> None:
     folder: Folder = kind(str(tmp_path / "a"))
     assert folder.names("x") == []
@@ -44,3 +53,19 @@ def test_a_write_that_breaks_off_leaves_the_old_file(
         folder.write("x", b"new")
     assert folder.read("x") == b"old"
     assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("kind", [_Local, _Beam], ids=["local", "by-beam"])
+def test_a_file_that_somebody_else_changed_is_not_replaced(
+    tmp_path: pathlib.Path, kind: type
+) -> None:
+    folder: Folder = kind(str(tmp_path))
+    first = folder.write("x", b"one", ABSENT)
+    second = folder.write("x", b"two", first)
+    for old in (ABSENT, first):
+        with pytest.raises(Changed):
+            folder.write("x", b"three", old)
+    folder.remove("x", first)
+    assert folder.read("x") == b"two"
+    folder.remove("x", second)
+    assert folder.read("x") is None

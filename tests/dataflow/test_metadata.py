@@ -57,6 +57,9 @@ GOOD = {
     "events": ["Signup", "Signup,Order placed"],
     "where": ["amount > 0 AND country = 'DE'"],
     "limit": ["1000"],
+    "on_changed": ["fail", "skip", "import"],
+    "on_mapping_changed": ["fail", "new", "all"],
+    "leave_unfinished": ["true"],
     "preflight": ["true"],
     "drop_properties": ["a,b"],
     "hash_properties": ["email"],
@@ -106,6 +109,9 @@ BAD = {
     "checkpoint": ["here"],
     "from": ["yesterday", "1.5.2024"],
     "limit": ["0", "some"],
+    "on_changed": ["again"],
+    "on_mapping_changed": ["yes"],
+    "leave_unfinished": ["1"],
 }
 
 

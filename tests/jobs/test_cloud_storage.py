@@ -134,7 +134,10 @@ def test_a_checkpoint_in_cloud_storage(send, server, bucket) -> None:
     forget()
     other = send(*arguments, mapping=MAPPING + "insert_id: {from: content}\n")
     assert other.code == 2
-    assert "belongs to another mapping" in other.err
+    assert "insert_id" in other.err
+    assert "each is stored twice" in other.err
+    assert [b.name for b in bucket.list_blobs(prefix="checkpoints/1/accepted-")] == []
+    assert bucket.get_blob("checkpoints/1/lease.json") is None
     forget()
     assert send(*arguments[:1], "--checkpoint=gs://no-such-bucket/1").code == 2
 

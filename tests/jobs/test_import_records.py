@@ -278,7 +278,7 @@ def test_checkpoint_and_report(send, server, tmp_path):
     assert server.stats()["requests"] == 2
     run = send(source, *options, module=json_lines_to_mixpanel)
     assert run.code == 0
-    assert "known to checkpoint" in run.out
+    assert "1 file was imported before, 0 are new." in run.out
     assert server.stats()["requests"] == 2
     assert (tmp_path / "run.html").exists()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mixpanel_sink.checkpoint import lease
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.process import forget
-from tests.jobs.conftest import MAPPING
 from tests.jobs.test_import_parquet import shop, write
 
 ROWS = 10_000
@@ -45,21 +45,18 @@ def test_a_failed_run_says_how_to_go_on_and_the_next_one_does(send, server, sour
     assert stats["events_distinct"] == ROWS
     forget()
     third = send(source, checkpoint)
-    assert f"{ROWS:,} read = {ROWS:,} accepted + 0 failed" in third.out
+    assert third.code == 0
+    assert "1 file was imported before, 0 are new." in third.out
     assert server.stats()["requests"] == stats["requests"]
 
 
-@pytest.mark.parametrize("other", ["input", "mapping", "project or region", "endpoint"])
+@pytest.mark.parametrize("other", ["project or region", "endpoint"])
 def test_anothers_checkpoint_is_refused_before_anything_is_sent(
     send, server, source, checkpoint, tmp_path, monkeypatch, other
 ):
     assert send(source, checkpoint).code == 0
     requests = server.stats()["requests"]
-    more, mapping = [], MAPPING
-    if other == "input":
-        source = write(tmp_path / "b.parquet", shop(ROWS, first=ROWS), row_group_size=4000)
-    if other == "mapping":
-        mapping = MAPPING + "insert_id: {from: content}\n"
+    more = []
     if other == "project or region":
         monkeypatch.setenv("OTHER_SECRET", "another-secret")
         more = ["--api_secret=env:OTHER_SECRET"]
@@ -67,11 +64,10 @@ def test_anothers_checkpoint_is_refused_before_anything_is_sent(
         monkeypatch.setenv("TEST_TOKEN", server.project_token)
         more = ["--endpoint_kind=track", "--project_token=env:TEST_TOKEN", "--api_secret="]
     forget()
-    run = send(source, checkpoint, *more, mapping=mapping)
+    run = send(source, checkpoint, *more)
     assert run.code == 2, run.err
     (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
-    whose = "mapping or other privacy settings" if other == "mapping" else other
-    assert f"belongs to another {whose}. Give each import a folder of its own" in said
+    assert f"belongs to another {other}. Give each import a folder of its own" in said
     assert server.stats()["requests"] == requests
 
 
@@ -98,22 +94,16 @@ def test_a_log_that_cannot_be_written_ends_the_run_clearly(
     assert "cannot be written (No such file or directory). Fix that and run the job again" in said
 
 
-def test_two_runs_at_a_time(send, server: Emulator, source, checkpoint, tmp_path):
-    server.settings(latency_ms=50)
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            runs = list(
-                pool.map(
-                    lambda n: send(
-                        source, checkpoint, f"--failed_output={tmp_path}/failed{n}",
-                        own_process=True,
-                    ),
-                    range(2),
-                )
-            )  # fmt: skip
-    finally:
-        server.settings(latency_ms=0)
-    for run in runs:
-        assert run.code == 0, run.err
-        assert f"{ROWS:,} read = {ROWS:,} accepted + 0 failed" in run.out
-    assert server.stats()["events_distinct"] == ROWS
+def test_the_second_of_two_runs_is_refused_and_says_who_is_first(
+    send, server: Emulator, source, checkpoint, tmp_path
+):
+    folder = open_folder(f"{tmp_path}/checkpoint")
+    (tmp_path / "checkpoint").mkdir()
+    lease.acquire(folder, "first")
+    run = send(source, checkpoint)
+    assert run.code == 2
+    assert f"(process {os.getpid()}) has held it since 20" in run.err
+    assert server.stats()["requests"] == 0
+    lease.release(folder, "first")
+    assert send(source, checkpoint).code == 0
+    assert folder.stored(lease.NAME) is None

@@ -1,0 +1,189 @@
+"""The end of a run: its complete files enter the manifest, and the log of chunks is compacted.
+
+Everything is written before the pointer names it, and removed after the pointer has let it go. So a
+run may be killed at any moment, and a runner may try a commit again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mixpanel_sink.checkpoint import lease, manifest
+from mixpanel_sink.checkpoint.compact import compact
+from mixpanel_sink.checkpoint.counts import FileCounts, path_key
+from mixpanel_sink.checkpoint.folder import Changed, Folder, delete_all, open_folder
+from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
+from mixpanel_sink.errors import CheckpointError
+
+_NAMED = 20
+"""Incomplete files that a run names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A run that has the lease of a checkpoint, as its workers know it. Picklable.
+
+    Attributes:
+        path: of the checkpoint.
+        note: of the run.
+        keeps_failed: whether it keeps failed records: else a file with some is not complete.
+        planned: whether it reads the files of a plan; else a table.
+        watermark: the name of the watermark that it moves; "" for none.
+    """
+
+    path: str
+    note: RunNote
+    keeps_failed: bool = False
+    planned: bool = False
+    watermark: str = ""
+
+    @property
+    def run(self) -> str:
+        """Its name, which is also that of its lease."""
+        return self.note.run
+
+
+def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manifest:
+    """Enters that a run is under way, with its mapping.
+
+    Raises:
+        CheckpointError: if another run has come between.
+    """
+    return _save(folder, dataclasses.replace(known, open=run.note, mapping=mapping))
+
+
+def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
+    """Ends a run all of whose records are accounted for.
+
+    Args:
+        run: that ends.
+        counts: of its files.
+        watermark: the largest value that a table had.
+
+    Raises:
+        CheckpointError: if another run has taken the lease, or it cannot be written.
+    """
+    folder = open_folder(run.path)
+    known = Manifest.load(folder)
+    done = next((each for each in known.runs if each.run == run.run), None)
+    if done is not None:  # a runner tries again
+        return done
+    if not lease.is_mine(folder, run.run):
+        raise CheckpointError(
+            f"Another run has taken the checkpoint {folder.path}, as this one had not renewed its "
+            "lease. What was accepted is in its log; run the same command again."
+        )
+    note = dataclasses.replace(
+        run.note, ended=time.time(), read=counts.total("read"), failed=counts.total("failed")
+    )
+    open_keys: set[int] = set()
+    table = manifest.FILES.empty_table()
+    if run.planned:
+        table, note, open_keys = _complete(folder, known, run, note, counts)
+    is_open = bool(counts.total("open")) or bool(open_keys)
+    watermarks = dict(known.watermarks)
+    if run.watermark and watermark is not None and not is_open:
+        watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}
+    segments = manifest.with_files(folder, known.segments, table)
+    _save(
+        folder,
+        dataclasses.replace(
+            known, segments=segments, runs=(*known.runs, note), open=None, watermarks=watermarks
+        ),
+    )
+    if run.planned or (run.watermark and not is_open):
+        compact(run.path, open_keys)
+    _tidy(folder, {each.name for each in segments})
+    return note
+
+
+def _complete(
+    folder: Folder, known: Manifest, run: OpenRun, note: RunNote, counts: FileCounts
+) -> tuple[pa.Table, RunNote, set[int]]:
+    """Rows of the complete files of a plan; the run's note; and the others, by `path_key`."""
+    plan = manifest.read_plan(folder, run.run)
+    reading = plan.filter(pc.is_null(plan["like"]))
+    paths = reading["path"].to_pylist()
+    found = counts.by_path(paths)
+    done = (found["listed"] > 0) & (found["open"] == 0)
+    if counts.by_path([""])["open"][0]:  # records of which nobody knows the file
+        done[:] = False
+    if not run.keeps_failed:
+        done &= found["failed"] == 0
+    left = [paths[place] for place in np.flatnonzero(~done)]
+    kept = found[done]
+    count = len(kept)
+    rows = reading.filter(pa.array(done)).drop_columns(["like"])
+    marks = [bytes(mark) for mark in kept["mark"]]
+    table = pa.table(
+        [
+            *rows.columns,
+            pa.array(marks, pa.binary()),
+            pa.array(kept["read"]),
+            pa.array(kept["failed"]),
+            pa.array(np.full(count, note.ended)),
+            pa.array([run.run] * count, pa.string()),
+        ],
+        schema=manifest.FILES,
+    )
+    note = dataclasses.replace(
+        note,
+        files=count,
+        left=len(left),
+        left_paths=tuple(left[:_NAMED]),
+        read=int(kept["read"].sum()),
+        failed=int(kept["failed"].sum()),
+    )
+    same = plan.filter(pc.is_valid(plan["like"]))
+    if len(same):
+        table = pa.concat_tables([table, _like(known.files(folder), same)])
+    return table, note, {path_key(path) for path in left}
+
+
+def _like(files: pa.Table, same: pa.Table) -> pa.Table:
+    """Rows of files that are imported ones in a new place, or written again."""
+    places = pc.index_in(same["like"], files["path"])
+    rows = files.take(places)
+    for name in ("path", "size", "changed"):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, same[name])
+    return rows.cast(manifest.FILES)
+
+
+def note_replay(run: OpenRun, read: int, failed: int) -> None:
+    """Enters a replay that has ended: so many records were read, and so many failed again."""
+    folder = open_folder(run.path)
+    known = Manifest.load(folder)
+    if any(each.run == run.run for each in known.runs):
+        return
+    note = dataclasses.replace(run.note, ended=time.time(), read=read, failed=failed)
+    _save(folder, dataclasses.replace(known, runs=(*known.runs, note)))
+
+
+def _save(folder: Folder, made: Manifest) -> Manifest:
+    try:
+        return made.save(folder)
+    except Changed:
+        raise CheckpointError(
+            f"Another run has written to the checkpoint {folder.path} at the same time. Run the "
+            "same command again."
+        ) from None
+    except Exception as error:  # OSError, and what each cloud's client raises
+        raise manifest.unusable(folder, error) from None
+
+
+def _tidy(folder: Folder, segments: Collection[str]) -> None:
+    """Removes segments and plans that belong to no run any more."""
+    old = [
+        name
+        for prefix in (manifest.SEGMENT, manifest.PLAN)
+        for name in folder.names(prefix)
+        if name not in segments
+    ]
+    delete_all(folder, old)

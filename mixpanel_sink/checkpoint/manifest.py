@@ -1,0 +1,282 @@
+"""The manifest: which files a checkpoint's imports have brought to Mixpanel, and by which runs.
+
+    manifest.json            the pointer: runs, watermarks, and which segments count
+    files-ID.parquet         segments: a row for each imported file; the newest row of a path counts
+    plan-RUN.parquet         the files that a run is to read
+
+Segments are never changed. A run writes a new one, then the pointer, then removes what the pointer
+names no more: whenever it is killed, the pointer names whole files. Segments of about the same
+size are merged, so that there are few, whatever the number of runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from mixpanel_sink.checkpoint.folder import ABSENT, Folder
+from mixpanel_sink.errors import CheckpointError
+
+VERSION = 1
+NAME = "manifest.json"
+SEGMENT, PLAN = "files-", "plan-"
+KEPT_RUNS = 1000
+"""Runs that the pointer tells of; of earlier ones only the files are known."""
+FILES = pa.schema(
+    {
+        "path": pa.string(),
+        "size": pa.int64(),
+        "changed": pa.float64(),
+        "mark": pa.binary(),
+        "read": pa.int64(),
+        "failed": pa.int64(),
+        "at": pa.float64(),
+        "run": pa.string(),
+    }
+)
+"""Columns of a segment: path, bytes, last change as the file system tells it, a mark of the
+content, records read and failed, when it was imported and by which run."""
+PLANNED = pa.schema(
+    {"path": pa.string(), "size": pa.int64(), "changed": pa.float64(), "like": pa.string()}
+)
+"""Columns of a plan; `like` is the path of the imported file that this one is, if it need not be
+read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A file of rows of `FILES`: its name, rows and digest."""
+
+    name: str
+    rows: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunNote:
+    """What a run did.
+
+    Attributes:
+        run: its name.
+        kind: "import" or "replay".
+        started, ended: seconds since 1970; `ended` is None of a run that has not come to its end.
+        files: that it has brought to their end.
+        left: files that it was to bring, and that are not complete.
+        left_paths: some of them.
+        read, failed: records of complete files; of a table's rows.
+        failed_output: the prefix under which it kept failed records.
+        inputs: files of failed records that a replay sent.
+        mapping: the mark of the mapping.
+    """
+
+    run: str
+    kind: str = "import"
+    started: float = 0.0
+    ended: float | None = None
+    files: int = 0
+    left: int = 0
+    left_paths: tuple[str, ...] = ()
+    read: int = 0
+    failed: int = 0
+    failed_output: str = ""
+    inputs: tuple[str, ...] = ()
+    mapping: str = ""
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> RunNote:
+        """From JSON."""
+        lists = {name: tuple(stored[name]) for name in ("left_paths", "inputs")}
+        return cls(**{**stored, **lists})
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The pointer.
+
+    Attributes:
+        mapping: the settings that make events, as YAML would have them; None before the first run.
+        segments: from the oldest to the newest.
+        runs: that ended, from the oldest to the newest.
+        open: the run that is under way, or was killed.
+        watermarks: of tables: by "table column", the largest value that was imported.
+        generation: of the file as it was read, for `save`.
+    """
+
+    mapping: Any = None
+    segments: tuple[Segment, ...] = ()
+    runs: tuple[RunNote, ...] = ()
+    open: RunNote | None = None
+    watermarks: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    generation: Any = ABSENT
+
+    @classmethod
+    def load(cls, folder: Folder) -> Manifest:
+        """The manifest of a checkpoint; an empty one if there is none.
+
+        Raises:
+            CheckpointError: if it is damaged or of another version, or cannot be read.
+        """
+        try:
+            found = folder.stored(NAME)
+        except Exception as error:  # OSError, and what each cloud's client raises
+            raise unusable(folder, error) from None
+        if found is None:
+            return cls()
+        try:
+            stored = orjson.loads(found.data)
+            version = int(stored.pop("version"))
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise damaged(folder, NAME) from None
+        if version != VERSION:
+            age = "a newer" if version > VERSION else "an older"
+            raise CheckpointError(
+                f"The manifest of the checkpoint {folder.path} was written by {age} version of "
+                f"mixpanel_sink (format {version}; this one has {VERSION}). Use that version, or "
+                "give another folder."
+            )
+        try:
+            return cls(
+                stored["mapping"],
+                tuple(Segment(**each) for each in stored["segments"]),
+                tuple(RunNote.of(each) for each in stored["runs"]),
+                None if stored["open"] is None else RunNote.of(stored["open"]),
+                stored["watermarks"],
+                found.version,
+            )
+        except (TypeError, LookupError):
+            raise damaged(folder, NAME) from None
+
+    def save(self, folder: Folder) -> Manifest:
+        """Writes it, if nobody else has since it was read; gives what is stored now.
+
+        Raises:
+            Changed: if somebody has.
+        """
+        stored = {"version": VERSION, **dataclasses.asdict(self)}
+        del stored["generation"]
+        stored["runs"] = stored["runs"][-KEPT_RUNS:]
+        return dataclasses.replace(
+            self, generation=folder.write(NAME, orjson.dumps(stored), self.generation)
+        )
+
+    def files(self, folder: Folder, columns: Sequence[str] = FILES.names) -> pa.Table:
+        """The newest row of each imported file.
+
+        Raises:
+            CheckpointError: if a segment is missing or damaged.
+        """
+        wanted = list(dict.fromkeys(["path", *columns]))
+        parts = [read_segment(folder, each, wanted) for each in self.segments]
+        return newest(pa.concat_tables(parts) if parts else FILES.empty_table().select(wanted))
+
+
+def read_segment(folder: Folder, segment: Segment, columns: Sequence[str] | None = None) -> Any:
+    """A segment's rows.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
+    try:
+        found = folder.stored(segment.name)
+    except Exception as error:  # OSError, and what each cloud's client raises
+        raise unusable(folder, error) from None
+    if found is None or blake3(found.data).hexdigest() != segment.digest:
+        raise damaged(folder, segment.name)
+    return pq.read_table(io.BytesIO(found.data), columns=None if columns is None else list(columns))
+
+
+def write_segment(folder: Folder, table: pa.Table) -> Segment:
+    """Writes rows of `FILES` as a new segment."""
+    data = _packed(table.sort_by("path"), ["run"])
+    name = f"{SEGMENT}{uuid.uuid4().hex}.parquet"
+    folder.write(name, data, ABSENT)
+    return Segment(name, len(table), blake3(data).hexdigest())
+
+
+def with_files(folder: Folder, segments: Sequence[Segment], table: pa.Table) -> tuple[Segment, ...]:
+    """The segments with more rows: a new one, with which earlier ones are merged that are not
+    twice as large, so that there are as many as the number of files has binary digits, at most."""
+    kept = list(segments)
+    parts = [table]
+    rows = len(table)
+    while kept and kept[-1].rows < 2 * rows:
+        last = kept.pop()
+        parts.insert(0, read_segment(folder, last))
+        rows += last.rows
+    if not rows:
+        return tuple(segments)
+    merged = newest(pa.concat_tables(parts)) if len(parts) > 1 else table
+    return (*kept, write_segment(folder, merged))
+
+
+def newest(table: pa.Table) -> pa.Table:
+    """The last row of each path."""
+    if not len(table):
+        return table
+    numbered = pa.table({"path": table["path"], "row": np.arange(len(table))})
+    last = numbered.group_by("path").aggregate([("row", "max")])["row_max"].to_numpy()
+    return table if len(last) == len(table) else table.take(np.sort(last))
+
+
+def write_plan(
+    folder: Folder,
+    run: str,
+    files: Iterable[tuple[str, int, float]],
+    same: Iterable[tuple[tuple[str, int, float], str]] = (),
+) -> None:
+    """Writes what a run is to read, and which files are imported ones in a new place."""
+    rows = [*((*each, None) for each in files), *((*each, like) for each, like in same)]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    folder.write(f"{PLAN}{run}.parquet", _packed(pa.table(columns, schema=PLANNED), []))
+
+
+def read_plan(folder: Folder, run: str) -> pa.Table:
+    """What a run is to read.
+
+    Raises:
+        CheckpointError: if it is gone.
+    """
+    found = folder.stored(f"{PLAN}{run}.parquet")
+    if found is None:
+        raise damaged(folder, f"{PLAN}{run}.parquet")
+    return pq.read_table(io.BytesIO(found.data))
+
+
+def _packed(table: pa.Table, dictionaries: list[str]) -> bytes:
+    sink = io.BytesIO()
+    encodings = {"path": "DELTA_BYTE_ARRAY"}  # neighbours share most of their path
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=dictionaries,
+        column_encoding=encodings,
+        write_statistics=False,
+    )
+    return sink.getvalue()
+
+
+def damaged(folder: Folder, name: str) -> CheckpointError:
+    """What to raise for a file of the manifest that makes no sense."""
+    return CheckpointError(
+        f"The checkpoint {folder.path} is damaged: its {name} is missing or not as it was written. "
+        "Restore it, or give another folder: then everything is sent again."
+    )
+
+
+def unusable(folder: Folder, error: Exception) -> CheckpointError:
+    """What to raise for what a file system raised."""
+    said = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
+    return CheckpointError(
+        f"The checkpoint {folder.path} cannot be used ({said or type(error).__name__}). Check the "
+        "folder and its permissions."
+    )

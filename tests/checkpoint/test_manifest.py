@@ -1,0 +1,203 @@
+"""The manifest: few segments, damaged ones found out, and whole whenever a run is killed."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from mixpanel_sink.checkpoint import commit, lease, manifest
+from mixpanel_sink.checkpoint.commit import OpenRun
+from mixpanel_sink.checkpoint.counts import FileCount, FileCounts
+from mixpanel_sink.checkpoint.folder import Changed, Folder, open_folder
+from mixpanel_sink.checkpoint.manifest import FILES, Manifest, RunNote
+from mixpanel_sink.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> Folder:
+    return open_folder(str(tmp_path))
+
+
+def rows(run: str, *paths: str) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"path": path, "size": 1, "read": 1, "failed": 0, "run": run} for path in paths],
+        schema=FILES,
+    )
+
+
+def begun(folder: Folder, run: str, paths: list[str], **more: Any) -> OpenRun:
+    lease.acquire(folder, run)
+    manifest.write_plan(folder, run, [(path, 1, 1.0) for path in paths])
+    made = OpenRun(folder.path, RunNote(run), **{"planned": True, "keeps_failed": True, **more})
+    commit.begin(folder, Manifest.load(folder), made, {"event": "name"})
+    return made
+
+
+def ended(folder: Folder, run: OpenRun, **counts: FileCount) -> RunNote:
+    note = commit.commit(run, FileCounts.merged([FileCounts.of(counts)]))
+    lease.release(folder, run.run)
+    return note
+
+
+def imported(folder: Folder) -> list[str]:
+    return sorted(Manifest.load(folder).files(folder)["path"].to_pylist())
+
+
+WHOLE = FileCount(read=5, failed=1, listed=1, mark=b"m" * 16)
+
+
+class TestSegments:
+    def test_are_few_and_hold_the_newest_row_of_each_path(self, folder: Folder) -> None:
+        segments: tuple[manifest.Segment, ...] = ()
+        for number in range(100):
+            segments = manifest.with_files(
+                folder, segments, rows(f"r{number}", f"f{number:03}", "again")
+            )
+            assert len(segments) <= 8
+        files = Manifest(segments=segments).files(folder)
+        assert len(files) == 101
+        (run,) = files.filter(pa.compute.equal(files["path"], "again"))["run"].to_pylist()
+        assert run == "r99"
+
+    @pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+    def test_that_are_damaged_are_found_out(self, folder: Folder, harm: str) -> None:
+        segments = manifest.with_files(folder, (), rows("r", "a"))
+        place = pathlib.Path(folder.path) / segments[0].name
+        data = place.read_bytes()
+        if harm == "gone":
+            place.unlink()
+        else:
+            place.write_bytes(data[:-9] if harm == "cut" else data[:9] + b"!" + data[10:])
+        with pytest.raises(CheckpointError, match="is missing or not as it was written"):
+            Manifest(segments=segments).files(folder)
+
+
+class TestThePointer:
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (b'{"version": 1, "mapp', "damaged: its manifest.json"),
+            (b'{"version": 1}', "damaged: its manifest.json"),
+            (b"[]", "damaged: its manifest.json"),
+            (b'{"version": 99}', "by a newer version of mixpanel_sink \\(format 99;"),
+        ],
+    )
+    def test_that_makes_no_sense_is_refused(self, folder: Folder, data: bytes, said: str) -> None:
+        folder.write(manifest.NAME, data)
+        with pytest.raises(CheckpointError, match=said):
+            Manifest.load(folder)
+
+    def test_of_two_writers_one_finds_out(self, folder: Folder) -> None:
+        one, other = Manifest.load(folder), Manifest.load(folder)
+        one.save(folder)
+        with pytest.raises(Changed):
+            other.save(folder)
+
+    def test_a_draft_of_a_killed_write_is_nothing(self, folder: Folder) -> None:
+        (pathlib.Path(folder.path) / ".manifest.json.123").write_bytes(b"half")
+        assert Manifest.load(folder) == Manifest()
+
+
+class TestCommit:
+    def test_complete_files_enter_and_others_are_left(self, folder: Folder) -> None:
+        run = begun(folder, "r1", ["a", "b", "c", "d"])
+        note = ended(
+            folder, run, a=WHOLE, b=FileCount(read=5, open=2, listed=1), d=FileCount(listed=1)
+        )
+        assert imported(folder) == ["a", "d"]  # d has no rows, and c was never listed
+        assert (note.files, note.left, note.left_paths) == (2, 2, ("b", "c"))
+        assert (note.read, note.failed) == (5, 1)
+        assert Manifest.load(folder).open is None
+        assert folder.names("plan-") == []
+
+    def test_failed_records_that_are_not_kept_leave_their_file(self, folder: Folder) -> None:
+        run = begun(folder, "r1", ["a", "d"], keeps_failed=False)
+        ended(folder, run, a=WHOLE, d=FileCount(listed=1))
+        assert imported(folder) == ["d"]
+
+    def test_given_up_records_of_an_unknown_file_leave_all(self, folder: Folder) -> None:
+        run = begun(folder, "r1", ["a"])
+        ended(folder, run, **{"a": WHOLE, "": FileCount(open=1)})
+        assert imported(folder) == []
+
+    def test_again_is_once(self, folder: Folder) -> None:
+        run = begun(folder, "r1", ["a"])
+        counts = FileCounts.merged([FileCounts.of({"a": WHOLE})])
+        assert commit.commit(run, counts) == commit.commit(run, counts)
+        assert len(Manifest.load(folder).runs) == 1
+
+    def test_a_run_that_lost_its_lease_enters_nothing(self, folder: Folder) -> None:
+        run = begun(folder, "r1", ["a"])
+        lease.release(folder, "r1")
+        lease.acquire(folder, "r2")
+        with pytest.raises(CheckpointError, match="Another run has taken the checkpoint"):
+            commit.commit(run, FileCounts.of({"a": WHOLE}))
+        assert imported(folder) == []
+
+    def test_a_moved_file_takes_its_row_along(self, folder: Folder) -> None:
+        ended(folder, begun(folder, "r1", ["a"]), a=WHOLE)
+        lease.acquire(folder, "r2")
+        manifest.write_plan(folder, "r2", [], [(("x/a", 1, 9.0), "a")])
+        run = OpenRun(folder.path, RunNote("r2"), True, planned=True)
+        ended(folder, run)
+        files = {row["path"]: row for row in Manifest.load(folder).files(folder).to_pylist()}
+        row = files["x/a"]
+        assert (row["mark"], row["read"], row["run"], row["changed"]) == (b"m" * 16, 5, "r1", 9.0)
+
+    @pytest.mark.parametrize("step", range(7))
+    def test_killed_at_any_write_it_is_whole(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, step: int
+    ) -> None:
+        """What is killed is the n-th write or removal; the next run does it all again."""
+        ended(folder, begun(folder, "r1", ["a"]), a=WHOLE)
+        run = begun(folder, "r2", ["b"])
+        kind = type(folder)
+        calls = 0
+
+        def killing(real: Any) -> Any:
+            def call(*given: Any, **named: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls > step:
+                    raise KeyboardInterrupt
+                return real(*given, **named)
+
+            return call
+
+        with monkeypatch.context() as killed:
+            for name in ("write", "remove"):
+                killed.setattr(kind, name, killing(getattr(kind, name)))
+            try:
+                ended(folder, run, b=WHOLE)
+            except KeyboardInterrupt:
+                assert imported(folder) in (["a"], ["a", "b"])
+        lease.release(folder, "r2")
+        left = [path for path in ("b", "c") if path not in imported(folder)]
+        ended(folder, begun(folder, "r3", left), **dict.fromkeys(left, WHOLE))
+        assert imported(folder) == ["a", "b", "c"]
+        named = [each.name for each in Manifest.load(folder).segments]
+        assert folder.names("files-") == sorted(named)
+
+
+class TestTheLogOfChunks:
+    def test_keeps_lines_of_incomplete_files_only(self, folder: Folder) -> None:
+        from mixpanel_sink.checkpoint.counts import path_key
+        from mixpanel_sink.checkpoint.journal import Journal
+        from mixpanel_sink.checkpoint.owner import Owner
+
+        owner = Owner("", "mapping", "import", "projects")
+        journal = Journal(folder.path, owner)
+        for number, names in enumerate([["a"], ["b"], ["a", "b"]]):
+            journal.write([f"chunk{number}", 5, [], [path_key(name) for name in names]])
+        journal.wait()
+        run = begun(folder, "r1", ["a", "b"])
+        ended(folder, run, a=WHOLE, b=FileCount(read=5, open=2, listed=1))
+        lines = list(Journal(folder.path, owner).read())
+        assert [line[0] for line in lines] == ["chunk1", "chunk2"]
+        ended(folder, begun(folder, "r2", ["b"]), b=WHOLE)
+        assert list(Journal(folder.path, owner).read()) == []
+        assert orjson.loads(folder.stored("checkpoint.json").data)["version"] == 2  # type: ignore[union-attr]
