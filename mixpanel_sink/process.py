@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from mixpanel_sink.checkpoint.lease import Heartbeat
     from mixpanel_sink.checkpoint.log import Log
+    from mixpanel_sink.read.raw_export import Exporter
     from mixpanel_sink.report.failure_log import FailureLog
     from mixpanel_sink.report.worker_log import Progress
     from mixpanel_sink.send.lane import Lane
@@ -60,11 +61,14 @@ PROGRESS: Registry[Progress] = Registry()
 """What writes a line a minute to the log, by None."""
 FAILURES: Registry[FailureLog] = Registry()
 """What warns of failed records in the log, by None."""
+EXPORTERS: Registry[Exporter] = Registry()
+"""What reads other projects, with their exports that still count against a quota, by host and
+credentials."""
 
 SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 """The sinks of each pipeline that is being built; it goes with the pipeline."""
 
-_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, HEARTBEATS, COUNTS, PROGRESS, FAILURES)
+_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, HEARTBEATS, COUNTS, PROGRESS, FAILURES, EXPORTERS)
 
 
 def forget() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from mixpanel_sink.cli import common
 from mixpanel_sink.errors import InputError, MixpanelSinkError
-from mixpanel_sink.inspect.presets import PRESETS, check_preset, preset
+from mixpanel_sink.inspect.presets import PRESETS, mapping_of_preset, preset_for
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
 
@@ -53,8 +53,8 @@ def run(
         if tool is None:
             proposal = propose_for(source, event)
         else:
-            check_preset(tool, source.schema().names)
-            proposal = Proposal(preset(tool), EventMapping.from_yaml(preset(tool)), ())
+            text = preset_for(tool, source)
+            proposal = Proposal(text, mapping_of_preset(tool), ())
     except (InputError, MixpanelSinkError) as error:
         common.fail(str(error))
     if as_json:
@@ -66,9 +66,13 @@ def run(
     except OSError as error:
         common.fail(f"{output} cannot be written ({error.strerror}). Give another --output.")
     print(proposal.text)
-    print(f"Written to {output}, from up to {SAMPLE_ROWS:,} rows of {path}.")
+    looked = f"from up to {SAMPLE_ROWS:,} rows of {path}" if tool is None else f"for {path}"
+    print(f"Written to {output}, {looked}.")
     if proposal.guesses:
         print("Please look at:")
         for guess in proposal.guesses:
             print(f"  - {guess}")
-    print(f"Next: {common.following('check', settings, output)}")
+    if isinstance(proposal.mapping, EventMapping):
+        print(f"Next: {common.following('check', settings, output)}")
+    else:
+        print(f"Next: {common.following('import', settings, output)} --endpoint-kind engage")

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.inspect.verify.export import Exporter
-from mixpanel_sink.inspect.verify.verify import QUERIES, spans
+from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
 
 Format = Literal["jsonl", "parquet"]
 _ROWS = 50_000

@@ -24,6 +24,7 @@ from mixpanel_sink.inspect.dialect import csv_settings
 from mixpanel_sink.read.csv import CsvRows
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
+from mixpanel_sink.settings.profile_mapping import ProfileMapping
 
 SAMPLE_ROWS = 20_000
 """Rows by which a mapping is proposed."""
@@ -58,7 +59,7 @@ class Proposal:
     """
 
     text: str
-    mapping: EventMapping
+    mapping: EventMapping | ProfileMapping
     guesses: tuple[str, ...]
 
 

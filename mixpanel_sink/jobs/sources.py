@@ -42,8 +42,8 @@ def source_of(
         if for_files := [name for name, value in _given(settings, FORMAT).items() if value]:
             raise SettingError(f"--{for_files[0]} is for files, and the input is a table.")
         if settings.limit:
-            raise SettingError("--limit is for files. Use a query with LIMIT instead.")
-        return TableSource(make_table(settings.input, for_tables))
+            raise SettingError("--limit is for files. Use a query with LIMIT, or fewer days.")
+        return make_table(settings.input, for_tables)
     if for_tables:
         raise SettingError(
             f"--{next(iter(for_tables))} is for BigQuery, and the input is files. Give the table "

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from mixpanel_sink.configured import credentials_of, limits_of, privacy_of
 from mixpanel_sink.errors import DestinationError, MappingError
+from mixpanel_sink.inspect.presets import raw_events
 from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
 from mixpanel_sink.jobs.build import mapping_of
@@ -76,20 +77,24 @@ def verified(settings: Settings) -> Verification:
         SettingError, InputError: what is wrong, before anything is asked.
         DestinationError: if the export fails.
     """
-    require(settings, "input", "mapping")
+    require(settings, "input")
     credentials = credentials_of(settings)
     given = settings
     if not settings.limit:  # which counts records that the import's filter keeps
         # The days are compared in the project's time zone, not filtered in UTC.
         given = dataclasses.replace(settings, from_day=None, to_day=None)
     mapping = mapping_of(given)
+    source = source_of(settings, mapping=mapping, whole=True)
+    if source.format.states_columns:
+        require(settings, "mapping")  # as for the import
+    mapping = mapping or raw_events(source)
     if not isinstance(mapping, EventMapping):
         raise MappingError("Events are compared; this mapping makes something else.")
     destination = export_destination(settings.region, settings.endpoint, settings.allow_http)
     exporter = Exporter(destination, credentials)
     try:
         return verify(
-            source_of(settings, mapping=mapping, whole=True),
+            source,
             mapping,
             exporter,
             first=settings.from_day,

@@ -21,7 +21,7 @@ import pyarrow as pa
 from mixpanel_sink import extras
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.bigquery_jobs import errors_of, partition_filter, run_query, span_of
-from mixpanel_sink.read.tables import Look
+from mixpanel_sink.read.tables import Look, TableSource
 
 SCHEME = "bq://"
 EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
@@ -64,6 +64,8 @@ class BigQueryTable:
     partitions: str = ""
 
     kind: ClassVar[str] = "BigQuery"
+    element_type: ClassVar[Any] = pa.Table
+    in_turns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if bool(self.table) == bool(self.query):
@@ -250,8 +252,8 @@ def _parts(table: str) -> tuple[str, str, str]:
     return match["project"], match["dataset"], match["table"]
 
 
-def address_table(address: str, given: Mapping[str, Any]) -> BigQueryTable:
-    """The table of `bq://PROJECT.DATASET.TABLE`, or the query of `bq://PROJECT`.
+def source_at(address: str, given: Mapping[str, Any]) -> TableSource:
+    """The table at `bq://PROJECT.DATASET.TABLE`, or the query of `bq://PROJECT`.
 
     Args:
         address: of the table, or of the project that runs the query.
@@ -269,7 +271,7 @@ def address_table(address: str, given: Mapping[str, Any]) -> BigQueryTable:
                 f"the project that runs it: {SCHEME}{named.partition('.')[0]}."
             )
         named, project = "", project or named
-    return BigQueryTable(
+    table = BigQueryTable(
         named,
         query=query or "",
         project=project,
@@ -277,3 +279,4 @@ def address_table(address: str, given: Mapping[str, Any]) -> BigQueryTable:
         where=given.get("row_restriction", ""),
         partitions=given.get("partitions", ""),
     )
+    return TableSource(table)

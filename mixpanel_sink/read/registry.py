@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.files import PACKED_SUFFIXES, opened, short
 from mixpanel_sink.read.source import Format, FormatOption
-from mixpanel_sink.read.tables import Table
+from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.names import near
 
 
@@ -40,9 +40,10 @@ FORMATS = {
 """Names, as `--format` takes them."""
 
 TABLES = {
-    "bq://": "bigquery:address_table",
+    "bq://": "bigquery:source_at",
+    "mixpanel://": "mixpanel_project:source_at",
 }
-"""Where the function is that makes a table of an address, and of options by name."""
+"""Where the function is that makes a source of an address, and of options by name."""
 
 
 def table_scheme(patterns: Sequence[str]) -> str | None:
@@ -51,12 +52,12 @@ def table_scheme(patterns: Sequence[str]) -> str | None:
     return next(found, None)
 
 
-def make_table(addresses: Sequence[str], given: Mapping[str, Any]) -> Table:
-    """The table of an address.
+def make_table(addresses: Sequence[str], given: Mapping[str, Any]) -> TableSource:
+    """The table at an address.
 
     Args:
         addresses: one, which begins with one of `TABLES`.
-        given: options by name; those that are None count as not given.
+        given: options by name.
 
     Raises:
         SettingError: for several, a wrong address, or an option that does not go with it.
@@ -70,8 +71,8 @@ def make_table(addresses: Sequence[str], given: Mapping[str, Any]) -> Table:
         )
     module, _, function = TABLES[scheme].partition(":")
     make = getattr(importlib.import_module(f"mixpanel_sink.read.{module}"), function)
-    table: Table = make(addresses[0], {name: v for name, v in given.items() if v is not None})
-    return table
+    source: TableSource = make(addresses[0], given)
+    return source
 
 
 def format_kind(name: str) -> type[Format]:

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 
 from mixpanel_sink import coders
 from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.source import Element
 from mixpanel_sink.read.tables import Table
-from mixpanel_sink.read.transform import ReadResult
+from mixpanel_sink.read.transform import AllOfThem, ReadResult
 from mixpanel_sink.results import FailedRecord
 
 coders.register()
@@ -26,25 +25,36 @@ class ReadTable(beam.PTransform):
     Args:
         table: to read.
         columns: of it; None for all.
+        in_turns: one part after the other, each in a bundle of its own.
 
     Returns:
         ReadResult: elements, and an empty PCollection of unreadable files.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, table: Table, columns: Sequence[str] | None = None, *, in_turns: bool = False
+    ) -> None:
         super().__init__()
         self._table = table
         self._columns = columns
+        self._in_turns = in_turns
 
     def expand(self, pbegin: Any) -> ReadResult:
         """Builds the flow: the table, its parts, their rows."""
-        elements = (
+        parts = (
             pbegin
             | "Table" >> beam.Create([b""])
-            | "List parts" >> beam.ParDo(_ListParts(self._table, self._columns))
-            | "Spread parts" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_ReadPart(self._table)).with_output_types(pa.Table)
+            | "List parts"
+            >> beam.ParDo(_ListParts(self._table, self._columns)).with_output_types(bytes)
         )
+        if self._in_turns:
+            parts = parts | "Gather parts" >> beam.combiners.ToList()
+            read: beam.DoFn = _ReadInTurns(self._table)
+        else:
+            parts = parts | "Spread parts" >> beam.Reshuffle()
+            read = _ReadPart(self._table)
+        elements = parts | "Read" >> beam.ParDo(read)
+        elements.element_type = self._table.element_type  # for its coder
         failed = pbegin | "None unreadable" >> beam.Create([])
         failed.element_type = FailedRecord
         return ReadResult(elements, failed)
@@ -99,3 +109,17 @@ class _ReadPart(beam.DoFn):
 
     def process(self, part: bytes) -> Iterator[Element]:
         yield from self._table.elements(part)
+
+
+class _ReadInTurns(_ReadPart):
+    """Reads a list of parts, one a bundle."""
+
+    def process(  # type: ignore[override]
+        self,
+        parts: Sequence[bytes],
+        tracker: Any = beam.DoFn.RestrictionParam(AllOfThem()),  # noqa: B008
+    ) -> Iterator[Element]:
+        number = tracker.current_restriction().start
+        if number < len(parts) and tracker.try_claim(number):
+            yield from super().process(parts[number])
+            tracker.defer_remainder()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import File
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Element, FormatOption, Unit
@@ -28,6 +29,16 @@ class Table(Protocol):
     @property
     def kind(self) -> str:
         """What holds it, for people."""
+        ...
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether its parts must be read one after the other, such as for a quota."""
+        ...
+
+    @property
+    def element_type(self) -> type[pa.Table] | type[RecordBlock]:
+        """What its rows come in."""
         ...
 
     def look(self) -> Look:
@@ -80,12 +91,12 @@ class TableFormat:
     options: ClassVar[tuple[FormatOption, ...]] = ()
 
     def __init__(self, table: Table) -> None:
-        self._table = table
+        self.table = table
 
     @functools.cached_property
     def look(self) -> Look:
         """What the table says about itself, asked once."""
-        return self._table.look()
+        return self.table.look()
 
     def schema(self, path: str) -> pa.Schema:
         """The table's columns."""
@@ -124,8 +135,8 @@ class TableFormat:
 class TableSource(FileSource):
     """A table as an input of the commands."""
 
-    def __init__(self, table: Table) -> None:
-        self._rows = TableFormat(table)
+    def __init__(self, table: Table, format: TableFormat | None = None) -> None:
+        self._rows = format or TableFormat(table)
         super().__init__(table.name, self._rows)
         self.files = [File(table.name, 0)]
         self.kind = table.kind
@@ -139,4 +150,5 @@ class TableSource(FileSource):
         from mixpanel_sink.read.table_transform import ReadTable
 
         table, schema, *_ = self._rows.look
-        return ReadTable(table, columns.of(schema.names))
+        in_turns = table.in_turns or options.get("in_turns", False)
+        return ReadTable(table, columns.of(schema.names), in_turns=in_turns)

@@ -357,16 +357,19 @@ def _count_skipped(rows: int, size: int) -> None:
     metrics.count("bytes_skipped", size)
 
 
-class _AllOfThem(beam.RestrictionProvider):
+class AllOfThem(beam.RestrictionProvider):
     """A list's range, which the runner need not split at the beginning."""
 
     def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
+        """All."""
         return OffsetRange(0, len(element))
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
+        """Of a range."""
         return OffsetRestrictionTracker(restriction)
 
     def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:
+        """How many items are left."""
         return restriction.size()
 
 
@@ -380,7 +383,7 @@ class _ReadInTurns(_Read):
     def process(  # type: ignore[override]
         self,
         units: Sequence[Unit],
-        tracker: Any = beam.DoFn.RestrictionParam(_AllOfThem()),  # noqa: B008
+        tracker: Any = beam.DoFn.RestrictionParam(AllOfThem()),  # noqa: B008
     ) -> Iterator[Any]:
         number = tracker.current_restriction().start
         if number < len(units) and tracker.try_claim(number):

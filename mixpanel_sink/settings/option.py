@@ -241,7 +241,9 @@ DRY_RUN = Kind("ROWS", parse=_sample, alone="10000")
 QUOTA = Kind("RATE", parse=Quota.parse, regex=PATTERN)
 NOTIFY = Kind("URL", parse=_notify)
 URL = Kind("URL", regex=r"^https?://\S+$")
-FILES = Kind("FILES", tuple, names_of, regex=r"^\s*gs://[^,]+(,\s*gs://[^,]+)*$|^bq://[^,]+$")
+FILES = Kind(
+    "FILES", tuple, names_of, regex=r"^\s*gs://[^,]+(,\s*gs://[^,]+)*$|^(bq|mixpanel)://[^,]+$"
+)
 FILE = Kind("FILE", regex=r"^gs://.+$", form="GCS_READ_FILE")
 FOLDER = Kind("FOLDER", regex=r"^gs://[^/]+/.+$", form="GCS_WRITE_FOLDER")
 PREFIX = Kind("PREFIX", regex=r"^gs://[^/]+/.+$")

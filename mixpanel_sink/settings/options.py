@@ -72,7 +72,7 @@ class Settings:
     input: tuple[str, ...] = option(
         (), FILES, INPUT, (*_READS, "replay", "stream", "template"), label="Input files",
         help="Files or globs, local or gs://; several are separated by commas. Or a table, "
-        "bq://PROJECT.DATASET.TABLE; see docs/sources.md.",
+        "bq://PROJECT.DATASET.TABLE, or a project, mixpanel://PROJECT?from=DAY&to=DAY.",
     )  # fmt: skip
     mapping: str | None = option(
         None, FILE, INPUT, (*_EVERYWHERE, "check", "verify"), label="Mapping file", short="m",

@@ -110,6 +110,34 @@ POSTHOG = {
     "created_at": AT,
     "_inserted_at": AT,
 }
+MIXPANEL = {
+    "event": "Visit",
+    "properties": {
+        "time": AT_MS,
+        "distinct_id": "u1",
+        "$insert_id": "i1",
+        "$device_id": "d1",
+        "plan": "pro",
+        "items": [{"sku": "a"}],
+        "mp_processing_time_ms": AT_MS,
+        "$mp_api_endpoint": "api.mixpanel.com",
+    },
+}
+MIXPANEL_PARQUET = {
+    "event": "Visit",
+    "time": AT,
+    "distinct_id": "u1",
+    "insert_id": "i1",
+    "properties": json.dumps({"$device_id": "d1", "plan": "pro", "items": [{"sku": "a"}]}),
+}
+OF_MIXPANEL = {
+    "event": "Visit",
+    "distinct_id": "u1",
+    "$device_id": "d1",
+    "$insert_id": "i1",
+    "plan": "pro",
+    "items": [{"sku": "a"}],
+}
 SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
     "ga4": (
         GA4,
@@ -170,6 +198,12 @@ SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
         },
         {"received_at", "context_library_name", "context_ip"},
     ),
+    "mixpanel": (
+        MIXPANEL,
+        OF_MIXPANEL,
+        {"mp_processing_time_ms", "$mp_api_endpoint", "properties"},
+    ),
+    "mixpanel-parquet": (MIXPANEL_PARQUET, OF_MIXPANEL, {"properties"}),
     "posthog": (
         POSTHOG,
         {

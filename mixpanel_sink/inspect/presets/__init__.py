@@ -6,12 +6,25 @@ Each is a complete mapping with comments, in a YAML file of its own beside this 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+import pyarrow as pa
+
+from mixpanel_sink.api.limits import MIN_TIME_MS
 from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.read.source import Source
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.names import near
+from mixpanel_sink.settings.profile_mapping import ProfileMapping
+from mixpanel_sink.settings.yaml import load_yaml
 
 _FOLDER = pathlib.Path(__file__).parent
+_SECONDS = (
+    "unit: ms}                  # milliseconds, as mixpanel-sink asks for them",
+    "unit: s}                   # seconds, as the input has them",
+)
 PRESETS = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
@@ -29,16 +42,80 @@ def preset(name: str) -> str:
     return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def mapping_of_preset(name: str) -> EventMapping | ProfileMapping:
+    """The mapping, of events or of users' profiles."""
+    settings = load_yaml(preset(name))
+    kind = EventMapping if "event" in settings else ProfileMapping
+    return kind.from_dict(settings)
+
+
+def preset_for(name: str, source: Source) -> str:
+    """The mapping for one tool's export, made to fit this one.
+
+    Raises:
+        SettingError: if no preset has that name.
+        InputError: if the input is not that tool's export.
+    """
+    check_preset(name, source.schema().names)
+    return _raw_events_text(source) if name == "mixpanel" else preset(name)
+
+
+def raw_events(source: Source) -> EventMapping:
+    """What compares records that are Mixpanel events already, and were sent without a mapping."""
+    return EventMapping.from_yaml(_raw_events_text(source))
+
+
+def _raw_events_text(source: Source) -> str:
+    text = preset("mixpanel")
+    return text.replace(*_SECONDS) if in_seconds(source) else text
+
+
 def check_preset(name: str, columns: list[str]) -> None:
     """Refuses a preset for a file that is not that tool's export.
 
     Raises:
-        InputError: names the columns that are missing.
+        InputError: names the columns that are missing, and the preset that fits.
     """
-    mapping = EventMapping.from_yaml(preset(name))
-    missing = [column for column in mapping.mapped_columns() if column not in columns]
-    if missing:
-        raise InputError(
-            f"The input does not look like an export of {name}: it lacks the columns "
-            f"{', '.join(missing)}. It has: {', '.join(columns[:20])}."
-        )
+    missing = _missing(name, columns)
+    if not missing:
+        return
+    fitting = [other for other in PRESETS if not _missing(other, columns)]
+    if _may_be_inside(name, columns) and not fitting:
+        return
+    hint = f" It looks like one of {fitting[0]}." if fitting else ""
+    raise InputError(
+        f"The input does not look like an export of {name}: it lacks the columns "
+        f"{', '.join(missing)}. It has: {', '.join(columns[:20])}.{hint}"
+    )
+
+
+def _missing(name: str, columns: list[str]) -> list[str]:
+    """The columns that the preset's mapping needs and the input lacks."""
+    mapping = mapping_of_preset(name)
+    if isinstance(mapping, EventMapping):
+        needed = mapping.mapped_columns()
+    else:
+        needed = mapping.named_columns()
+    return [column for column in needed if column not in columns]
+
+
+def _may_be_inside(name: str, columns: list[str]) -> bool:
+    """Whether the input has a column that the preset unpacks, which may hold what is missing."""
+    shape: Any = mapping_of_preset(name).shape
+    unpacked = {} if shape is None else {**shape.json, **shape.flatten}
+    return any(column in columns and not prefix for column, prefix in unpacked.items())
+
+
+def in_seconds(source: Source) -> bool:
+    """Whether raw events have their time in seconds: Mixpanel's own export has, and ours has
+    milliseconds."""
+    for element in source.spread(1):
+        if isinstance(element, FailedRecord):
+            continue
+        rows = element.to_pylist() if isinstance(element, pa.Table) else element.records
+        for event in rows:
+            properties = event.get("properties")
+            time = properties.get("time") if isinstance(properties, Mapping) else None
+            if isinstance(time, int | float):
+                return time < MIN_TIME_MS
+    return False

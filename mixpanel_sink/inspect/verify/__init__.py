@@ -6,7 +6,6 @@
 | `held.py`     | what Mixpanel should hold for such a value                                   |
 | `ids.py`      | ids and hashes, `times.py` the event's time, both from exact values          |
 | `expected.py` | the events that should be there: all of the above by the mapping's settings  |
-| `export.py`   | reads the raw export API, within its quota                                   |
 | `events.py`   | one form for events of both sides, and what counts as the same               |
 | `spill.py`    | keeps events on disk, in parts that fit into memory                          |
 | `match.py`    | compares a part of both sides                                                |
@@ -14,11 +13,13 @@
 | `result.py`   | the result, as a value and for people                                        |
 | `verify.py`   | all of it                                                                    |
 
+`read/raw_export.py` reads the raw export API, within its quota.
+
 Nothing here imports the encoders: a proof that shares their code would share their mistakes.
 """
 
-from mixpanel_sink.inspect.verify.export import Exporter, export_destination
 from mixpanel_sink.inspect.verify.result import Verification, render
 from mixpanel_sink.inspect.verify.verify import verify
+from mixpanel_sink.read.raw_export import Exporter, export_destination
 
 __all__ = ["Exporter", "Verification", "export_destination", "render", "verify"]

@@ -13,20 +13,17 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.inspect.verify.events import Event, exported_event
 from mixpanel_sink.inspect.verify.expected import Expectation
-from mixpanel_sink.inspect.verify.export import Exporter
 from mixpanel_sink.inspect.verify.findings import Days, Findings
 from mixpanel_sink.inspect.verify.match import match
 from mixpanel_sink.inspect.verify.result import Verification
 from mixpanel_sink.inspect.verify.spill import Spill
 from mixpanel_sink.read.file_source import as_source
+from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
 from mixpanel_sink.read.source import Source, columns_needed
 from mixpanel_sink.report.failures import in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
-
-QUERIES = 50
-"""Exports at most: 60 an hour are allowed."""
 
 
 def verify(
@@ -190,17 +187,6 @@ def _export(
 def _keep(spill: Spill, event: Event) -> None:
     # Events of others may have no id; they must not all be in one part.
     spill.add(event.insert_id or event.distinct_id, event.to_line())
-
-
-def spans(
-    first: datetime.date, last: datetime.date, most: int
-) -> Iterator[tuple[datetime.date, datetime.date]]:
-    """Neighbouring spans of equally many days, `most` at most."""
-    days = (last - first).days + 1
-    length = -(-days // most)
-    for start in range(0, days, length):
-        end = min(start + length, days) - 1
-        yield first + datetime.timedelta(start), first + datetime.timedelta(end)
 
 
 def _folder(parent: str, name: str) -> pathlib.Path:

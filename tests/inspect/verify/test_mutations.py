@@ -19,7 +19,7 @@ import pytest
 
 from mixpanel_sink import EventMapping, Privacy, TimeColumn
 from mixpanel_sink.inspect.verify import Exporter, Verification, render, verify
-from mixpanel_sink.inspect.verify.export import export_destination
+from mixpanel_sink.read.raw_export import export_destination
 from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.stages.local import convert_tables
 from tests.inspect.verify.conftest import Reply, Scripted, lines

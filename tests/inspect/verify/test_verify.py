@@ -6,7 +6,7 @@ import pytest
 
 from mixpanel_sink import SettingError
 from mixpanel_sink.inspect.verify.findings import Days
-from mixpanel_sink.inspect.verify.verify import spans
+from mixpanel_sink.read.raw_export import spans
 
 FIRST = datetime.date(2023, 12, 30)
 

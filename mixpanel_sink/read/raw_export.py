@@ -37,6 +37,8 @@ REGIONS = {
 PATH = "/api/2.0/export"
 QUOTA = Quota.parse("60/hour, 3/second")
 """The export's own quota; it is not that of /import."""
+QUERIES = 50
+"""Exports at most that one command asks for: 60 an hour are allowed."""
 _MAX_LINE = 16_000_000
 _MAX_FILTER = 2000
 """Letters of the event filter; a longer one might make the URL too long for someone."""
@@ -239,6 +241,17 @@ class Exporter:
                 text = text.replace(secret, "...")
         text = " ".join(text.split())[:200]
         return f": {text}" if text else ""
+
+
+def spans(
+    first: datetime.date, last: datetime.date, most: int
+) -> Iterator[tuple[datetime.date, datetime.date]]:
+    """Neighbouring spans of equally many days, `most` at most."""
+    days = (last - first).days + 1
+    length = -(-days // most)
+    for start in range(0, days, length):
+        end = min(start + length, days) - 1
+        yield first + datetime.timedelta(start), first + datetime.timedelta(end)
 
 
 def _events(response: requests.Response) -> Iterator[dict[str, Any]]:

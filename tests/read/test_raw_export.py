@@ -20,9 +20,9 @@ from mixpanel_sink import (
     SettingError,
 )
 from mixpanel_sink.inspect.verify import Exporter, export_destination
-from mixpanel_sink.inspect.verify.export import QUOTA
+from mixpanel_sink.read.raw_export import QUOTA
 from mixpanel_sink.settings.quota import Quota
-from tests.inspect.verify.conftest import Reply, Scripted, lines
+from tests.inspect.verify.conftest import Reply, Scripted, lines, scripted  # noqa: F401
 
 EVENT = {"event": "e", "properties": {"time": 1, "$insert_id": "i"}}
 DAY = datetime.date(2024, 1, 2)
