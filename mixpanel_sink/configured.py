@@ -217,11 +217,16 @@ def write_of(
     given: Any = mapping
     kind = settings.endpoint_kind
     if kind in ("import", "track"):
+        keywords |= {"run_property": settings.run_property, "run_id": settings.run_id}
         return WriteToMixpanel(given, endpoint_kind=kind, **keywords)
     if "max_in_flight" in keywords:
         raise SettingError(
             f"{prefix}max_in_flight is for events: updates of profiles keep their order, so that "
             f"each lane sends one request at a time. Use {prefix}lanes."
+        )
+    if settings.run_property or settings.run_id:
+        raise SettingError(
+            f"{prefix}run_property marks events; profiles have no run to delete. Leave it out."
         )
     write = WriteProfilesToMixpanel if kind == "engage" else WriteGroupsToMixpanel
     return write(given, on_ambiguous=settings.on_ambiguous, **keywords)  # type: ignore[arg-type]

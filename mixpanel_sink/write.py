@@ -36,6 +36,7 @@ from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
+from mixpanel_sink.settings.run_mark import RunMark
 from mixpanel_sink.stages import outputs, send
 from mixpanel_sink.stages.convert import ConvertToChunks
 from mixpanel_sink.stages.send_steps import send_chunks, timer_family
@@ -68,7 +69,7 @@ class MixpanelWrite(beam.PTransform):
         job = self._job
         if job.checkpoint is not None:
             projects = [(target, target.credentials.resolve()) for target in job.targets]
-            open_log(job.checkpoint, job.mapping, job.endpoint, projects, job.privacy)
+            open_log(job.checkpoint, job.mapping, job.endpoint, projects, job.privacy, job.mark)
 
     def preflight(self) -> list[Preflight]:
         """Asks each project's endpoint, with one empty request, whether it takes the
@@ -84,10 +85,16 @@ class MixpanelWrite(beam.PTransform):
         self._job = dataclasses.replace(job, spent=spent)
         return answers
 
+    @property
+    def mark(self) -> RunMark | None:
+        """What every event of this run carries."""
+        return self._job.mark
+
     def display_data(self) -> dict[str, Any]:
         """What runners show; no secrets and no references to them."""
         job = self._job
         more = {
+            "run": None if job.mark is None else job.mark.run,
             "max_latency": job.max_latency,
             "checkpoint": None if job.checkpoint is None else job.checkpoint.path,
             "on_ambiguous": job.on_ambiguous if job.endpoint.ordered else None,
@@ -200,6 +207,9 @@ class WriteToMixpanel(MixpanelWrite):
         checkpoint: a folder, local or gs://, or a `Checkpoint`: batches that are known there to
             be accepted are not sent again when a bundle or the whole job is run again.
         privacy: columns that are dropped or hashed before anything leaves a worker.
+        run_property: a property that every event carries, with `run_id` as its value, so that the
+            events of this run can be deleted (docs/undo.md). It is no part of ids from the content.
+        run_id: names the run; without it one is made when the pipeline is built.
         clock: seconds since 1970, for what counts as too old or in the future; a picklable
             function.
         check_accounting: whether the pipeline fails if the records read are not those accepted and
@@ -237,6 +247,8 @@ class WriteToMixpanel(MixpanelWrite):
         rate_limiter: RateLimiter | None = None,
         checkpoint: Checkpoint | str | None = None,
         privacy: Privacy | None = None,
+        run_property: str | None = None,
+        run_id: str | None = None,
         clock: Callable[[], float] = time.time,
         check_accounting: bool = True,
         on_failure: OnFailure = "dead_letter",
@@ -260,8 +272,17 @@ class WriteToMixpanel(MixpanelWrite):
                 clock=clock,
                 check_accounting=check_accounting,
                 on_failure=on_failure,
+                mark=_mark(run_property, run_id),
             )
         )
+
+
+def _mark(run_property: str | None, run_id: str | None) -> RunMark | None:
+    if run_property is not None:
+        return RunMark(run_property, run_id or "")
+    if run_id is not None:
+        raise SettingError("run_id is the value of a property: name it in run_property.")
+    return None
 
 
 def _columns(records: Any) -> list[str] | None:

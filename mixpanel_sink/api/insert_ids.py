@@ -30,6 +30,13 @@ def fitting_id(given: str) -> str:
     return blake3(given.encode()).hexdigest()[:CONTENT_HEX]
 
 
+def salted_id(insert_id: str, salt: str) -> str:
+    """Another id for the same record; without a salt the same."""
+    if not salt:
+        return insert_id
+    return blake3(f"{salt}\0{insert_id}".encode()).hexdigest()[:CONTENT_HEX]
+
+
 def file_key(path: str, fingerprint: bytes) -> str:
     """What stands for one file in position ids.
 

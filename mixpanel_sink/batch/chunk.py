@@ -111,17 +111,22 @@ class EventChunk:
         """The earliest timestamp of its events, in microseconds."""
         return min(run.timestamp for run in self.runs)
 
-    def identity(self) -> str:
-        """A stable name of its events: 32 hex digits.
+    def identity(self, without: str = "") -> str:
+        """A stable name of its events, but for a text that they all hold: 32 hex digits.
 
         Of their JSON and not of the payload: equal bytes are not always compressed to equal bytes.
         It costs about a millisecond for a full chunk, once, and only checkpoints ask for it.
         """
-        return self._name
+        if without not in self._names:
+            text = isal_zlib.decompress(self.payload, wbits=_GZIP)
+            if without:
+                text = text.replace(without.encode(), b"")
+            self._names[without] = blake3(text).hexdigest()[:32]
+        return self._names[without]
 
     @functools.cached_property
-    def _name(self) -> str:
-        return blake3(isal_zlib.decompress(self.payload, wbits=_GZIP)).hexdigest()[:32]
+    def _names(self) -> dict[str, str]:
+        return {}
 
     def to_bytes(self) -> bytes:
         """For a shuffle or state: a small JSON header, then the payload as it is."""

@@ -24,12 +24,14 @@ class EventLog:
     Args:
         checkpoint: where.
         owner: whose; it is entered if the checkpoint is new.
+        mark: what the events of this run carry and those of another run of the same job do not.
 
     Raises:
         CheckpointError: if the checkpoint belongs to something else, or cannot be read.
     """
 
-    def __init__(self, checkpoint: Checkpoint, owner: Owner) -> None:
+    def __init__(self, checkpoint: Checkpoint, owner: Owner, mark: str = "") -> None:
+        self._mark = mark
         self._journal = Journal(checkpoint.path, owner)
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[int, tuple[FailedRecord, ...]]] = {}
@@ -39,7 +41,7 @@ class EventLog:
     def lookup(self, chunk: EventChunk, repeat: bool = False) -> Lookup:
         """All of a chunk or nothing is known."""
         del repeat
-        identity = chunk.identity()
+        identity = chunk.identity(self._mark)
         with self._lock:
             entry = self._entries.get(identity)
             if entry is None and time.monotonic() - self._read_at > REFRESH_SECONDS:
@@ -49,7 +51,7 @@ class EventLog:
 
     def begin(self, chunk: EventChunk) -> str:
         """Its name in the log."""
-        return chunk.identity()
+        return chunk.identity(self._mark)
 
     def end(
         self,

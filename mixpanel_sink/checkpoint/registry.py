@@ -14,6 +14,7 @@ from mixpanel_sink.process import LOGS
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Target
+from mixpanel_sink.settings.run_mark import RunMark
 
 
 def open_log(
@@ -22,6 +23,7 @@ def open_log(
     endpoint: Endpoint,
     projects: Iterable[tuple[Target, ResolvedCredentials]],
     privacy: Privacy | None = None,
+    mark: RunMark | None = None,
 ) -> Log:
     """This process's log of a checkpoint.
 
@@ -29,5 +31,11 @@ def open_log(
         CheckpointError: if it belongs to another job, or cannot be used.
     """
     owner = Owner.of(checkpoint, mapping, endpoint, projects, privacy)
-    kind = EventLog if ENDPOINTS[owner.endpoint].repeats_safely else UpdateLog
-    return LOGS.get((checkpoint.path, owner), lambda: kind(checkpoint, owner))
+    text = "" if mark is None else mark.json
+
+    def made() -> Log:
+        if ENDPOINTS[owner.endpoint].repeats_safely:
+            return EventLog(checkpoint, owner, text)
+        return UpdateLog(checkpoint, owner)
+
+    return LOGS.get((checkpoint.path, owner, text), made)

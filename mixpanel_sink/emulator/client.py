@@ -180,6 +180,44 @@ class Client(Assertions):
         result: str = self._send("POST", "/emulator/lookup_tables", given)["id"]
         return result
 
+    def delete_events(
+        self,
+        event: str,
+        from_date: str,
+        to_date: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        project: int | None = None,
+        days_ago: float = 0,
+    ) -> dict[str, Any]:
+        """Delete events as people do in a project's settings ("Data Deletion"); gives the
+        deletion's `id` and how many `events` it concerned.
+
+        Args:
+            event: name.
+            from_date, to_date: days of the events (UTC), both included.
+            where: values of event properties.
+            project: number; None for the first.
+            days_ago: when the deletion was asked for, to see what happens after some days.
+        """
+        given = {"event": event, "from": from_date, "to": to_date, "where": dict(where or {})}
+        more = {"project": project, "days_ago": days_ago}
+        result: dict[str, Any] = self._send("POST", "/emulator/deletions", {**given, **more})
+        return result
+
+    def undo_deletion(self, id: int, project: int | None = None) -> dict[str, Any]:
+        """Undo a deletion within seven days."""
+        query = "" if project is None else f"?project={project}"
+        result: dict[str, Any] = self._send("DELETE", f"/emulator/deletions/{id}{query}")
+        return result
+
+    def deletions(self, project: int | None = None) -> list[dict[str, Any]]:
+        """What was deleted, oldest first."""
+        result: list[dict[str, Any]] = self._get("/emulator/deletions", project=project)[
+            "deletions"
+        ]
+        return result
+
     def requests(
         self, limit: int = 10_000, offset: int = 0, **filters: Any
     ) -> list[dict[str, Any]]:

@@ -105,6 +105,29 @@ CREATE TABLE IF NOT EXISTS lookup_tables (
     csv BLOB NOT NULL,
     PRIMARY KEY (project, id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deletions (
+    id INTEGER PRIMARY KEY,
+    project INTEGER NOT NULL,
+    submitted REAL NOT NULL,
+    about TEXT NOT NULL,
+    users INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    undone REAL
+);
+CREATE TABLE IF NOT EXISTS deleted (
+    deletion INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    request INTEGER NOT NULL,
+    project INTEGER NOT NULL,
+    key INTEGER,
+    event TEXT NOT NULL,
+    distinct_id TEXT,
+    insert_id TEXT,
+    time INTEGER NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS deleted_by_key ON deleted (key);
 CREATE TABLE IF NOT EXISTS shares (
     request INTEGER NOT NULL,
     project INTEGER NOT NULL,
@@ -115,7 +138,7 @@ CREATE TABLE IF NOT EXISTS shares (
 """
 TABLES = (
     *("events", "duplicates", "updates", "profiles", "identities", "links", "shares"),
-    *("requests", "details", "lookup_tables", "known.keys"),
+    *("requests", "details", "lookup_tables", "deletions", "deleted", "known.keys"),
 )
 """What `Writer.clear` empties."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import orjson
 
 from mixpanel_sink.emulator import clock, profiles
+from mixpanel_sink.emulator.deletions import Deletions
 from mixpanel_sink.emulator.rows import (
     COLUMNS,
     Canonical,
@@ -45,6 +46,7 @@ class Writer:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.deletions = Deletions(db)
 
     def record(
         self,
@@ -128,6 +130,9 @@ class Writer:
         window: float | None,
         keep_duplicates: bool,
     ) -> None:
+        if gone := self.deletions.dropped(event.key for event in events if event.key is not None):
+            entry.dropped += sum(event.key in gone for event in events)
+            events = [event for event in events if event.key not in gone]
         expired = -1 if window is None else self._last_request(entry.arrived - window)
         new, known = self._sort_out(events, request, expired)
         self._db.executemany(_INSERT_EVENT, ((request, *event) for event in new))
@@ -245,6 +250,7 @@ class Writer:
         """Forget everything."""
         for table in TABLES:
             self._db.execute(f"DELETE FROM {table}")
+        self.deletions.clear()
 
     def canonical_ids(self) -> list[Canonical]:
         """Every id that belongs to a cluster; for the writing thread, at the start."""

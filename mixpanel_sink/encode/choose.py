@@ -12,6 +12,7 @@ from mixpanel_sink.encode.raw_events import RawEventEncoder
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.project import Target
+from mixpanel_sink.settings.run_mark import RunMark
 
 
 def encoder_for(
@@ -19,6 +20,7 @@ def encoder_for(
     endpoint: Endpoint,
     mapping: EventMapping | UpdateMapping | None,
     clock: Callable[[], float],
+    mark: RunMark | None = None,
 ) -> Encoder:
     """What turns a project's records into JSON. Resolves its token, if records carry one.
 
@@ -27,6 +29,7 @@ def encoder_for(
         endpoint: where the records go.
         mapping: None for raw events and updates.
         clock: seconds since 1970.
+        mark: what every event of this run carries, or None.
 
     Raises:
         CredentialsError: if the token does not resolve.
@@ -46,6 +49,6 @@ def encoder_for(
         assert isinstance(mapping, UpdateMapping)
         return MappedUpdateEncoder(mapping, endpoint, limits, token, milliseconds)
     if mapping is None:
-        return RawEventEncoder(limits, token, endpoint=endpoint, clock=milliseconds)
+        return RawEventEncoder(limits, token, endpoint=endpoint, clock=milliseconds, mark=mark)
     assert isinstance(mapping, EventMapping)
-    return MappedEventEncoder(mapping, limits, token, milliseconds)
+    return MappedEventEncoder(mapping, limits, token, milliseconds, mark)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from mixpanel_sink.api.insert_ids import content_id
+from mixpanel_sink.api.insert_ids import content_id, salted_id
 from mixpanel_sink.api.limits import (
     IGNORE,
     LONG_STRING_BYTES,
@@ -25,6 +25,7 @@ from mixpanel_sink.encode.checks import (
     invalid_text,
 )
 from mixpanel_sink.errors import RecordError
+from mixpanel_sink.settings.run_mark import RunMark
 
 _MILLISECONDS_FROM = 31_536_000_000
 """A replayed event may have its time in seconds, which are fewer than any milliseconds."""
@@ -68,15 +69,25 @@ class EventWriter:
         limits: sizes.
         token: project token that every event carries, or None.
         clock: milliseconds since 1970.
+        mark: what every event of this run carries, or None.
+        salt: of ids from the content.
     """
 
     def __init__(
-        self, limits: Limits, token: str | None, clock: Callable[[], int] = now_ms
+        self,
+        limits: Limits,
+        token: str | None,
+        clock: Callable[[], int] = now_ms,
+        mark: RunMark | None = None,
+        salt: str = "",
     ) -> None:
         self._limits = limits
         self._clock = clock
+        self._mark = None if mark is None else mark.name
+        self._salt = salt
+        self._id = ("" if mark is None else mark.json).encode() + b',"$insert_id":"'
         self._end = b'"}}' if token is None else b'","token":' + orjson.dumps(token) + b"}}"
-        self._extra = 1 if token is None else 2
+        self._extra = 1 + (token is not None) + (mark is not None)
 
     def __call__(self, event: dict[str, Any], insert_id: str | None) -> EncodedEvent:
         """One event.
@@ -89,6 +100,13 @@ class EventWriter:
             RecordError: if it is too large.
         """
         properties = event["properties"]
+        if self._mark in properties:
+            raise RecordError(
+                "duplicate_property",
+                f"The record has the property {self._mark!r}, which run_property writes as well. "
+                "Choose another name for run_property, or rename the column.",
+                self._mark,
+            )
         if len(properties) + self._extra > MAX_PROPERTIES:
             raise RecordError(
                 "too_many_properties",
@@ -109,7 +127,8 @@ class EventWriter:
             check_nested(text)
         if insert_id is None:
             insert_id = content_id(json_bytes(event, exact=True) if rounded else text)
-        text = b"".join((text[:-2], b',"$insert_id":"', insert_id.encode(), self._end))
+            insert_id = salted_id(insert_id, self._salt)
+        text = b"".join((text[:-2], self._id, insert_id.encode(), self._end))
         if len(text) > self._limits.event_bytes:
             raise RecordError(
                 "event_too_large",

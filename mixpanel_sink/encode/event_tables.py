@@ -17,6 +17,7 @@ from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.tables import table_of_columns, values_by_name
 from mixpanel_sink.settings.columns import Column, Constant, ContentId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.run_mark import RunMark
 
 _EVENT = "\1event"
 """The column of the events' names; one of the properties may be called "event"."""
@@ -31,11 +32,17 @@ class EventTables:
         limits: sizes.
         token: project token that every event carries, or None.
         clock: milliseconds since 1970.
+        mark: what every event of this run carries, or None.
     """
 
     def __init__(
-        self, limits: Limits, token: str | None = None, clock: Callable[[], int] = now_ms
+        self,
+        limits: Limits,
+        token: str | None = None,
+        clock: Callable[[], int] = now_ms,
+        mark: RunMark | None = None,
     ) -> None:
+        self._mark = mark
         self._limits = limits
         self._token = token
         self._clock = clock
@@ -52,6 +59,8 @@ class EventTables:
         values = values_by_name(properties, required=())
         if values is None or "time" not in values or "distinct_id" not in values:
             return None
+        if self._mark is not None:
+            values.pop(self._mark.name, None)
         latest = self._clock() + MAX_FUTURE_MS
         values["time"] = [_milliseconds(time, latest) for time in values["time"]]
         for name in ("$device_id", "$user_id"):  # RawEventEncoder keeps numbers as they are
@@ -83,7 +92,7 @@ class EventTables:
                 exclude=["token"] if "token" in present else (),
             )
             self._encoders[present] = ColumnarEncoder(
-                mapping, self._limits, self._token, self._clock
+                mapping, self._limits, self._token, self._clock, self._mark
             )
         return self._encoders[present]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import orjson
 import pyarrow as pa
 
-from mixpanel_sink.api.insert_ids import content_id, fitting_id, position_id
+from mixpanel_sink.api.insert_ids import content_id, fitting_id, position_id, salted_id
 from mixpanel_sink.api.limits import (
     Limits,
     now_ms,
@@ -32,6 +32,7 @@ from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, PositionId
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.run_mark import RunMark
 
 
 def _as_json(value: Any, name: str, drop_non_finite: bool) -> Any:
@@ -49,6 +50,7 @@ class MappedEventEncoder:
         limits: sizes.
         token: project token that every event carries, or None.
         clock: milliseconds since 1970.
+        mark: what every event of this run carries, or None.
     """
 
     takes_columns: ClassVar[bool] = True
@@ -59,12 +61,15 @@ class MappedEventEncoder:
         limits: Limits,
         token: str | None = None,
         clock: Callable[[], int] = now_ms,
+        mark: RunMark | None = None,
     ) -> None:
         self._mapping = mapping
-        self._write = EventWriter(limits, token, clock)
+        self._mark = mark
+        self._salt = mapping.salt
+        self._write = EventWriter(limits, token, clock, mark, self._salt)
         self._max_age = limits.max_age_seconds
         self._clock = clock
-        self._columns = ColumnarEncoder(mapping, limits, token, clock)
+        self._columns = ColumnarEncoder(mapping, limits, token, clock, mark)
         self._drop = mapping.non_finite == "drop"
         rule = mapping.insert_id
         self._id_columns = (
@@ -126,7 +131,7 @@ class MappedEventEncoder:
     def replay(self, failed: FailedRecord) -> EncodedEvent:
         """An event as it was, or a record through the mapping."""
         if (event := failed.event) is not None:
-            return self._write(*event_as_it_was(event, failed))
+            return self._write(*event_as_it_was(event, failed, self._mark))
         record: dict[str, Any] = failed.record
         restore_values(record, self._used(record), self._mapping)
         restore_time(record, self._mapping.time, failed.reason)
@@ -242,6 +247,11 @@ class MappedEventEncoder:
 
     def _insert_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
         """The id, or None for one from the content."""
+        plain = self._plain_id(record, source)
+        return None if plain is None else salted_id(plain, self._salt)
+
+    def _plain_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
+        """The same without a salt."""
         rule = self._mapping.insert_id
         if isinstance(rule, ColumnsId):
             values = [

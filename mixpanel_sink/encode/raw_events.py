@@ -34,13 +34,15 @@ from mixpanel_sink.encode.times import check_range
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import FIXED
+from mixpanel_sink.settings.run_mark import RunMark
 
 
 class RawEventEncoder:
     """Checks Mixpanel events and completes them with ip and `$insert_id`.
 
     `time` is read as Mixpanel reads it: as seconds or as milliseconds, whichever lies
-    between 1971 and an hour from now (no number is both).
+    between 1971 and an hour from now (no number is both). The mark of another run gives way to that
+    of this one.
     """
 
     takes_columns: ClassVar[bool] = False
@@ -52,9 +54,12 @@ class RawEventEncoder:
         ip: str | None = "0",
         clock: Callable[[], int] = now_ms,
         endpoint: Endpoint = IMPORT,
+        mark: RunMark | None = None,
     ) -> None:
-        self._write = EventWriter(limits, token, clock)
-        self._tables = EventTables(limits, token, clock)
+        self._mark = mark
+        self._apart = FIXED if mark is None else (*FIXED, mark.name)
+        self._write = EventWriter(limits, token, clock, mark)
+        self._tables = EventTables(limits, token, clock, mark)
         self._has_token = token is not None
         self._max_age = limits.max_age_seconds
         self._endpoint = endpoint
@@ -92,7 +97,7 @@ class RawEventEncoder:
         properties = {
             plain_name(key): value
             for key in sorted(given)
-            if key not in FIXED and (value := to_json(given[key], key, False)) is not None
+            if key not in self._apart and (value := to_json(given[key], key, False)) is not None
         }
         for key in ("$device_id", "$user_id"):
             if (value := to_json(given.get(key), key, False)) is not None:
@@ -131,7 +136,7 @@ class RawEventEncoder:
     def replay(self, failed: FailedRecord) -> EncodedEvent:
         """An event as it was, or the record, which is one."""
         if (event := failed.event) is not None:
-            return self._write(*event_as_it_was(event, failed))
+            return self._write(*event_as_it_was(event, failed, self._mark))
         record = failed.record
         if isinstance(properties := record.get("properties"), dict):
             restore_values(properties, properties)

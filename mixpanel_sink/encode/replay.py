@@ -13,12 +13,17 @@ from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.results.shown import NOT_JSON
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.run_mark import RunMark
 
 _BEYOND_MICROSECONDS = re.compile(r"(?<=\.\d{6})\d+")
 
 
-def event_as_it_was(event: Any, failed: FailedRecord) -> tuple[dict[str, Any], str | None]:
+def event_as_it_was(
+    event: Any, failed: FailedRecord, mark: RunMark | None = None
+) -> tuple[dict[str, Any], str | None]:
     """An event without id and token, and its id, hashed where Mixpanel does not take it.
+
+    The mark of the run in which it failed gives way to that of this run.
 
     Raises:
         RecordError: if it is not an event.
@@ -31,7 +36,8 @@ def event_as_it_was(event: Any, failed: FailedRecord) -> tuple[dict[str, Any], s
             "{...}}. Fix the line.",
             "event",
         )
-    rest = {key: v for key, v in properties.items() if key not in ("$insert_id", "token")}
+    apart = ("$insert_id", "token", None if mark is None else mark.name)
+    rest = {key: v for key, v in properties.items() if key not in apart}
     given = properties.get("$insert_id") or failed.insert_id
     insert_id = fitting_id(given) if isinstance(given, str) else None
     return {"event": event["event"], "properties": rest}, insert_id

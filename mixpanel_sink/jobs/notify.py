@@ -52,7 +52,8 @@ _noted: contextvars.ContextVar[_Noted | None] = contextvars.ContextVar("noted", 
 
 def note(**facts: Any) -> None:
     """Notes what the notification is to say: `counters`, `failures` (of `FailureSummary`),
-    `error`, `status` ("launched") or `result` (a sentence). Does nothing without --notify."""
+    `error`, `status` ("launched"), `run` (its id) or `result` (a sentence). Does nothing without
+    --notify."""
     noted = _noted.get()
     if noted is not None:
         noted.facts |= facts
@@ -140,6 +141,7 @@ def _message(
         "started": datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(
             timespec="seconds"
         ),
+        "run": facts.get("run"),
         "seconds": round(time.time() - began, 1),
         "input": list(settings.input[:_SHOWN]),
         "counters": dict(counters),

@@ -38,6 +38,9 @@ def before_start(write: Write, settings: Settings, options: Any, topic: bool = F
         SettingError, DestinationError: what is wrong.
     """
     elsewhere = runners.runs_remotely(options)
+    if write.mark is not None:
+        print(f"Run: every event carries {write.mark.name} = {write.mark.run}")
+        notify.note(run=write.mark.run)
     if settings.failed_output and not topic:
         check_output("failed_output", settings.failed_output, elsewhere)
     if settings.report:

@@ -106,6 +106,8 @@ def verified(settings: Settings) -> Verification:
             limits=limits_of(settings),
             privacy=privacy_of(settings),
             report_dir=settings.report_dir,
+            run_property=settings.run_property,
+            run_id=settings.run_id,
         )
     finally:
         exporter.close()

@@ -104,12 +104,15 @@ class ColumnsId:
     """`$insert_id` from one or several columns.
 
     One column's value is used as it is where Mixpanel takes it (1 to 36 of letters,
-    digits and dashes); every other value, and several columns together, are hashed.
+    digits and dashes); every other value, and several columns together, are hashed. With a
+    `salt` all are.
     """
 
     columns: tuple[str, ...]
+    salt: str = ""
 
     def __post_init__(self) -> None:
+        _check_salt(self.salt)
         if not self.columns:
             raise MappingError("insert_id is an empty list. Give it one or more columns.")
         check_names("insert_id", self.columns)
@@ -117,15 +120,40 @@ class ColumnsId:
 
 @dataclasses.dataclass(frozen=True)
 class ContentId:
-    """`$insert_id` is a hash of the whole event: identical records become one event."""
+    """`$insert_id` is a hash of the whole event: identical records become one event.
+
+    Args:
+        salt: any text; another one makes other ids of the same records, as is needed after their
+            events were deleted (docs/undo.md).
+    """
+
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        _check_salt(self.salt)
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionId:
-    """`$insert_id` from file and row: every row is its own event, however often it is sent."""
+    """`$insert_id` from file and row: every row is its own event, however often it is sent.
+
+    Args:
+        salt: see `ContentId`.
+    """
+
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        _check_salt(self.salt)
 
 
 InsertId = ColumnsId | ContentId | PositionId
+
+
+def _check_salt(salt: Any) -> None:
+    check_text("The salt of insert_id", salt)
+    if "\0" in salt:
+        raise MappingError("The salt of insert_id holds a NUL. Use letters and digits.")
 
 
 def plain(value: Any) -> Any:
@@ -133,9 +161,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Constant):
         return {"constant": value.value}
     if isinstance(value, ColumnsId):
-        return list(value.columns)
+        columns = list(value.columns)
+        return {"columns": columns, "salt": value.salt} if value.salt else columns
     if isinstance(value, ContentId | PositionId):
-        return {"from": "content" if isinstance(value, ContentId) else "position"}
+        made = {"from": "content" if isinstance(value, ContentId) else "position"}
+        return {**made, "salt": value.salt} if value.salt else made
     if isinstance(value, Column | TimeColumn):
         changed = changed_fields(value)
         name = changed.pop("name")
@@ -168,17 +198,7 @@ def part_of(key: str, value: Any) -> Any:
     if key == "time":
         kinds = {"column": TimeColumn}
     elif key == "insert_id":
-        if value == {"from": "content"}:
-            return ContentId()
-        if value == {"from": "position"}:
-            return PositionId()
-        if set(value) == {"columns"} and isinstance(value["columns"], list):
-            return tuple(value["columns"])
-        if set(value) == {"column"}:
-            return value["column"]
-        raise MappingError(
-            "insert_id is a column, a list of columns, {from: content} or {from: position}."
-        )
+        return _insert_id_of(value)
     for kind, make in kinds.items():
         if kind in value:
             rest = {name: item for name, item in value.items() if name != kind}
@@ -197,4 +217,21 @@ def part_of(key: str, value: Any) -> Any:
             return make(value[kind], **rest)
     raise MappingError(
         f"{key} is a column's name or one of {', '.join(f'{{{k}: ...}}' for k in kinds)}."
+    )
+
+
+def _insert_id_of(value: dict[str, Any]) -> InsertId:
+    rest = dict(value)
+    salt = rest.pop("salt", "")
+    if rest == {"from": "content"}:
+        return ContentId(salt)
+    if rest == {"from": "position"}:
+        return PositionId(salt)
+    if set(rest) == {"columns"} and isinstance(rest["columns"], list):
+        return ColumnsId(tuple(rest["columns"]), salt)
+    if set(rest) == {"column"}:
+        return ColumnsId((rest["column"],), salt)
+    raise MappingError(
+        "insert_id is a column, a list of columns, {from: content} or {from: position}; with a "
+        "salt: {columns: [...], salt: ...} or {from: ..., salt: ...}."
     )

@@ -17,6 +17,7 @@ from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.project import Project, Route, Target
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
+from mixpanel_sink.settings.run_mark import RunMark
 
 OnAmbiguous = Literal["fail", "retry"]
 """What to do with an update that Mixpanel may have applied already, and that would change the
@@ -58,6 +59,7 @@ class Job:
         spent: requests that a preflight made, by project: when, in seconds since 1970.
         window_coder: of the input.
         run: tells one pipeline's failures from another's in a worker's log.
+        mark: what every event of this run carries.
 
     Raises:
         SettingError: for a setting that is wrong.
@@ -81,6 +83,7 @@ class Job:
     spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
     window_coder: Any = None
     run: str = ""
+    mark: RunMark | None = None
 
     def __post_init__(self) -> None:
         if self.max_in_flight < 1:
@@ -101,6 +104,8 @@ class Job:
             raise SettingError("checkpoint is a folder, local or gs://, or a Checkpoint.")
         if self.privacy is not None:
             _check_privacy(self.privacy, self.mapping, self.route)
+        if self.mark is not None:
+            self.mark.check(self.mapping)
 
     def check_columns(self, columns: list[str]) -> None:
         """Refuses an input that lacks a column which a setting names.
@@ -111,6 +116,8 @@ class Job:
         if self.mapping is None:
             return
         self.mapping.check_columns(columns)
+        if self.mark is not None:
+            self.mark.check(self.mapping, columns)
         if self.route is not None:
             self.route.check_columns(columns)
 

@@ -51,7 +51,8 @@ class EventMapping:
             "$device:" and the device id, as Mixpanel's SDKs have it.
         device_id: column for `$device_id`.
         user_id: column for `$user_id`.
-        insert_id: for deduplication: a column, several, `ContentId()` or `PositionId()`.
+        insert_id: for deduplication: a column, several, `ContentId()` or `PositionId()`; with a
+            `salt` in it, the same records get other ids (docs/undo.md).
             None leaves the choice to the sink: position where tables come with their
             file and row (`ReadParquetTables`), else content.
         ip: a column with the client's address. The default "0" keeps Mixpanel from
@@ -158,6 +159,12 @@ class EventMapping:
     def to_dict(self) -> dict[str, Any]:
         """The settings that differ from the defaults, as `from_dict` and YAML take them."""
         return {name: plain(value) for name, value in changed_fields(self).items()}
+
+    @property
+    def salt(self) -> str:
+        """What goes into ids besides what the mapping makes them of; "" for nothing."""
+        rule = self.insert_id
+        return rule.salt if isinstance(rule, ColumnsId | ContentId | PositionId) else ""
 
     def mapped_columns(self) -> dict[str, str]:
         """The columns that serve as something other than a property, and as what."""

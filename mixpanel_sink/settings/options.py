@@ -268,6 +268,17 @@ class Settings:
         help="With a checkpoint: leave files that are still being written (they grow, or cannot be "
         "opened yet) for the next run.",
     )  # fmt: skip
+    run_property: str | None = option(
+        None, NAME, FAILURES, (*_EVERYWHERE, "verify"), label="Property with the run's id",
+        python="run_property",
+        help="Property that every event carries, with the id of the run that sent it, so that a "
+        "bad import can be deleted. It changes no $insert_id.",
+    )  # fmt: skip
+    run_id: str | None = option(
+        None, NAME, FAILURES, (*_EVERYWHERE, "verify"), label="The run's id", python="run_id",
+        help="Value of that property, such as the scheduler's id of the run. Default: the time of "
+        "the launch and some letters.",
+    )  # fmt: skip
     drop_properties: tuple[str, ...] = option(
         (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Dropped columns",
         python="privacy",

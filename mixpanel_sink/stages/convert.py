@@ -62,7 +62,7 @@ class ConvertToChunks(beam.DoFn):
         self._packers = {
             target.name: Packer(
                 target,
-                encoder_for(target, job.endpoint, job.mapping, job.clock),
+                encoder_for(target, job.endpoint, job.mapping, job.clock, job.mark),
                 job.endpoint,
                 job.lanes,
                 self._ahead,

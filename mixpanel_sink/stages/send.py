@@ -94,7 +94,9 @@ class SendChunks(beam.DoFn):
         if job.checkpoint is not None:
             keep_alive(job.checkpoint)
             known = [(each.target, each.credentials) for each in self._projects.values()]
-            self._log = open_log(job.checkpoint, job.mapping, job.endpoint, known, job.privacy)
+            self._log = open_log(
+                job.checkpoint, job.mapping, job.endpoint, known, job.privacy, job.mark
+            )
         self._throttle = metrics.ThrottleCounter()
         self._pending: list[concurrent.futures.Future[Outcome]] = []
         self._senders: dict[str, tuple[Lane, BatchSender]] = {}

@@ -12,6 +12,8 @@ from pyarrow import types
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.settings.columns import ColumnsId
+from mixpanel_sink.settings.run_mark import RunMark
 
 NOW = 1_750_000_000_000
 MAX_AGE = 5 * 86_400
@@ -208,6 +210,7 @@ class Case:
     file_key: str | None = None
     first_row: int = 0
     limits: Limits = dataclasses.field(default_factory=Limits)
+    mark: RunMark | None = None
 
 
 def _mostly(common: st.SearchStrategy[Any], rare: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -351,14 +354,16 @@ def cases(draw: st.DrawFn) -> Case:
         settings["ip"] = None
     everything = list(columns)
     some_columns = st.lists(st.sampled_from(everything), min_size=1, max_size=3, unique=True)
+    salt = draw(st.sampled_from(["", "", "second", 'é"']))
+    named = some_columns.map(lambda names: ColumnsId(tuple(names), salt))
     settings["insert_id"] = draw(
-        st.one_of(st.none(), st.just(ContentId()), st.just(PositionId()), some_columns)
+        st.one_of(st.none(), st.just(ContentId(salt)), st.just(PositionId(salt)), named)
     )
     settings["include_mapped"] = draw(st.booleans())
     settings["drop_nulls"] = draw(st.booleans())
     settings["non_finite"] = draw(st.sampled_from(["fail", "drop"]))
     settings["constants"] = draw(CONSTANTS)
-    ids = settings["insert_id"] if isinstance(settings["insert_id"], list) else []
+    ids = settings["insert_id"].columns if isinstance(settings["insert_id"], ColumnsId) else ()
     free = settings["include_mapped"] or not set(names[:1]) & set(ids)
     if names and free and draw(st.booleans()):
         settings["rename"] = {names[0]: draw(st.sampled_from(["new", "é", "zzz"]))}
@@ -381,4 +386,5 @@ def cases(draw: st.DrawFn) -> Case:
         "0123456789abcdef0123" if position else None,
         draw(st.sampled_from([0, 7])),
         Limits(event_bytes=event_bytes, max_age_seconds=max_age),
+        draw(st.sampled_from([None, None, RunMark("import run", 'one"'), RunMark("aa", "2")])),
     )

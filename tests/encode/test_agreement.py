@@ -34,7 +34,7 @@ def _clock() -> int:
 
 
 def _columnar(case: Case) -> list[EncodedTable]:
-    encoder = ColumnarEncoder(case.mapping, case.limits, case.token, _clock)
+    encoder = ColumnarEncoder(case.mapping, case.limits, case.token, _clock, case.mark)
     return list(encoder.encode(case.table, case.file_key, case.first_row))
 
 
@@ -48,7 +48,7 @@ def _events(encoded: EncodedTable) -> list[bytes]:
 
 def _records(case: Case, rows: list[int]) -> Iterator[tuple[int, Any]]:
     """Each row with its event, or with the RecordError that it ends in."""
-    encoder = MappedEventEncoder(case.mapping, case.limits, case.token, _clock)
+    encoder = MappedEventEncoder(case.mapping, case.limits, case.token, _clock, case.mark)
     for row, record in zip(rows, rows_as_records(case.table, rows), strict=True):
         place = None
         if case.file_key is not None:

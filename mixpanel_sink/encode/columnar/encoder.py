@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from mixpanel_sink.api.insert_ids import CONTENT_HEX
 from mixpanel_sink.api.limits import (
     MAX_NESTED_BYTES,
     OLD_RETENTION_MS,
@@ -26,12 +25,12 @@ from mixpanel_sink.api.limits import (
 )
 from mixpanel_sink.batch.keys import Keys
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
-from mixpanel_sink.encode.columnar.expressions import Piece, line, quoted
+from mixpanel_sink.encode.columnar.expressions import Piece, content_hash, line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
-from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.encode.keys import keys_of
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.run_mark import RunMark
 
 _LEAD = "\n,"
 """Stands before every event in the buffer; see chunk.py."""
@@ -78,6 +77,7 @@ class ColumnarEncoder:
         limits: sizes.
         token: project token that every event carries, or None.
         clock: milliseconds since 1970.
+        mark: what every event of this run carries, or None.
     """
 
     def __init__(
@@ -86,8 +86,11 @@ class ColumnarEncoder:
         limits: Limits,
         token: str | None = None,
         clock: Callable[[], int] = now_ms,
+        mark: RunMark | None = None,
     ) -> None:
         self.mapping = mapping
+        self._mark = mark
+        self._salt = mapping.salt
         self._limits = limits
         self._token = token
         self._clock = clock
@@ -202,6 +205,7 @@ class ColumnarEncoder:
             none = [pl.lit("").alias(name) for name in (_TEXT, "i:insert_id") if name not in frame]
             return frame.with_columns(none)
         pieces: list[Piece]
+        id_key = f'{"" if self._mark is None else self._mark.json},"$insert_id":"'
         end = '"}}' if self._token is None else f'","token":{quoted(self._token)}}}}}'
         event = plan.event(frame, plain)
         if plan.content_id and position is None:
@@ -209,24 +213,37 @@ class ColumnarEncoder:
             hashed = bare
             if plan.rounded(frame):
                 hashed = plan.exact(frame).select(line([*event, "}}"]).alias(_TEXT))
-            digest = blake3_hex(pl.col(_TEXT), CONTENT_HEX).alias("i:insert_id")
+            digest = self._salted(content_hash(pl.col(_TEXT))).alias("i:insert_id")
             bare = bare.with_columns(hashed.select(digest).to_series())
             start = pl.col(_TEXT).str.strip_suffix("}}")
-            pieces = [_LEAD, start, ',"$insert_id":"', pl.col("i:insert_id"), end]
+            pieces = [_LEAD, start, id_key, pl.col("i:insert_id"), end]
             return frame.with_columns(
                 bare.select(line(pieces).alias(_TEXT), "i:insert_id").get_columns()
             )
-        prefix = "" if position is None else f"{position}-"
         insert_id = pl.col("i:insert_id").cast(pl.String)
-        pieces = [_LEAD, *event, f',"$insert_id":"{prefix}', insert_id, end]
+        if position is None:
+            frame = frame.with_columns(self._salted(insert_id).alias("i:insert_id"))
+            pieces = [_LEAD, *event, id_key, pl.col("i:insert_id"), end]
+        elif self._salt:
+            pieces = [_LEAD, *event, id_key, self._salted(insert_id, f"{position}-"), end]
+        else:
+            pieces = [_LEAD, *event, f"{id_key}{position}-", insert_id, end]
         return frame.with_columns(line(pieces).alias(_TEXT))
+
+    def _salted(self, insert_id: pl.Expr, prefix: str = "") -> pl.Expr:
+        """As `insert_ids.salted_id` makes it of the prefix and the id; without a salt the id."""
+        if not self._salt:
+            return insert_id
+        return content_hash(pl.concat_str([pl.lit(f"{self._salt}\0{prefix}"), insert_id]))
 
     def _plan(self, schema: pa.Schema) -> Plan | None:
         schema = schema.remove_metadata()  # it may tell the row group, and differ each time
         key = schema.serialize().to_pybytes()  # not every extension type has a hash
         if key not in self._plans:
             try:
-                plan: Plan | None = Plan(self.mapping, schema, 1 if self._token is None else 2)
+                plan: Plan | None = Plan(
+                    self.mapping, schema, 1 + (self._token is not None), self._mark
+                )
             except (Unsupported, MappingError):
                 plan = None
             if len(self._plans) > 1000:

@@ -25,6 +25,7 @@ from mixpanel_sink.encode.columnar.pieces import Nulls, Pieces
 from mixpanel_sink.encode.columnar.times import time_of
 from mixpanel_sink.settings.columns import ColumnsId, Constant, ContentId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.run_mark import RunMark
 
 _EXACT = "x:"
 """Leads the name of the frame's column with all digits of the numbers in another one."""
@@ -38,7 +39,8 @@ class Plan:
     Args:
         mapping: what becomes what.
         schema: of the tables.
-        extra: properties that the sink writes behind the time.
+        extra: properties that the sink writes behind the time, but for the mark.
+        mark: what every event of this run carries, or None.
 
     Attributes:
         inputs: the table's columns that are needed.
@@ -48,9 +50,15 @@ class Plan:
         MappingError: if two columns would become one property.
     """
 
-    def __init__(self, mapping: EventMapping, schema: pa.Schema, extra: int) -> None:
+    def __init__(
+        self, mapping: EventMapping, schema: pa.Schema, extra: int, mark: RunMark | None = None
+    ) -> None:
         self._mapping = mapping
         properties = mapping.plan(tuple(schema.names))
+        if mark is not None:
+            extra += 1
+            if mark.name in (*mapping.constants, *dict(properties)):
+                raise Unsupported("a property of the mark's name")
         if any("\0" in name for name in [*mapping.constants, *mapping.rename.values()]):
             raise Unsupported("a name with a NUL")
         self.inputs = Inputs(mapping, schema)

@@ -48,6 +48,7 @@ from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentI
 from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.run_mark import RunMark
 from mixpanel_sink.settings.shape import Shape
 
 _ROWS = 20_000
@@ -82,6 +83,7 @@ class Expectation:
         privacy: that of the import; its key is resolved here.
         token: the project token that events carry, or text of its length; None without.
         now: milliseconds since 1970; later times cannot have been imported.
+        mark: of the runs that sent the events, if they carry one.
 
     Raises:
         CredentialsError: if the key of `privacy` does not resolve.
@@ -94,6 +96,7 @@ class Expectation:
         privacy: Privacy | None,
         token: str | None,
         now: int,
+        mark: RunMark | None = None,
     ) -> None:
         self._mapping = mapping
         self._shape = mapping.shape if isinstance(mapping.shape, Shape) else None
@@ -107,6 +110,10 @@ class Expectation:
         # What the sink adds to the JSON that a content id is made of.
         self._added = len(',"$insert_id":""') + (0 if token is None else len(token) + 11)
         self._unseen = 1 if token is None else 2
+        self._mark = mark
+        if mark is not None:
+            self._added += len(mark.json)
+            self._unseen += 1
         self._now = now
         self._drop = mapping.non_finite == "drop"
         self._constants = {
@@ -267,6 +274,12 @@ class Expectation:
                 check_size(value, field)
         if insert_id is None:
             insert_id = hashed(text.decode())
+        if mapping.salt:
+            insert_id = hashed(f"{mapping.salt}\0{insert_id}")
+        if self._mark is not None:
+            if self._mark.name in properties:
+                raise Refused("duplicate_property", "It is the run's property.", self._mark.name)
+            properties[self._mark.name] = self._mark.run
         if len(text) + self._added + len(insert_id) > self._limits.event_bytes:
             raise Refused("event_too_large", f"The event is {len(text):,} bytes of JSON.")
         return event_of(name, properties, time, distinct_id, insert_id, tuple(moments))

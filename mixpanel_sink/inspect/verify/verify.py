@@ -24,6 +24,7 @@ from mixpanel_sink.report.failures import in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
+from mixpanel_sink.settings.run_mark import RunMark
 
 
 def verify(
@@ -40,6 +41,8 @@ def verify(
     limits: Limits | None = None,
     privacy: Privacy | None = None,
     report_dir: str | None = None,
+    run_property: str | None = None,
+    run_id: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Verification:
     """Compares an input with what Mixpanel holds.
@@ -55,6 +58,9 @@ def verify(
         token: what stands for the token that events carried, of its length; None without.
         limits, privacy: those of the import.
         report_dir: a folder, local or gs://, for the full lists.
+        run_property: the property that every event must carry, with the id of whichever run sent
+            it.
+        run_id: the run that must have sent them all; None for any.
         clock: seconds since 1970.
 
     Memory holds one of many parts of both sides; a temporary folder has the rest.
@@ -66,7 +72,11 @@ def verify(
     _check_order(first, last)
     days = Days(zone)
     failures: dict[str, FailureSummary] = {}
-    expectation = Expectation(mapping, limits or Limits(), privacy, token, int(clock() * 1000))
+    mark = None if run_property is None else RunMark(run_property, run_id or "")
+    expectation = Expectation(
+        mapping, limits or Limits(), privacy, token, int(clock() * 1000), mark
+    )
+    any_run = mark if run_id is None else None
     with tempfile.TemporaryDirectory(prefix="mixpanel-verify-") as folder:
         source = as_source(files, mapping)
         rows = source.estimated_rows()
@@ -77,7 +87,7 @@ def verify(
             first, last = first or wanted.earliest, last or wanted.latest
         actual = Spill(_folder(folder, "export"), rows)
         names = None if all_events else sorted(wanted.names)
-        exported = _export(exporter, first, last, names, actual)
+        exported = _export(exporter, first, last, names, actual, any_run)
         findings = _compared(wanted.spill, actual, days, report_dir)
     return Verification.of(
         findings,
@@ -159,6 +169,7 @@ def _export(
     last: datetime.date | None,
     names: Sequence[str] | None,
     spill: Spill,
+    any_run: RunMark | None = None,
 ) -> int:
     """Reads all days into the spill, and gives the number of events."""
     if first is None or last is None or (names is not None and not names):
@@ -176,12 +187,19 @@ def _export(
             spill.rollback(savepoint)  # noqa: B023
             for given in events:
                 if wanted is None or given["event"] in wanted:
-                    _keep(spill, exported_event(given))
+                    _keep(spill, exported_event(_of_any_run(given, any_run)))
                     count += 1
 
         exporter.read(start, end, names, take)
         total += count
     return total
+
+
+def _of_any_run(event: dict[str, Any], mark: RunMark | None) -> dict[str, Any]:
+    """The event as if the run that is expected had sent it, whichever run it was."""
+    if mark is None or not isinstance(event["properties"].get(mark.name), str):
+        return event
+    return {**event, "properties": {**event["properties"], mark.name: mark.run}}
 
 
 def _keep(spill: Spill, event: Event) -> None:

@@ -24,12 +24,13 @@ def expected(case: Case) -> list[Any]:
     table = case.table
     if case.file_key is not None:
         table = TableOrigin("f.parquet", case.file_key, case.first_row).attach(table)
-    return list(Expectation(case.mapping, case.limits, None, case.token, NOW).of([table]))
+    expectation = Expectation(case.mapping, case.limits, None, case.token, NOW, case.mark)
+    return list(expectation.of([table]))
 
 
 def encoded(case: Case) -> list[Any]:
     """Of each row the event, as Mixpanel would give it back, or the reason of its failure."""
-    encoder = MappedEventEncoder(case.mapping, case.limits, case.token, lambda: NOW)
+    encoder = MappedEventEncoder(case.mapping, case.limits, case.token, lambda: NOW, case.mark)
     found: list[Any] = []
     for row, record in enumerate(rows_as_records(case.table, range(len(case.table)))):
         place = None

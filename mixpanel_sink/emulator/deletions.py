@@ -1,0 +1,208 @@
+"""Deleting events: Mixpanel's Data Deletion, and the deletion of users by its API.
+
+Deleted events are gone from all queries and exports at once. What is known of them stays: for
+seven days a Data Deletion can be undone, and for thirty an event of the same identity (name, time,
+user and ``$insert_id``) is accepted and dropped, as Mixpanel warns of re-imports with the same ids.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from mixpanel_sink.emulator import clock
+
+DAY = 86_400
+OLDEST_DAYS = 180
+"""How old the events of a Data Deletion may be, by their own time."""
+UNDO_DAYS = 7
+DROPPED_DAYS = 30
+PER_MONTH = 10
+_EVENT = "request, project, key, event, distinct_id, insert_id, time, json"
+_DUPLICATE = "request, project, event, distinct_id, insert_id, time, json"
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What is to be deleted: one event's name and its time in milliseconds, from `since` to
+    before `until`, with these values of properties; or all of these users."""
+
+    project: int
+    event: str | None = None
+    since: int = 0
+    until: int = 2**62
+    where: tuple[tuple[str, Any], ...] = ()
+    users: tuple[str, ...] = ()
+
+    def fits(self, text: bytes) -> bool:
+        """Whether an event's properties are those that are meant."""
+        if not self.where:
+            return True
+        properties = orjson.loads(text)["properties"]
+        return all(properties.get(name) == value for name, value in self.where)
+
+    def about(self) -> dict[str, Any]:
+        """For people."""
+        if self.users:
+            return {"distinct_ids": list(self.users)}
+        return {
+            "event": self.event,
+            "since": self.since,
+            "until": self.until,
+            "where": dict(self.where),
+        }
+
+
+class Deletions:
+    """Deletes, remembers and undoes. Belongs to the writing thread."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._any = db.execute("SELECT 1 FROM deletions LIMIT 1").fetchone() is not None
+
+    def clear(self) -> None:
+        """Nothing has been deleted any more."""
+        self._any = False
+
+    def delete(self, deletion: Deletion, submitted: float) -> tuple[int, int]:
+        """Deletes; gives the deletion's number and how many events it concerned.
+
+        Raises:
+            ValueError: if the project has had its deletions of this month.
+        """
+        if not deletion.users:
+            self._charge(deletion.project, submitted)
+        return self._whole(lambda: self._delete(deletion, submitted))
+
+    def undo(self, number: int, project: int) -> int:
+        """Brings the events of a Data Deletion back, and gives their number.
+
+        Raises:
+            ValueError: if there is none, or it is too late.
+        """
+        row = self._db.execute(
+            "SELECT submitted, users FROM deletions WHERE id = ? AND project = ?"
+            " AND undone IS NULL",
+            (number, project),
+        ).fetchone()
+        if row is None:
+            raise ValueError(f"there is no deletion {number} here that could be undone")
+        if row[1] or clock.stamp() - row[0] > UNDO_DAYS * DAY:
+            raise ValueError(f"deletion {number} is permanent: it can be undone for 7 days only")
+        return self._whole(lambda: self._undo(number))
+
+    def dropped(self, keys: Iterable[int]) -> set[int]:
+        """Which of these events' keys were deleted within the last thirty days."""
+        if not self._any:
+            return set()
+        rows = self._db.execute(
+            "SELECT key FROM deleted d JOIN deletions x ON x.id = d.deletion"
+            " WHERE x.undone IS NULL AND x.submitted > ?"
+            " AND key IN (SELECT value FROM json_each(?))",
+            (clock.stamp() - DROPPED_DAYS * DAY, str(list(keys))),
+        )
+        return {key for (key,) in rows}
+
+    def all(self, project: int) -> list[dict[str, Any]]:
+        """Every deletion of a project, oldest first."""
+        rows = self._db.execute(
+            "SELECT id, submitted, about, events, undone FROM deletions WHERE project = ?"
+            " ORDER BY id",
+            (project,),
+        )
+        return [
+            {
+                "id": id,
+                "submitted": at,
+                "events": events,
+                "undone": undone is not None,
+                **orjson.loads(about),
+            }
+            for id, at, about, events, undone in rows
+        ]
+
+    def _charge(self, project: int, submitted: float) -> None:
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM deletions WHERE project = ? AND NOT users AND submitted > ?",
+            (project, submitted - 30 * DAY),
+        ).fetchone()
+        if count >= PER_MONTH:
+            raise ValueError(f"a project may have {PER_MONTH} data deletions a month")
+
+    def _delete(self, deletion: Deletion, submitted: float) -> tuple[int, int]:
+        about = orjson.dumps(deletion.about()).decode()
+        number = self._db.execute(
+            "INSERT INTO deletions (project, submitted, about, users, events) VALUES (?,?,?,?,0)",
+            (deletion.project, submitted, about, bool(deletion.users)),
+        ).lastrowid
+        assert number is not None
+        count = self._move(deletion, number, "events", _EVENT)
+        self._move(deletion, number, "duplicates", _DUPLICATE)
+        self._db.execute("UPDATE deletions SET events = ? WHERE id = ?", (count, number))
+        self._db.execute(
+            "DELETE FROM known.keys WHERE key IN (SELECT key FROM deleted WHERE deletion = ?)",
+            (number,),
+        )
+        self._db.execute(
+            "DELETE FROM profiles WHERE kind = 'engage' AND project = ?"
+            " AND profile IN (SELECT value FROM json_each(?))",
+            (deletion.project, orjson.dumps(deletion.users).decode()),
+        )
+        self._any = True
+        return number, count
+
+    def _move(self, deletion: Deletion, number: int, table: str, columns: str) -> int:
+        """Moves what fits from a table to the deleted ones."""
+        if deletion.users:
+            condition = "distinct_id IN (SELECT value FROM json_each(?))"
+            values: list[Any] = [orjson.dumps(deletion.users).decode()]
+        else:
+            condition, values = "event = ?", [deletion.event]
+        found = self._db.execute(
+            f"SELECT seq, json FROM {table} WHERE project = ? AND time >= ? AND time < ?"
+            f" AND {condition}",
+            (deletion.project, deletion.since, deletion.until, *values),
+        )
+        numbers = str([seq for seq, text in found if deletion.fits(text)])
+        self._db.execute(
+            f"INSERT INTO deleted (deletion, origin, seq, {columns})"
+            f" SELECT ?, '{table}', seq, {columns} FROM {table}"
+            " WHERE seq IN (SELECT value FROM json_each(?))",
+            (number, numbers),
+        )
+        return self._db.execute(
+            f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (numbers,)
+        ).rowcount
+
+    def _undo(self, number: int) -> int:
+        for table, columns in (("events", _EVENT), ("duplicates", _DUPLICATE)):
+            # Their numbers may have been given to others meanwhile.
+            self._db.execute(
+                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM deleted"
+                " WHERE deletion = ? AND origin = ? ORDER BY seq",
+                (number, table),
+            )
+        self._db.execute(
+            "INSERT OR REPLACE INTO known.keys SELECT key, request FROM deleted"
+            " WHERE deletion = ? AND key IS NOT NULL",
+            (number,),
+        )
+        count = self._db.execute(
+            "DELETE FROM deleted WHERE deletion = ? AND origin = 'events'", (number,)
+        ).rowcount
+        self._db.execute("DELETE FROM deleted WHERE deletion = ?", (number,))
+        self._db.execute("UPDATE deletions SET undone = ? WHERE id = ?", (clock.stamp(), number))
+        return count
+
+    def _whole(self, change: Callable[[], Any]) -> Any:
+        """All of the change, or nothing of it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            made = change()
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        return made
