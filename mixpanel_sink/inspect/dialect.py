@@ -27,8 +27,8 @@ _BOOLEAN = re.compile("true|false", re.I)
 _STYLES = {
     (".", ""): re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?"),
     (",", ""): re.compile(r"[+-]?\d+(,\d+)?"),
-    (".", ","): re.compile(r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?"),
-    (",", "."): re.compile(r"[+-]?\d{1,3}(\.\d{3})*(,\d+)?"),
+    (".", ","): re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?"),
+    (",", "."): re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"),
 }
 """Numbers, by what stands before a fraction and between thousands; the likelier first."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import time
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.inspect.propose import propose, propose_for
 from mixpanel_sink.jobs.demo import shop_events
@@ -165,3 +169,66 @@ def test_a_column_of_several_types_says_so(tmp_path) -> None:
     (tmp_path / "a.jsonl").write_text('{"user_id": "u", "x": 1, "time": 1}\n{"x": "a"}\n')
     proposal = propose_for(FileSource(str(tmp_path / "a.jsonl")))
     assert "#  x: of several types (int, str)" in proposal.text
+
+
+@pytest.mark.parametrize(
+    ("texts", "form"),
+    [
+        (["06.05.2024 07:08", "31.12.2023 23:59"], "%d.%m.%Y %H:%M"),
+        (["05/06/2024 07:08 AM", "12/31/2023 11:59 PM"], "%m/%d/%Y %I:%M %p"),
+        (["31/12/2023", "06/05/2024"], "%d/%m/%Y"),
+        (["12/31/2023", "05/06/2024"], "%m/%d/%Y"),
+        (["2024/05/06 07:08:09"], "%Y/%m/%d %H:%M:%S"),
+        (["6 May 2024, 07:08"], "%d %b %Y, %H:%M"),
+        (["06-May-2024"], "%d-%b-%Y"),
+        (["20240506"], "%Y%m%d"),
+        (["06.05.24 07:08:09 +0200"], "%d.%m.%y %H:%M:%S %z"),
+        (["2024-05-06"], "%Y-%m-%d"),
+    ],
+)
+def test_times_as_text(texts: list[str], form: str) -> None:
+    found = propose(pa.table({"who": ["u1"] * len(texts), "seen": texts}))
+    assert found.mapping.time.name == "seen"
+    assert found.mapping.time.format == (form,)
+    assert any(texts[0] in guess for guess in found.guesses)
+    encoder = MappedEventEncoder(found.mapping, Limits())
+    for text in texts:  # what is proposed can be imported
+        encoder.encode({"who": "u1", "seen": text}, Source("a", "a", 0))
+
+
+def test_iso_8601_needs_no_format() -> None:
+    found = propose(pa.table({"who": ["u1"], "seen": ["2024-05-06T07:08:09Z"]}))
+    assert found.mapping.time == TimeColumn("seen", "iso8601")
+
+
+@pytest.mark.parametrize(
+    ("day_first", "form", "other"),
+    [(False, "%m/%d/%Y", "%d/%m/%Y"), (True, "%d/%m/%Y", "%m/%d/%Y")],
+)
+def test_a_date_that_can_be_read_in_two_ways(day_first: bool, form: str, other: str) -> None:
+    """A decimal comma goes with the day first."""
+    sample = pa.table({"user_id": ["u1"], "date": ["03/04/2024"]})
+    found = propose(sample, source={"decimal": ","} if day_first else {})
+    assert found.mapping.time.format == (form,)
+    assert any(f"the other way round, {other}" in guess for guess in found.guesses)
+
+
+def test_numbers_that_are_no_times_are_not_taken_for_them() -> None:
+    found = propose(pa.table({"order_number": [1001, 1002], "user": ["u1", "u2"]}))
+    assert "time: no column looks like a time: name one" in found.guesses
+    assert not any("sane dates" in guess for guess in found.guesses)
+
+
+def test_a_german_spreadsheet(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "orders.csv").write_bytes(
+        "Bestellnummer;Kunde;Zeitpunkt;Artikel;Betrag\r\n"
+        "1001;k-17;06.05.2024 07:08;Tasse blau;12,50\r\n"
+        "1002;k-18;31.05.2024 07:15;Teller für zwei;1.008,00\r\n".encode("windows-1252")
+    )
+    found = propose_for(FileSource(str(tmp_path / "orders.csv")))
+    assert found.mapping.distinct_id == Column("Kunde")
+    assert found.mapping.time == TimeColumn("Zeitpunkt", format="%d.%m.%Y %H:%M")
+    assert found.mapping.source == {
+        "format": "csv", "delimiter": ";", "encoding": "windows-1252", "decimal": ",",
+        "thousands": ".", "types": {"Bestellnummer": "integer", "Betrag": "number"},
+    }  # fmt: skip
