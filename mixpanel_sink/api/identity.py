@@ -7,9 +7,11 @@ They are raw events, for `WriteToMixpanel` without a mapping:
 
 | event           | made by     | endpoint | simplified ID merge      | original ID merge     |
 |-----------------|-------------|----------|--------------------------|-----------------------|
-| `$identify`     | `identify`  | /track   | as the HTTP API page has it | links an anonymous id |
-| `$create_alias` | `alias`     | /track   | not used                 | adds one more id      |
+| `$identify`     | `identify`  | both     | as the HTTP API page has it | links an anonymous id |
+| `$create_alias` | `alias`     | both     | not used                 | adds one more id      |
 | `$merge`        | `merge`     | /import  | not used                 | joins two known ids   |
+
+Both: /track and /import. Original ID merge ignores an `$anon_id` that is not a UUID of version 4.
 
 With simplified ID merge a project needs none of them where its events carry
 `$device_id` and `$user_id` (`EventMapping(device_id=..., user_id=...)`): Mixpanel links
@@ -19,17 +21,20 @@ Source: the HTTP API page ("Simplified ID Merge"), the API reference for the oth
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import orjson
 
-from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.insert_ids import content_id
 from mixpanel_sink.errors import SettingError
 
 IDENTITY_EVENTS = ("$identify", "$create_alias", "$merge")
+
+
+_UUID4 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
 
 
 class IdentityEvent(TypedDict):
@@ -40,11 +45,12 @@ class IdentityEvent(TypedDict):
 
 
 def identify(user_id: str, anon_id: str, *, seconds: float | None = None) -> IdentityEvent:
-    """Merges all events of an anonymous id into a known user's; for /track.
+    """Merges all events of an anonymous id into a known user's; for /track or /import.
 
     Args:
         user_id: the known id, which stays.
-        anon_id: the id from before the log-in, such as a device's.
+        anon_id: the id from before the log-in, such as a device's; with original ID merge a UUID
+            of version 4.
         seconds: when, since 1970; None for the time of arrival.
     """
     _differ(user_id, anon_id)
@@ -54,7 +60,7 @@ def identify(user_id: str, anon_id: str, *, seconds: float | None = None) -> Ide
 
 
 def alias(distinct_id: str, alias: str, *, seconds: float | None = None) -> IdentityEvent:
-    """Gives a user one more id; for /track, in projects with original ID merge."""
+    """Gives a user one more id; for /track or /import, with original ID merge."""
     _differ(distinct_id, alias)
     return _event("$create_alias", {"distinct_id": distinct_id, "alias": alias}, seconds)
 
@@ -69,7 +75,7 @@ def merge(first: str, second: str, *, seconds: float | None = None) -> IdentityE
     return _event("$merge", {"$distinct_ids": [first, second]}, at)
 
 
-def explain(event: bytes, endpoint: Endpoint) -> str:
+def explain(event: bytes) -> str:
     """What to add to Mixpanel's refusal of an identity event; "" for any other record."""
     if not any(name.encode() in event[:40] for name in IDENTITY_EVENTS):
         return ""
@@ -82,15 +88,23 @@ def explain(event: bytes, endpoint: Endpoint) -> str:
         )
     if name == "$create_alias":
         return (
-            " ($create_alias goes to /track, and only in projects with original ID merge, to an id "
-            "that has no user yet. With simplified ID merge send $device_id and $user_id instead.)"
+            " ($create_alias works only in projects with original ID merge, for an id that has no "
+            "user yet. With simplified ID merge send $device_id and $user_id instead.)"
         )
     if name == "$identify":
         return (
-            f" ($identify goes to /track; this was /{endpoint.name}. The anonymous id must not "
-            "belong to another user already.)"
+            " ($identify works only in projects with original ID merge, where $anon_id is a UUID "
+            "of version 4 that does not belong to another user already. With simplified ID merge "
+            "send $device_id and $user_id instead.)"
         )
     return ""
+
+
+def is_ignored_anon_id(name: str, properties: Mapping[Any, Any]) -> bool:
+    """Whether original ID merge ignores an identity event, since `$anon_id` is no UUID v4."""
+    anon_id = properties.get("$anon_id")
+    plain = anon_id.removeprefix("$device:") if isinstance(anon_id, str) else ""
+    return name == "$identify" and not _UUID4.fullmatch(plain)
 
 
 def missing_part(name: str, properties: Mapping[Any, Any]) -> str | None:

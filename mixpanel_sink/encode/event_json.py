@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from mixpanel_sink.api.identity import is_ignored_anon_id
 from mixpanel_sink.api.insert_ids import content_id, salted_id
 from mixpanel_sink.api.limits import (
     IGNORE,
@@ -35,6 +36,7 @@ COUNTED = (
     "rounded_decimals",
     "old_events",
     "old_events_5_years",
+    "ignored_anon_ids",
 )
 """What is counted of the events, besides their number; also the names of the metrics."""
 
@@ -50,6 +52,7 @@ class EncodedEvent:
         rounded_decimals: numbers that are sent with fewer digits than they have.
         old_events: 1 if it is older than Mixpanel keeps events.
         old_events_5_years: 1 if it is older than Mixpanel keeps events of old projects.
+        ignored_anon_ids: 1 if it is an `$identify` that original ID merge ignores.
         key: its `$insert_id`, user and time in milliseconds; None for updates of profiles.
     """
 
@@ -59,6 +62,7 @@ class EncodedEvent:
     rounded_decimals: int = 0
     old_events: int = 0
     old_events_5_years: int = 0
+    ignored_anon_ids: int = 0
     key: tuple[str, str, int] | None = None
 
 
@@ -152,6 +156,9 @@ class EventWriter:
             rounded_decimals=len(rounded),
             old_events=int(time < now - RETENTION_MS),
             old_events_5_years=int(time < now - OLD_RETENTION_MS),
+            ignored_anon_ids=int(
+                "$anon_id" in properties and is_ignored_anon_id(event["event"], properties)
+            ),
             key=(insert_id, str(properties.get("distinct_id", "")), time),
         )
 

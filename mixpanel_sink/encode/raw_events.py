@@ -117,7 +117,8 @@ class RawEventEncoder:
             properties["ip"] = ip
         at = given.get("time")
         if not is_null(at) or self._endpoint != TRACK:  # /track takes the time of arrival
-            properties["time"] = self._time(at)
+            identity = is_null(at) and name in IDENTITY_EVENTS
+            properties["time"] = self._clock() if identity else self._time(at)
         insert_id = _given_id(given)
         return self._write({"event": name, "properties": properties}, insert_id)
 

@@ -51,6 +51,7 @@ class EncodedSlice:
         rounded_decimals: numbers that are sent with fewer digits than they have.
         old_events: those that are older than Mixpanel keeps events.
         old_events_5_years: those that are older than it keeps events of old projects.
+        ignored_anon_ids: `$identify` events that original ID merge ignores.
         keys: of the events, by which they are compared with others.
     """
 
@@ -63,6 +64,7 @@ class EncodedSlice:
     rounded_decimals: int = 0
     old_events: int = 0
     old_events_5_years: int = 0
+    ignored_anon_ids: int = 0
     keys: list[Keys] = dataclasses.field(default_factory=list)
 
     def count(self, encoded: EncodedTable | EncodedEvent) -> None:

@@ -19,6 +19,8 @@
 | reserved_properties          | values of properties that Mixpanel has a meaning for    |
 | old_events                   | events over two years old, which Mixpanel deletes       |
 | old_events_5_years           | those of them over five years old                       |
+| ignored_anon_ids             | $identify events whose $anon_id is not a UUID v4: with  |
+|                              | original ID merge they have no effect                   |
 | repeated_ids                 | events with the id, user and day of another, of which   |
 |                              | Mixpanel keeps one; estimated in large runs             |
 | hot_events                   | events beyond 200,000 of one user and day; estimated    |
@@ -62,6 +64,7 @@ NOTED = {
     "reserved_properties": ("reserved properties", "rename them; see failures.md"),
     "old_events": ("events over 2 years old", "Mixpanel deletes them by age"),
     "old_events_5_years": ("  over 5 years old", "in projects of any age"),
+    "ignored_anon_ids": ("$anon_ids not a UUID v4", "original ID merge ignores them"),
     "repeated_ids": ("events with another's id", "Mixpanel keeps one of each; see metrics.md"),
     "hot_events": ("events of too busy users", "beyond 200,000 of a user and day"),
 }

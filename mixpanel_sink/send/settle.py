@@ -140,7 +140,7 @@ def _failed(
     origin = part.chunk.origin(index)
     return FailedRecord(
         reason=refusal.reason or reason,
-        message=refusal.message + identity.explain(event, policy.endpoint),
+        message=refusal.message + identity.explain(event),
         field=refusal.field,
         destination=policy.name,
         event_json=_TOKEN.sub(b"", event).decode(),

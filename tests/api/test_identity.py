@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from mixpanel_sink.api.endpoints import ENGAGE, IMPORT, TRACK
-from mixpanel_sink.api.identity import alias, explain, identify, merge, missing_part
+from mixpanel_sink.api.identity import (
+    alias,
+    explain,
+    identify,
+    is_ignored_anon_id,
+    merge,
+    missing_part,
+)
 from mixpanel_sink.api.limits import INSERT_ID
 from mixpanel_sink.errors import SettingError
 
@@ -70,14 +76,33 @@ def test_what_is_missing() -> None:
     assert missing_part("$merge", {"$distinct_ids": "ab"}) == "$distinct_ids"
 
 
+UUID4 = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.mark.parametrize(
+    ("anon_id", "ignored"),
+    [
+        (UUID4, False),
+        (UUID4.upper(), False),
+        (f"$device:{UUID4}", False),
+        (UUID4.replace("-4", "-1"), True),
+        (UUID4 + "\n", True),
+        ("device_xyz", True),
+        (7, True),
+    ],
+)
+def test_original_id_merge_wants_a_uuid(anon_id: Any, ignored: bool) -> None:
+    assert is_ignored_anon_id("$identify", {"$anon_id": anon_id}) is ignored
+    assert not is_ignored_anon_id("Visit", {"$anon_id": anon_id})
+
+
 def test_explanations() -> None:
-    def said(event: Any, endpoint: Any = IMPORT) -> str:
-        return explain(json.dumps(event, separators=(",", ":")).encode(), endpoint)
+    def said(event: Any) -> str:
+        return explain(json.dumps(event, separators=(",", ":")).encode())
 
     assert "$merge goes to /import" in said(merge("a", "b"))
-    assert "$create_alias goes to /track" in said(alias("a", "b"))
-    assert "this was /import" in said(identify("a", "b"))
-    assert "this was /track" in said(identify("a", "b"), TRACK)
+    assert "$create_alias works only" in said(alias("a", "b"))
+    assert "UUID of version 4" in said(identify("a", "b"))
     assert said({"event": "Visit", "properties": {}}) == ""
     assert said({"event": "$merged", "properties": {}}) == ""
-    assert said({"$distinct_id": "$merge", "$set": {}}, ENGAGE) == ""
+    assert said({"$distinct_id": "$merge", "$set": {}}) == ""

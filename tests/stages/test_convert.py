@@ -241,10 +241,11 @@ def test_events_that_mixpanel_deletes_for_their_age_are_counted(
         lambda what, amount=1: counted.__setitem__(what, counted.get(what, 0) + amount),
     )
     year = 365 * 86_400
-    records = [visit(n, at=NOW - at) for n, at in enumerate([60, 2 * year - 60, 2 * year + 60])]
+    ages = [60, 2 * year - 60, 2 * year + 60, 5 * year - 60, 5 * year + 60]
+    records = [visit(n, at=NOW - at) for n, at in enumerate(ages)]
     found = convert([ELEMENTS[way](records)], job(of(way)))
-    assert len(found.events) == 3
-    assert counted["old_events"] == 1
+    assert len(found.events) == 5
+    assert (counted["old_events"], counted["old_events_5_years"]) == (3, 1)
 
 
 def test_large_records_are_bounded_by_bytes() -> None:

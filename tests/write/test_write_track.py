@@ -236,6 +236,23 @@ class TestIdentity:
         (event,) = mixpanel.events()
         assert event["properties"]["$distinct_ids"] == ["a", "b"]
 
+    def test_all_go_to_import(self, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TEST_TOKEN", TOKEN)
+        mixpanel.settings(identity_mode="original")
+        secret = ApiSecret("env:TEST_API_SECRET", token="env:TEST_TOKEN")
+        sink = WriteToMixpanel(None, secret, endpoint=mixpanel.url, retry=FAST, quota="none")
+        anon = "0f8fad5b-d9cb-469f-a165-70867728950e"
+        links = [identity.identify("u", anon), identity.identify("u", "device_xyz")]
+        try:
+            ran = run([*links, identity.alias("u", "v"), identity.merge("u", "w")], sink)
+        finally:
+            mixpanel.settings(identity_mode="simplified")
+        assert ran.totals[0][0] == (4, 4, 0, 1)
+        ignored = {link["other"]: link["ignored"] for link in mixpanel.links()}
+        assert ignored.pop("device_xyz") == "the $anon_id is not a UUID of version 4"
+        assert ignored == {anon: None, "v": None, "w": None}
+        assert ran.counters["ignored_anon_ids"] == 1
+
     def test_merge_needs_the_token(self, mixpanel: Emulator) -> None:
         sink = WriteToMixpanel(
             None, ApiSecret("env:TEST_API_SECRET"), endpoint=mixpanel.url, retry=FAST, quota="none"
@@ -271,8 +288,11 @@ class TestIdentity:
         ("event", "said"),
         [
             (identity.merge("a", "b", seconds=NOW), "only in projects with original ID merge"),
-            (identity.alias("a", "b", seconds=NOW), r"\$create_alias goes to /track"),
-            (identity.identify("a", "b", seconds=NOW), "this was /import"),
+            (
+                identity.alias("a", "b", seconds=NOW),
+                r"\$create_alias works only in projects with original",
+            ),
+            (identity.identify("a", "b", seconds=NOW), "UUID of version 4 that does not belong"),
         ],
     )
     def test_a_refusal_is_explained(

@@ -54,6 +54,7 @@ class EncodedTable:
         rounded_decimals: numbers that were sent with fewer digits than they have.
         old_events: those that are older than Mixpanel keeps events.
         old_events_5_years: those that are older than it keeps events of old projects.
+        ignored_anon_ids: none: identity events go one by one.
         keys: of the events, by which they are compared with others.
     """
 
@@ -66,6 +67,7 @@ class EncodedTable:
     rounded_decimals: int = 0
     old_events: int = 0
     old_events_5_years: int = 0
+    ignored_anon_ids: int = 0
     keys: Keys | None = None
 
 
