@@ -13,15 +13,18 @@ VERSION = re.search(
 GCP = ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3"]
 AWS = ["apache-beam[aws]>=2.77,<3"]
 AZURE = ["apache-beam[azure]>=2.77,<3"]
+EXCEL = ["python-calamine>=0.9"]
 YAML = ["apache-beam[yaml]>=2.77,<3"]
 EMULATOR = ["httptools>=0.6", "starlette>=1.0", "trustme>=1.2", "uvicorn>=0.54"]
-ALL = [*GCP, *AWS, *AZURE, *YAML, *EMULATOR]
+ALL = [*GCP, *AWS, *AZURE, *EXCEL, *YAML, *EMULATOR]
 DEV = [
     *ALL,
     "gcp-storage-emulator>=2026.7",
     "hypothesis>=6.170",
     "import-linter>=2.7",
     "mixpanel>=5.4",
+    "moto[server]>=5.2",
+    "msoffcrypto-tool>=6.1",
     "mixpanel-utils>=2.2",
     "mypy>=2.4",
     "pdoc>=15",
@@ -34,6 +37,7 @@ DEV = [
     "types-PyYAML",
     "types-requests",
     "uv>=0.9",
+    "xlsxwriter>=3.3",
 ]
 
 setup(
@@ -69,6 +73,7 @@ setup(
         "gcp": GCP,
         "aws": AWS,
         "azure": AZURE,
+        "excel": EXCEL,
         "yaml": YAML,
         "emulator": EMULATOR,
         "all": ALL,

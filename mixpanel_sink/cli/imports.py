@@ -24,7 +24,7 @@ def run(
     settings: Settings,
     as_json: common.AsJson = False,
 ) -> None:
-    """Send files to Mixpanel: Parquet, CSV, JSON lines, Avro or ORC.
+    """Send files to Mixpanel: Parquet, CSV, JSON lines, Avro, ORC, Arrow or Excel.
 
     Failed records are kept in the folder "failed" unless --failed-output names another place. Any
     option of Beam's may follow, such as --runner=PrismRunner.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args
 
 import typer
 
 from mixpanel_sink.cli.common import CREDENTIALS_FROM_ENVIRONMENT, fail
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.option import FLAG, Option
+from mixpanel_sink.settings.option import FLAG, Option, names_of
 from mixpanel_sink.settings.options import CREDENTIALS, Settings, options_of
 
 
@@ -29,7 +30,7 @@ def command(face: str, function: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         texts = {option.name: given.pop(option.field) for option in own}
         if isinstance(texts.get("input"), list):
-            texts["input"] = ",".join(texts["input"])
+            texts["input"] = files_of(texts["input"])
         try:
             settings = Settings.of(_with_credentials(texts), face)
         except SettingError as error:
@@ -41,6 +42,13 @@ def command(face: str, function: Callable[..., None]) -> Callable[..., None]:
     typed.__annotations__ = {each.name: each.annotation for each in parameters}
     typed.__doc__ = function.__doc__
     return run
+
+
+def files_of(words: Sequence[str]) -> tuple[str, ...]:
+    """The files and globs of a command line. Commas separate them, too, but for the comma in the
+    name of a file that is there."""
+    each = ((word,) if os.path.exists(word) else names_of(word) for word in words)
+    return tuple(itertools.chain.from_iterable(each))
 
 
 def extras_of(function: Callable[..., None]) -> set[str]:

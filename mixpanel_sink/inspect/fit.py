@@ -39,7 +39,7 @@ def check_fit(source: FileSource, mapping: Any, destination: str | None = None) 
     readable = fits = False
     for path, *_ in itertools.islice(source.files, FILES_CHECKED):
         try:
-            schema = source.format.schema(path)
+            schema = source.schema_of(path)
         except InputError as error:
             unreadable = unreadable or error
             continue

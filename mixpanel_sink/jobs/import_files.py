@@ -1,4 +1,4 @@
-"""Sends files to Mixpanel: Parquet, CSV, JSON lines, Avro or ORC.
+"""Sends files to Mixpanel: Parquet, CSV, JSON lines, Avro, ORC, Arrow or Excel.
 
     python -m mixpanel_sink.jobs.import_files \\
         --input 'gs://bucket/events/*.parquet' \\

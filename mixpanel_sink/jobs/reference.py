@@ -46,7 +46,7 @@ def metadata() -> str:
     """The template's metadata.json."""
     listed = {
         "name": "Files or BigQuery to Mixpanel",
-        "description": "Sends the records of Parquet, CSV, JSON lines, Avro or ORC files in Cloud "
+        "description": "Sends the records of Parquet, CSV, JSON lines, Avro, ORC or Arrow files in Cloud "
         "Storage, or of a BigQuery table or query, to Mixpanel as events or profiles, each once, "
         "within the project's rate limit.",
         "parameters": [_parameter(option) for option in options_of("template")],

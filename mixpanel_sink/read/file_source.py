@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import File, match_sizes
+from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped
 from mixpanel_sink.read.source import (
     ALL_COLUMNS,
@@ -92,11 +93,19 @@ class FileSource:
 
     def schema(self) -> pa.Schema:
         """The first readable file's."""
-        return self._first(lambda path: self.format.schema(path))
+        return self._first(self.schema_of)
+
+    def schema_of(self, path: str) -> pa.Schema:
+        """One file's columns, and those that its path has."""
+        return schema_with_keys(self.format.schema(path), path)
 
     def sample(self, rows: int) -> pa.Table:
         """The first readable file's first rows."""
-        return self._first(lambda path: self.format.sample(path, rows))
+
+        def first(path: str) -> Any:
+            return with_keys(self.format.sample(path, rows), path, Columns(keys=True))
+
+        return self._first(first)
 
     def row_count(self) -> int | None:
         """The sum over all readable files, or None."""

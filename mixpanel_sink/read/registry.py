@@ -16,6 +16,9 @@ from mixpanel_sink.read.source import Format, FormatOption
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.names import near
 
+ARROW_MARKS = (b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")
+"""Of files, of Feather version 1, and of streams."""
+
 
 class _Entry(NamedTuple):
     """Where a format is, so that it is imported only when it is needed."""
@@ -36,6 +39,8 @@ FORMATS = {
     "tsv": _Entry("csv", "CsvRows", (".tsv", ".tab"), given=(("delimiter", "\t"),)),
     "avro": _Entry("avro", "AvroRecords", (".avro",), (b"Obj\x01",)),
     "orc": _Entry("orc", "Orc", (".orc",), (b"ORC",)),
+    "arrow": _Entry("arrow", "ArrowFiles", (".arrow", ".feather", ".ipc", ".arrows"), ARROW_MARKS),
+    "excel": _Entry("excel", "Excel", (".xlsx", ".xlsm")),
 }
 """Names, as `--format` takes them."""
 

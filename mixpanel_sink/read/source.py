@@ -14,6 +14,7 @@ import pyarrow as pa
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import is_passing, short
+from mixpanel_sink.read.partitions import with_keys
 from mixpanel_sink.results import FailedRecord
 
 Element: TypeAlias = "pa.Table | RecordBlock | FailedRecord"
@@ -66,10 +67,12 @@ class Columns(NamedTuple):
     Attributes:
         only: these; None for all.
         but: not these, of all. They are not decoded.
+        keys: whether the keys of Hive's partitions in a file's path are columns as well.
     """
 
     only: tuple[str, ...] | None = None
     but: frozenset[str] = frozenset()
+    keys: bool = False
 
     def of(self, names: Sequence[str]) -> list[str] | None:
         """Those of a file that has these; None if it is all of them."""
@@ -250,7 +253,7 @@ def guarded(
             return
         if element is None:
             return
-        yield element
+        yield with_keys(element, unit.path, columns)
 
 
 def unreadable_file(path: str, message: str) -> FailedRecord:
@@ -282,10 +285,12 @@ def first_rows(element: pa.Table | RecordBlock, rows: int) -> pa.Table | RecordB
 
 
 def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:
-    """The columns that a mapping reads, and more that something else does."""
+    """The columns that a mapping reads, and more that something else does; those that a path has
+    are among them."""
     listed = mapping.columns()
     if listed is not None:
-        return Columns(tuple(dict.fromkeys([*listed, *more])))
+        return Columns(tuple(dict.fromkeys([*listed, *more])), keys=True)
     if mapping.shape is not None:  # what it excludes are columns that the shape makes
-        return Columns()
-    return Columns(None, frozenset(mapping.exclude) - {*mapping.named_columns(), *more})
+        return Columns(keys=True)
+    left_out = frozenset(mapping.exclude) - {*mapping.named_columns(), *more}
+    return Columns(None, left_out, keys=True)

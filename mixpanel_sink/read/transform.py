@@ -186,7 +186,7 @@ class ReadParquetTables(beam.PTransform):
     Args:
         patterns: paths, folders or globs, local or of any file system that Beam knows (gs://).
         columns: the columns to read; None for all. Columns that a file does not have are
-            left out of its tables.
+            left out of its tables. The keys of Hive's partitions in a path are columns, too.
         in_turns: one part of a file at a time. For runners that hand a stage all its input as one
             bundle, such as Prism.
         mapping: of the write that comes next: row groups are not read of which the statistics say
@@ -206,7 +206,7 @@ class ReadParquetTables(beam.PTransform):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        wanted = Columns(None if columns is None else tuple(columns))
+        wanted = Columns(None if columns is None else tuple(columns), keys=True)
         selection = Selection(mapping, limit)
         self._read = ReadFiles(patterns, Parquet(), wanted, in_turns=in_turns, selection=selection)
 

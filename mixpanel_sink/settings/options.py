@@ -81,8 +81,8 @@ class Settings:
     )  # fmt: skip
     format: str | None = option(
         None, NAME, FORMAT, (*_READS, "template"), label="Format",
-        help="Format of the files: parquet, csv, tsv, jsonl, avro or orc. Default: by the first "
-        "file's name, or else its content.",
+        help="Format of the files: parquet, csv, tsv, jsonl, avro, orc, arrow or excel. "
+        "Default: by the first file's name, or else its content.",
     )  # fmt: skip
     types: str | None = option(
         None, TEXT, FORMAT, (*_READS, "template"), label="Types of CSV columns",
@@ -128,7 +128,6 @@ class Settings:
     )  # fmt: skip
     events: tuple[str, ...] = option(
         (), NAMES, FILTERS, _FILTERED, label="Names of events", python="mapping",
-        metavar="NAME,…",
         help="Only events of these names; others are left out.",
     )  # fmt: skip
     where: str | None = option(
@@ -138,8 +137,11 @@ class Settings:
     )  # fmt: skip
     limit: int | None = option(
         None, NUMBER, FILTERS, _FILTERED, label="Records at most",
-        help="Read the first so many records that are not left out, to try something. They keep "
-        "their ids, so that the whole import does not double them.",
+        help="Read the first so many that are not left out. A whole import does not double them.",
+    )  # fmt: skip
+    sheet: str | None = option(
+        None, TEXT, FORMAT, (*_READS, "template"), label="Sheet", metavar="NAME",
+        help="Excel only: the sheet to read. Default: the first.",
     )  # fmt: skip
     only: tuple[str, ...] = option(
         (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",

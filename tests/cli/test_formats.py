@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import io
 import json
@@ -11,9 +12,11 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
+import xlsxwriter
 
 from mixpanel_sink.emulator.testing import Emulator
 from tests.cli.conftest import Call
@@ -42,6 +45,15 @@ def content(suffix: str) -> bytes:
         pq.write_table(TABLE, out)
     elif suffix == "orc":
         pyarrow.orc.write_table(TABLE, out)
+    elif suffix == "feather":
+        pyarrow.feather.write_feather(TABLE, out)
+    elif suffix == "xlsx":
+        book = xlsxwriter.Workbook(out, {"in_memory": True})
+        sheet = book.add_worksheet("Events")
+        sheet.write_row(0, 0, TABLE.column_names)
+        for number, row in enumerate(TABLE.to_pylist(), 1):
+            sheet.write_row(number, 0, row.values())
+        book.close()
     elif suffix == "csv":
         pyarrow.csv.write_csv(TABLE, out)
     elif suffix == "jsonl":
@@ -54,7 +66,7 @@ def content(suffix: str) -> bytes:
 
 @pytest.mark.parametrize(
     "suffix",
-    ["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "avro", "avro.gz", "orc"],
+    ["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "avro", "avro.gz", "orc", "feather", "xlsx"],
 )
 def test_init_check_import_verify(
     call: Call,
@@ -89,3 +101,53 @@ def test_init_check_import_verify(
     )
     proven = call("verify", file.name, *where)
     assert proven.code == 0, proven.out + proven.err
+
+
+def test_a_partitioned_folder_of_files_that_differ(
+    call: Call, mixpanel: Emulator, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other orders of columns, missing columns, other types of the same kind, odd names, hidden
+    files, and patterns that overlap: all rows once, with their partitions."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    at = datetime.datetime(2024, 5, 1, tzinfo=datetime.timezone.utc)
+    dictionary = pa.dictionary(pa.int8(), pa.string())
+
+    def write(path: str, rows: int, types: list[pa.DataType], names: str) -> None:
+        columns = {
+            "user": pa.array([f"u{i}" for i in range(rows)], types[0]),
+            "at": pa.array([at] * rows, pa.timestamp("us", "UTC")).cast(types[1]),
+            "n": pa.array(range(rows), types[2]),
+        }
+        made = pa.table({name: columns[name] for name in names.split()})
+        file = tmp_path / "in" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(made, file)
+
+    types = [pa.string(), pa.timestamp("us", "UTC"), pa.int32()]
+    write("top, with a comma.parquet", 3, types, "user at n")
+    others = [pa.large_string(), pa.timestamp("ns", "UTC"), pa.int64()]
+    write("land=DE/kind=a%20b/x[1].parquet", 5, others, "n at user")
+    others = [dictionary, pa.timestamp("ms"), pa.float64()]
+    write("land=__HIVE_DEFAULT_PARTITION__/kind=c/x.parquet", 7, others, "at user n")
+    write("land=AT/kind=c/x.parquet", 11, [pa.string(), pa.date32(), pa.int8()], "user at")
+    for hidden in (".x.parquet", "_temporary/x.parquet", "land=DE/_SUCCESS.parquet"):
+        write(hidden, 1, types, "user at n")
+
+    names = (
+        "in/**/*.parquet",
+        "in/land=DE/kind=a%20b/x[1].parquet",
+        "in/top, with a comma.parquet",
+    )
+    assert call("init", *names, "--event=Seen").code == 0
+    where = ("-m", "mapping.yaml", "--endpoint", mixpanel.url)
+    checked = call("check", *names, "-m", "mapping.yaml", "--all")
+    assert checked.code == 0, checked.err
+    sent = call("import", *names, *where)
+    assert "26 read = 26 accepted + 0 failed" in sent.out, sent.out + sent.err
+    keys = [(e["properties"].get("land"), e["properties"].get("kind")) for e in mixpanel.events()]
+    assert sorted(map(str, keys)) == sorted(
+        ["(None, None)"] * 3 + ["('DE', 'a b')"] * 5 + ["(None, 'c')"] * 7 + ["('AT', 'c')"] * 11
+    )
+    proven = call("verify", *names, *where)
+    assert "Mixpanel holds all 26 events" in proven.out, proven.out

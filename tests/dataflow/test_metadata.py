@@ -67,6 +67,7 @@ GOOD = {
     "format": ["csv"],
     "types": ["a=integer,b=number"],
     "delimiter": ["tab", ";"],
+    "sheet": ["May 2024"],
     "query": ["SELECT * FROM sales.orders, sales.customers"],
     "row_restriction": ["amount > 0 AND country IN ('DE', 'AT')"],
     "partitions": ["20240501", "202401-202403"],
