@@ -13,7 +13,8 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow import orc
+import xlsxwriter
+from pyarrow import feather, orc
 
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError, SettingError
@@ -43,6 +44,14 @@ def write(folder: pathlib.Path, name: str, events: list[dict[str, Any]]) -> str:
         schema = {"type": "record", "name": "R", "fields": fields}
         with path.open("wb") as file:
             fastavro.writer(file, schema, events)
+    elif name == "arrow":
+        feather.write_feather(table, str(path), chunksize=400)
+    elif name == "excel":
+        path = folder / "a.xlsx"
+        with xlsxwriter.Workbook(str(path), {"in_memory": True}) as book:
+            sheet = book.add_worksheet()
+            for number, row in enumerate([table.column_names, *(e.values() for e in events)]):
+                sheet.write_row(number, 0, row)
     elif name == "jsonl":
         path.write_text("".join(json.dumps(event) + "\n" for event in events))
     else:
@@ -102,7 +111,8 @@ class TestEveryFormat:
     def test_how_many_rows(self, tmp_path, name, pack) -> None:
         source = self.source(tmp_path, name, pack)
         known = source.row_count()
-        assert known == (ROWS if source.format.states_types else None)
+        # Arrow's batches say their rows only where they are.
+        assert known == (ROWS if source.format.states_types and name != "arrow" else None)
         assert source.estimated_rows() == pytest.approx(ROWS, rel=0.35)
 
     def test_a_sample_is_of_the_size_that_was_asked_for(self, tmp_path, name, pack) -> None:
@@ -110,7 +120,8 @@ class TestEveryFormat:
         assert sum(map(rows_in, source.spread(33))) == 33
 
     def test_an_empty_file(self, tmp_path, name, pack) -> None:
-        path = tmp_path / f"a.{name}{'.gz' if pack else ''}"
+        suffix = "xlsx" if name == "excel" else name
+        path = tmp_path / f"a.{suffix}{'.gz' if pack else ''}"
         path.write_bytes(gzip.compress(b"") if pack else b"")
         source = FileSource(str(path))
         if name == "jsonl":
