@@ -6,10 +6,11 @@ run may be killed at any moment, and a runner may try a commit again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from mixpanel_sink.checkpoint.folder import Changed, Folder, delete_all, open_fo
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
 from mixpanel_sink.errors import CheckpointError
 
+_T = TypeVar("_T")
 _NAMED = 20
 """Incomplete files that a run names."""
 
@@ -54,9 +56,17 @@ def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manife
     """Enters that a run is under way, with its mapping.
 
     Raises:
-        CheckpointError: if another run has come between.
+        CheckpointError: if another run has come between, or it cannot be written.
     """
-    return _save(folder, dataclasses.replace(known, open=run.note, mapping=mapping))
+    try:
+        return dataclasses.replace(known, open=run.note, mapping=mapping).save(folder)
+    except Changed:
+        raise CheckpointError(
+            f"Another run has written to the checkpoint {folder.path} at the same time. Run the "
+            "same command again."
+        ) from None
+    except Exception as error:  # OSError, and what each cloud's client raises
+        raise manifest.unusable(folder, error) from None
 
 
 def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
@@ -70,7 +80,10 @@ def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
     Raises:
         CheckpointError: if another run has taken the lease, or it cannot be written.
     """
-    folder = open_folder(run.path)
+    return _again(lambda: _commit(open_folder(run.path), run, counts, watermark))
+
+
+def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) -> RunNote:
     known = Manifest.load(folder)
     done = next((each for each in known.runs if each.run == run.run), None)
     if done is not None:  # a runner tries again
@@ -92,12 +105,9 @@ def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
     if run.watermark and watermark is not None and not is_open:
         watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}
     segments = manifest.with_files(folder, known.segments, table)
-    _save(
-        folder,
-        dataclasses.replace(
-            known, segments=segments, runs=(*known.runs, note), open=None, watermarks=watermarks
-        ),
-    )
+    dataclasses.replace(
+        known, segments=segments, runs=(*known.runs, note), open=None, watermarks=watermarks
+    ).save(folder)
     if run.planned or (run.watermark and not is_open):
         compact(run.path, open_keys)
     _tidy(folder, {each.name for each in segments})
@@ -158,24 +168,21 @@ def _like(files: pa.Table, same: pa.Table) -> pa.Table:
 
 def note_replay(run: OpenRun, read: int, failed: int) -> None:
     """Enters a replay that has ended: so many records were read, and so many failed again."""
-    folder = open_folder(run.path)
-    known = Manifest.load(folder)
-    if any(each.run == run.run for each in known.runs):
-        return
     note = dataclasses.replace(run.note, ended=time.time(), read=read, failed=failed)
-    _save(folder, dataclasses.replace(known, runs=(*known.runs, note)))
+    _again(lambda: _note(open_folder(run.path), note))
 
 
-def _save(folder: Folder, made: Manifest) -> Manifest:
-    try:
-        return made.save(folder)
-    except Changed:
-        raise CheckpointError(
-            f"Another run has written to the checkpoint {folder.path} at the same time. Run the "
-            "same command again."
-        ) from None
-    except Exception as error:  # OSError, and what each cloud's client raises
-        raise manifest.unusable(folder, error) from None
+def _note(folder: Folder, note: RunNote) -> None:
+    known = Manifest.load(folder)
+    if not any(each.run == note.run for each in known.runs):
+        dataclasses.replace(known, runs=(*known.runs, note)).save(folder)
+
+
+def _again(attempt: Callable[[], _T]) -> _T:
+    """Tries until nobody comes between: a replay may end at the same time as an import."""
+    while True:
+        with contextlib.suppress(Changed):
+            return attempt()
 
 
 def _tidy(folder: Folder, segments: Collection[str]) -> None:

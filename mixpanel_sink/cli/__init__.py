@@ -6,6 +6,7 @@
     replay    sends failed records again, after a fix
     verify    reads back what Mixpanel holds and compares it with the files
     export    writes a project's events to files
+    status    shows what a checkpoint knows of its imports
     lookup-table  replaces a lookup table by a file's rows, or lists those that there are
     emulator  runs a local Mixpanel emulator
     demo      shows all of that on made-up data
@@ -31,6 +32,7 @@ from mixpanel_sink.cli import (
     init,
     lookup_table,
     replay,
+    status,
     table,
     verify,
 )
@@ -85,6 +87,7 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
         groups.get(group, app).command(own)(table.command(name, function))
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name, no_args_is_help=True)
+    app.command("status")(status.run)
     app.command("emulator")(command.emulator)
     app.command("demo")(demo.run)
     return app

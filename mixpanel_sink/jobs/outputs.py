@@ -66,6 +66,12 @@ def failed_prefix(prefix: str, run: str = "") -> str:
     return f"{prefix}-{run[:12]}" if run else prefix
 
 
+def kept_failures(prefix: str, run: str) -> list[str]:
+    """The files of failed records that a run with a checkpoint has kept."""
+    (found,) = FileSystems.match([f"{failed_prefix(prefix, run)}-*-of-*.jsonl"])
+    return [file.path for file in found.metadata_list]
+
+
 def remove_old(prefix: str) -> None:
     """Removes the failed records of an earlier run under the same prefix: mixed with those of this
     one, or left behind by a run without failures, they would be replayed again.

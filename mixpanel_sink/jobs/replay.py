@@ -20,12 +20,16 @@ from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
 import os
+import time
 from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from mixpanel_sink.checkpoint.commit import OpenRun
+from mixpanel_sink.checkpoint.lease import new_token
+from mixpanel_sink.checkpoint.manifest import RunNote
 from mixpanel_sink.checkpoint.owner import fingerprint
 from mixpanel_sink.configured import endpoint_of
 from mixpanel_sink.errors import SettingError
@@ -38,6 +42,7 @@ from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.failed_records import ReadFailedRecords, check_files, check_reasons
 from mixpanel_sink.read.files import match_sizes
+from mixpanel_sink.report.imported import NoteReplay
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.options import Settings
 
@@ -88,8 +93,25 @@ def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:
     pipeline = make_pipeline(options)
     failed = pipeline | "Read failed records" >> ReadFailedRecords(list(settings.input), only)
     result = failed | "Write to Mixpanel" >> write
-    keep_accounts(result, result.failed, settings)
+    run = _noted(settings, paths)
+    keep_accounts(result, result.failed, settings, "" if run is None else run.run)
+    if run is not None:
+        _ = result.totals | "Enter into the checkpoint" >> NoteReplay(run)
     return pipeline
+
+
+def _noted(settings: Settings, paths: Sequence[str]) -> OpenRun | None:
+    """The run that a checkpoint is told of, for `mixpanel-sink status`."""
+    if not settings.checkpoint:
+        return None
+    note = RunNote(
+        new_token(),
+        "replay",
+        started=time.time(),
+        failed_output=settings.failed_output or "",
+        inputs=tuple(paths),
+    )
+    return OpenRun(settings.checkpoint, note)
 
 
 def _check_output(inputs: Sequence[str], prefix: str | None) -> None:

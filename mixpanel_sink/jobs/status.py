@@ -1,0 +1,161 @@
+"""What a checkpoint knows: what was imported, by which runs, and what failed since and was not sent
+again."""
+
+from __future__ import annotations
+
+import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import contextlib
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from mixpanel_sink.checkpoint import lease
+from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
+from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.jobs.outputs import kept_failures
+
+_SHOWN = 10
+"""Days and runs that are printed, the last ones."""
+
+
+def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
+    """What a checkpoint knows, as plain values.
+
+    Args:
+        path: of the checkpoint.
+        each_file: whether it lists every imported file.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, or it cannot be read.
+    """
+    folder = open_folder(path)
+    known = Manifest.load(folder)
+    if known.mapping is None and not known.runs:
+        raise CheckpointError(
+            f"{folder.path} holds no imports. Give the folder that --checkpoint names."
+        )
+    table = pl.DataFrame(known.files(folder, ["path", "size", "read", "failed", "at", "run"]))
+    days = (
+        table.group_by(pl.from_epoch("at", time_unit="s").dt.date().alias("day"))
+        .agg(pl.len().alias("files"), pl.col("size", "read", "failed").sum())
+        .sort("day")
+    )
+    by_run = dict(table.group_by("run").agg(pl.col("failed").sum()).iter_rows())
+    made: dict[str, Any] = {
+        "checkpoint": folder.path,
+        "files": len(table),
+        "bytes": int(table["size"].sum()),
+        "read": int(table["read"].sum()),
+        "failed": int(table["failed"].sum()),
+        "days": [{**row, "day": str(row["day"])} for row in days.to_dicts()],
+        "runs": [_run(note) for note in known.runs],
+        "unended": None if known.open is None else _run(known.open),
+        "held_by": _holder(folder),
+        "watermarks": dict(known.watermarks),
+        "not_replayed": list(_not_replayed(known.runs, by_run)),
+    }
+    if each_file:
+        made["each_file"] = [
+            {**row, "at": _clock(row["at"])} for row in table.sort("path").to_dicts()
+        ]
+    return made
+
+
+def _run(note: RunNote) -> dict[str, Any]:
+    return {
+        "run": note.run[:12],
+        "kind": note.kind,
+        "started": _clock(note.started),
+        "ended": None if note.ended is None else _clock(note.ended),
+        "files": note.files,
+        "incomplete_files": note.left,
+        "incomplete": list(note.left_paths),
+        "read": note.read,
+        "failed": note.failed,
+    }
+
+
+def _not_replayed(runs: Sequence[RunNote], failed: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Failed records of each run that no replay has read, with their files."""
+    replayed = {path for note in runs for path in note.inputs}
+    for note in runs:
+        count = note.failed if note.kind == "replay" else failed.get(note.run, note.failed)
+        if not count or not note.failed_output:
+            continue
+        files: list[str] = []
+        with contextlib.suppress(Exception):  # of each cloud's client
+            files = kept_failures(note.failed_output, note.run)
+        left = [path for path in files if path not in replayed]
+        if left or not files:
+            yield {"run": note.run[:12], "failed": count, "files": left, "are_gone": not files}
+
+
+def _holder(folder: Folder) -> dict[str, Any] | None:
+    found = folder.read(lease.NAME)
+    holder = None if found is None else lease.Holder.from_json(found)
+    if holder is None:
+        return None
+    return {
+        "who": holder.who,
+        "process": holder.pid,
+        "since": _clock(holder.since),
+        "renewed": _clock(holder.renewed),
+        "has_died": holder.is_gone(),
+    }
+
+
+def _clock(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def render(status: Mapping[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"{status['checkpoint']}",
+        f"  {status['files']:,} files imported, {status['bytes']:,} bytes: {status['read']:,} "
+        f"records read, {status['failed']:,} failed",
+    ]
+    if status["held_by"]:
+        held = status["held_by"]
+        state = "which has died" if held["has_died"] else f"last heard of {held['renewed']}"
+        lines.append(
+            f"  In use since {held['since']} by {held['who']} (process {held['process']}), {state}"
+        )
+    elif status["unended"]:
+        lines.append(
+            f"  The run of {status['unended']['started']} has not ended; the next one goes on."
+        )
+    for name, mark in status["watermarks"].items():
+        lines.append(f"  {name}: up to {mark['value']}")
+    lines += _table("Day", "files", [(d["day"], d["files"], d) for d in status["days"]])
+    runs = [(f"{run['started']} {run['kind']}", run["files"], run) for run in status["runs"]]
+    lines += _table("Run", "files", runs)
+    for run in status["runs"][-1:]:
+        if run["incomplete"]:
+            more = run["incomplete_files"] - len(run["incomplete"])
+            lines += ["", f"Not complete after the last run: {run['incomplete_files']:,} files"]
+            lines += [f"  {path}" for path in run["incomplete"]]
+            lines += [f"  and {more:,} more"] if more else []
+    if status["not_replayed"]:
+        lines += ["", "Failed and not replayed"]
+        for each in status["not_replayed"]:
+            where = ", ".join(each["files"]) or "their files are gone"
+            lines.append(f"  run {each['run']}: {each['failed']:,} records, {where}")
+    for row in status.get("each_file", ()):
+        lines.append(f"{row['path']}  {row['read']:,} read, {row['failed']:,} failed, {row['at']}")
+    return "\n".join(lines)
+
+
+def _table(head: str, second: str, rows: Sequence[tuple[str, int, Any]]) -> list[str]:
+    if not rows:
+        return []
+    lines = ["", f"{head:<30}{second:>10}{'read':>14}{'failed':>10}"]
+    if len(rows) > _SHOWN:
+        lines.append(f"({len(rows) - _SHOWN:,} earlier ones: --json)")
+    for name, files, row in rows[-_SHOWN:]:
+        lines.append(f"{name:<30}{files:>10,}{row['read']:>14,}{row['failed']:>10,}")
+    return lines

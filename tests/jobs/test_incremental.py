@@ -1,0 +1,187 @@
+"""The same command every day: new files only, whatever happened since yesterday."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mixpanel_sink.cli import main as command
+from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.process import forget
+from mixpanel_sink.read.parquet import Parquet
+from mixpanel_sink.read.selection import Selection
+from mixpanel_sink.read.transform import Listed, _ListPlanned
+from pipelines import replay_failed
+from tests.jobs.conftest import MAPPING
+from tests.jobs.test_import_parquet import shop, write
+
+COLUMNS = MAPPING + "insert_id: n\n"
+
+
+@pytest.fixture
+def day(send: Any, tmp_path: pathlib.Path) -> Any:
+    """Runs the import of the folder "in" with the checkpoint "cp"."""
+    (tmp_path / "in").mkdir()
+
+    def run(*more: str, **named: Any) -> Any:
+        forget()
+        return send(f"{tmp_path}/in", f"--checkpoint={tmp_path}/cp", *more, **named)
+
+    return run
+
+
+def status(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path) -> dict[str, Any]:
+    assert command(["status", f"{tmp_path}/cp", "--json"]) == 0
+    made: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return made
+
+
+def test_days(day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any) -> None:
+    source = tmp_path / "in"
+    write(source / "1.parquet", shop(3000))
+    write(source / "2.parquet", shop(3000, first=3000))
+    run = day()
+    assert "0 files were imported before, 2 are new." in run.out
+    assert "  Checkpoint: 2 files imported" in run.out
+    assert server.stats()["requests"] == 3
+
+    write(source / "3.parquet", shop(500, first=6000))
+    run = day()
+    assert "2 files were imported before, 1 is new." in run.out
+    assert "500 read = 500 accepted + 0 failed" in run.out
+    assert server.stats()["requests"] == 4
+
+    (source / "1.parquet").touch()  # the same content
+    run = day()
+    assert (run.code, run.err) == (0, "")
+    assert "3 files were imported before, 0 are new.\nNothing is new; nothing was sent." in run.out
+
+    (source / "2.parquet").unlink()
+    (source / "old").mkdir()
+    (source / "1.parquet").rename(source / "old" / "1.parquet")
+    run = day()
+    assert f"1 file moved after the import, not sent again: {source}/1.parquet is " in run.out
+    assert f"1 file imported before, not there any more: {source}/2.parquet." in run.out
+    assert server.stats()["requests"] == 4
+
+    write(source / "3.parquet", shop(700, first=6000))
+    run = day()
+    assert run.code == 2
+    assert f"1 file changed after the import: {source}/3.parquet. Sent again, all of" in run.err
+    run = day("--on_changed=skip")
+    assert "1 file changed after the import, skipped" in run.out
+    assert server.stats()["requests"] == 4
+    run = day("--on_changed=import")
+    assert "700 read = 700 accepted + 0 failed" in run.out
+    assert "0 are new.\n" in day().out
+
+    known = status(capsys, tmp_path)
+    assert (known["files"], known["read"], known["failed"]) == (4, 9700, 0)
+    assert [run["files"] for run in known["runs"]] == [2, 1, 0, 0, 1]
+    assert (known["held_by"], known["unended"], known["not_replayed"]) == (None, None, [])
+    assert sorted(p.name for p in (tmp_path / "cp").glob("accepted-*")) == []
+
+
+def test_another_mapping(day: Any, server: Emulator, tmp_path: pathlib.Path) -> None:
+    write(tmp_path / "in" / "1.parquet", shop(100))
+    assert day().code == 0
+    other = MAPPING + "exclude: [n]\n"
+    run = day(mapping=other)
+    assert run.code == 2
+    assert "of the 1 file in the checkpoint" in run.err
+    assert 'exclude ["n"] is new. $insert_ids stay the same' in run.err
+    run = day("--on_mapping_changed=new", mapping=other)
+    assert "1 file was imported before, 0 are new." in run.out
+    assert "nothing was sent" in day(mapping=other).out  # it has been said
+    run = day("--on_mapping_changed=all", mapping=MAPPING)
+    assert "With the new mapping, every file is sent again: 1 file." in run.out
+    assert "100 read = 100 accepted + 0 failed" in run.out
+    stats = server.stats()
+    assert (stats["requests"], stats["events_distinct"]) == (2, 100)
+
+
+def test_what_was_given_up_is_sent_by_the_next_run(
+    day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any
+) -> None:
+    for number in range(2):
+        write(tmp_path / "in" / f"{number}.parquet", shop(50, first=50 * number))
+    server.faults([{"kind": "status", "status": 500, "times": 1000}])
+    run = day("--transient_seconds=0.05", "--first_wait=0.01", "--longest_wait=0.02")
+    assert run.code == 1
+    assert "2 files not complete; the next run goes on with" in run.out
+    assert status(capsys, tmp_path)["runs"][0]["incomplete_files"] == 2
+    server.faults([])
+    run = day()
+    assert "0 files were imported before, 2 are new." in run.out
+    assert "100 read = 100 accepted + 0 failed" in run.out
+    assert "2 files were imported before, 0 are new." in day().out
+
+
+def test_failures_stay_until_they_are_replayed(
+    day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any, monkeypatch: Any
+) -> None:
+    source = tmp_path / "in"
+    write(source / "1.parquet", shop(10, user=[None, *["u"] * 9]))
+    assert "10 read = 9 accepted + 1 failed" in day().out
+    write(source / "2.parquet", shop(10, first=10))
+    assert day().code == 0  # and does not remove what the first one kept
+    known = status(capsys, tmp_path)
+    (left,) = known["not_replayed"]
+    assert (left["failed"], known["failed"]) == (1, 1)
+    (kept,) = left["files"]
+    fixed = tmp_path / "fixed.yaml"
+    fixed.write_text(MAPPING.replace(": user", ": {column: user, if_null: guest}"))
+    forget()
+    arguments = (
+        f"--input={kept}", f"--mapping={fixed}", f"--checkpoint={tmp_path}/cp", "--quota=none",
+        "--api_secret=env:TEST_API_SECRET", f"--endpoint={server.url}",
+    )  # fmt: skip
+    assert replay_failed.main(list(arguments)) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    known = status(capsys, tmp_path)
+    assert known["not_replayed"] == []
+    assert [run["kind"] for run in known["runs"]] == ["import", "import", "replay"]
+    assert server.stats()["events_distinct"] == 20
+
+
+def test_a_file_that_is_being_written_is_left(
+    day: Any, server: Emulator, tmp_path: pathlib.Path
+) -> None:
+    write(tmp_path / "in" / "1.parquet", shop(10))
+    whole = write(tmp_path / "2.parquet", shop(20, first=10)).read_bytes()
+    (tmp_path / "in" / "2.parquet").write_bytes(whole[:-20])
+    run = day("--leave_unfinished")
+    assert run.code == 0, run.err
+    assert "10 read = 10 accepted + 0 failed" in run.out
+    assert f"1 file not complete; the next run goes on with {tmp_path}/in/2.parquet" in run.out
+    (tmp_path / "in" / "2.parquet").write_bytes(whole)
+    run = day("--leave_unfinished")
+    assert "20 read = 20 accepted + 0 failed" in run.out
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_file_that_grows_after_it_was_listed(tmp_path: pathlib.Path, leaves: bool) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(shop(10), path)
+    found = list(_ListPlanned(Parquet(), Selection(), leaves).process((path, 7)))
+    listed = [each.value for each in found if hasattr(each, "tag")]
+    assert [(each.path, each.is_left) for each in listed] == [(path, leaves)]
+    assert isinstance(listed[0], Listed)
+    assert len(found) == (1 if leaves else 2)
+
+
+@pytest.mark.parametrize("option", ["--on_changed=skip", "--leave_unfinished"])
+def test_options_that_need_a_checkpoint(send: Any, tmp_path: pathlib.Path, option: str) -> None:
+    write(tmp_path / "a.parquet", shop(1))
+    run = send(tmp_path / "a.parquet", option)
+    assert run.code == 2
+    assert "goes with --checkpoint" in run.err
+
+
+def test_the_status_of_nothing(tmp_path: pathlib.Path, capsys: Any) -> None:
+    assert command(["status", str(tmp_path)]) == 2
+    assert "holds no imports. Give the folder that --checkpoint names." in capsys.readouterr().err
