@@ -6,14 +6,21 @@ import datetime
 import json
 from typing import Any
 
+import apache_beam as beam
 import pyarrow as pa
 import pytest
 
+from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.inspect.presets import PRESETS, check_preset, preset
+from mixpanel_sink.inspect.presets import PRESETS, check_preset, mapping_of_preset, preset
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.columns import Column
+from mixpanel_sink.settings.credentials import ProjectToken
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.stages.local import convert_tables
+from mixpanel_sink.write_profiles import WriteProfilesToMixpanel
+from tests.running import IN_PROCESS
 
 AT = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.timezone.utc)
 AT_MS = int(AT.timestamp() * 1000)
@@ -218,11 +225,50 @@ SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
 }
 
 
+USERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "amplitude-users": (
+        {**AMPLITUDE, "user_properties": {"plan": "pro", "email": "a@shop.example", "city": "Ulm"}},
+        {"plan": "pro", "$email": "a@shop.example", "city": "Ulm"},
+    ),
+    "segment-users": (
+        {
+            "id": "u1",
+            "email": "a@shop.example",
+            "plan": "pro",
+            "received_at": AT,
+            "uuid_ts": AT,
+            "context_ip": "198.51.100.7",
+        },
+        {"$email": "a@shop.example", "plan": "pro"},
+    ),
+    "rudderstack-users": (
+        {"id": "u1", "name": "Ada", "plan": "pro", "received_at": AT, "context_traits_plan": "pro"},
+        {"$name": "Ada", "plan": "pro"},
+    ),
+    "posthog-users": (
+        {
+            "team_id": 1,
+            "distinct_id": "u1",
+            "person_id": "018f4c1e-0000-7000-8000-00000000000a",
+            "properties": json.dumps({"email": "a@shop.example", "plan": "pro", "$lib": "web"}),
+            "person_version": 2,
+            "created_at": AT,
+        },
+        {"$email": "a@shop.example", "plan": "pro", "$created": "2024-05-06T07:08:09"},
+    ),
+    "mixpanel-users": (
+        {"$distinct_id": "u1", "$properties": {"$email": "a@shop.example", "tags": ["a", "b"]}},
+        {"$email": "a@shop.example", "tags": ["a", "b"]},
+    ),
+}
+RECORDS = {name: sample[0] for name, sample in {**SAMPLES, **USERS}.items()}
+
+
 def test_there_is_a_sample_for_each() -> None:
-    assert set(SAMPLES) == set(PRESETS)
+    assert set(RECORDS) == set(PRESETS)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_an_export_becomes_events(name: str) -> None:
     record, wanted, unwanted = SAMPLES[name]
     mapping = EventMapping.from_yaml(preset(name))
@@ -235,9 +281,31 @@ def test_an_export_becomes_events(name: str) -> None:
     assert not unwanted & found.keys()
 
 
+def test_an_export_of_users_becomes_profiles(mixpanel: Emulator) -> None:
+    """All of them in one pipeline, each with a user of its own."""
+    with beam.Pipeline(IN_PROCESS) as pipeline:
+        for name, (record, _) in USERS.items():
+            mapping = mapping_of_preset(name)
+            assert isinstance(mapping, ProfileMapping)
+            column = mapping.identity[0]
+            assert isinstance(column, Column)
+            table = pa.Table.from_pylist([{**record, column.name: name}])
+            write = WriteProfilesToMixpanel(
+                mapping, ProjectToken("env:TEST_TOKEN"), endpoint=mixpanel.url
+            )
+            _ = pipeline | f"{name} read" >> beam.Create([table]) | name >> write
+    for name, (_, wanted) in USERS.items():
+        profile = mixpanel.profile(name)
+        properties = dict(profile["properties"])
+        properties.pop("$last_seen", None)
+        if "$created" in properties:
+            properties["$created"] = properties["$created"][:19]
+        assert properties == wanted, name
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_wrong_file_is_refused(name: str) -> None:
-    check_preset(name, list(SAMPLES[name][0]))
+    check_preset(name, list(RECORDS[name]))
     with pytest.raises(InputError, match=f"does not look like an export of {name}"):
         check_preset(name, ["order_id", "customer"])
 
@@ -251,4 +319,5 @@ def test_a_name_that_is_none() -> None:
 def test_it_explains_itself(name: str) -> None:
     text = preset(name)
     assert text.startswith("# ")
-    assert "insert_id:" in text
+    assert ("insert_id:" in text) == (name in SAMPLES)
+    assert ("--endpoint-kind engage" in text) == (name in USERS)
