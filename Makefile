@@ -7,13 +7,14 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: api faults kills lowest soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: airflow api faults kills lowest soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
 	@echo "make test     lint, types and all tests"
 	@echo "make flights  3,000,000 real events, sent twice, stored once"
 	@echo "make lint     ruff, mypy and the layers of imports"
+	@echo "make airflow  the example DAG in a real Airflow"
 	@echo "make bench    speed and memory against others, into benchmarks/RESULTS.md"
 	@echo "make install  the virtual environment in $(VENV)"
 
@@ -92,6 +93,17 @@ lowest: $(STAMP)
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --resolution lowest-direct '.[gcp,emulator]'
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet pytest pytest-timeout hypothesis
 	.venv-lowest/bin/python -m pytest -q tests/settings tests/api tests/batch tests/encode tests/send
+
+# The DAG of examples/schedules in a real Airflow, which is too large for everybody's environment.
+AIRFLOW = $(VENV)-airflow
+$(AIRFLOW)/.installed:
+	$(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip install --quiet 'apache-airflow>=3.1,<4' 'apache-airflow-providers-google>=18' \
+	    apache-airflow-providers-apache-beam
+	touch $@
+
+airflow: $(AIRFLOW)/.installed
+	$(AIRFLOW)/bin/python -m tests.schedules.airflow_run
 
 # The API reference, from the docstrings.
 api: $(STAMP)

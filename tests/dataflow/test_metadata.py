@@ -60,6 +60,8 @@ GOOD = {
     "on_changed": ["fail", "skip", "import"],
     "on_mapping_changed": ["fail", "new", "all"],
     "leave_unfinished": ["true"],
+    "run_property": ["import_run"],
+    "run_id": ["scheduled__2024-05-31T02:15:00+00:00"],
     "preflight": ["true"],
     "drop_properties": ["a,b"],
     "hash_properties": ["email"],
