@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.read.failed_records import ReadFailedRecords
     from mixpanel_sink.read.json_lines import JsonLines
     from mixpanel_sink.read.map_records import MapRecords
+    from mixpanel_sink.read.read_all import ReadAllParquetTables
     from mixpanel_sink.read.records import BadRecord, Reader
     from mixpanel_sink.read.table_transform import ReadBigQueryTables
     from mixpanel_sink.read.transform import ReadParquetTables, ReadRecords
@@ -96,6 +97,7 @@ _HOME = {
     "Filter": "settings.filter",
     "PositionId": "settings.mapping",
     "TimeColumn": "settings.mapping",
+    "ReadAllParquetTables": "read.read_all",
     "ReadParquetTables": "read.transform",
     "Privacy": "settings.privacy",
     "GroupMapping": "settings.profile_mapping",
@@ -146,6 +148,7 @@ __all__ = [
     "ProjectToken",
     "Quota",
     "Rate",
+    "ReadAllParquetTables",
     "ReadBigQueryTables",
     "ReadFailedRecords",
     "ReadParquetTables",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.read.raw_export import Exporter
     from mixpanel_sink.report.failure_log import FailureLog
     from mixpanel_sink.report.worker_log import Progress
+    from mixpanel_sink.send.dispatch import Dispatcher
     from mixpanel_sink.send.lane import Lane
     from mixpanel_sink.send.tally import Tally
 
@@ -51,6 +52,9 @@ class Registry(Generic[_Kept]):
 
 LANES: Registry[Lane] = Registry()
 """By host, endpoint, credentials, number and share of the quota."""
+QUEUES: Registry[Dispatcher] = Registry()
+"""Of the lanes whose updates keep their order, by lane: a runner may split a bundle and begin with
+its rest before the first part has sent everything."""
 LOGS: Registry[Log] = Registry()
 """Open checkpoints, by path and owner."""
 HEARTBEATS: Registry[Heartbeat] = Registry()
@@ -68,7 +72,16 @@ credentials."""
 SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 """The sinks of each pipeline that is being built; it goes with the pipeline."""
 
-_ALL: tuple[Registry[Any], ...] = (LANES, LOGS, HEARTBEATS, COUNTS, PROGRESS, FAILURES, EXPORTERS)
+_ALL: tuple[Registry[Any], ...] = (
+    LANES,
+    QUEUES,
+    LOGS,
+    HEARTBEATS,
+    COUNTS,
+    PROGRESS,
+    FAILURES,
+    EXPORTERS,
+)
 
 
 def forget() -> None:

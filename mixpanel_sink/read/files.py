@@ -49,9 +49,29 @@ class File(NamedTuple):
     changed: float = 0.0
 
 
+class NoMatchError(InputError):
+    """A pattern that matches nothing."""
+
+
 def match_files(patterns: str | Sequence[str]) -> list[str]:
     """The paths of `match_sizes`."""
     return [file.path for file in match_sizes(patterns)]
+
+
+def match_some(pattern: str, empty_match_treatment: str) -> list[str]:
+    """`match_files` of one pattern, by one of Beam's `EmptyMatchTreatment`s.
+
+    Raises:
+        InputError: if it matches nothing and must match, or the place cannot be listed.
+    """
+    try:
+        return match_files(pattern)
+    except NoMatchError:
+        if empty_match_treatment == "ALLOW":
+            return []
+        if empty_match_treatment == "ALLOW_IF_WILDCARD" and _GLOB.search(pattern):
+            return []
+        raise
 
 
 def match_sizes(patterns: str | Sequence[str]) -> list[File]:
@@ -107,7 +127,7 @@ def _matches(pattern: str) -> list[File]:
             "for cloud storage, the credentials."
         ) from None
     if not found:
-        raise InputError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
+        raise NoMatchError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
     return sorted(found)
 
 

@@ -12,6 +12,7 @@ from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.source import Element
 from mixpanel_sink.read.tables import Table
 from mixpanel_sink.read.transform import AllOfThem, ReadResult
+from mixpanel_sink.report import lineage
 from mixpanel_sink.results import FailedRecord
 
 coders.register()
@@ -100,6 +101,8 @@ class _ListParts(beam.DoFn):
         self._columns = columns
 
     def process(self, _: bytes) -> Iterator[bytes]:
+        if isinstance(self._table, BigQueryTable) and self._table.table:
+            lineage.read_table(self._table.path)
         yield from self._table.parts(self._columns)
 
 

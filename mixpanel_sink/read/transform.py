@@ -19,7 +19,7 @@ from mixpanel_sink import coders
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import read_plan
-from mixpanel_sink.errors import InputError
+from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import is_passing, match_files, short, size_and_mark
 from mixpanel_sink.read.parquet import Parquet
@@ -37,7 +37,7 @@ from mixpanel_sink.read.source import (
     units_of,
     unreadable_file,
 )
-from mixpanel_sink.report import metrics
+from mixpanel_sink.report import lineage, metrics
 from mixpanel_sink.results import FailedRecord
 
 coders.register()
@@ -118,16 +118,26 @@ class ReadFiles(beam.PTransform):
 
     def expand(self, pbegin: Any) -> ReadResult:
         """Builds the flow: patterns, files, units, elements."""
+        if isinstance(pbegin, beam.PCollection):
+            raise SettingError(
+                "A reader begins a pipeline. For a PCollection of paths: ReadAllParquetTables."
+            )
         if self._selection.limit is not None:
-            fn: beam.DoFn = _ReadFirst(*self._reading, self._selection)
-            read = pbegin | "Patterns" >> beam.Create([self._patterns]) | "Read" >> _parted(fn)
+            first = _parted(_ReadFirst(*self._reading, self._selection))
+            read = pbegin | "Patterns" >> beam.Create([self._patterns]) | "Read" >> first
             return self._result(read.elements, read[FAILED])
-        listed, planned = self._listed(pbegin)
+        return self._elements(*self._listed(pbegin))
+
+    def of_paths(self, paths: Any) -> ReadResult:
+        """The flow from the files' paths on."""
+        return self._elements(self._units(paths))
+
+    def _elements(self, listed: Any, planned: Any = None) -> ReadResult:
         units = listed.units
         units.element_type = Unit
         if self._in_turns:
             units = units | "Gather units" >> beam.combiners.ToList()
-            fn = _ReadInTurns(*self._reading)
+            fn: beam.DoFn = _ReadInTurns(*self._reading)
         else:
             units = units | "Spread units" >> beam.Reshuffle()
             fn = _Read(*self._reading)
@@ -146,16 +156,9 @@ class ReadFiles(beam.PTransform):
     def _listed(self, pbegin: Any) -> tuple[Any, Any]:
         """Units and unreadable files; and what was found of a plan's files, if there is one."""
         if self._planned is None:
-            files = (
-                pbegin
-                | "Patterns" >> beam.Create([self._patterns])
-                | "Match" >> beam.FlatMap(match_files).with_output_types(str)
-                | "Spread files" >> beam.Reshuffle()
-            )
-            units = beam.ParDo(_ListUnits(self._format, self._selection)).with_outputs(
-                FAILED, main="units"
-            )
-            return files | "List units" >> units, None
+            patterns = pbegin | "Patterns" >> beam.Create([self._patterns])
+            paths = patterns | "Match" >> beam.FlatMap(match_files).with_output_types(str)
+            return self._units(paths), None
         files = (
             pbegin
             | "Plan" >> beam.Create([tuple(self._planned[:2])])
@@ -167,6 +170,11 @@ class ReadFiles(beam.PTransform):
         found = files | "List units" >> units
         found[LISTED].element_type = Listed
         return found, found[LISTED]
+
+    def _units(self, paths: Any) -> Any:
+        fn = _ListUnits(self._format, self._selection)
+        files = paths | "Spread files" >> beam.Reshuffle()
+        return files | "List units" >> beam.ParDo(fn).with_outputs(FAILED, main="units")
 
 
 def _parted(fn: beam.DoFn) -> beam.PTransform:
@@ -276,6 +284,7 @@ class _ListUnits(beam.DoFn):
             yield _failed(unreadable_file(path, str(error)))
             return
         metrics.count("files_read")
+        lineage.read_file(path)
         _count_skipped(*skipped(units, wanted))
         yield from together(wanted)
 

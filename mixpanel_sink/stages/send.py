@@ -30,7 +30,8 @@ from mixpanel_sink.checkpoint.lease import keep_alive
 from mixpanel_sink.checkpoint.log import Log
 from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import MixpanelSinkError
-from mixpanel_sink.report import metrics
+from mixpanel_sink.process import QUEUES
+from mixpanel_sink.report import lineage, metrics
 from mixpanel_sink.report import worker_log as progress
 from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.send.dispatch import Dispatcher
@@ -250,7 +251,6 @@ class SendChunks(beam.DoFn):
 
     def _submit(self, key: str, chunk: EventChunk, state: Any) -> None:
         """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
-        job = self._job
         lane, sender = self._sender(key, state)
         outcome, rest = sender.lookup(chunk)
         if outcome is not None:
@@ -259,16 +259,21 @@ class SendChunks(beam.DoFn):
             self._pending.append(known)
         if rest is None:
             return
-        dispatcher = self._dispatchers.get(key)
-        if dispatcher is None:
-            # With an order to keep, `process` must not block: Prism would split the bundle, and run
-            # the rest of the same key at once.
-            queues = len(job.targets) > 1 or job.endpoint.ordered
-            room = WAITING_BYTES // (len(job.targets) * job.lanes) if queues else 0
-            threads = 1 if job.endpoint.ordered else job.max_in_flight
-            dispatcher = self._dispatchers[key] = Dispatcher(threads, room, key)
+        dispatcher = self._dispatcher(key, lane)
         self._pending.append(dispatcher.put(rest, lane, sender, self._report_throttling))
         state.write(lane.snapshot())
+
+    def _dispatcher(self, key: str, lane: Lane) -> Dispatcher:
+        job = self._job
+        room = WAITING_BYTES // (len(job.targets) * job.lanes)
+        if job.endpoint.ordered:
+            # `process` must not block: Prism would split the bundle, and run the rest of the same
+            # key at once. It does so where `process` is merely slow, too: then both parts queue.
+            return QUEUES.get(lane, lambda: Dispatcher(1, room, key))
+        if key not in self._dispatchers:
+            room = room if len(job.targets) > 1 else 0
+            self._dispatchers[key] = Dispatcher(job.max_in_flight, room, key)
+        return self._dispatchers[key]
 
     def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:
         if key not in self._senders:
@@ -288,6 +293,8 @@ class SendChunks(beam.DoFn):
             )
             sender = BatchSender(project.client, lane, policy, steady_clock, self._log)
             self._senders[key] = lane, sender
+            host = project.target.destination.host
+            lineage.wrote(host, name, job.endpoint.name)
         return self._senders[key]
 
     def _harvest(self) -> Iterator[Any]:

@@ -59,8 +59,8 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _untyped(method: _Method) -> _Method:
-    """Beam's --runtime_type_check stops at annotations of state and timers. Without one of what comes
-    out Beam would look for it in the byte code, which takes most of the time to build a sink."""
+    """Beam's --runtime_type_check stops at annotations of state and timers. With none of the output
+    Beam would look for its type in the byte code, which takes long."""
     method.__annotations__ = {"return": Iterator[Any]}
     return method
 

@@ -11,7 +11,7 @@ from tests.runners.matrix import RUNNERS, Runner
 
 @pytest.fixture(params=RUNNERS)
 def runner(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Runner:
-    if request.param == "prism":
+    if request.param in ("prism", "switching"):
         prism_or_skip()
     folder = tmp_path / "outputs"
     folder.mkdir()

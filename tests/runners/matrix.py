@@ -36,6 +36,8 @@ RUNNERS = {
     ),
 }
 """What makes a command run there. docs/runners.md says how they differ."""
+SWITCHING = ("--runner=DirectRunner", *RUNNERS["prism"][1:])
+"""By the DirectRunner's name, which looks for Prism first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Runner:
     @property
     def arguments(self) -> tuple[str, ...]:
         """For a command line."""
-        return RUNNERS[self.name]
+        return SWITCHING if self.name == "switching" else RUNNERS[self.name]
 
     def run(self, source: Any, sink: Any, *before: Any, streaming: bool = False) -> Ran:
         """Runs records, a list or a transform, through the sink; checks the accounting of a batch.
@@ -115,7 +117,7 @@ class Runner:
         given = list(self.arguments)
         if streaming:
             given.append("--streaming")  # of which the DirectRunner has another implementation
-        else:
+        elif self.name != "switching":
             # By the DirectRunner's name Beam looks for Prism first.
             given = [each.replace("DirectRunner", IN_PROCESS) for each in given]
         pipeline = beam.Pipeline(options=PipelineOptions([*given, *options]))

@@ -17,6 +17,7 @@ from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.stages import send, send_steps
 from mixpanel_sink.stages.outputs import lane_key
+from mixpanel_sink.write import MixpanelWrite
 from tests.write.test_write import NOW_MS, write
 
 
@@ -56,8 +57,7 @@ class Timer:
 class Stream:
     """Runs Send's own methods, bundle by bundle, and keeps what a runner would."""
 
-    def __init__(self, mixpanel: Emulator, quota: str, **limits: int) -> None:
-        sink = write(mixpanel, quota=quota, max_latency=0.2, limits=Limits(**limits))
+    def __init__(self, sink: MixpanelWrite) -> None:
         job = dataclasses.replace(sink._job, window_coder=GlobalWindowCoder())
         self.fn = send_steps.send_chunks(job, "test", within=True)
         self.fn.setup()
@@ -109,7 +109,9 @@ def chunk(first: int, count: int) -> EventChunk:
 
 @pytest.fixture
 def stream(mixpanel: Emulator, request: pytest.FixtureRequest) -> Any:
-    made = Stream(mixpanel, *request.param[:1], batch_events=request.param[1])
+    quota, size = request.param
+    limits = Limits(batch_events=size)
+    made = Stream(write(mixpanel, quota=quota, max_latency=0.2, limits=limits))
     yield made
     made.fn.teardown()
 

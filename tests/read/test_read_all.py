@@ -1,0 +1,104 @@
+"""`ReadAllParquetTables`, and the lineage that readers and writes report."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.fileio import EmptyMatchTreatment
+from apache_beam.metrics.metric import Lineage
+
+from mixpanel_sink import (
+    InputError,
+    ReadAllParquetTables,
+    ReadBigQueryTables,
+    ReadParquetTables,
+    SettingError,
+)
+from mixpanel_sink.emulator.testing import Emulator
+from tests.read.bigquery_server import BigQueryServer
+from tests.read.test_bigquery import bigquery  # noqa: F401
+from tests.running import IN_PROCESS, Kept
+from tests.write.test_write import record, write
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    for number in range(3):
+        rows = [record(n) for n in range(10 * number, 10 * number + 10)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{number}.parquet")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    return tmp_path
+
+
+def run(paths: list[str], **options: Any) -> tuple[list[pa.Table], list[Any]]:
+    tables, failed = Kept(), Kept()
+    with beam.Pipeline(IN_PROCESS) as pipeline:
+        result = pipeline | beam.Create(paths) | ReadAllParquetTables(**options)
+        _ = result.tables | "Tables" >> beam.Map(tables)
+        _ = result.failed | "Failed" >> beam.Map(failed)
+    return tables.values, failed.values
+
+
+def test_paths_and_globs_of_a_collection(folder: pathlib.Path) -> None:
+    tables, failed = run(
+        [f"{folder}/[01].parquet", f"{folder}/torn.parquet", f"{folder}/none-*"], columns=["id"]
+    )
+    assert sorted(each for table in tables for each in table["id"].to_pylist()) == sorted(
+        f"id-{n}" for n in range(20)
+    )
+    assert {tuple(table.column_names) for table in tables} == {("id",)}
+    ((reason, file),) = [(each.reason, each.file) for each in failed]
+    assert (reason, file) == ("file_unreadable", f"{folder}/torn.parquet")
+
+
+@pytest.mark.parametrize(
+    ("treatment", "path", "said"),
+    [
+        (EmptyMatchTreatment.ALLOW, "none.parquet", None),
+        (EmptyMatchTreatment.ALLOW_IF_WILDCARD, "none.parquet", "No file matches"),
+        (EmptyMatchTreatment.ALLOW_IF_WILDCARD, "none*", None),
+        (EmptyMatchTreatment.DISALLOW, "none*", "No file matches"),
+    ],
+)
+def test_a_path_that_matches_nothing(
+    tmp_path: pathlib.Path, treatment: str, path: str, said: str | None
+) -> None:
+    if said is None:
+        assert run([f"{tmp_path}/{path}"], empty_match_treatment=treatment) == ([], [])
+        return
+    with pytest.raises(InputError, match=said):
+        run([f"{tmp_path}/{path}"], empty_match_treatment=treatment)
+
+
+def test_settings_that_are_wrong() -> None:
+    with pytest.raises(SettingError, match="must be one of: ALLOW, ALLOW_IF_WILDCARD, DISALLOW"):
+        ReadAllParquetTables(empty_match_treatment="allow")
+    with pytest.raises(SettingError, match="ReadAllParquetTables"):
+        _ = beam.Pipeline() | beam.Create(["a"]) | ReadParquetTables("a")
+
+
+def test_lineage_is_reported_as_beams_own_ios_do(
+    mixpanel: Emulator, folder: pathlib.Path, bigquery: BigQueryServer
+) -> None:
+    pipeline = beam.Pipeline(IN_PROCESS)
+    tables = (pipeline | ReadParquetTables(f"{folder}/[01].parquet")).tables
+    _ = tables | "Write" >> write(mixpanel)
+    _ = pipeline | ReadBigQueryTables("bq://shop-prod.sales.orders")
+    paths = pipeline | beam.Create([f"{folder}/0.parquet"])
+    _ = paths | "Beam" >> beam.io.ReadAllFromParquet()
+    done = pipeline.run()
+    done.wait_until_finish()
+    sources = Lineage.query(done.metrics(), Lineage.SOURCE)
+    # Beam's reader of the first file and ours call it the same.
+    assert sources == {
+        f"filesystem:localhost.{folder}/0.parquet",
+        f"filesystem:localhost.{folder}/1.parquet",
+        "bigquery:shop-prod.sales.orders",
+    }
+    host = mixpanel.url.removeprefix("http://")
+    assert Lineage.query(done.metrics(), Lineage.SINK) == {f"mixpanel:`{host}`.import"}
