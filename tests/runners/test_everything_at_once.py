@@ -94,7 +94,7 @@ def test_each_arrives_as_if_it_were_alone(fifty: Emulator, runner: Runner) -> No
         names = [each["event"]["event"] for each in fifty.event_details(1000, project=number)]
         assert names.count(name) == 2, "each project has its own"
     assert kept(fifty)["u"] == {"n": 79, "times": 80}
-    sizes = [each["raw_bytes"] for each in fifty.requests()]
+    sizes = [each["body_bytes"] for each in fifty.requests()]
     assert sum(size > 900_000 for size in sizes) == 2
     assert max(sizes) < 10 * 1024 * 1024
     answers = fifty.stats()["requests_by_endpoint"]
