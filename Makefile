@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: airflow api faults kills lowest soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: airflow api faults pipelines kills lowest soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
@@ -80,6 +80,9 @@ bench: $(STAMP) $(PRISM)
 faults: $(STAMP)
 	$(BIN)/python -m tests.fault_schedules --seeds 2000
 	MIXPANEL_SINK_PIPELINE_SCHEDULES=200 $(BIN)/python -m pytest -q tests/write/test_faults.py -k whole_pipeline
+
+pipelines: $(STAMP) $(PRISM)
+	SEEDS=0:1000 $(BIN)/python -m pytest -q -n 2 tests/runners/test_any_pipeline.py
 
 kills: $(STAMP)
 	$(BIN)/python -m tests.jobs.kills --kills 20
