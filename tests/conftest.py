@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
@@ -18,6 +19,10 @@ from mixpanel_sink.settings.credentials import ApiSecret
 
 SECRET = "s3cr3t-0123456789abcdef"
 TOKEN = "t0ken-0123456789abcdef"
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 _DEFAULTS: dict[str, Any] = {
     "quota": "none",
     "variant": "reference",
