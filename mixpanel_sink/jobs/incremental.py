@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixpanel_sink.checkpoint import lease
@@ -26,10 +26,12 @@ from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import CheckpointError, InputError, SettingError
 from mixpanel_sink.process import HEARTBEATS
+from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import File, fingerprint_of, meant_by
 from mixpanel_sink.read.source import Planned
 from mixpanel_sink.read.tables import TableSource
+from mixpanel_sink.read.watermark import Watermark, condition
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.options import Settings
 
@@ -90,6 +92,25 @@ def today(
         raise
 
 
+def _rows(
+    settings: Settings, source: TableSource, run: OpenRun, watermarks: Mapping[str, Any]
+) -> tuple[TableSource, OpenRun]:
+    """The rows of a table that came since the last run; without a watermark all of them."""
+    column = settings.since
+    if column is None:
+        print("The table is read as a whole: --since COLUMN reads only what is new.")
+        return source, run
+    if not isinstance(source.table, BigQueryTable):
+        raise SettingError("--since is for BigQuery.")
+    name = f"{source.table.name} {column}"
+    table = source.table
+    if name in watermarks:
+        last = Watermark(*watermarks[name]["value"])
+        print(f"Rows up to {column} {last.text} were imported before; reading from there on.")
+        table = table.since(condition(column, last, settings.overlap))
+    return source.after(table, column), dataclasses.replace(run, watermark=name)
+
+
 def check_alone(settings: Settings) -> None:
     """Refuses options that mean nothing without a checkpoint.
 
@@ -97,7 +118,7 @@ def check_alone(settings: Settings) -> None:
         SettingError: names one.
     """
     given = settings.given()
-    for name in ("on_changed", "on_mapping_changed", "leave_unfinished"):
+    for name in ("on_changed", "on_mapping_changed", "leave_unfinished", "since", "overlap"):
         if name in given:
             raise SettingError(f"--{name} goes with --checkpoint, which remembers what there was.")
 
@@ -137,8 +158,11 @@ def _today(
     )
     run = OpenRun(checkpoint.path, note, bool(settings.failed_output))
     if isinstance(source, TableSource):
+        rows, run = _rows(settings, source, run, {} if again else known.watermarks)
         begin(folder, known, run, now)
-        return Today(source, checkpoint, run)
+        return Today(rows, checkpoint, run)
+    if settings.since:
+        raise SettingError("--since is for BigQuery. Of files, new ones are read without it.")
     run = dataclasses.replace(run, planned=True)
     plan = planned(settings, source, folder, known, again)
     for line in described(plan, settings, again):

@@ -16,6 +16,7 @@ from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs.outputs import kept_failures
+from mixpanel_sink.read.watermark import Watermark
 
 _SHOWN = 10
 """Days and runs that are printed, the last ones."""
@@ -130,7 +131,7 @@ def render(status: Mapping[str, Any]) -> str:
             f"  The run of {status['unended']['started']} has not ended; the next one goes on."
         )
     for name, mark in status["watermarks"].items():
-        lines.append(f"  {name}: up to {mark['value']}")
+        lines.append(f"  {name}: up to {Watermark(*mark['value']).text}")
     lines += _table("Day", "files", [(d["day"], d["files"], d) for d in status["days"]])
     runs = [(f"{run['started']} {run['kind']}", run["files"], run) for run in status["runs"]]
     lines += _table("Run", "files", runs)

@@ -98,6 +98,15 @@ class BigQueryTable:
             return f"{named}${self.partitions}" if self.partitions else named
         return "query " + " ".join(self.query.split())[:60]
 
+    def since(self, condition: str) -> BigQueryTable:
+        """Those of its rows for which a condition in SQL holds."""
+        if self.query:
+            inner = self.query.strip().rstrip(";")
+            query = f"SELECT * FROM (\n{inner}\n) WHERE {condition}"
+            return dataclasses.replace(self, query=query)
+        where = f"({self.where}) AND {condition}" if self.where else condition
+        return dataclasses.replace(self, where=where)
+
     @property
     def path(self) -> str:
         """The table as the API names it."""

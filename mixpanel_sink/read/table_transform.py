@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 
 from mixpanel_sink import coders
 from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.source import Element
 from mixpanel_sink.read.tables import Table
 from mixpanel_sink.read.transform import AllOfThem, ReadResult
+from mixpanel_sink.read.watermark import Watermark, largest
 from mixpanel_sink.report import lineage
 from mixpanel_sink.results import FailedRecord
 
 coders.register()
+_WATERMARK = "watermark"
 
 
 class ReadTable(beam.PTransform):
@@ -27,15 +30,22 @@ class ReadTable(beam.PTransform):
         table: to read.
         columns: of it; None for all.
         in_turns: one part after the other, each in a bundle of its own.
+        since: column of which the largest value is wanted.
 
     Returns:
         ReadResult: elements, and an empty PCollection of unreadable files.
     """
 
     def __init__(
-        self, table: Table, columns: Sequence[str] | None = None, *, in_turns: bool = False
+        self,
+        table: Table,
+        columns: Sequence[str] | None = None,
+        *,
+        in_turns: bool = False,
+        since: str | None = None,
     ) -> None:
         super().__init__()
+        self._since = since
         self._table = table
         self._columns = columns
         self._in_turns = in_turns
@@ -50,15 +60,20 @@ class ReadTable(beam.PTransform):
         )
         if self._in_turns:
             parts = parts | "Gather parts" >> beam.combiners.ToList()
-            read: beam.DoFn = _ReadInTurns(self._table)
+            read: beam.DoFn = _ReadInTurns(self._table, self._since)
         else:
             parts = parts | "Spread parts" >> beam.Reshuffle()
-            read = _ReadPart(self._table)
-        elements = parts | "Read" >> beam.ParDo(read)
+            read = _ReadPart(self._table, self._since)
+        watermarks = None
+        if self._since is None:
+            elements = parts | "Read" >> beam.ParDo(read)
+        else:
+            found = parts | "Read" >> beam.ParDo(read).with_outputs(_WATERMARK, main="elements")
+            elements, watermarks = found.elements, found[_WATERMARK]
         elements.element_type = self._table.element_type  # for its coder
         failed = pbegin | "None unreadable" >> beam.Create([])
         failed.element_type = FailedRecord
-        return ReadResult(elements, failed)
+        return ReadResult(elements, failed, watermarks=watermarks)
 
     def display_data(self) -> dict[str, Any]:
         """What runners show."""
@@ -107,11 +122,21 @@ class _ListParts(beam.DoFn):
 
 
 class _ReadPart(beam.DoFn):
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    """Reads a part, and tells its largest value at the end, if that is wanted."""
 
-    def process(self, part: bytes) -> Iterator[Element]:
-        yield from self._table.elements(part)
+    def __init__(self, table: Table, since: str | None) -> None:
+        self._table = table
+        self._since = since
+
+    def process(self, part: bytes) -> Iterator[Any]:
+        found: list[Watermark] = []
+        for element in self._table.elements(part):
+            if self._since is not None and isinstance(element, pa.Table):
+                last = largest(element, self._since)
+                found = [max([*found, last])] if last is not None else found
+            yield element
+        for last in found:
+            yield beam.pvalue.TaggedOutput(_WATERMARK, tuple(last))
 
 
 class _ReadInTurns(_ReadPart):

@@ -13,9 +13,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import pyarrow as pa
 
 from mixpanel_sink.batch.origin import RecordBlock
+from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import File
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Element, FormatOption, Unit
+from mixpanel_sink.read.watermark import kind_of
 
 
 class Table(Protocol):
@@ -140,6 +142,23 @@ class TableSource(FileSource):
         super().__init__(table.name, self._rows)
         self.files = [File(table.name, 0)]
         self.kind = table.kind
+        self.table = table
+        self.since: str | None = None
+
+    def after(self, table: Table, column: str) -> TableSource:
+        """The rows of a table of which the largest value in a column is to be known.
+
+        Raises:
+            SettingError: if the column is not there, or has no order that is of use.
+            InputError: if the table is missing or forbidden.
+        """
+        made = TableSource(table)
+        schema = made.schema()
+        if column not in schema.names:
+            raise SettingError(f"--since {column}: {table.name} has no such column.")
+        kind_of(schema.field(column).type, column)
+        made.since = column
+        return made
 
     def file_count(self) -> int:
         """None: it is not made of files that anyone should count."""
@@ -151,4 +170,7 @@ class TableSource(FileSource):
 
         table, schema, *_ = self._rows.look
         in_turns = table.in_turns or options.get("in_turns", False)
-        return ReadTable(table, columns.of(schema.names), in_turns=in_turns)
+        chosen = columns.of(schema.names)
+        if chosen is not None and self.since is not None and self.since not in chosen:
+            chosen = [*chosen, self.since]
+        return ReadTable(table, chosen, in_turns=in_turns, since=self.since)

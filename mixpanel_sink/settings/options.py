@@ -281,6 +281,16 @@ class Settings:
         help="Value of that property, such as the scheduler's id of the run. Default: the time of "
         "the launch and some letters.",
     )  # fmt: skip
+    since: str | None = option(
+        None, COLUMN, FAILURES, ("import", "template"), label="Watermark column",
+        help="With a checkpoint, for BigQuery: read rows whose value in this column is not below "
+        "the largest one of the last run.",
+    )  # fmt: skip
+    overlap: float = option(
+        3600.0, SECONDS, FAILURES, ("import", "template"), label="Overlap of the watermark",
+        help="Seconds (of a column of numbers: units) below the watermark from which rows are read "
+        "again, for rows that come late. Default: 3600.",
+    )  # fmt: skip
     drop_properties: tuple[str, ...] = option(
         (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Dropped columns",
         python="privacy",

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.process import forget
 from tests.cli.conftest import Call
 from tests.read.bigquery_server import BigQueryServer
 from tests.read.test_bigquery import ORDERS, bigquery  # noqa: F401
@@ -122,3 +123,34 @@ def test_what_cannot_be_read_is_one_sentence(
     done = call("check", *given, "--mapping", "orders.yaml")
     assert done.code == 2
     assert message in done.err
+
+
+def test_later_runs_read_rows_from_the_watermark_on(
+    call: Call, place: pathlib.Path, mixpanel: Emulator, bigquery: BigQueryServer
+) -> None:
+    path = "projects/shop-prod/datasets/sales/tables/orders"
+    whole = bigquery.tables[path]
+    bigquery.tables[path] = whole.slice(0, 3000)
+    given = (
+        "import", TABLE, "--mapping", "orders.yaml", f"--endpoint={mixpanel.url}", "--quota=none",
+        "--checkpoint", "log", "--since", "at", "--overlap", "100",
+    )  # fmt: skip
+    assert "3,000 read = 3,000 accepted + 0 failed" in call(*given).out
+    bigquery.tables[path] = whole
+    forget()
+    done = call(*given)
+    assert done.code == 0, done.err
+    assert "were imported before; reading from there on." in done.out
+    last = whole["at"][2999].as_py()
+    again = sum(
+        (last - at).total_seconds() <= 100 for at in whole["at"].to_pylist()[:3000]
+    )  # fmt: skip
+    assert 0 < again < 3000
+    assert f"{2000 + again:,} read = {2000 + again:,} accepted + 0 failed" in done.out
+    assert mixpanel.stats()["events_distinct"] == 5000
+    shown = call("status", "log")
+    assert f"{TABLE} at: up to {whole['at'][4999].as_py():%Y-%m-%d %H:%M}" in shown.out
+    for column, said in (("name", "has no such column"), ("user", "of the type string")):
+        done = call(*[column if word == "at" else word for word in given])
+        assert done.code == 2
+        assert said in done.err

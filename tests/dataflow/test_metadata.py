@@ -62,6 +62,8 @@ GOOD = {
     "leave_unfinished": ["true"],
     "run_property": ["import_run"],
     "run_id": ["scheduled__2024-05-31T02:15:00+00:00"],
+    "since": ["updated_at"],
+    "overlap": ["3600", "0.5"],
     "preflight": ["true"],
     "drop_properties": ["a,b"],
     "hash_properties": ["email"],
@@ -115,6 +117,7 @@ BAD = {
     "on_changed": ["again"],
     "on_mapping_changed": ["yes"],
     "leave_unfinished": ["1"],
+    "overlap": ["a day"],
 }
 
 

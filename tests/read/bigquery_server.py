@@ -134,13 +134,15 @@ class BigQueryServer:
 def filtered(table: pa.Table, restriction: str) -> pa.Table:
     """The rows that a restriction keeps, as far as the tests write SQL; ValueError for others."""
     for part in restriction.split(" AND ") if restriction else []:
-        match = re.fullmatch(r"\(?(\w+) (>=|<) (?:(\d+)|\w+ '([\d :-]+)')\)?", part)
+        part = re.sub(r"\(`(\w+)` (>= .*) OR `\1` IS NULL\)", r"\1 \2", part)
+        match = re.fullmatch(r"\(?(\w+) (>=|<) (?:(\d+)|\w+ '([\d :.+-]+)')\)?", part)
         if match is None:
             raise ValueError(part)
         column = table["at" if match[1] == "_PARTITIONTIME" else match[1]]
         value = int(match[3]) if match[3] else _moment(match[4])
         compare = pa.compute.greater_equal if match[2] == ">=" else pa.compute.less
-        table = table.filter(compare(column, value))
+        kept = compare(column, value)
+        table = table.filter(pa.compute.fill_null(kept, "NULL" in restriction))
     return table
 
 
