@@ -191,8 +191,13 @@ class Shape:
         parts = {*self.defaults, *(part for how in self.split.values() for part in how.into)}
         asked = [name for name in self._condition_columns() if name not in parts]
         taken = (*self.json, *self.flatten, *self.split, *self.cast, *asked)
+        others = [  # what the shape names as well is not a misspelt name of another column
+            name
+            for name in columns
+            if name not in taken and not any(fnmatch.fnmatchcase(name, p) for p in self.drop)
+        ]
         for name in taken if not (self.json or self.flatten) else (*self.json, *self.flatten):
-            if name not in columns and (meant := near(name, columns)):
+            if name not in columns and (meant := near(name, others)):
                 raise MappingError(f"shape names {name!r}, which the input does not have.{meant}")
         if any(name in columns for name in (*self.json, *self.flatten)):
             return None

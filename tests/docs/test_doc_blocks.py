@@ -8,6 +8,7 @@ none is skipped by accident.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import gzip
@@ -53,7 +54,7 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         lines = path.read_text().splitlines()
         opened: tuple[int, str] | None = None
         for number, line in enumerate(lines, 1):
@@ -134,12 +135,14 @@ def there(text: str, place: pathlib.Path, server: Emulator) -> str:
 
 
 def environment(server: Emulator) -> dict[str, str]:
+    basic = base64.b64encode(f"{server.api_secret}:".encode()).decode()
     return {
         **os.environ,
         "MIXPANEL_API_SECRET": server.api_secret,
         "MIXPANEL_TOKEN": server.project_token,
         "MIXPANEL_PROJECT_TOKEN": server.project_token,
         "MIXPANEL_SECRET": "importer-secret",
+        "MIXPANEL_BASIC_AUTH": f"Basic {basic}",
         "PII_KEY": "pepper",
         "SLACK_WEBHOOK": "http://127.0.0.1:9/",  # nobody takes it, which costs a warning
         **dict.fromkeys(("SHOP_US_SECRET", "SHOP_EU_SECRET"), server.api_secret),
@@ -259,6 +262,12 @@ _rows = [
     for n in range(3)
 ]
 from mixpanel_sink.api.identity import *
+from mixpanel_utils import MixpanelUtils as _Utils
+_made = _Utils.__init__
+def _init(self, *given, **named):
+    _made(self, *given, **named)
+    self.import_api = os.environ["MIXPANEL_EMULATOR"] + "/import"
+_Utils.__init__ = _init
 mapping = EventMapping(event="event_name", distinct_id="user_id", time="created_at")
 credentials = ApiSecret("env:MIXPANEL_API_SECRET")
 pipeline = beam.Pipeline()
@@ -280,7 +289,7 @@ def run_my_pipeline(endpoint):
 
 @pytest.mark.parametrize("block", of("python"), ids=lambda block: block.name)
 def test_python(block: Block, place: pathlib.Path, server: Emulator) -> None:
-    program = PRELUDE + block.text
+    program = PRELUDE + block.text.replace("https://api.mixpanel.com", server.url)
     if re.search(r"\brows \|", block.text):
         program += "\npipeline.run().wait_until_finish()\n"
     for name in re.findall(r"^def (test_\w+)\((\w+)\):", block.text, re.MULTILINE):
@@ -304,7 +313,20 @@ def test_python(block: Block, place: pathlib.Path, server: Emulator) -> None:
 
 def test_none_is_left_out() -> None:
     """Blocks of output have no language; foreign languages have tests of their own."""
-    known = {"sh", "bash", "shell", "yaml", "json", "python", "java", "go", "", "text", "sql"}
+    known = {
+        "sh",
+        "bash",
+        "shell",
+        "yaml",
+        "json",
+        "python",
+        "java",
+        "go",
+        "",
+        "text",
+        "sql",
+        "console",
+    }
     assert {block.language for block in BLOCKS} <= known
     every = [command for block in of("sh", "bash", "shell") for command in commands(block.text)]
     elsewhere = [c for c in every if shlex.split(c)[0].startswith(ELSEWHERE)]

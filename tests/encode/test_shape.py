@@ -270,3 +270,10 @@ def test_metadata_go_along() -> None:
 def test_settings_that_are_wrong(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(MappingError, match=message):
         Shape.from_dict(settings)
+
+
+def test_a_column_that_is_missing_is_no_misspelling_of_one_that_the_shape_names() -> None:
+    shape = Shape(flatten=["app_info", "geo"], drop=["privacy_info"])
+    assert shape.names(["privacy_info", "geo"]) is None  # GA4 has app_info in apps only
+    with pytest.raises(MappingError, match="Did you mean 'app_infos'"):
+        shape.names(["app_infos", "geo"])
