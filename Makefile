@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: airflow api faults pipelines kills lowest soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: airflow docs faults pipelines kills lowest soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
@@ -15,6 +15,7 @@ help:
 	@echo "make flights  3,000,000 real events, sent twice, stored once"
 	@echo "make lint     ruff, mypy and the layers of imports"
 	@echo "make airflow  the example DAG in a real Airflow"
+	@echo "make docs     the documentation as a site, in build/site"
 	@echo "make bench    speed and memory against others, into benchmarks/RESULTS.md"
 	@echo "make install  the virtual environment in $(VENV)"
 
@@ -108,9 +109,9 @@ $(AIRFLOW)/.installed:
 airflow: $(AIRFLOW)/.installed
 	$(AIRFLOW)/bin/python -m tests.schedules.airflow_run
 
-# The API reference, from the docstrings.
-api: $(STAMP)
-	$(BIN)/python -m pdoc --docformat google --output-directory build/api mixpanel_sink
+# The documentation as a site, API reference included; a broken link ends the build.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) data demo-output build dist *.egg-info
