@@ -26,7 +26,12 @@ def on_files(files: Any, config: Any) -> Any:
     for page in [*pages, *PAGES]:
         for link in _LINK.finditer((ROOT / page).read_text(encoding="utf-8")):
             target = _target(link[1], page)
-            if not target.startswith("docs/") and (ROOT / target).is_file():
+            found = ROOT / target
+            if target.startswith("docs/"):
+                continue
+            if found.is_dir() and target:
+                wanted |= {path.relative_to(ROOT).as_posix() for path in found.iterdir()}
+            elif found.is_file():
                 wanted.add(target)
     for path in sorted(wanted):
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
