@@ -41,7 +41,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turns the clone's links into the site's."""
     path = page.file.src_uri
-    here = path if path in PAGES else f"docs/{path}"
+    here = f"docs/{path}" if (ROOT / "docs" / path).exists() else path
 
     def rewritten(link: re.Match[str]) -> str:
         target = _target(link[1], here)
