@@ -199,7 +199,13 @@ class _Reading:
 
 
 def _plain_file(file: Any, int96: str = INT96_UNIT, **options: Any) -> pq.ParquetFile:
-    return pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit=int96, **options)
+    return pq.ParquetFile(
+        file,
+        pre_buffer=False,
+        coerce_int96_timestamp_unit=int96,
+        page_checksum_verification=True,  # pages that were damaged on the way are values otherwise
+        **options,
+    )
 
 
 def _rows(table: pa.Table | Inexact) -> int:

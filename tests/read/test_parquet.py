@@ -162,6 +162,23 @@ def test_old_timestamps_of_two_kinds_come_in_tables_of_their_own(tmp_path: pathl
     assert exact == [*moments[:20], far_ns, far_ns, far_ns, *moments[20:]]
 
 
+def test_a_page_that_does_not_fit_its_checksum_is_damaged(tmp_path: pathlib.Path) -> None:
+    """Without its checksum a byte that was changed on the way would be another value."""
+    path = tmp_path / "a.parquet"
+    table = pa.table({"n": pa.array([0x1122334455667788] * 3 + [7])})
+    plain = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(table, path, write_statistics=False, **plain)
+    data = path.read_bytes()
+    written = (0x1122334455667788).to_bytes(8, "little")
+    place = data.index(written)
+    path.write_bytes(data[:place] + b"\x89" + data[place + 1 :])
+    (failed,) = _tables(_unit(str(path)))
+    assert isinstance(failed, FailedRecord)
+    assert "checksum" in failed.message
+    path.write_bytes(data)
+    assert _tables(_unit(str(path)))[0].to_pydict() == table.to_pydict()
+
+
 def test_a_row_that_no_type_holds_is_a_failed_record(tmp_path: pathlib.Path) -> None:
     last = datetime.datetime(9999, 12, 31)
     kind = pa.struct({"a": pa.timestamp("us"), "b": pa.timestamp("us")})

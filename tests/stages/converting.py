@@ -99,5 +99,5 @@ def _take(outputs: Iterable[Any], found: Converted) -> None:
             found.failed.append(output.value.value)
         else:
             assert output.tag == READ
-            name, count, _ = output.value.value
+            name, count, *_ = output.value.value
             found.read[name] = found.read.get(name, 0) + count
