@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mixpanel_sink.read.transform import ReadParquetTables, ReadRecords
     from mixpanel_sink.report.accounting import CheckAccounting
     from mixpanel_sink.report.failures import SummarizeFailures
-    from mixpanel_sink.results import FailedRecord, Receipt, WriteResult
+    from mixpanel_sink.results import AcceptedRecord, FailedRecord, Receipt, WriteResult
     from mixpanel_sink.settings.checkpoint import Checkpoint
     from mixpanel_sink.settings.columns import Column, Constant, ContentId, PositionId, TimeColumn
     from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
@@ -105,6 +105,7 @@ _HOME = {
     "Project": "settings.project",
     "Quota": "settings.quota",
     "Rate": "settings.quota",
+    "AcceptedRecord": "results",
     "FailedRecord": "results",
     "Receipt": "results",
     "ReplaceLookupTable": "write_lookup_table",
@@ -116,6 +117,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AcceptedRecord",
     "AccountingError",
     "ApiSecret",
     "AuthenticationError",

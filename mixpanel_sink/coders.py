@@ -13,7 +13,15 @@ import pyarrow as pa
 from apache_beam.coders import Coder, FastPrimitivesCoder, registry
 
 from mixpanel_sink.batch.origin import RecordBlock
-from mixpanel_sink.results import Books, FailedRecord, FailureSummary, ReadCount, Receipt, Totals
+from mixpanel_sink.results import (
+    AcceptedRecord,
+    Books,
+    FailedRecord,
+    FailureSummary,
+    ReadCount,
+    Receipt,
+    Totals,
+)
 
 
 class ResultCoder(Coder):
@@ -127,7 +135,7 @@ class BlockCoder(Coder):
 
 def register() -> None:
     """Makes them the coders of results, tables and blocks: `import mixpanel_sink.write` does."""
-    for kind in (Books, FailedRecord, FailureSummary, ReadCount, Receipt, Totals):
+    for kind in (AcceptedRecord, Books, FailedRecord, FailureSummary, ReadCount, Receipt, Totals):
         registry.register_coder(kind, ResultCoder)
     registry.register_coder(pa.Table, TableCoder)
     registry.register_coder(RecordBlock, BlockCoder)

@@ -17,7 +17,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.batch.runs import Run
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.results import AcceptedRecord, FailedRecord, Receipt
 
 GLOBAL = Windowing(GlobalWindows())
 _IN_GLOBAL = ("",)
@@ -45,7 +45,7 @@ class WindowCodec:
         """The windows again."""
         return tuple(self._decode(text) for text in texts)
 
-    def restore(self, value: FailedRecord | Receipt, origin: Run) -> WindowedValue:
+    def restore(self, value: FailedRecord | Receipt | AcceptedRecord, origin: Run) -> WindowedValue:
         """A result in the windows and at the time of the record that it is about."""
         timestamp = Timestamp(micros=origin.timestamp)
         if value.windows != len(origin.windows):

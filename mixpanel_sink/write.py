@@ -26,7 +26,7 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.report.accounting import CheckAccounting, FailOnFailure
-from mixpanel_sink.results import FailedRecord, ReadCount, Receipt, WriteResult
+from mixpanel_sink.results import AcceptedRecord, FailedRecord, ReadCount, Receipt, WriteResult
 from mixpanel_sink.send.preflight import Preflight, check
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
@@ -132,7 +132,8 @@ class MixpanelWrite(beam.PTransform):
         read = _typed(converted[outputs.READ], ReadCount, GLOBAL)
 
         keyed = sending.with_input_types(tuple[str, bytes])
-        sent = chunks | "Send" >> keyed.with_outputs(send.FAILED, main="receipts")
+        tags = [send.FAILED, send.ACCEPTED] if job.accepted else [send.FAILED]
+        sent = chunks | "Send" >> keyed.with_outputs(*tags, main="receipts")
         receipts = _typed(sent.receipts, Receipt, windowing)
         refused = _typed(sent[send.FAILED], FailedRecord, windowing)
 
@@ -140,7 +141,11 @@ class MixpanelWrite(beam.PTransform):
         failed = _typed((unfit, refused) | "Failed" >> beam.Flatten(), FailedRecord, windowing)
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(failed)
-        return self._accounted(WriteResult(failed, receipts, read), records.is_bounded)
+        result = WriteResult(failed, receipts, read)
+        if job.accepted:
+            accepted = _typed(sent[send.ACCEPTED], AcceptedRecord, windowing)
+            result = result.with_accepted(accepted)
+        return self._accounted(result, records.is_bounded)
 
     def _accounted(self, result: WriteResult, bounded: bool) -> WriteResult:
         """Adds what makes the pipeline fail: records that are not accounted for, or failures."""
@@ -219,6 +224,8 @@ class WriteToMixpanel(MixpanelWrite):
             one record or more failed (so also if none was accepted), after everything else was
             sent; an empty input is no failure. In a stream the first failed record raises, which
             some runners try again without end.
+        accepted: whether the result has each accepted record, too, for a pipeline that goes on
+            from what Mixpanel holds. It takes about as much memory and time as sending raw events.
 
     Returns:
         WriteResult: failed records and receipts.
@@ -252,6 +259,7 @@ class WriteToMixpanel(MixpanelWrite):
         clock: Callable[[], float] = time.time,
         check_accounting: bool = True,
         on_failure: OnFailure = "dead_letter",
+        accepted: bool = False,
     ) -> None:
         check_mapping(mapping, EventMapping)
         api = event_endpoint(endpoint_kind)
@@ -272,6 +280,7 @@ class WriteToMixpanel(MixpanelWrite):
                 clock=clock,
                 check_accounting=check_accounting,
                 on_failure=on_failure,
+                accepted=accepted,
                 mark=_mark(run_property, run_id),
             )
         )

@@ -58,6 +58,7 @@ class _WriteUpdates(MixpanelWrite):
         clock: Callable[[], float] = time.time,
         check_accounting: bool = True,
         on_failure: OnFailure = "dead_letter",
+        accepted: bool = False,
     ) -> None:
         check_mapping(mapping, self._mapping_of)
         api = self._endpoint_of
@@ -79,6 +80,7 @@ class _WriteUpdates(MixpanelWrite):
                 clock=clock,
                 check_accounting=check_accounting,
                 on_failure=on_failure,
+                accepted=accepted,
             )
         )
 

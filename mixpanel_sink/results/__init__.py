@@ -212,6 +212,32 @@ class Receipt(NamedTuple):
     windows: int = 1
 
 
+class AcceptedRecord(NamedTuple):
+    """A record that Mixpanel holds, of a write with `accepted=True`.
+
+    Attributes:
+        destination: the project's name where there are several, else the host.
+        event_json: the event or update as it was sent, as JSON, without the project token.
+        insert_id: the event's `$insert_id`; None for updates of profiles.
+        file: the input file, where the source is known.
+        row: the row in that file, counted from 0.
+        windows: how many windows it is in, as in `FailedRecord`.
+    """
+
+    destination: str
+    event_json: str
+    insert_id: str | None = None
+    file: str | None = None
+    row: int | None = None
+    windows: int = 1
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The event or update as a dict."""
+        event: dict[str, Any] = json.loads(self.event_json)
+        return event
+
+
 class WriteResult(NamedTuple):
     """What a write gives back. Every record read is in one place only.
 
@@ -235,6 +261,17 @@ class WriteResult(NamedTuple):
         *these, totals = getattr(self.read, _ACCOUNTED, (None, None, None))
         return totals if these == [self.failed, self.receipts] else None
 
+    @property
+    def accepted(self) -> Any:
+        """PCollection of `AcceptedRecord`, in the windows of the records, of a write with
+        `accepted=True`; None without."""
+        return getattr(self.read, _ACCEPTED, None)
+
+    def with_accepted(self, accepted: Any) -> WriteResult:
+        """The same, with the accepted records."""
+        setattr(self.read, _ACCEPTED, accepted)
+        return self
+
     def with_totals(self, totals: Any) -> WriteResult:
         """The same, with its totals."""
         setattr(self.read, _ACCOUNTED, (self.failed, self.receipts, totals))
@@ -242,6 +279,7 @@ class WriteResult(NamedTuple):
 
 
 _ACCOUNTED = "_mixpanel_sink_accounted"
+_ACCEPTED = "_mixpanel_sink_accepted"
 
 
 class Books(NamedTuple):

@@ -23,6 +23,7 @@ class SendPolicy:
         rate_limiter: is asked before each request, besides the lane.
         stops_job: whether a project that refuses everything stops the job. Otherwise its records
             fail, and those of other projects are sent.
+        lists_accepted: whether each accepted record is a result of its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class SendPolicy:
     on_ambiguous: OnAmbiguous = "fail"
     stops_job: bool = True
     rate_limiter: RateLimiter | None = None
+    lists_accepted: bool = False
 
     @property
     def endpoint(self) -> Endpoint:

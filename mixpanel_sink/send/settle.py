@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from mixpanel_sink.api import identity
 from mixpanel_sink.api.failed_records import Refusal
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.batch.runs import Run
-from mixpanel_sink.results import FailedRecord, Receipt
+from mixpanel_sink.batch.runs import Run, singles
+from mixpanel_sink.results import AcceptedRecord, FailedRecord, Receipt
 from mixpanel_sink.send.part import Part
 from mixpanel_sink.send.policy import SendPolicy
 from mixpanel_sink.send.tally import (
@@ -32,6 +32,8 @@ class Outcome:
 
     receipts: list[tuple[Receipt, Run]] = dataclasses.field(default_factory=list)
     failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
+    held: list[tuple[AcceptedRecord, Run]] = dataclasses.field(default_factory=list)
+    """The accepted records, where they are asked for."""
     statuses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     seconds: list[float] = dataclasses.field(default_factory=list)
     """How long each single request took."""
@@ -87,6 +89,8 @@ def settle(
     )
     if part.unreceipted or receipt.accepted:
         outcome.settled(receipt, _latest(part.chunk))
+    if policy.lists_accepted and receipt.accepted:
+        outcome.held += _held(part.chunk, policy, refused)
     if refused:
         events = part.chunk.events()
         for index, refusal in sorted(refused.items()):
@@ -126,12 +130,44 @@ def settle_known(
     outcome.settled(receipt, _latest(known))
     for each in failed:
         outcome.fail(each, _origin_of(known, each))
+    if policy.lists_accepted and accepted:
+        texts = {each.event_json for each in failed}
+        events = enumerate(known.events())
+        refused = {n for n, event in events if _without_token(event) in texts}
+        outcome.held += _held(known, policy, refused)
 
 
 def insert_id_of(event: bytes) -> str:
     """The `$insert_id` at the end of an event's JSON; "" if there is none."""
     match = _INSERT_ID.search(event)
     return match[1].decode() if match else ""
+
+
+def _held(
+    chunk: EventChunk, policy: SendPolicy, refused: Container[int]
+) -> list[tuple[AcceptedRecord, Run]]:
+    accepted = [
+        (event, origin)
+        for number, (event, origin) in enumerate(
+            zip(chunk.events(), singles(chunk.runs), strict=True)
+        )
+        if number not in refused
+    ]
+    return [(_accepted(event, origin, policy), origin) for event, origin in accepted]
+
+
+def _accepted(event: bytes, origin: Run, policy: SendPolicy) -> AcceptedRecord:
+    return AcceptedRecord(
+        destination=policy.name,
+        event_json=_without_token(event),
+        insert_id=insert_id_of(event) or None,
+        file=origin.file or None,
+        row=origin.row if origin.row >= 0 else None,
+    )
+
+
+def _without_token(event: bytes) -> str:
+    return _TOKEN.sub(b"", event).decode()
 
 
 def _failed(
@@ -143,7 +179,7 @@ def _failed(
         message=refusal.message + identity.explain(event),
         field=refusal.field,
         destination=policy.name,
-        event_json=_TOKEN.sub(b"", event).decode(),
+        event_json=_without_token(event),
         file=origin.file or None,
         row=origin.row if origin.row >= 0 else None,
         http_status=part.status or None,

@@ -56,6 +56,7 @@ class Job:
         clock: seconds since 1970, for what counts as too old or in the future.
         check_accounting: whether a bounded write adds up what became of its records.
         on_failure: see `OnFailure`.
+        accepted: whether each accepted record is an output.
         spent: requests that a preflight made, by project: when, in seconds since 1970.
         window_coder: of the input.
         run: tells one pipeline's failures from another's in a worker's log.
@@ -80,6 +81,7 @@ class Job:
     clock: Callable[[], float] = time.time
     check_accounting: bool = True
     on_failure: OnFailure = "dead_letter"
+    accepted: bool = False
     spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
     window_coder: Any = None
     run: str = ""

@@ -47,6 +47,7 @@ from mixpanel_sink.stages.outputs import lane_of
 from mixpanel_sink.windowing import WindowCodec
 
 FAILED = "failed"
+ACCEPTED = "accepted"
 
 
 WAITING_BYTES = 256_000_000
@@ -290,6 +291,7 @@ class SendChunks(beam.DoFn):
                 job.on_ambiguous,
                 stops_job=len(job.targets) == 1,
                 rate_limiter=job.rate_limiter,
+                lists_accepted=job.accepted,
             )
             sender = BatchSender(project.client, lane, policy, steady_clock, self._log)
             self._senders[key] = lane, sender
@@ -312,6 +314,8 @@ class SendChunks(beam.DoFn):
             for failure, origin in outcome.failed:
                 metrics.enter_failed(failure)
                 yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
+            for held, origin in outcome.held:
+                yield beam.pvalue.TaggedOutput(ACCEPTED, self._codec.restore(held, origin))
         self._report_progress()
 
     def _report_throttling(self) -> None:

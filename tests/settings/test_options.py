@@ -106,7 +106,7 @@ def test_python_has_what_the_table_says() -> None:
         assert listed == of_objects[name], "each of its fields is an option"
     # Functions and objects of Python, and what commands and rows do in ways of their own.
     only_python = keywords - {option.python for option in OPTIONS}
-    assert only_python == {"clock", "rate_limiter", "check_accounting", "on_failure"}
+    assert only_python == {"clock", "rate_limiter", "check_accounting", "on_failure", "accepted"}
 
 
 def test_every_face_has_the_options_that_decide_what_is_sent() -> None:
