@@ -14,9 +14,11 @@ GCP = ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3"]
 AWS = ["apache-beam[aws]>=2.77,<3"]
 AZURE = ["apache-beam[azure]>=2.77,<3"]
 EXCEL = ["python-calamine>=0.9"]
+DELTA = ["deltalake>=1.6"]
+ICEBERG = ["pyiceberg>=0.12"]
 YAML = ["apache-beam[yaml]>=2.77,<3"]
 EMULATOR = ["httptools>=0.6", "starlette>=1.0", "trustme>=1.2", "uvicorn>=0.54"]
-ALL = [*GCP, *AWS, *AZURE, *EXCEL, *YAML, *EMULATOR]
+ALL = [*GCP, *AWS, *AZURE, *EXCEL, *DELTA, *ICEBERG, *YAML, *EMULATOR]
 DEV = [
     *ALL,
     "gcp-storage-emulator>=2026.7",
@@ -35,6 +37,7 @@ DEV = [
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",
     "ruff>=0.17",
+    "sqlalchemy>=2",
     "types-PyYAML",
     "types-requests",
     "uv>=0.9",
@@ -75,6 +78,8 @@ setup(
         "aws": AWS,
         "azure": AZURE,
         "excel": EXCEL,
+        "delta": DELTA,
+        "iceberg": ICEBERG,
         "yaml": YAML,
         "emulator": EMULATOR,
         "all": ALL,

@@ -16,6 +16,8 @@ _NEEDS = {
     "gcpsecret": ("gcp", "google.cloud.secretmanager"),
     "s3": ("aws", "boto3"),
     "az": ("azure", "azure.storage.blob"),
+    "delta": ("delta", "deltalake"),
+    "iceberg": ("iceberg", "pyiceberg"),
 }
 """By scheme: the extra that brings it, and a module that only comes with it."""
 

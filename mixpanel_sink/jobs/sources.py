@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
@@ -49,6 +50,9 @@ def source_of(
             f"--{next(iter(for_tables))} is for BigQuery, and the input is files. Give the table "
             "as bq://PROJECT.DATASET.TABLE, or bq://PROJECT for a query."
         )
+    for folder in settings.input:
+        if os.path.isdir(os.path.join(folder, "_delta_log")):  # its files hold deleted rows, too
+            raise SettingError(f"{folder} is a Delta table: write delta:{folder}.")
     source = FileSource(settings.input)
     stated = dict(getattr(mapping, "source", None) or {})
     meant = stated.pop("format", None)

@@ -47,6 +47,8 @@ FORMATS = {
 TABLES = {
     "bq://": "bigquery:source_at",
     "mixpanel://": "mixpanel_project:source_at",
+    "delta:": "delta:source_at",
+    "iceberg:": "iceberg:source_at",
 }
 """Where the function is that makes a source of an address, and of options by name."""
 
