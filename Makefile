@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: airflow docs faults pipelines kills lowest soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: airflow docs faults properties pipelines kills lowest soak chromium node-clients help install demo flights test bench lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
@@ -84,6 +84,10 @@ faults: $(STAMP)
 
 pipelines: $(STAMP) $(PRISM)
 	SEEDS=0:1000 $(BIN)/python -m pytest -q -n 2 tests/runners/test_any_pipeline.py
+
+# The properties of the encoders and of the proof, with many more examples.
+properties: $(STAMP)
+	MIXPANEL_SINK_LONG=1 MIXPANEL_SINK_PROOF_EXAMPLES=20000 $(BIN)/python -m pytest -q --timeout=7200 tests/encode tests/inspect/verify
 
 kills: $(STAMP)
 	$(BIN)/python -m tests.jobs.kills --kills 20

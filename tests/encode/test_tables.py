@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import os
 import unittest.mock
 import uuid
 import zoneinfo
@@ -31,6 +32,7 @@ from mixpanel_sink.settings.mapping import EventMapping
 from tests.encode.pandas_nulls import NULLS
 
 NOW = 1_800_000_000_000
+EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 300
 MAPPING = EventMapping(
     event=Constant("E"), distinct_id="user", time="at", insert_id=ContentId(), drop_nulls=True
 )
@@ -159,7 +161,7 @@ MAPPINGS = [
 ]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(batches(), st.sampled_from(MAPPINGS), st.booleans())
 def test_together_as_one_by_one(
     records: list[dict[str, Any]], mapping: EventMapping, exact: bool
@@ -188,7 +190,7 @@ def test_together_as_one_by_one(
     assert encoded.long_strings == long_strings
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.one_of(NESTED, *PLAIN, *ODD))
 def test_json_in_one_go_is_the_same(value: Any) -> None:
     text = json_text(value)

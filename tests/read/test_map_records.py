@@ -338,7 +338,7 @@ def test_no_function():
         MapRecords({})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("run_number", range(5))
+@pytest.mark.parametrize("run_number", range(2))
 def test_nothing_is_lost_or_doubled(mixpanel, parquet, run_number):
     seed = random.randrange(10**6)  # here: every worker of the tests must name them alike
     print("seed", seed)
