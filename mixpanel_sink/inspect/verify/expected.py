@@ -268,12 +268,13 @@ class Expectation:
             raise Refused("event_ignored", "$ignore is true: Mixpanel drops it.", "$ignore")
         if len(properties) + self._unseen > _MOST_PROPERTIES:
             raise Refused("too_many_properties", "The event has too many properties.", "properties")
-        text = json_of({"event": name, "properties": properties})
+        event = {"event": name, "properties": properties}
+        text = json_of(event)
         if len(text) > NESTED_BYTES:
             for field, value in properties.items():
                 check_size(value, field)
         if insert_id is None:
-            insert_id = hashed(text.decode())
+            insert_id = hashed(json_of(event, exactly=True).decode())
         if mapping.salt:
             insert_id = hashed(f"{mapping.salt}\0{insert_id}")
         if self._mark is not None:
