@@ -54,6 +54,12 @@ class FailedRow(NamedTuple):
     insert_id: Optional[str]
 
 
+def _fixed(kind: str) -> dict[str, Any]:
+    """What a transform for profiles need not be told, and what is only for events."""
+    of_events = ("max_in_flight", "run_property", "run_id")
+    return {"endpoint_kind": kind, **dict.fromkeys(of_events)}
+
+
 class WriteRowsToMixpanel(beam.PTransform):
     """Writes rows to Mixpanel, each once, within the project's quota.
 
@@ -64,8 +70,12 @@ class WriteRowsToMixpanel(beam.PTransform):
         SettingError: when the pipeline is built, if a setting is wrong.
     """
 
+    FIXED: Mapping[str, Any] = {}
+    """Settings that this transform has by its name."""
+
     def __init__(self, mapping: Any = None, **given: Any) -> None:
         super().__init__()
+        given |= self.FIXED
         self._failed = _output(given.pop("error_handling", None))
         settings = Settings.of({name: _plain(value) for name, value in given.items()}, "rows", "")
         checkpoint = Checkpoint(settings.checkpoint) if settings.checkpoint else None
@@ -81,6 +91,38 @@ class WriteRowsToMixpanel(beam.PTransform):
         else:
             outputs[self._failed] = result.failed | "Failures" >> _as_rows(_failed_row, FailedRow)
         return outputs
+
+
+class WriteProfileRowsToMixpanel(WriteRowsToMixpanel):
+    """Writes rows to the profiles of users in Mixpanel, in order.
+
+    Failed records go to the output that error_handling names; without it, the first one stops
+    the pipeline. The output "receipts" has a row for each request.
+
+    Raises:
+        SettingError: when the pipeline is built, if a setting is wrong.
+    """
+
+    FIXED = _fixed("engage")
+
+    def __init__(self, mapping: Any = None, **given: Any) -> None:
+        super().__init__(mapping, **given)
+
+
+class WriteGroupRowsToMixpanel(WriteRowsToMixpanel):
+    """Writes rows to the profiles of groups in Mixpanel, in order.
+
+    Failed records go to the output that error_handling names; without it, the first one stops
+    the pipeline. The output "receipts" has a row for each request.
+
+    Raises:
+        SettingError: when the pipeline is built, if a setting is wrong.
+    """
+
+    FIXED = _fixed("groups")
+
+    def __init__(self, mapping: Any = None, **given: Any) -> None:
+        super().__init__(mapping, **given)
 
 
 def settings_types() -> dict[str, Any]:
@@ -101,10 +143,9 @@ _HELP = {
 }
 
 
-def _declare() -> None:
+def _declare(own: Any) -> None:
     """Gives the transform the signature and the docstring from which Beam makes its schema."""
-    own: Any = WriteRowsToMixpanel
-    types = settings_types()
+    types = {name: kind for name, kind in settings_types().items() if name not in own.FIXED}
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [
         inspect.Parameter(
@@ -124,7 +165,8 @@ def _declare() -> None:
     own.__doc__ = f"{about}Args:\n" + "\n".join(said) + f"\n\nRaises:{raises}"
 
 
-_declare()
+for _each in (WriteRowsToMixpanel, WriteProfileRowsToMixpanel, WriteGroupRowsToMixpanel):
+    _declare(_each)
 
 
 def _mapping(given: Any, kind: str) -> AnyMapping | None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the Flex Template's image and its template file. docs/dataflow.md has all else.
+# Builds the Flex Templates' image and their template files. docs/dataflow.md has all else.
 #
 #   configs/flex_template/build.sh PROJECT REGION REPOSITORY gs://BUCKET/FOLDER
 #
@@ -17,17 +17,22 @@ project=$1 region=$2 repository=$3 folder=${4%/}
 cd "$(dirname "$0")/../.."
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' mixpanel_sink/version.py)
 image="$region-docker.pkg.dev/$project/$repository/mixpanel-sink:$version"
-template="$folder/mixpanel-sink-$version.json"
 
 gcloud builds submit . \
     --project="$project" \
     --config=configs/flex_template/cloudbuild.yaml \
     --substitutions="_IMAGE=$image"
 
-gcloud dataflow flex-template build "$template" \
-    --project="$project" \
-    --image="$image" \
-    --sdk-language=PYTHON \
-    --metadata-file=configs/flex_template/metadata.json
-
-echo "Template: $template"
+# One image, and a template file for each job: metadata is the import.
+for job in metadata profiles replay stream verify; do
+    case $job in
+    metadata) template="$folder/mixpanel-sink-$version.json" ;;
+    *) template="$folder/mixpanel-sink-$job-$version.json" ;;
+    esac
+    gcloud dataflow flex-template build "$template" \
+        --project="$project" \
+        --image="$image" \
+        --sdk-language=PYTHON \
+        --metadata-file="configs/flex_template/$job.json"
+    echo "Template: $template"
+done

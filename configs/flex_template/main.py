@@ -1,11 +1,8 @@
-"""What the Flex Template's launcher runs: the import of files, from this file's folder.
-
-It builds the graph, runs it and returns. It does not wait for the job.
-"""
+"""What the Flex Templates' launcher runs, from this file's folder: the template's job."""
 
 import sys
 
-from mixpanel_sink.jobs.import_files import main
+from mixpanel_sink.jobs.template import main
 
 if __name__ == "__main__":
     sys.exit(main())

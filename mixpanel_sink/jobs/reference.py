@@ -1,24 +1,112 @@
-"""The files that are made from the table of options: the Dataflow template's metadata, and
+"""The files that are made from the table of options: the Dataflow templates' metadata, and
 docs/options.md.
 
     python -m mixpanel_sink.jobs.reference
 
-writes both, in the folder of a clone. No Beam here.
+writes them, in the folder of a clone. No Beam here.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from mixpanel_sink.settings.option import FLAG, Option
 from mixpanel_sink.settings.options import COMMANDS, OPTIONS, options_of
 
-METADATA = pathlib.Path("configs/flex_template/metadata.json")
+FOLDER = pathlib.Path("configs/flex_template")
+METADATA = FOLDER / "metadata.json"
 PAGE = pathlib.Path("docs/options.md")
-_REQUIRED = ("input", "mapping")
+_ONLY_HERE = ("progress", "report", "notify", "dry_run")
+"""Options of commands that need somebody who waits for the job."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """A Flex Template of the one image that there is.
+
+    Attributes:
+        job: what `jobs.template` runs.
+        face: whose options it has.
+        name, about: for people.
+        required: options that must be given.
+        regexes: of options that take something else here.
+        choices: of options that take less here.
+        streaming: whether its job never ends by itself.
+    """
+
+    job: str
+    face: str
+    name: str
+    about: str
+    required: tuple[str, ...] = ("input", "mapping")
+    regexes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    streaming: bool = False
+
+    @property
+    def path(self) -> pathlib.Path:
+        """Its metadata."""
+        return METADATA if self.job == "import" else FOLDER / f"{self.job}.json"
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """What it takes, besides the job."""
+        return tuple(each for each in options_of(self.face) if each.name not in _ONLY_HERE)
+
+
+TEMPLATES = (
+    Template(
+        "import",
+        "template",
+        "Files or BigQuery to Mixpanel",
+        "Sends the records of Parquet, CSV, JSON lines, Avro, ORC or Arrow files in Cloud Storage, "
+        "or of a BigQuery table or query, to Mixpanel as events or profiles, each once, within the "
+        "project's rate limit.",
+    ),
+    Template(
+        "profiles",
+        "template",
+        "Profiles to Mixpanel",
+        "Sets the properties of users or groups in Mixpanel from files in Cloud Storage, or from a "
+        "BigQuery table or query, in order, and never applies an update twice.",
+        required=("input", "mapping", "endpoint_kind", "project_token"),
+        choices={"endpoint_kind": ("engage", "groups")},
+    ),
+    Template(
+        "replay",
+        "replay",
+        "Failed records to Mixpanel again",
+        "Sends records that an earlier job could not send, after what made them fail was fixed. "
+        "Each keeps its $insert_id, so that nothing is doubled.",
+        required=("input",),
+    ),
+    Template(
+        "stream",
+        "stream",
+        "Pub/Sub to Mixpanel",
+        "Sends JSON messages of Pub/Sub to Mixpanel as events, each once, as they come; those that "
+        "cannot be sent go to a dead-letter topic.",
+        regexes={
+            "input": r"^projects/[^/]+/(subscriptions|topics)/[^/]+$",
+            "failed_output": r"^projects/[^/]+/topics/[^/]+$",
+        },
+        streaming=True,
+    ),
+    Template(
+        "verify",
+        "verify",
+        "Verify an import to Mixpanel",
+        "Reads back what Mixpanel holds and compares it with the files of an import. The job fails "
+        "if anything differs; the report's folder has the full lists.",
+        required=("input",),
+    ),
+)
+"""Every Flex Template."""
 _ABOUT = """\
 # Options
 
@@ -42,33 +130,51 @@ template it is called that.
 """
 
 
-def metadata() -> str:
-    """The template's metadata.json."""
-    listed = {
-        "name": "Files or BigQuery to Mixpanel",
-        "description": "Sends the records of Parquet, CSV, JSON lines, Avro, ORC or Arrow files in Cloud "
-        "Storage, or of a BigQuery table or query, to Mixpanel as events or profiles, each once, "
-        "within the project's rate limit.",
-        "parameters": [_parameter(option) for option in options_of("template")],
+def metadata(template: Template = TEMPLATES[0]) -> str:
+    """A template's metadata."""
+    parameters = [_parameter(option, template) for option in template.options]
+    listed: dict[str, Any] = {"name": template.name, "description": template.about}
+    if template.job != "import":
+        parameters.insert(0, _job(template.job))
+    if template.streaming:
+        listed |= {"streaming": True, "supportsAtLeastOnce": True, "supportsExactlyOnce": True}
+    return json.dumps({**listed, "parameters": parameters}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _job(job: str) -> dict[str, Any]:
+    """The parameter that tells the image's entry which job it is; one value only."""
+    return {
+        "name": "job",
+        "label": "Job",
+        "helpText": f"What the image runs; {job} for this template, always.",
+        "paramType": "TEXT",
+        "isOptional": False,
+        "regexes": [f"^{job}$"],
+        "defaultValue": job,
     }
-    return json.dumps(listed, indent=2, ensure_ascii=False) + "\n"
 
 
-def _parameter(option: Option) -> dict[str, Any]:
+def _parameter(option: Option, template: Template) -> dict[str, Any]:
     kind = option.kind
+    regex = template.regexes.get(option.name, kind.regex)
+    choices = kind.choices
+    default = option.default
+    if only := template.choices.get(option.name):
+        choices = tuple(each for each in choices if each[0] in only)
+        regex, default = f"^({'|'.join(only)})$", only[0]
     made: dict[str, Any] = {
         "name": option.beside_beam,
         "label": option.label,
         "helpText": f"{option.help} {kind.note}".strip(),
         "paramType": kind.form,
-        "isOptional": option.name not in _REQUIRED,
-        "regexes": [kind.regex],
+        "isOptional": option.name not in template.required,
+        "regexes": [regex],
     }
-    shown = "false" if kind is FLAG else kind.show(option.default)
+    shown = "false" if kind is FLAG else kind.show(default)
     if shown is not None:
         made["defaultValue"] = str(shown)
-    if kind.choices:
-        made["enumOptions"] = [{"value": value, "label": label} for value, label in kind.choices]
+    if choices:
+        made["enumOptions"] = [{"value": value, "label": label} for value, label in choices]
     return made
 
 
@@ -92,10 +198,11 @@ def _row(option: Option) -> str:
 
 
 def main() -> int:
-    """Writes both files."""
-    METADATA.write_text(metadata(), encoding="utf-8")
+    """Writes all of them."""
+    for template in TEMPLATES:
+        template.path.write_text(metadata(template), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"Written: {METADATA}, {PAGE}")
+    print(f"Written: {', '.join(str(each.path) for each in TEMPLATES)}, {PAGE}")
     return 0
 
 

@@ -70,6 +70,22 @@ def _started(settings: Settings) -> int:
     return EXIT_OK if result.proven else EXIT_FAILED
 
 
+def check(settings: Settings) -> None:
+    """Refuses settings that are wrong, as far as they tell by themselves; asks Mixpanel nothing.
+
+    Raises:
+        SettingError, InputError: what is wrong.
+    """
+    require(settings, "input")
+    credentials_of(settings)
+    mapping = mapping_of(settings)
+    if not isinstance(mapping, EventMapping | None):
+        raise MappingError("Events are compared; this mapping makes something else.")
+    source_of(settings, mapping=mapping, whole=True)
+    export_destination(settings.region, settings.endpoint, settings.allow_http)
+    privacy_of(settings)
+
+
 def verified(settings: Settings) -> Verification:
     """How the input and what Mixpanel holds compare.
 

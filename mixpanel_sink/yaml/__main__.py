@@ -1,5 +1,10 @@
-"""Prints where the provider file lies."""
+"""Prints where the provider file lies; with --remote, one for machines without the package."""
 
-from mixpanel_sink.yaml import PROVIDER
+import sys
 
-print(PROVIDER)
+from mixpanel_sink.yaml import PROVIDER, remote_provider
+
+if sys.argv[1:] == ["--remote"]:
+    print(remote_provider(), end="")
+else:
+    print(PROVIDER)

@@ -5,33 +5,42 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import shlex
 import shutil
+import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_job_api_pb2, beam_runner_api_pb2, endpoints_pb2
+from apache_beam.runners.portability.job_server import ExternalJobServer
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from google.cloud import storage
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.jobs.parse import MixpanelOptions  # noqa: F401  (its options are to be known)
 from tests import virtual_environment
 from tests.cloud_storage import emulated_bucket
+from tests.prism import prism_or_skip
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECRET = "s3cr3t-9f8e7d6c5b4a3210"
+TOKEN = "t0ken-1a2b3c4d5e6f"
 EVENTS = 4_500
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\n"
 
 
 @pytest.fixture(scope="package")
 def mixpanel() -> Iterator[Emulator]:
-    with Emulator(api_secret=SECRET, quota="none") as running:
+    with Emulator(api_secret=SECRET, project_token=TOKEN, quota="none") as running:
         yield running
 
 
@@ -183,3 +192,62 @@ def package(staged: Staged, tmp_path_factory: pytest.TempPathFactory) -> pathlib
         archive.extractall(place, filter="data")
     (unpacked,) = place.iterdir()
     return unpacked
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Prism:
+    """A running Prism, and a pool that starts workers for it."""
+
+    address: str
+    workers: str
+
+    def run(self, staged: Staged) -> tuple[str, list[str]]:
+        """Runs a graph as it was staged; gives its end, and what was said about it."""
+        graph = staged.graph
+        for environment in graph.components.environments.values():
+            # Where the container would be is a worker pool; all else stays as it was staged.
+            environment.urn = "beam:env:external:v1"
+            environment.payload = beam_runner_api_pb2.ExternalPayload(
+                endpoint=endpoints_pb2.ApiServiceDescriptor(url=self.workers)
+            ).SerializeToString()
+            del environment.dependencies[:]
+        given = {k: v for k, v in staged.parameters.items() if k not in ("runner", "job")}
+        options = PipelineOptions([*(f"--{k}={v}" for k, v in given.items()), "--no_auth"])
+        job = JobServiceHandle(ExternalJobServer(self.address, 30).start(), options)
+        _, messages, states = job.submit(graph)
+        name = beam_job_api_pb2.JobState.Enum.Name
+        ended = {"DONE", "FAILED", "CANCELLED"}
+        state = next(name(each.state) for each in states if name(each.state) in ended)
+        return state, [each.message_response.message_text for each in messages]
+
+
+@pytest.fixture(scope="package")
+def shared_prism(image: Image, package: pathlib.Path, bucket: storage.Bucket) -> Iterator[Prism]:
+    """For several graphs. Its workers are in a process that has the sdist and no clone."""
+    port, workers = free_port(), free_port()
+    command = [prism_or_skip(), f"--job_port={port}", "--serve_http=false", "--log_level=warn"]
+    # The pool starts "python", whichever comes first.
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(image.python.parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(package),
+        "FLEX_API_SECRET": SECRET,
+        "FLEX_TOKEN": TOKEN,
+    }
+    module = "apache_beam.runners.worker.worker_pool_main"
+    pool = [str(image.python), "-m", module, f"--service_port={workers}"]
+    with (
+        subprocess.Popen(command, stderr=subprocess.DEVNULL) as runner,
+        subprocess.Popen(pool, cwd=package, env=environment, stderr=subprocess.DEVNULL) as process,
+    ):
+        with grpc.insecure_channel(f"localhost:{workers}") as channel:
+            grpc.channel_ready_future(channel).result(60)
+        yield Prism(f"localhost:{port}", f"localhost:{workers}")
+        process.terminate()
+        runner.terminate()

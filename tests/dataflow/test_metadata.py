@@ -63,7 +63,7 @@ GOOD = {
     "run_property": ["import_run"],
     "run_id": ["scheduled__2024-05-31T02:15:00+00:00"],
     "since": ["updated_at"],
-    "overlap": ["3600", "0.5"],
+    "overlap": ["7200", "0.5"],
     "preflight": ["true"],
     "drop_properties": ["a,b"],
     "hash_properties": ["email"],
@@ -190,9 +190,11 @@ def test_what_build_sh_asks_gcloud_for(tmp_path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     image = f"europe-west1-docker.pkg.dev/acme/images/mixpanel-sink:{__version__}"
-    template = f"gs://acme/templates/mixpanel-sink-{__version__}.json"
-    assert done.stdout == f"Template: {template}\n"
-    build, spec = said.read_text().split("--\n")[:2]
+    jobs = {"metadata": "", "profiles": "profiles-", "replay": "replay-", "stream": "stream-"}
+    names = [f"{part}{__version__}.json" for part in [*jobs.values(), "verify-"]]
+    templates = [f"gs://acme/templates/mixpanel-sink-{name}" for name in names]
+    assert done.stdout == "".join(f"Template: {template}\n" for template in templates)
+    build, *specs = said.read_text().split("--\n")[:-1]
     place, *build = build.splitlines()
     assert place == str(ROOT)
     assert build == [
@@ -200,12 +202,14 @@ def test_what_build_sh_asks_gcloud_for(tmp_path) -> None:
         "--config=configs/flex_template/cloudbuild.yaml",
         f"--substitutions=_IMAGE={image}",
     ]
-    assert spec.splitlines()[1:] == [
-        *("dataflow", "flex-template", "build", template, "--project=acme", f"--image={image}"),
-        "--sdk-language=PYTHON",
-        "--metadata-file=configs/flex_template/metadata.json",
-    ]
-    for name in ("cloudbuild.yaml", "metadata.json", "Dockerfile"):
+    for template, job, spec in zip(templates, [*jobs, "verify"], specs, strict=True):
+        assert spec.splitlines()[1:] == [
+            *("dataflow", "flex-template", "build", template, "--project=acme", f"--image={image}"),
+            "--sdk-language=PYTHON",
+            f"--metadata-file=configs/flex_template/{job}.json",
+        ]
+        assert (FOLDER / f"{job}.json").exists()
+    for name in ("cloudbuild.yaml", "Dockerfile"):
         assert (FOLDER / name).exists()
 
 

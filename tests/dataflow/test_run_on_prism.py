@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import socket
 import subprocess
 from collections.abc import Iterator
 
 import grpc
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability.api import beam_job_api_pb2, beam_runner_api_pb2, endpoints_pb2
-from apache_beam.runners.portability.job_server import ExternalJobServer
-from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from mixpanel_sink.jobs.parse import MixpanelOptions  # noqa: F401  (its options are to be known)
 from mixpanel_sink.read.bigquery import EMULATOR
-from tests.dataflow.conftest import EVENTS, SECRET, Staged, parameters
+from tests.dataflow.conftest import EVENTS, SECRET, Prism, Staged, free_port, parameters
 from tests.prism import prism_or_skip
 from tests.read.test_bigquery import ORDERS, bigquery  # noqa: F401
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture
@@ -61,22 +49,8 @@ def workers(image, package: pathlib.Path, bucket) -> Iterator[str]:
 
 def run_staged(staged: Staged, prism: str, workers: str) -> None:
     """Runs a staged graph to its end."""
-    graph = staged.graph
-    for environment in graph.components.environments.values():
-        # Where the container would be is a worker pool; all else stays as it was staged.
-        environment.urn = "beam:env:external:v1"
-        environment.payload = beam_runner_api_pb2.ExternalPayload(
-            endpoint=endpoints_pb2.ApiServiceDescriptor(url=workers)
-        ).SerializeToString()
-        del environment.dependencies[:]
-    given = {k: v for k, v in staged.parameters.items() if k != "runner"}
-    options = PipelineOptions([*(f"--{k}={v}" for k, v in given.items()), "--no_auth"])
-    job = JobServiceHandle(ExternalJobServer(prism, 30).start(), options)
-    _, messages, states = job.submit(graph)
-    name = beam_job_api_pb2.JobState.Enum.Name
-    ended = {"DONE", "FAILED", "CANCELLED"}
-    state = next(name(each.state) for each in states if name(each.state) in ended)
-    assert state == "DONE", [each.message_response.message_text for each in messages]
+    state, said = Prism(prism, workers).run(staged)
+    assert state == "DONE", said
 
 
 def test_it_sends_what_it_should(staged, prism, workers, mixpanel, bucket) -> None:

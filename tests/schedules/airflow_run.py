@@ -29,7 +29,7 @@ asked: list[str] = []
 
 
 class Launches(http.server.BaseHTTPRequestHandler):
-    """`flexTemplates:launch` of Dataflow's REST API."""
+    """`flexTemplates:launch` and `jobs.get` of Dataflow's REST API."""
 
     def do_POST(self) -> None:
         from tests.schedules.launch import check
@@ -42,10 +42,21 @@ class Launches(http.server.BaseHTTPRequestHandler):
         launched.append(body)
         job = {"id": JOB, "name": "x", "currentState": "JOB_STATE_QUEUED", "type": "JOB_TYPE_BATCH"}
         answer = {"error": {"code": 400, "message": str(wrong)}} if wrong else {"job": job}
-        self.send_response(400 if wrong else 200)
+        self._answer(400 if wrong else 200, answer)
+
+    def do_GET(self) -> None:
+        """The job, which the operator reads once more at the end."""
+        found = re.fullmatch(
+            rf"/v1b3/projects/[\w-]+/locations/[\w-]+/jobs/{JOB}", self.path.partition("?")[0]
+        )
+        job = {"id": JOB, "name": "x", "currentState": "JOB_STATE_DONE", "type": "JOB_TYPE_BATCH"}
+        self._answer(200 if found else 404, job if found else {})
+
+    def _answer(self, status: int, value: dict[str, Any]) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
+        self.wfile.write(json.dumps(value).encode())
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -112,7 +123,7 @@ def run() -> None:
     dag = bag.dags["mixpanel_import"]
     (task,) = dag.tasks
     assert task.deferrable
-    task.poll_sleep = 0
+    task.poll_sleep = task.retries = 0
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Launches) as rest:
         threading.Thread(target=rest.serve_forever, daemon=True).start()
         point_clients(rest.server_port, serve_jobs())

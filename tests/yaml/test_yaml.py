@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.yaml import main as beam_yaml
-from apache_beam.yaml.yaml_provider import load_providers
+from apache_beam.yaml.yaml_provider import ExternalPythonProvider, load_providers
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.version import __version__
 from mixpanel_sink.yaml import PROVIDER
+from tests.cloud_storage import emulated_bucket
 
 IN_PROCESS = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 ROOT = pathlib.Path(__file__).parents[2]
@@ -179,6 +181,45 @@ def test_profiles(mixpanel: Emulator, spec: Any, tmp_path: Any) -> None:
     run(spec("Create", f"elements: {rows}", write + FAILURES))
     assert mixpanel.profile("u2")["properties"]["plan"] == "pro"
     assert [each["reason"] for each in failures(tmp_path)] == ["distinct_id_reserved"]
+
+
+def test_profiles_of_users_and_of_groups_have_types_of_their_own(
+    mixpanel: Emulator, spec: Any, tmp_path: Any
+) -> None:
+    write = """
+        mapping: {distinct_id: user, set: all}
+        project_token: env:TEST_TOKEN
+        endpoint: ENDPOINT
+        quota: none
+"""
+    rows = '[{user: u1, plan: free}, {user: u2, plan: pro}, {user: "null", plan: pro}]'
+    users = spec("Create", f"elements: {rows}", write + FAILURES)
+    run(users.replace("WriteToMixpanel", "WriteProfilesToMixpanel"))
+    assert mixpanel.profile("u2")["properties"]["plan"] == "pro"
+    assert [each["reason"] for each in failures(tmp_path)] == ["distinct_id_reserved"]
+    write = write.replace("distinct_id: user", "group_key: {constant: shop}, group_id: user")
+    groups = spec("Create", f"elements: {rows.rpartition(', {')[0]}]", write)
+    run(groups.replace("WriteToMixpanel", "WriteGroupsToMixpanel"))
+    assert mixpanel.group("shop", "u1")["properties"]["plan"] == "free"
+    (provider,) = load_providers(str(PROVIDER))
+    fields = {each.name for each in provider.config_schema("WriteGroupsToMixpanel").fields}
+    assert {"mapping", "project_token", "on_ambiguous"} <= fields
+    assert not {"endpoint_kind", "max_in_flight", "run_property"} & fields
+
+
+def test_a_provider_file_for_cloud_storage(tmp_path: Any) -> None:
+    """It has everything that the local one has, and installs this version."""
+    said = subprocess.run(
+        [sys.executable, "-m", "mixpanel_sink.yaml", "--remote"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    with emulated_bucket(tmp_path) as bucket:
+        bucket.blob("mixpanel.yaml").upload_from_string(said.stdout)
+        (remote,) = load_providers("gs://events/mixpanel.yaml")
+    (local,) = load_providers(str(PROVIDER))
+    assert isinstance(remote, ExternalPythonProvider)
+    assert set(remote.provided_transforms()) == set(local.provided_transforms())
+    assert list(remote._packages) == [f"mixpanel-sink[gcp]=={__version__}"]
 
 
 def test_an_error_output_that_nobody_reads(mixpanel: Emulator, spec: Any) -> None:
