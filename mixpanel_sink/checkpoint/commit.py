@@ -134,6 +134,7 @@ def _complete(
     marks = [bytes(mark) for mark in kept["mark"]]
     table = pa.table(
         [
+            pa.array(kept["key"]),
             *rows.columns,
             pa.array(marks, pa.binary()),
             pa.array(kept["read"]),
@@ -160,7 +161,8 @@ def _complete(
 def _like(files: pa.Table, same: pa.Table) -> pa.Table:
     """Rows of files that are imported ones in a new place, or written again."""
     places = pc.index_in(same["like"], files["path"])
-    rows = files.take(places)
+    keys = pa.array(np.fromiter(map(path_key, same["path"].to_pylist()), np.uint64))
+    rows = files.take(places).set_column(0, "key", keys)
     for name in ("path", "size", "changed"):
         rows = rows.set_column(rows.schema.get_field_index(name), name, same[name])
     return rows.cast(manifest.FILES)

@@ -33,6 +33,7 @@ KEPT_RUNS = 1000
 """Runs that the pointer tells of; of earlier ones only the files are known."""
 FILES = pa.schema(
     {
+        "key": pa.uint64(),
         "path": pa.string(),
         "size": pa.int64(),
         "changed": pa.float64(),
@@ -43,8 +44,8 @@ FILES = pa.schema(
         "run": pa.string(),
     }
 )
-"""Columns of a segment: path, bytes, last change as the file system tells it, a mark of the
-content, records read and failed, when it was imported and by which run."""
+"""Columns of a segment: `counts.path_key`, path, bytes, last change as the file system tells it, a
+mark of the content, records read and failed, when it was imported and by which run."""
 PLANNED = pa.schema(
     {"path": pa.string(), "size": pa.int64(), "changed": pa.float64(), "like": pa.string()}
 )
@@ -169,12 +170,13 @@ class Manifest:
         )
 
     def files(self, folder: Folder, columns: Sequence[str] = FILES.names) -> pa.Table:
-        """The newest row of each imported file.
+        """The newest row of each imported file, with these columns and `key`. Their order depends
+        on nothing but the manifest.
 
         Raises:
             CheckpointError: if a segment is missing or damaged.
         """
-        wanted = list(dict.fromkeys(["path", *columns]))
+        wanted = list(dict.fromkeys(["key", *columns]))
         parts = [read_segment(folder, each, wanted) for each in self.segments]
         return newest(pa.concat_tables(parts) if parts else FILES.empty_table().select(wanted))
 
@@ -220,11 +222,9 @@ def with_files(folder: Folder, segments: Sequence[Segment], table: pa.Table) -> 
 
 def newest(table: pa.Table) -> pa.Table:
     """The last row of each path."""
-    if not len(table):
-        return table
-    numbered = pa.table({"path": table["path"], "row": np.arange(len(table))})
-    last = numbered.group_by("path").aggregate([("row", "max")])["row_max"].to_numpy()
-    return table if len(last) == len(table) else table.take(np.sort(last))
+    keys = table["key"].to_numpy()
+    last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+    return table if len(last) == len(keys) else table.take(np.sort(last))
 
 
 def write_plan(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import polars as pl
+import numpy as np
 import pyarrow as pa
+
+from mixpanel_sink.checkpoint.counts import path_key
 
 _THREADS = 16
 Mark = Callable[[str], bytes]
@@ -53,6 +55,7 @@ class Plan:
 def compare(
     listing: Sequence[tuple[str, int, float]],
     files: pa.Table,
+    details: Callable[[], pa.Table],
     mark: Mark,
     meant: Callable[[str], bool] = lambda path: True,
 ) -> Plan:
@@ -64,61 +67,84 @@ def compare(
 
     Args:
         listing: path, size and time of each file of the input.
-        files: of the manifest: path, size, changed, mark.
+        files: of the manifest: key, size, changed.
+        details: gives path and mark of the same files, in that order. They take much memory, and
+            are needed only if something has changed or disappeared.
         mark: of a file's content.
         meant: whether a path is of this input, which may be a part of what was imported.
     """
-    here = pl.DataFrame(
-        listing, schema={"path": pl.String, "size": pl.Int64, "changed": pl.Float64}, orient="row"
-    ).with_row_index("at")
-    before = pl.DataFrame(files.select(["path", "size", "changed"])).with_row_index("row")
-    joined = here.join(before, on="path", how="left", suffix="_before", maintain_order="left")
-    is_new = pl.col("row").is_null()
-    written = (pl.col("size") != pl.col("size_before")) | (
-        pl.col("changed") != pl.col("changed_before")
-    )
-    new = _listed(listing, joined.filter(is_new))
-    looked = joined.filter(written)
-    same = dict(_same(listing, looked["at"], looked["row"], files, mark))
-    different = [at for at, is_same in same.items() if not is_same]
-    gone = before.join(here, on="path", how="anti", maintain_order="left")
-    gone = gone.filter(pl.Series([meant(path) for path in gone["path"]], dtype=pl.Boolean))
-    moved = _moved(new, gone, files, mark)
-    paths = {each.path for each, _ in moved}
+    keys = np.fromiter((path_key(path) for path, *_ in listing), np.uint64, len(listing))
+    before = files["key"].to_numpy()
+    order = np.argsort(before)
+    places = np.searchsorted(before, keys, sorter=order)
+    places[places == len(before)] = 0
+    rows = order[places] if len(before) else np.zeros(len(keys), np.int64)
+    is_known = before[rows] == keys if len(before) else np.zeros(len(keys), bool)
+    new = [Listed(*listing[at]) for at in np.flatnonzero(~is_known).tolist()]
+    looked = _written(listing, files, is_known, rows)
+    away = np.flatnonzero(~np.isin(before, keys))
+    told = details() if len(looked) or len(away) else None
+    marks = [] if told is None else told["mark"].take(pa.array(rows[looked])).to_pylist()
+    same = _same([listing[at][0] for at in looked.tolist()], marks, mark)
+    different = [at for at, is_same in zip(looked.tolist(), same, strict=True) if not is_same]
+    touched = [at for at, is_same in zip(looked.tolist(), same, strict=True) if is_same]
+    paths = [] if told is None else told["path"].take(pa.array(away)).to_pylist()
+    gone = [(row, path) for row, path in zip(away.tolist(), paths, strict=True) if meant(path)]
+    moved = _moved(new, gone, files, told, mark)
+    taken = {each.path for each, _ in moved}
+    explained = {old for _, old in moved}
     return Plan(
-        new=[each for each in new if each.path not in paths],
-        known=len(joined) - len(new) - len(different),
+        new=[each for each in new if each.path not in taken],
+        known=len(listing) - len(new) - len(different),
         changed=[Listed(*listing[at]) for at in different],
         moved=moved,
-        touched=[Listed(*listing[at]) for at, is_same in same.items() if is_same],
-        gone=_without(gone["path"].to_list(), {old for _, old in moved}),
+        touched=[Listed(*listing[at]) for at in touched],
+        gone=[path for _, path in gone if path not in explained],
     )
 
 
-def _listed(listing: Sequence[tuple[str, int, float]], rows: pl.DataFrame) -> list[Listed]:
-    return [Listed(*listing[at]) for at in rows["at"]]
+def _written(
+    listing: Sequence[tuple[str, int, float]],
+    files: pa.Table,
+    is_known: np.ndarray[Any, Any],
+    rows: np.ndarray[Any, Any],
+) -> np.ndarray[Any, Any]:
+    """Places of known files whose size or time is another than when they were imported."""
+    if not is_known.any():
+        return np.empty(0, np.int64)
+    sizes = np.fromiter((size for _, size, _ in listing), np.int64, len(listing))
+    changed = np.fromiter((at for _, _, at in listing), np.float64, len(listing))
+    size_before = files["size"].to_numpy()[rows]
+    changed_before = files["changed"].to_numpy()[rows]
+    return np.flatnonzero(is_known & ((sizes != size_before) | (changed != changed_before)))
 
 
-def _without(paths: list[str], left_out: set[str]) -> list[str]:
-    return [path for path in paths if path not in left_out]
-
-
-def _moved(new: Sequence[Listed], gone: pl.DataFrame, files: pa.Table, mark: Mark) -> list[Any]:
+def _moved(
+    new: Sequence[Listed],
+    gone: Sequence[tuple[int, str]],
+    files: pa.Table,
+    told: pa.Table | None,
+    mark: Mark,
+) -> list[tuple[Listed, str]]:
     """New files that are gone ones under another path: one for each, at most."""
-    sizes = set(gone["size"])
-    looked = [each for each in new if each.size in sizes]
-    if not looked:
+    if not new or not gone or told is None:
         return []
-    rows = gone["row"].to_list()
-    marks = files["mark"].take(pa.array(rows, pa.int64())).to_pylist()
-    old: dict[Any, list[str]] = {}
-    for path, size, known in zip(gone["path"], gone["size"], marks, strict=True):
+    rows = pa.array([row for row, _ in gone])
+    sizes_gone = files["size"].take(rows).to_pylist()
+    marks_gone = told["mark"].take(rows).to_pylist()
+    old: dict[tuple[int, bytes], list[str]] = {}
+    for (_, path), size, known in zip(gone, sizes_gone, marks_gone, strict=True):
         if known:
             old.setdefault((size, known), []).append(path)
+    sizes = {size for size, _ in old}
+    looked = [each for each in new if each.size in sizes]
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda each: _quiet(mark, each.path), looked)
-        pairs = ((each, old.get((each.size, seen))) for each, seen in zip(looked, found))  # noqa: B905
-        return [(each, paths.pop()) for each, paths in pairs if paths]
+        seen = list(pool.map(lambda each: _quiet(mark, each.path), looked))
+    pairs = [
+        (each, old.get((each.size, found)))
+        for each, found in zip(looked, seen, strict=True)
+    ]  # fmt: skip
+    return [(each, paths.pop()) for each, paths in pairs if paths]
 
 
 def _quiet(mark: Mark, path: str) -> bytes:
@@ -128,19 +154,11 @@ def _quiet(mark: Mark, path: str) -> bytes:
         return b""
 
 
-def _same(
-    listing: Sequence[tuple[str, int, float]],
-    places: Iterable[int],
-    rows: Iterable[int],
-    files: pa.Table,
-    mark: Mark,
-) -> list[tuple[int, bool]]:
-    """Whether files are, by their marks, those of rows of the manifest."""
+def _same(paths: Sequence[str], marks: Sequence[bytes | None], mark: Mark) -> list[bool]:
+    """Whether files have the marks that they had."""
 
-    def look(pair: tuple[int, int]) -> tuple[int, bool]:
-        at, row = pair
-        known = files["mark"][row].as_py()
-        return at, bool(known) and _quiet(mark, listing[at][0]) == known
+    def look(path: str, known: bytes | None) -> bool:
+        return bool(known) and _quiet(mark, path) == known
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(look, zip(places, rows, strict=True)))
+        return list(pool.map(look, paths, marks))

@@ -19,7 +19,7 @@ from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit
 from mixpanel_sink.checkpoint.compact import adopt_mapping
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
-from mixpanel_sink.checkpoint.manifest import FILES, Manifest, RunNote, unusable, write_plan
+from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, unusable, write_plan
 from mixpanel_sink.checkpoint.mapping_change import changes, is_from_position, meaning
 from mixpanel_sink.checkpoint.owner import mapping_mark, mapping_settings
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
@@ -204,11 +204,11 @@ def planned(
     Raises:
         InputError: if files have changed and that is not to be.
     """
-    files = FILES.empty_table() if again else known.files(folder, FILES.names[:4])
-    listing = [tuple(file) for file in source.files]
+    before = Manifest() if again else known
     plan = compare(
-        listing,  # type: ignore[arg-type]
-        files,
+        source.files,
+        before.files(folder, ["size", "changed"]),
+        lambda: before.files(folder, ["path", "mark"]),
         lambda path: fingerprint_of(path)[:MARK_BYTES],
         meant_by(source.patterns),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from mixpanel_sink.checkpoint import commit, lease, manifest
 from mixpanel_sink.checkpoint.commit import OpenRun
-from mixpanel_sink.checkpoint.counts import FileCount, FileCounts
+from mixpanel_sink.checkpoint.counts import FileCount, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Changed, Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import FILES, Manifest, RunNote
 from mixpanel_sink.errors import CheckpointError
@@ -23,10 +23,9 @@ def folder(tmp_path: pathlib.Path) -> Folder:
 
 
 def rows(run: str, *paths: str) -> pa.Table:
-    return pa.Table.from_pylist(
-        [{"path": path, "size": 1, "read": 1, "failed": 0, "run": run} for path in paths],
-        schema=FILES,
-    )
+    same = {"size": 1, "read": 1, "failed": 0, "run": run}
+    made = [{"key": path_key(path), "path": path, **same} for path in paths]
+    return pa.Table.from_pylist(made, schema=FILES)
 
 
 def begun(folder: Folder, run: str, paths: list[str], **more: Any) -> OpenRun:
@@ -185,7 +184,6 @@ class TestCommit:
 
 class TestTheLogOfChunks:
     def test_keeps_lines_of_incomplete_files_only(self, folder: Folder) -> None:
-        from mixpanel_sink.checkpoint.counts import path_key
         from mixpanel_sink.checkpoint.journal import Journal
         from mixpanel_sink.checkpoint.owner import Owner
 

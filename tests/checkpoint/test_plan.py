@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixpanel_sink.checkpoint.counts import path_key
 from mixpanel_sink.checkpoint.manifest import FILES
 from mixpanel_sink.checkpoint.plan import Plan, compare
 
@@ -13,16 +14,18 @@ MARKS = {"in/a": b"A", "in/b": b"B", "in/c": b"C"}
 
 
 def imported(*files: tuple[str, int, float]) -> pa.Table:
+    names = ("key", "path", "size", "changed", "mark")
     rows = [
-        {"path": p, "size": s, "changed": c, "mark": MARKS.get(p, b"?")} for p, s, c in files
-    ]  # fmt: skip
+        dict(zip(names, (path_key(path), path, *more, MARKS.get(path, b"?")), strict=True))
+        for path, *more in files
+    ]
     return pa.Table.from_pylist(rows, schema=FILES)
 
 
 def planned(
     listing: list[tuple[str, int, float]], before: pa.Table, marks: dict[str, bytes], **more: Any
 ) -> Plan:
-    return compare(listing, before, marks.__getitem__, **more)
+    return compare(listing, before, lambda: before, marks.__getitem__, **more)
 
 
 BEFORE = imported(("in/a", 1, 1.0), ("in/b", 2, 1.0), ("in/c", 3, 0.0))
