@@ -217,6 +217,11 @@ def write_of(
     given: Any = mapping
     kind = settings.endpoint_kind
     if kind in ("import", "track"):
+        if settings.only_changed:
+            raise SettingError(
+                f"{prefix}only_changed is for profiles ({prefix}endpoint_kind engage or groups); "
+                "events are recognised by their ids."
+            )
         keywords |= {"run_property": settings.run_property, "run_id": settings.run_id}
         return WriteToMixpanel(given, endpoint_kind=kind, **keywords)
     if "max_in_flight" in keywords:
@@ -229,4 +234,5 @@ def write_of(
             f"{prefix}run_property marks events; profiles have no run to delete. Leave it out."
         )
     write = WriteProfilesToMixpanel if kind == "engage" else WriteGroupsToMixpanel
+    keywords["only_changed"] = settings.only_changed
     return write(given, on_ambiguous=settings.on_ambiguous, **keywords)  # type: ignore[arg-type]

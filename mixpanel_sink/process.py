@@ -59,6 +59,8 @@ LOGS: Registry[Log] = Registry()
 """Open checkpoints, by path and owner."""
 HEARTBEATS: Registry[Heartbeat] = Registry()
 """What renews leases of checkpoints, by path and run."""
+PROFILES: Registry[Any] = Registry()
+"""What was last sent for each profile, by checkpoint."""
 COUNTS: Registry[Tally] = Registry()
 """The one tally of what is sent, by None."""
 PROGRESS: Registry[Progress] = Registry()
@@ -76,6 +78,7 @@ _ALL: tuple[Registry[Any], ...] = (
     LANES,
     QUEUES,
     LOGS,
+    PROFILES,
     HEARTBEATS,
     COUNTS,
     PROGRESS,

@@ -21,8 +21,10 @@ import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from mixpanel_sink import coders
-from mixpanel_sink.api.endpoints import event_endpoint
+from mixpanel_sink.api.endpoints import Endpoint, event_endpoint
 from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.checkpoint.profile_store import ProfileStore
+from mixpanel_sink.checkpoint.profiles import claim_profiles, store_of
 from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.report.accounting import CheckAccounting, FailOnFailure
@@ -39,6 +41,7 @@ from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.settings.run_mark import RunMark
 from mixpanel_sink.stages import outputs, send
 from mixpanel_sink.stages.convert import ConvertToChunks
+from mixpanel_sink.stages.seen import KeepSeen, Seen
 from mixpanel_sink.stages.send_steps import send_chunks, timer_family
 from mixpanel_sink.stages.sharing import share_quota
 from mixpanel_sink.windowing import GLOBAL
@@ -69,7 +72,24 @@ class MixpanelWrite(beam.PTransform):
         job = self._job
         if job.checkpoint is not None:
             projects = [(target, target.credentials.resolve()) for target in job.targets]
+            if job.only_changed:
+                claim_profiles(job, projects)
+                return
             open_log(job.checkpoint, job.mapping, job.endpoint, projects, job.privacy, job.mark)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Which of Mixpanel's it writes to."""
+        return self._job.endpoint
+
+    def profile_store(self) -> ProfileStore:
+        """What the checkpoint knows of profiles; with `only_changed`, and not during a run.
+
+        Raises:
+            CheckpointError: if it cannot be used.
+        """
+        projects = [(target, target.credentials.resolve()) for target in self._job.targets]
+        return store_of(self._job, projects)
 
     def preflight(self) -> list[Preflight]:
         """Asks each project's endpoint, with one empty request, whether it takes the
@@ -125,9 +145,12 @@ class MixpanelWrite(beam.PTransform):
         converting, sending = beam.ParDo(ConvertToChunks(job)), beam.ParDo(made(job))
         share_quota(records.pipeline, label, job, {converting: ConvertToChunks, sending: made})
 
+        also = [outputs.SEEN] if job.only_changed else []
         converted = records | "Convert" >> converting.with_outputs(
-            outputs.FAILED, outputs.READ, main="chunks"
+            outputs.FAILED, outputs.READ, *also, main="chunks"
         )
+        if also:
+            _ = _typed(converted[outputs.SEEN], Seen, GLOBAL) | "Seen" >> KeepSeen(job)
         chunks = _typed(converted.chunks, tuple[str, bytes], GLOBAL)
         read = _typed(converted[outputs.READ], ReadCount, GLOBAL)
 
@@ -164,6 +187,10 @@ class MixpanelWrite(beam.PTransform):
             raise SettingError(
                 "The input is unbounded, so that a partial batch would wait for ever. Give "
                 f"{type(self).__name__} a max_latency in seconds."
+            )
+        if job.only_changed and not records.is_bounded:
+            raise SettingError(
+                "only_changed compares a whole input with the last one, so that the input must end."
             )
         if records.element_type is FailedRecord:
             if job.privacy is not None and job.privacy.hash:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,6 +61,7 @@ class _WriteUpdates(MixpanelWrite):
         check_accounting: bool = True,
         on_failure: OnFailure = "dead_letter",
         accepted: bool = False,
+        only_changed: bool = False,
     ) -> None:
         check_mapping(mapping, self._mapping_of)
         api = self._endpoint_of
@@ -81,8 +84,18 @@ class _WriteUpdates(MixpanelWrite):
                 check_accounting=check_accounting,
                 on_failure=on_failure,
                 accepted=accepted,
+                only_changed=only_changed,
             )
         )
+
+    def forgetting(self) -> _WriteUpdates:
+        """The same for raw updates that remove profiles: where one is accepted, the checkpoint
+        forgets its profile."""
+        other = copy.copy(self)
+        other._job = dataclasses.replace(
+            self._job, mapping=None, privacy=None, only_changed=False, forgets=True
+        )
+        return other
 
 
 class WriteProfilesToMixpanel(_WriteUpdates):
@@ -99,6 +112,9 @@ class WriteProfilesToMixpanel(_WriteUpdates):
             a request was sent and no clear answer came, "fail" (default) makes failed records
             of such updates; "retry" sends them again. Others are always sent again.
         lanes: keys that share the work. Each sends one request at a time.
+        only_changed: leave out updates that do not differ from what was last accepted for their
+            profile, as the checkpoint remembers it. Bounded input only, and not for `$add`,
+            `$append` and `$remove`.
 
     All others are those of `WriteToMixpanel`; the default quota is the API reference's.
 

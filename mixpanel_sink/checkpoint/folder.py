@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,8 @@ class Folder(Protocol):
     """A folder. Errors are those of the file system."""
 
     path: str
+    appends: bool
+    """Whether files can grow."""
 
     def read(self, name: str) -> bytes | None:
         """A file; None if there is none."""
@@ -71,6 +74,14 @@ class Folder(Protocol):
         """Removes a file, if it is there and of that version."""
         ...
 
+    def append(self, name: str, data: bytes) -> None:
+        """Adds to the end of a file; makes the file where files cannot grow."""
+        ...
+
+    def open(self, name: str) -> Any:
+        """A file to read from, as a context."""
+        ...
+
     def names(self, prefix: str) -> list[str]:
         """The names of files that begin so, in order."""
         ...
@@ -85,6 +96,8 @@ def open_folder(path: str) -> Folder:
 
 
 class _Reads:
+    appends = False
+
     def read(self, name: str) -> bytes | None:
         found = self.stored(name)
         return None if found is None else found.data
@@ -92,8 +105,21 @@ class _Reads:
     def stored(self, name: str) -> Stored | None:
         raise NotImplementedError
 
+    def write(self, name: str, data: bytes, expected: Any = ANY) -> Any:
+        raise NotImplementedError
+
+    def append(self, name: str, data: bytes) -> None:
+        self.write(name, data)
+
+    def open(self, name: str) -> Any:
+        if (data := self.read(name)) is None:
+            raise FileNotFoundError(name)
+        return io.BytesIO(data)
+
 
 class _Local(_Reads):
+    appends = True
+
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
 
@@ -120,6 +146,21 @@ class _Local(_Reads):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(draft)
         return blake3(data).digest()
+
+    def append(self, name: str, data: bytes) -> None:
+        os.makedirs(self.path, exist_ok=True)
+        with open(self._place(name), "ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+            except BaseException:
+                file.truncate(before)  # a full disk took half of it
+                raise
+
+    def open(self, name: str) -> Any:
+        return open(self._place(name), "rb")
 
     def remove(self, name: str, expected: Any = ANY) -> None:
         with self._locked(expected), contextlib.suppress(Changed, FileNotFoundError):

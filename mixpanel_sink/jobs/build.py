@@ -88,7 +88,7 @@ class Import:
         source = source_of(settings, format, mapping)
         if source.format.states_columns:
             require(settings, "mapping")  # only lines of JSON may be events already
-        if not settings.checkpoint:
+        if not settings.checkpoint or settings.only_changed:  # of profiles, and not of files
             check_alone(settings)
             return cls._checked(settings, options, source, mapping)
         checked_write(settings, options, mapping, Checkpoint(settings.checkpoint))
@@ -112,6 +112,8 @@ class Import:
         found: Today | None = None,
     ) -> Import:
         checkpoint = None if found is None else found.checkpoint
+        if settings.only_changed and settings.checkpoint:
+            checkpoint = Checkpoint(settings.checkpoint)
         write = checked_write(settings, options, mapping, checkpoint)
         if found is not None and found.is_empty:
             if not runners.runs_remotely(options):

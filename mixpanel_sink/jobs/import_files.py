@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mixpanel_sink.jobs import check
+from mixpanel_sink.jobs import check, missing
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
 from mixpanel_sink.jobs.incremental import print_end
@@ -70,6 +70,10 @@ def start(
 
 
 def _start(job: Import, build: Build) -> int:
+    update = missing.plan(job)
+    if job.settings.only_changed:
+        code = run(build(job), job.settings, job.source.row_count)
+        return missing.after(job, update, code)
     if job.today is None:
         return run(build(job), job.settings, job.source.row_count)
     is_handed_on = False

@@ -24,7 +24,8 @@ def exit_code(counters: Mapping[str, int], balanced: bool, refused: Collection[s
     """The exit code of a run that ended by itself."""
     if not balanced or refused or any(counters.get(name) for name in _UNREAD):
         return EXIT_FAILED
-    if counters.get("records_failed") and not counters.get("events_accepted"):
+    held = counters.get("events_accepted") or counters.get("profiles_unchanged")
+    if counters.get("records_failed") and not held:
         print("Error: no record was accepted; the failures above say why.", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK
@@ -109,6 +110,8 @@ def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
         *([("  known to checkpoint", _count(known))] if known else []),
         ("records failed", _count(counters.get("records_failed", 0))),
     ]
+    if unchanged := counters.get("profiles_unchanged", 0):
+        lines.append(("profiles unchanged", f"{_count(unchanged)}  (not sent; not counted above)"))
     by_reason = {
         name.removeprefix("failed_"): value
         for name, value in counters.items()

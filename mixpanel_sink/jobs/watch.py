@@ -63,7 +63,8 @@ class Standing:
     @property
     def done(self) -> int:
         """Records that are done with."""
-        return self.accepted + self.failed + self.counts.get("records_left_out", 0)
+        left_out = ("records_left_out", "profiles_unchanged")
+        return self.accepted + self.failed + sum(self.counts.get(name, 0) for name in left_out)
 
 
 class Watch:

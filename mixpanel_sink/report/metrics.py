@@ -10,6 +10,7 @@
 | retries                      | requests beyond the first of a batch                    |
 | sent_bytes                   | bodies of settled requests, as sent                     |
 | raw_bytes                    | the same as JSON, before compression                    |
+| profiles_unchanged           | updates not sent, because they would change nothing     |
 | records_left_out             | records that MapRecords, a shape or a filter left out   |
 | rows_skipped, bytes_skipped  | of Parquet: not read, as the statistics rule them out   |
 | files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |

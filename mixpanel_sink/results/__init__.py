@@ -29,7 +29,7 @@ duplicate_property bad_key too_old_for_track destination_unknown
 identity_incomplete wrong_endpoint event_ignored
 operation_missing operation_unknown operation_wrong_value update_empty not_an_update
 group_key_null group_id_null group_key_wrong_type group_id_wrong_type
-ambiguous project_refused unsupported_record not_an_event refused gave_up
+ambiguous not_comparable project_refused unsupported_record not_an_event refused gave_up
 file_unreadable line_unreadable function_failed shape_failed
 """
 REASONS = frozenset(_REASONS.split())

@@ -133,7 +133,7 @@ def settle_known(
     if policy.lists_accepted and accepted:
         texts = {each.event_json for each in failed}
         events = enumerate(known.events())
-        refused = {n for n, event in events if _without_token(event) in texts}
+        refused = {n for n, event in events if without_token(event) in texts}
         outcome.held += _held(known, policy, refused)
 
 
@@ -159,14 +159,15 @@ def _held(
 def _accepted(event: bytes, origin: Run, policy: SendPolicy) -> AcceptedRecord:
     return AcceptedRecord(
         destination=policy.name,
-        event_json=_without_token(event),
+        event_json=without_token(event),
         insert_id=insert_id_of(event) or None,
         file=origin.file or None,
         row=origin.row if origin.row >= 0 else None,
     )
 
 
-def _without_token(event: bytes) -> str:
+def without_token(event: bytes) -> str:
+    """An event or update as failed records hold it."""
     return _TOKEN.sub(b"", event).decode()
 
 
@@ -179,7 +180,7 @@ def _failed(
         message=refusal.message + identity.explain(event),
         field=refusal.field,
         destination=policy.name,
-        event_json=_without_token(event),
+        event_json=without_token(event),
         file=origin.file or None,
         row=origin.row if origin.row >= 0 else None,
         http_status=part.status or None,

@@ -59,6 +59,9 @@ class Job:
         accepted: whether each accepted record is an output.
         spent: requests that a preflight made, by project: when, in seconds since 1970.
         window_coder: of the input.
+        only_changed: whether updates of profiles are left out that do not differ from the last
+            ones; the checkpoint holds what these were.
+        forgets: whether the checkpoint forgets the profiles of accepted updates instead.
         run: tells one pipeline's failures from another's in a worker's log.
         mark: what every event of this run carries.
 
@@ -86,6 +89,8 @@ class Job:
     window_coder: Any = None
     run: str = ""
     mark: RunMark | None = None
+    only_changed: bool = False
+    forgets: bool = False
 
     def __post_init__(self) -> None:
         if self.max_in_flight < 1:
@@ -104,6 +109,8 @@ class Job:
             object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         if not isinstance(self.checkpoint, Checkpoint | None):
             raise SettingError("checkpoint is a folder, local or gs://, or a Checkpoint.")
+        if self.only_changed:
+            _check_only_changed(self.checkpoint, self.mapping)
         if self.privacy is not None:
             _check_privacy(self.privacy, self.mapping, self.route)
         if self.mark is not None:
@@ -200,6 +207,20 @@ def check_mapping(mapping: Any, kind: type[Any]) -> None:
 
 def _article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _check_only_changed(checkpoint: Checkpoint | None, mapping: Any) -> None:
+    if checkpoint is None:
+        raise SettingError(
+            "only_changed needs a checkpoint, which remembers what was last sent for each profile."
+        )
+    for operation in ("add", "append", "remove"):
+        if mapping is not None and mapping.columns_of(operation):
+            raise MappingError(
+                f"only_changed compares what each profile should be, and the mapping's {operation} "
+                "changes a profile every time it is sent. Map these columns with set or union, or "
+                "send them by a job of their own without only_changed."
+            )
 
 
 def _check_rate_limiter(given: Any, targets: int) -> None:

@@ -237,6 +237,20 @@ class Settings:
         help="For updates that would count twice if they were sent twice: make failed records of "
         "them, or send them again.",
     )  # fmt: skip
+    only_changed: bool = option(
+        False, FLAG, SENDING, ("import", "template", "rows"), label="Only changed profiles",
+        python="only_changed",
+        help="For profiles: send only those that differ from what was last accepted, as the "
+        "checkpoint remembers it.",
+    )  # fmt: skip
+    missing: str = option(
+        "report",
+        choice("report|unset|delete", report="Say which", unset="Unset their properties",
+               delete="Delete them"),
+        SENDING, ("import",), label="Profiles that left the input",
+        help="With only_changed: what to do about profiles that are no longer in the input: say "
+        "which they are (default), unset the properties that the mapping sets, or delete them.",
+    )  # fmt: skip
     preflight: bool = option(
         False, FLAG, SENDING, ("import", "replay", "stream", "template"), label="Preflight",
         help="Try the credentials with one empty request before any data is read. It counts "

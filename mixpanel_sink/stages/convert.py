@@ -17,6 +17,7 @@ import pyarrow as pa
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.lease import keep_alive
+from mixpanel_sink.checkpoint.profiles import ProfileState, open_profiles
 from mixpanel_sink.encode.blocks import (
     Block,
     FailedBlock,
@@ -36,9 +37,11 @@ from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.shape import Shape
+from mixpanel_sink.stages import outputs
 from mixpanel_sink.stages.gather import Gatherer
 from mixpanel_sink.stages.outputs import Outputs
-from mixpanel_sink.stages.pack import EncodeAhead, Packer
+from mixpanel_sink.stages.pack import UNCHANGED, EncodeAhead, Packer
+from mixpanel_sink.stages.seen import Seen
 from mixpanel_sink.windowing import WindowCodec
 
 
@@ -59,6 +62,10 @@ class ConvertToChunks(beam.DoFn):
         self._codec = WindowCodec(job.window_coder)
         self._outputs = Outputs(job.endpoint, self._codec)
         self._ahead = EncodeAhead()
+        self._state: ProfileState | None = None
+        if job.only_changed:
+            known = [(target, target.credentials.resolve()) for target in job.targets]
+            self._state = open_profiles(job, known)
         self._packers = {
             target.name: Packer(
                 target,
@@ -67,6 +74,7 @@ class ConvertToChunks(beam.DoFn):
                 job.lanes,
                 self._ahead,
                 self._outputs,
+                self._state,
             )
             for target in job.targets
         }
@@ -77,6 +85,7 @@ class ConvertToChunks(beam.DoFn):
     def start_bundle(self) -> None:
         """Begins with nothing in hand."""
         self._ahead.cancel()
+        self._outputs.failures = 0
         for packer in self._packers.values():
             packer.start()
         batch_events = self._job.targets[0].limits.batch_events
@@ -119,9 +128,21 @@ class ConvertToChunks(beam.DoFn):
             yield from packer.flush()
             for name, count in packer.counts.items():
                 metrics.count(name, count)
+            for file, count in packer.unchanged.items():  # neither accepted nor failed
+                self._read[packer.name, file] -= count
         samples = {name: packer.sample.to_text() for name, packer in self._packers.items()}
         yield from self._outputs.read(self._read, samples)
+        if self._state is not None:
+            yield self._seen(self._state)
         self.start_bundle()
+
+    def _seen(self, state: ProfileState) -> Any:
+        """Which of the known profiles this bundle has seen."""
+        known, places = state.base, [p for each in self._packers.values() for p in each.places]
+        unchanged = sum(each.counts[UNCHANGED] for each in self._packers.values())
+        records = sum(self._read.values()) + unchanged
+        seen = Seen.of(known.mark, len(known.keys), places, records, self._outputs.failures)
+        return outputs.in_global(outputs.SEEN, seen)
 
     def teardown(self) -> None:
         """Ends the threads."""

@@ -21,6 +21,8 @@ FAILED = "failed"
 """Tag of the output of failed records ..."""
 READ = "read"
 """... and of the one that tells how many records each bundle read."""
+SEEN = "seen"
+"""... and, where only changed profiles are sent, which of the known ones a bundle saw."""
 
 
 class Outputs:
@@ -34,6 +36,8 @@ class Outputs:
     def __init__(self, endpoint: Endpoint, codec: WindowCodec) -> None:
         self._endpoint = endpoint
         self._codec = codec
+        self.failures = 0
+        """How many failed records there were; whoever asks sets it back."""
 
     def chunk(self, name: str, lane: int, chunk: EventChunk) -> WindowedValue:
         """A chunk for a lane of a project."""
@@ -44,6 +48,7 @@ class Outputs:
     def failed(self, failed: FailedRecord, origin: Run) -> Any:
         """A failed record, which is counted here."""
         metrics.count_failed(failed)
+        self.failures += 1
         return beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failed, origin))
 
     def read(
@@ -54,9 +59,13 @@ class Outputs:
         left = dict(samples)
         for (name, file), count in counts.items():
             metrics.count("records_read", count)
-            read = ReadCount(name, count, left.pop(name, ""), file)
-            value = WindowedValue(read, MIN_TIMESTAMP, (GlobalWindow(),))
-            yield beam.pvalue.TaggedOutput(READ, value)
+            yield in_global(READ, ReadCount(name, count, left.pop(name, ""), file))
+
+
+def in_global(tag: str, value: Any) -> Any:
+    """An output of its own, in the global window."""
+    windowed = WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
+    return beam.pvalue.TaggedOutput(tag, windowed)
 
 
 def lane_key(name: str, endpoint: Endpoint, lane: int) -> str:

@@ -16,16 +16,21 @@ from mixpanel_sink.batch.builder import ChunkBuilder
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.batch.runs import Run
+from mixpanel_sink.checkpoint.profiles import ProfileState
 from mixpanel_sink.encode.blocks import Block, RecordsBlock
 from mixpanel_sink.encode.encoder import Encoder, encode_block
 from mixpanel_sink.encode.event_json import COUNTED
 from mixpanel_sink.encode.tables import EncodedSlice
+from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.send.settle import without_token
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.stages.gather import Gatherer
 from mixpanel_sink.stages.outputs import Outputs
 
 ENCODERS = 2
 """Threads that encode blocks ahead of Send. More won nothing on two cores."""
+UNCHANGED = "profiles_unchanged"
+"""Counter of updates that are not sent, because they would change nothing."""
 AHEAD = 2
 """Blocks that may wait, encoded, for their turn."""
 
@@ -70,6 +75,7 @@ class Packer:
         lanes: that take turns.
         ahead: where blocks are encoded.
         outputs: makes what is put out.
+        state: of the profiles, where only changed ones are sent.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class Packer:
         lanes: int,
         ahead: EncodeAhead,
         outputs: Outputs,
+        state: ProfileState | None = None,
     ) -> None:
         self.name = target.name
         self._limits = target.limits
@@ -88,6 +95,7 @@ class Packer:
         self._lanes = lanes
         self._ahead = ahead
         self._outputs = outputs
+        self._state = state
         self._turn = 0
         self._salt = zlib.crc32(self.name.encode())
         self.start()
@@ -102,6 +110,10 @@ class Packer:
         self._records = Gatherer(RecordsBlock, self._limits.batch_events)
         self.counts: collections.Counter[str] = collections.Counter()
         self.sample = KeySample()
+        self.unchanged: collections.Counter[str] = collections.Counter()
+        """Updates that are not sent, by file."""
+        self.places: list[Any] = []
+        """Of profiles that the state knows, and that this bundle has seen."""
 
     def add(self, block: Block) -> Iterator[Any]:
         """Takes records, and gives the chunks that are done meanwhile."""
@@ -132,7 +144,8 @@ class Packer:
             self.sample.add(keys, self._salt)
         for chunk in encoded.chunks:
             yield self._outputs.chunk(self.name, self._next_lane(chunk), chunk)
-        for event, origin in encoded.rest:
+        rest = encoded.rest if self._state is None else self._changed(encoded, self._state)
+        for event, origin in rest:
             yield from self._add(event, origin)
         for failed, origin in encoded.failed:
             yield self._outputs.failed(failed._replace(destination=self.name), origin)
@@ -142,6 +155,36 @@ class Packer:
         for lane, tail in enumerate(self._tails):
             if (chunk := tail.flush()) is not None:
                 yield self._outputs.chunk(self.name, lane, chunk)
+
+    def _changed(self, encoded: EncodedSlice, state: ProfileState) -> list[tuple[bytes, Run]]:
+        """The updates that differ from what was last sent; counts the others, and fails those that
+        would change a profile every time they are sent."""
+        given = []
+        for update, origin in encoded.rest:
+            if self._endpoint.repeatable(update):
+                given.append((update, origin))
+                continue
+            failed = FailedRecord(
+                reason="not_comparable",
+                message="The update has $add, $append or $remove, which change a profile every "
+                "time they are sent: only_changed cannot compare it. Send it without only_changed.",
+                event_json=without_token(update),
+                file=origin.file or None,
+                row=origin.row if origin.row >= 0 else None,
+            )
+            encoded.failed.append((failed, origin))
+        if not given:
+            return given
+        send, places = state.changed([update for update, _ in given])
+        self.places.append(places)
+        changed = []
+        for each, differs in zip(given, send, strict=True):
+            if differs:
+                changed.append(each)
+            else:
+                self.unchanged[each[1].file] += 1
+        self.counts[UNCHANGED] += len(given) - len(changed)
+        return changed
 
     def _add(self, record: bytes, origin: Run) -> Iterator[Any]:
         """One event or update that joins the bundle's tail."""

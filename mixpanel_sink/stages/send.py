@@ -28,6 +28,7 @@ from mixpanel_sink.batch.builder import merge
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.lease import keep_alive
 from mixpanel_sink.checkpoint.log import Log
+from mixpanel_sink.checkpoint.profiles import open_profiles
 from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import MixpanelSinkError
 from mixpanel_sink.process import QUEUES
@@ -96,9 +97,12 @@ class SendChunks(beam.DoFn):
         if job.checkpoint is not None:
             keep_alive(job.checkpoint)
             known = [(each.target, each.credentials) for each in self._projects.values()]
-            self._log = open_log(
-                job.checkpoint, job.mapping, job.endpoint, known, job.privacy, job.mark
-            )
+            if job.only_changed or job.forgets:
+                self._log = open_profiles(job, known)
+            else:
+                self._log = open_log(
+                    job.checkpoint, job.mapping, job.endpoint, known, job.privacy, job.mark
+                )
         self._throttle = metrics.ThrottleCounter()
         self._pending: list[concurrent.futures.Future[Outcome]] = []
         self._senders: dict[str, tuple[Lane, BatchSender]] = {}

@@ -1,0 +1,392 @@
+"""What was last sent for each profile, in the folder of a checkpoint.
+
+    profiles.json             the header: version, endpoint, projects, mapping
+    profiles-NN.parquet       64 shards, by the first bits of a profile's key: key, content, id
+    profile-log-RUN-ID-N.bin  what the run RUN has sent since, by process
+
+Key and content are 64-bit hashes: of a project and a profile's id, and of its last update. Each
+frame of a log has a checksum, and what a killed process left half-written is not read. The logs go
+into the shards when a run begins: one shard after another, so that little memory is needed, and the
+logs are removed only when all shards are written. Killed in between, it is done again with the same
+result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.errors import CheckpointError
+
+VERSION = 1
+UNKNOWN, GONE = 0, 1
+"""Contents that are no hashes: nobody knows what Mixpanel holds, and it was removed there."""
+Numbers = np.ndarray[Any, np.dtype[np.uint64]]
+
+_HEADER = "profiles.json"
+_LOCK = "profiles.lock"
+_LOG = "profile-log-"
+_SHARDS = 64
+_SHIFT = np.uint64(58)
+_TOGETHER = 8
+"""Shards that one reading of the logs serves."""
+_FRAME = struct.Struct(">III")
+"""Compressed size, size, checksum."""
+_ZSTD = pa.Codec("zstd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entries:
+    """Some profiles and what was sent for them, in that order."""
+
+    keys: Numbers
+    contents: Numbers
+    ids: pa.Array
+
+    @classmethod
+    def of(cls, keys: Numbers, contents: Numbers, ids: Iterable[str]) -> Entries:
+        """From plain values."""
+        return cls(keys, contents, pa.array(ids, pa.large_string()))
+
+    def take(self, which: Any) -> Entries:
+        """Some of them, by a mask or by their numbers."""
+        rows = np.flatnonzero(which) if which.dtype == bool else which
+        return Entries(self.keys[rows], self.contents[rows], self.ids.take(pa.array(rows)))
+
+    def last_of_each(self) -> Entries:
+        """The last of each key, sorted by key."""
+        _, from_end = np.unique(self.keys[::-1], return_index=True)
+        return self.take(len(self.keys) - 1 - from_end)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def joined(parts: Iterable[Entries]) -> Entries:
+    """All of them, in their order."""
+    every = list(parts)
+    none = np.empty(0, np.uint64)
+    return Entries(
+        np.concatenate([none, *(part.keys for part in every)]),
+        np.concatenate([none, *(part.contents for part in every)]),
+        pa.chunked_array([part.ids for part in every], pa.large_string()).combine_chunks(),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """What was known when a run began, sorted by key.
+
+    Attributes:
+        keys, contents: of all profiles.
+        mark: tells it from what was known at another time.
+    """
+
+    keys: Numbers
+    contents: Numbers
+    mark: str
+
+    def find(self, keys: Numbers) -> tuple[Any, Any]:
+        """Where keys are, and which of them are there at all."""
+        if not len(self.keys):
+            return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
+        places = np.searchsorted(self.keys, keys)
+        places[places == len(self.keys)] = 0
+        return places, self.keys[places] == keys
+
+
+class ProfileStore:
+    """The files. One process at a time may put the logs into the shards.
+
+    Args:
+        path: of the checkpoint's folder, local or gs://; made if there is none.
+        owner: whom it must belong to, but for the mapping.
+        any_mapping: whether the mapping in the header stays as it is.
+
+    Raises:
+        CheckpointError: if it belongs to something else, is damaged, or cannot be used.
+    """
+
+    def __init__(self, path: str, owner: Owner, any_mapping: bool = False) -> None:
+        self._folder: Folder = open_folder(path)
+        self._id = uuid.uuid4().hex[:12]
+        self._frames = 0
+        with self._guarded():
+            self.mapping_changed = self._claim(owner, any_mapping)
+        self._lock = _Lock(os.path.join(self._folder.path, _LOCK), self._folder.appends)
+
+    @property
+    def grows(self) -> bool:
+        """Whether an entry costs little, because files can grow."""
+        return self._folder.appends
+
+    def close(self) -> None:
+        """Lets others put the logs into the shards."""
+        self._lock.close()
+
+    def settle(self) -> None:
+        """Puts the logs of earlier runs into the shards, unless another process is at work."""
+        with self._guarded(), self._lock.alone() as alone:
+            if alone and (names := self._folder.names(_LOG)):
+                there = set(self._folder.names("profiles-"))
+                for first in range(0, _SHARDS, _TOGETHER):
+                    self._settle(names, range(first, first + _TOGETHER), there)
+                for name in names:
+                    self._folder.remove(name)
+
+    def base(self, run: str) -> Base:
+        """What is known, without what this run has sent."""
+        with self._guarded():
+            names = self._folder.names("profiles-")
+            sizes = [self._parquet(name, lambda file: file.metadata.num_rows) for name in names]
+            keys, contents = np.empty(sum(sizes), np.uint64), np.empty(sum(sizes), np.uint64)
+            start = 0
+            for name, size in zip(names, sizes, strict=True):
+                table = self._parquet(name, lambda file: file.read(["key", "content"]))
+                keys[start : start + size] = table["key"].to_numpy()
+                contents[start : start + size] = table["content"].to_numpy()
+                start += size
+            others = [n for n in self._folder.names(_LOG) if not n.startswith(f"{_LOG}{run}-")]
+            if others:  # another process held the lock
+                found = _settled(self._logs(others, range(_SHARDS)))
+                blank = pa.nulls(len(keys), pa.large_string())
+                both = joined([Entries(keys, contents, blank), found]).last_of_each()
+                kept = both.contents != GONE
+                keys, contents = both.keys[kept], both.contents[kept]
+        mark = zlib.crc32(contents.tobytes(), zlib.crc32(keys.tobytes()))
+        return Base(keys, contents, f"{len(keys)}-{mark:08x}")
+
+    def append(self, run: str, entries: Entries) -> None:
+        """Enters what was sent; with `UNKNOWN`, what is about to be sent."""
+        ids = orjson.dumps(entries.ids.to_pylist())
+        count = struct.pack(">I", len(entries))
+        raw = b"".join((count, entries.keys.tobytes(), entries.contents.tobytes(), ids))
+        packed = _ZSTD.compress(raw, asbytes=True)
+        frame = _FRAME.pack(len(packed), len(raw), zlib.crc32(packed)) + packed
+        name = f"{_LOG}{run}-{self._id}-{self._frames:08d}.bin"
+        with self._guarded():
+            self._folder.append(name, frame)
+        if not self._folder.appends:
+            self._frames += 1
+
+    def ids(self, keys: Numbers) -> Iterator[str]:
+        """The ids of profiles by their keys, of those that are in the shards."""
+        with self._guarded():
+            names = self._folder.names("profiles-")
+        for name in names:
+            with self._guarded():
+                table = self._parquet(name, lambda file: file.read(["key", "id"]))
+            yield from (
+                table["id"].filter(pa.array(np.isin(table["key"].to_numpy(), keys))).to_pylist()
+            )
+
+    def read(self, name: str) -> bytes | None:
+        """Another small file of the folder."""
+        with self._guarded():
+            return self._folder.read(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """The same, to write."""
+        with self._guarded():
+            self._folder.write(name, data)
+
+    def remove(self, name: str) -> None:
+        """The same, to remove."""
+        with self._guarded():
+            self._folder.remove(name)
+
+    def _claim(self, owner: Owner, any_mapping: bool) -> bool:
+        """Enters the header or checks it; says whether the mapping was another one."""
+        found: dict[str, Any] = {}
+        mine = {"version": VERSION, **dataclasses.asdict(owner)}
+        if (data := self._folder.read(_HEADER)) is not None:
+            try:
+                found = orjson.loads(data)
+                version = int(found["version"])
+            except (ValueError, TypeError, LookupError) as error:
+                raise self._damaged(_HEADER, error) from None
+            if version != VERSION:
+                raise CheckpointError(
+                    f"The profiles in the checkpoint {self._folder.path} were written by another "
+                    f"version of mixpanel_sink (format {version}; this one has {VERSION}). Use "
+                    "that version, or another folder: all profiles are then sent once."
+                )
+            for part in ("endpoint", "projects"):
+                if found.get(part) != mine[part]:
+                    what = "project or region" if part == "projects" else part
+                    raise CheckpointError(
+                        f"The profiles in the checkpoint {self._folder.path} belong to another "
+                        f"{what}. Give each its own folder."
+                    )
+        elif self._folder.names("profiles-"):
+            raise self._damaged(_HEADER, FileNotFoundError("it is missing"))
+        if any_mapping and found:
+            mine["mapping"] = found["mapping"]
+        if found != mine:
+            self._folder.write(_HEADER, orjson.dumps(mine))
+        return bool(found) and found.get("mapping") != mine["mapping"]
+
+    def _settle(self, names: list[str], shards: range, there: set[str]) -> None:
+        found = _settled(self._logs(names, shards))
+        for shard in shards:
+            mine = found.take(found.keys >> _SHIFT == shard)
+            if not len(mine):
+                continue
+            name = f"profiles-{shard:02d}.parquet"
+            known = [self._parquet(name, _entries)] if name in there else []
+            both = joined([*known, mine]).last_of_each()
+            self._folder.write(name, _as_parquet(both.take(both.contents != GONE)))
+
+    def _logs(self, names: list[str], shards: range) -> Iterator[Entries]:
+        """Of each process, what it entered of these shards."""
+        logs: dict[str, list[str]] = {}
+        for name in names:
+            logs.setdefault(name.rpartition("-")[0], []).append(name)
+        for parts in logs.values():
+            found = []
+            for name in parts:
+                for entries in self._frames_of(name):
+                    shard = entries.keys >> _SHIFT
+                    mask = (shard >= shards.start) & (shard < shards.stop)
+                    found.append(entries.take(mask))
+            yield joined(found)
+
+    def _frames_of(self, name: str) -> Iterator[Entries]:
+        with self._folder.open(name) as file:
+            while len(head := file.read(_FRAME.size)) == _FRAME.size:
+                packed_size, size, checksum = _FRAME.unpack(head)
+                packed = file.read(packed_size)
+                if len(packed) < packed_size:
+                    return  # a killed process left half of it
+                if zlib.crc32(packed) != checksum:
+                    raise self._damaged(name, ValueError("a checksum is wrong"))
+                raw = _ZSTD.decompress(packed, size, asbytes=True)
+                (count,) = struct.unpack_from(">I", raw)
+                keys = np.frombuffer(raw, np.uint64, count, 4)
+                contents = np.frombuffer(raw, np.uint64, count, 4 + 8 * count)
+                yield Entries.of(keys, contents, orjson.loads(raw[4 + 16 * count :]))
+
+    def _parquet(self, name: str, read: Callable[[pq.ParquetFile], Any]) -> Any:
+        with self._folder.open(name) as file:
+            try:
+                return read(pq.ParquetFile(file, page_checksum_verification=True))
+            except (pa.ArrowException, OSError, LookupError) as error:
+                raise self._damaged(name, error) from None
+
+    def _damaged(self, name: str, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"The checkpoint {self._folder.path} is damaged ({name}: {_short(error)}). Give "
+            "another folder: all profiles are then sent once."
+        )
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except Exception as error:  # OSError, and what each cloud's client raises
+            raise CheckpointError(
+                f"The checkpoint {self._folder.path} cannot be used ({_short(error)}). Check the "
+                "folder and its permissions where the workers run; what it knows so far is not "
+                "sent again."
+            ) from None
+
+
+class _Lock:
+    """Keeps the processes that read a local folder from one that puts its logs away.
+
+    It goes with the process, however that ends. Cloud storage has none: there the launcher does it.
+    """
+
+    def __init__(self, path: str, local: bool) -> None:
+        self._file: Any = None
+        with contextlib.suppress(ImportError):  # of an operating system without it
+            import fcntl
+
+            if not local:
+                return
+            self._flock = fcntl.flock
+            self._alone, self._shared = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_SH
+            self._file = open(path, "ab")  # noqa: SIM115  (it stays open)
+            self._flock(self._file, self._shared)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no other process reads; then none begins to."""
+        if self._file is None:
+            yield True
+            return
+        try:
+            self._flock(self._file, self._alone)
+        except BlockingIOError:
+            self._flock(self._file, self._shared)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._flock(self._file, self._shared)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _settled(logs: Iterable[Entries]) -> Entries:
+    """The last word of each log; unknown where logs differ, since nobody knows which was later."""
+    every = joined(log.last_of_each() for log in logs)
+    keys, first, count = np.unique(every.keys, return_index=True, return_counts=True)
+    if (count > 1).any():
+        order = np.argsort(every.keys, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(count)[:-1]])
+        sorted_contents = every.contents[order]
+        low = np.minimum.reduceat(sorted_contents, starts)
+        high = np.maximum.reduceat(sorted_contents, starts)
+        agreed = np.where(low == high, low, np.uint64(UNKNOWN))
+        return Entries(keys, agreed, every.ids.take(pa.array(first)))
+    return every.take(first)
+
+
+def _entries(file: pq.ParquetFile) -> Entries:
+    table = file.read()
+    ids = table["id"].cast(pa.large_string()).combine_chunks()
+    return Entries(table["key"].to_numpy(), table["content"].to_numpy(), ids)
+
+
+def _as_parquet(entries: Entries) -> bytes:
+    table = pa.table({"key": entries.keys, "content": entries.contents, "id": entries.ids})
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+        column_encoding={
+            "key": "DELTA_BINARY_PACKED",
+            "content": "PLAIN",
+            "id": "DELTA_LENGTH_BYTE_ARRAY",
+        },
+    )
+    return buffer.getvalue()
+
+
+def _short(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return str(text)[:160] or type(error).__name__

@@ -1,0 +1,207 @@
+"""The files that hold what was last sent for each profile: whole, damaged, half-written, shared."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixpanel_sink.checkpoint import profile_store
+from mixpanel_sink.checkpoint.folder import _Beam, _Local
+from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.checkpoint.profile_store import GONE, UNKNOWN, Entries, ProfileStore
+from mixpanel_sink.errors import CheckpointError
+
+OWNER = Owner("", "mapping", "engage", "projects")
+
+
+def entries(of: dict[int, int]) -> Entries:
+    """By number of the profile, whose key is spread over all shards."""
+    keys = [n * 0x9E3779B97F4A7C15 % 2**64 for n in of]
+    values = np.array(list(of.values()), np.uint64)
+    return Entries.of(np.array(keys, np.uint64), values, [f"user-{n}" for n in of])
+
+
+def held(store: ProfileStore, run: str = "") -> dict[int, int]:
+    """What it knows, by number."""
+    base = store.base(run)
+    assert (np.diff(base.keys) > 0).all(), "sorted, each once"
+    numbers = {key: n for n in range(60) for key in entries({n: 0}).keys.tolist()}
+    found = zip(base.keys.tolist(), base.contents.tolist(), strict=True)
+    return {numbers[key]: content for key, content in found}
+
+
+@pytest.fixture(params=["local", "cloud"])
+def path(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Of a folder; the cloud's, by Beam's file systems, cannot append."""
+    kind = _Local if request.param == "local" else _Beam
+    monkeypatch.setattr(profile_store, "open_folder", lambda path: kind(path))
+    return str(tmp_path / "kept")
+
+
+def opened(path: str, owner: Owner = OWNER) -> ProfileStore:
+    """As the launcher of a run opens it."""
+    store = ProfileStore(path, owner)
+    store.settle()
+    return store
+
+
+def test_what_was_sent_is_known_to_the_next_run(path: str) -> None:
+    store = opened(path)
+    assert held(store) == {}
+    store.append("run1", entries({n: 100 + n for n in range(20)}))
+    store.append("run1", entries({7: UNKNOWN, 8: 888}))
+    store.append("run1", entries({8: 889}))
+    assert held(store, "run1") == {}, "a run does not know what it sends itself"
+    expected = {n: 100 + n for n in range(20)} | {7: UNKNOWN, 8: 889}
+    assert held(store, "run2") == expected
+    store.close()
+    store = opened(path)
+    assert not [name for name in os.listdir(path) if name.startswith("profile-log")]
+    assert held(store) == expected
+    store.append("run3", entries({5: GONE, 9: 999, 40: 4}))
+    after = {n: c for n, c in expected.items() if n != 5} | {9: 999, 40: 4}
+    assert held(store) == after
+    assert store.base("").mark != store.base("run3").mark
+    store.close()
+    store = opened(path)
+    assert held(store) == after
+    assert sorted(store.ids(entries({9: 0, 40: 0, 5: 0, 50: 0}).keys)) == ["user-40", "user-9"]
+
+
+def test_logs_that_differ_leave_a_profile_unknown(path: str) -> None:
+    """Nobody knows which was later: clocks step back, and workers change places."""
+    one, other = ProfileStore(path, OWNER), ProfileStore(path, OWNER)
+    one.append("run1", entries({1: 11, 2: 22, 3: 33}))
+    other.append("run2", entries({2: 23, 3: 33, 4: UNKNOWN}))
+    expected = {1: 11, 2: UNKNOWN, 3: 33, 4: UNKNOWN}
+    assert held(one) == expected
+    one.close()
+    other.close()
+    assert held(opened(path)) == expected
+
+
+def test_a_kill_between_two_shards(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(path)
+    store.append("run1", entries({n: 5 for n in range(20)}))
+    store.close()
+    opened(path).close()
+    store = opened(path)
+    store.append("run2", entries({n: 6 for n in range(15, 30)} | {0: GONE}))
+    store.close()
+    left = [10]
+    write = (_Local if store.grows else _Beam).write
+
+    def killed(self: Any, name: str, data: bytes) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise OSError("killed")
+        write(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Local if store.grows else _Beam, "write", killed)
+        with pytest.raises(CheckpointError, match="killed"):
+            opened(path)
+    expected = {n: 5 for n in range(1, 15)} | {n: 6 for n in range(15, 30)}
+    assert held(opened(path)) == expected
+
+
+def test_a_kill_in_the_middle_of_a_frame(tmp_path: pathlib.Path) -> None:
+    store = opened(str(tmp_path))
+    store.append("run1", entries({1: 11}))
+    (log,) = tmp_path.glob("profile-log-*")
+    whole = log.read_bytes()
+    store.append("run1", entries({2: 22}))
+    second = log.read_bytes()
+    for size in range(len(whole), len(second)):
+        log.write_bytes(second[:size])
+        assert held(store) == {1: 11}
+    log.write_bytes(second[:20] + bytes([second[20] ^ 1]) + second[21:])
+    with pytest.raises(CheckpointError, match=r"damaged .*a checksum is wrong.*sent once"):
+        store.base("")
+
+
+def test_damage_is_found(tmp_path: pathlib.Path) -> None:
+    store = opened(str(tmp_path))
+    store.append("run1", entries({n: 5 for n in range(300)}))
+    store.close()
+    opened(str(tmp_path)).close()
+    shard = tmp_path / "profiles-07.parquet"
+    whole = shard.read_bytes()
+    for at in (len(whole) // 4, len(whole) // 2, len(whole) - 20):
+        shard.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        store = opened(str(tmp_path))
+        with pytest.raises(CheckpointError, match=r"damaged \(profiles-07.parquet"):
+            list(store.ids(store.base("").keys))
+        store.close()
+    shard.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        opened(str(tmp_path)).base("")
+    shard.write_bytes(whole)
+    header = tmp_path / "profiles.json"
+    for content, says in (
+        (b"{", "damaged"),
+        (b"[]", "damaged"),
+        (header.read_bytes().replace(b'"version":1', b'"version":2'), "another version"),
+    ):
+        header.write_bytes(content)
+        with pytest.raises(CheckpointError, match=says):
+            opened(str(tmp_path))
+    header.unlink()
+    with pytest.raises(CheckpointError, match="it is missing"):
+        opened(str(tmp_path))
+
+
+def test_whose_it_is(path: str) -> None:
+    assert not opened(path).mapping_changed
+    assert not opened(path).mapping_changed
+    assert not ProfileStore(path, Owner("", "m2", "engage", "projects"), True).mapping_changed
+    assert not opened(path).mapping_changed, "the header kept the mapping"
+    assert opened(path, Owner("", "m2", "engage", "projects")).mapping_changed
+    for other, says in (
+        (Owner("", "mapping", "groups", "projects"), "another endpoint"),
+        (Owner("", "mapping", "engage", "others"), "another project or region"),
+    ):
+        with pytest.raises(CheckpointError, match=says):
+            opened(path, other)
+
+
+def _read_until_told(path: str, ready: Any, told: Any) -> None:
+    store = ProfileStore(path, OWNER)
+    ready.set()
+    told.wait(60)
+    store.close()
+
+
+def test_logs_stay_while_another_process_reads_them(tmp_path: pathlib.Path) -> None:
+    store = opened(str(tmp_path))
+    store.append("run1", entries({1: 11}))
+    store.close()
+    context = multiprocessing.get_context("fork")
+    ready, told = context.Event(), context.Event()
+    process = context.Process(target=_read_until_told, args=(str(tmp_path), ready, told))
+    process.start()
+    try:
+        assert ready.wait(60)
+        store = opened(str(tmp_path))
+        assert list(tmp_path.glob("profile-log-*"))
+        assert held(store) == {1: 11}
+        store.close()
+    finally:
+        told.set()
+        process.join(60)
+    store = opened(str(tmp_path))
+    assert not list(tmp_path.glob("profile-log-*"))
+    assert held(store) == {1: 11}
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        ProfileStore(str(tmp_path / "file"), OWNER)
