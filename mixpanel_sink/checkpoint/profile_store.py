@@ -1,14 +1,15 @@
 """What was last sent for each profile, in the folder of a checkpoint.
 
     profiles.json             the header: version, endpoint, projects, mapping
-    profiles-NN.parquet       64 shards, by the first bits of a profile's key: key, content, id
+    profiles-NN.shard         64 shards, by the first bits of a profile's key: a checksum, and then
+                              Parquet with key, content and id
     profile-log-RUN-ID-N.bin  what the run RUN has sent since, by process
 
 Key and content are 64-bit hashes: of a project and a profile's id, and of its last update. Each
-frame of a log has a checksum, and what a killed process left half-written is not read. The logs go
-into the shards when a run begins: one shard after another, so that little memory is needed, and the
-logs are removed only when all shards are written. Killed in between, it is done again with the same
-result.
+frame of a log has a checksum too, and what a killed process left half-written is not read. The logs
+go into the shards when a run begins: one shard after another, so that little memory is needed, and
+the logs are removed only when all shards are written. Killed in between, it is done again with the
+same result.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ _TOGETHER = 8
 """Shards that one reading of the logs serves."""
 _FRAME = struct.Struct(">III")
 """Compressed size, size, checksum."""
+_SUM = struct.Struct(">I")
 _ZSTD = pa.Codec("zstd")
 
 
@@ -152,6 +154,7 @@ class ProfileStore:
         """What is known, without what this run has sent."""
         with self._guarded():
             names = self._folder.names("profiles-")
+            # Each is read twice: all of them in two forms would take twice the memory.
             sizes = [self._parquet(name, lambda file: file.metadata.num_rows) for name in names]
             keys, contents = np.empty(sum(sizes), np.uint64), np.empty(sum(sizes), np.uint64)
             start = 0
@@ -246,10 +249,11 @@ class ProfileStore:
             mine = found.take(found.keys >> _SHIFT == shard)
             if not len(mine):
                 continue
-            name = f"profiles-{shard:02d}.parquet"
+            name = f"profiles-{shard:02d}.shard"
             known = [self._parquet(name, _entries)] if name in there else []
             both = joined([*known, mine]).last_of_each()
-            self._folder.write(name, _as_parquet(both.take(both.contents != GONE)))
+            data = _as_parquet(both.take(both.contents != GONE))
+            self._folder.write(name, _SUM.pack(zlib.crc32(data)) + data)
 
     def _logs(self, names: list[str], shards: range) -> Iterator[Entries]:
         """Of each process, what it entered of these shards."""
@@ -281,11 +285,10 @@ class ProfileStore:
                 yield Entries.of(keys, contents, orjson.loads(raw[4 + 16 * count :]))
 
     def _parquet(self, name: str, read: Callable[[pq.ParquetFile], Any]) -> Any:
-        with self._folder.open(name) as file:
-            try:
-                return read(pq.ParquetFile(file, page_checksum_verification=True))
-            except (pa.ArrowException, OSError, LookupError) as error:
-                raise self._damaged(name, error) from None
+        data = self._folder.read(name) or b""
+        if len(data) < _SUM.size or _SUM.unpack_from(data) != (zlib.crc32(data[_SUM.size :]),):
+            raise self._damaged(name, ValueError("a checksum is wrong"))
+        return read(pq.ParquetFile(pa.BufferReader(data[_SUM.size :])))
 
     def _damaged(self, name: str, error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -377,7 +380,6 @@ def _as_parquet(entries: Entries) -> bytes:
         compression="zstd",
         use_dictionary=False,
         write_statistics=False,
-        write_page_checksum=True,
         column_encoding={
             "key": "DELTA_BINARY_PACKED",
             "content": "PLAIN",

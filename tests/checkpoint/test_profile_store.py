@@ -132,12 +132,12 @@ def test_damage_is_found(tmp_path: pathlib.Path) -> None:
     store.append("run1", entries({n: 5 for n in range(300)}))
     store.close()
     opened(str(tmp_path)).close()
-    shard = tmp_path / "profiles-07.parquet"
+    shard = tmp_path / "profiles-07.shard"
     whole = shard.read_bytes()
     for at in (len(whole) // 4, len(whole) // 2, len(whole) - 20):
         shard.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         store = opened(str(tmp_path))
-        with pytest.raises(CheckpointError, match=r"damaged \(profiles-07.parquet"):
+        with pytest.raises(CheckpointError, match=r"damaged \(profiles-07.shard"):
             list(store.ids(store.base("").keys))
         store.close()
     shard.write_bytes(whole[: len(whole) // 2])

@@ -108,7 +108,7 @@ def test_nothing_is_deleted_by_mistake(place: Place, text: str, says: str) -> No
     if text == "x":
         place.run()  # which puts the log away
         place.sent()
-        shard = next(pathlib.Path("kept").glob("profiles-*.parquet"))
+        shard = next(pathlib.Path("kept").glob("profiles-*.shard"))
         shard.write_bytes(shard.read_bytes()[:50])
         place.users(a="free")
     elif text:

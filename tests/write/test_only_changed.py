@@ -53,11 +53,12 @@ def test_in_several_processes(
 ) -> None:
     (tmp_path / "out").mkdir()
     runner = Runner("processes", tmp_path / "out")
-    for day, expected in (("free", 40), ("pro", 10)):
-        people = rows(**{f"u{n}": day if n < 10 else "free" for n in range(40)})
-        done = runner.run(people, profiles(mixpanel, MAPPING, **given))
-        assert done.totals[0].accepted == expected
-        forget()
+    people = {f"u{n}": "free" for n in range(40)}
+    assert accepted(run(rows(**people), profiles(mixpanel, MAPPING, **given))) == 40
+    forget()
+    people |= {f"u{n}": "pro" for n in range(10)}
+    done = runner.run(rows(**people), profiles(mixpanel, MAPPING, **given))
+    assert done.totals[0].accepted == 10
     assert [each["plan"] for each in kept(mixpanel).values()].count("pro") == 10
 
 
