@@ -245,7 +245,7 @@ class Settings:
     )  # fmt: skip
     missing: str = option(
         "report",
-        choice("report|unset|delete", report="Say which", unset="Unset their properties",
+        choice("ACTION", report="Say which", unset="Unset their properties",
                delete="Delete them"),
         SENDING, ("import",), label="Profiles that left the input",
         help="With only_changed: what to do about profiles that are no longer in the input: say "
