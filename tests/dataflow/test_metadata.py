@@ -63,6 +63,7 @@ GOOD = {
     "run_property": ["import_run"],
     "run_id": ["scheduled__2024-05-31T02:15:00+00:00"],
     "since": ["updated_at"],
+    "only_changed": ["true"],
     "overlap": ["7200", "0.5"],
     "preflight": ["true"],
     "drop_properties": ["a,b"],

@@ -24,9 +24,10 @@ def test_regions_of_mixpanel_and_of_google_cloud() -> None:
 def test_hyphens_and_underscores_are_both_accepted(option) -> None:
     """And so is every option of the table, with its value as text or as it is alone."""
     examples = {"NAME=TYPE,…": "a=integer", "N": "3", "SECONDS": "5", "RATE": "60/hour"}
-    examples |= {"REGION": "eu", "KIND": "engage", "fail|retry": "retry", "STYLE": "lines"}
     examples |= {"ROWS": "all", "": "true", "YYYY-MM-DD": "2024-05-31"}
-    text = examples.get(option.metavar, "x")
+    examples |= {"URL": "https://localhost/x"}
+    others = [word for word, _ in option.kind.choices if word != option.default]
+    text = others[0] if others else examples.get(option.metavar, "x")
     for name in (option.name, option.name.replace("_", "-")):
         settings, _ = parse([f"--{name}={text}"], "import", "", None)
         assert settings.given() == {option.name: option.kind.show(option.kind.parse(text))}
