@@ -49,16 +49,21 @@ def made(_: Any) -> dict[str, Any]:
     return {"name": "Tick", "user": "u", "made": time.time()}
 
 
+def prism_options(prism: str) -> PipelineOptions:
+    """Of a stream on Prism, with the worker in this process."""
+    given = ("--runner=PrismRunner", f"--prism_location={prism}", "--environment_type=LOOPBACK")
+    return PipelineOptions([*given, "--streaming"])
+
+
+def find_prism() -> str:
+    """PRISM's, or beside this interpreter."""
+    beside = str(Path(sys.executable).parent)
+    return os.environ.get("PRISM") or shutil.which("prism", path=beside) or "prism"
+
+
 def measure(seconds: float, rate: float, max_latency: float, prism: str) -> Waits:
     """Runs the stream."""
-    options = PipelineOptions(
-        [
-            "--runner=PrismRunner",
-            f"--prism_location={prism}",
-            "--environment_type=LOOPBACK",
-            "--streaming",
-        ]
-    )
+    options = prism_options(prism)
     with Emulator(quota="none", variant="reference") as mixpanel:
         os.environ[SECRET] = mixpanel.api_secret
         with beam.Pipeline(options=options) as pipeline:
@@ -93,9 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max_latency", type=float, default=2)
     parser.add_argument("--request", type=float, default=0.5, help="Seconds for a request.")
     own = parser.parse_args(argv)
-    beside = str(Path(sys.executable).parent)
-    prism = os.environ.get("PRISM") or shutil.which("prism", path=beside) or "prism"
-    waits = measure(own.seconds, own.rate, own.max_latency, prism)
+    waits = measure(own.seconds, own.rate, own.max_latency, find_prism())
     share = waits.share(own.max_latency + own.request)
     print(
         f"{len(waits.seconds):,} events, {waits.requests} requests, max_latency {own.max_latency} s"

@@ -113,7 +113,13 @@ class MixpanelWrite(beam.PTransform):
     def display_data(self) -> dict[str, Any]:
         """What runners show; no secrets and no references to them."""
         job = self._job
+        hidden = job.privacy
         more = {
+            "mapping": None if job.mapping is None else type(job.mapping).__name__,
+            "dropped": None if hidden is None else ", ".join(hidden.drop),
+            "hashed": None if hidden is None else ", ".join(hidden.hash),
+            "rate_limiter": job.rate_limiter and type(job.rate_limiter).__name__,
+            "accepted": job.accepted or None,
             "run": None if job.mark is None else job.mark.run,
             "max_latency": job.max_latency,
             "checkpoint": None if job.checkpoint is None else job.checkpoint.path,
@@ -128,6 +134,7 @@ class MixpanelWrite(beam.PTransform):
             "max_in_flight": job.max_in_flight,
             "batch_events": job.targets[0].limits.batch_events,
             "on_failure": job.on_failure,
+            "check_accounting": job.check_accounting,
             **{name: value for name, value in more.items() if value is not None},
         }
 

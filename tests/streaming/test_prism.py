@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from benchmarks import stream_restart
 from benchmarks.streaming import Waits, main
 from tests.prism import PRISM
 
@@ -45,3 +46,24 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert main(["--max_latency=1", "--request=0.5"]) == 0
     assert main(["--max_latency=1", "--request=0.1"]) == 1
     assert "95.0% within 1.5 s" in capsys.readouterr().out
+
+
+def test_a_stream_that_starts_again_has_the_same_events() -> None:
+    given = [list(stream_restart.event(100.0 + n / 4, 100.0, 4, 3)) for n in range(5)]
+    assert [[each["id"] for each in events] for events in given] == [
+        ["id-0"], ["id-1"], ["id-2"], [], [],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "longest", "code"), [(100, 31, 0), (99, 1, 1), (100, 61, 1)])
+def test_the_verdict_of_a_restart(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stored: int,
+    longest: float,
+    code: int,
+) -> None:
+    found = stream_restart.Stream(100, stored, 15, 10, longest, 6)
+    monkeypatch.setattr("benchmarks.stream_restart.measure", lambda *_: found)
+    assert stream_restart.main(["--events=100"]) == code
+    assert f"{stored} of 100 events stored, 15 requests" in capsys.readouterr().out

@@ -29,6 +29,7 @@ from mixpanel_sink.results import FailedRecord, Receipt, Totals
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken, ServiceAccount
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.settings.retry import RetryPolicy
 from mixpanel_sink.write import WriteToMixpanel
@@ -375,5 +376,18 @@ def test_what_runners_show(mixpanel: Emulator) -> None:
     assert shown == {
         "destination": host, "host": host, "endpoint": "/import", "quota": "3/minute", "lanes": 1,
         "max_in_flight": 128, "batch_events": 2000, "on_failure": "dead_letter", "max_latency": 5,
-        "checkpoint": "/somewhere/known",
+        "checkpoint": "/somewhere/known", "mapping": "EventMapping", "check_accounting": True,
     }  # fmt: skip
+    more = {"accepted": True, "check_accounting": False, "max_in_flight": 3, "lanes": 2}
+    hidden = Privacy(drop=["email"], hash=["phone"], key="env:TEST_TOKEN")
+    shown = write(mixpanel, privacy=hidden, rate_limiter=Allows(), **more).display_data()
+    assert shown == {
+        **shown, **more, "dropped": "email", "hashed": "phone", "rate_limiter": "Allows",
+    }  # fmt: skip
+
+
+class Allows:
+    """The simplest rate limiter."""
+
+    def allow(self) -> bool:
+        return True
