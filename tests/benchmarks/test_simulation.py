@@ -106,9 +106,11 @@ def test_a_quiet_job_uses_its_quota_up(lanes: int) -> None:
     assert outcome.used > 0.99
 
 
-@pytest.mark.parametrize(("lanes", "latency"), [(1, 0.2), (4, 0.2), (4, 1.0)])
-def test_the_references_rolling_minute_is_used_up(lanes: int, latency: float) -> None:
-    scenario = Scenario(Quota.reference(), 300, lanes=lanes, latency=latency)
+@pytest.mark.parametrize(
+    ("lanes", "latency", "bundle"), [(1, 0.2, 50), (1, 0.5, 100), (4, 0.2, 50), (4, 1.0, 50)]
+)
+def test_the_references_rolling_minute_is_used_up(lanes: int, latency: float, bundle: int) -> None:
+    scenario = Scenario(Quota.reference(), 300, lanes=lanes, latency=latency, bundle=bundle)
     outcome = Simulation(fitting(scenario), seed=1).run()
     assert outcome.refused == 0
     assert outcome.used > 0.97
