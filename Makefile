@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: airflow docs faults properties pipelines kills lowest soak chromium node-clients help install demo flights test bench lint format clean
+.PHONY: airflow docs faults properties pipelines kills lowest soak chromium node-clients help install demo flights test bench bench-quick lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
@@ -17,6 +17,7 @@ help:
 	@echo "make airflow  the example DAG in a real Airflow"
 	@echo "make docs     the documentation as a site, in build/site"
 	@echo "make bench    speed and memory against others, into benchmarks/RESULTS.md"
+	@echo "make bench-quick  whether it got slower than recorded"
 	@echo "make install  the virtual environment in $(VENV)"
 
 install: $(STAMP)
@@ -76,6 +77,10 @@ bench: $(STAMP) $(PRISM)
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.quota
+
+# Whether it got slower: ratios to a loop without Beam, on three inputs, in under three minutes.
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.quick
 
 # More of what the tests do in small: thousands of schedules of faults, kills, a long run.
 faults: $(STAMP)
