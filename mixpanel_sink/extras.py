@@ -6,7 +6,9 @@ it says nothing useful: Google's file system even goes on without credentials an
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+from typing import Any
 
 from mixpanel_sink.errors import SettingError
 
@@ -29,7 +31,7 @@ def require(path: str) -> None:
         path: of a file, a folder, a table or a secret; local paths need nothing.
 
     Raises:
-        SettingError: the command that installs what is missing.
+        SettingError: the command that installs what is missing; or there are no credentials.
     """
     scheme, sign, _ = path.partition(":")
     extra, module = _NEEDS.get(scheme, ("", ""))
@@ -37,6 +39,10 @@ def require(path: str) -> None:
         raise SettingError(
             f"{path} needs packages that are not installed: pip install 'mixpanel-sink[{extra}]'."
         )
+    if sign and scheme in ("s3", "az"):
+        _set_options()
+    if sign and scheme == "s3":
+        _check_s3_credentials()
 
 
 def _is_installed(module: str) -> bool:
@@ -44,3 +50,29 @@ def _is_installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # not even its parent
         return False
+
+
+def _set_options() -> None:
+    """Amazon's and Azure's file systems need some, and commands without a pipeline set none."""
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    if FileSystems._pipeline_options is None:
+        FileSystems.set_options(PipelineOptions([]))
+
+
+@functools.cache
+def _check_s3_credentials() -> None:
+    """Beam would try without for many minutes."""
+    import boto3
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import S3Options
+
+    options: Any = FileSystems._pipeline_options
+    if options.view_as(S3Options).s3_access_key_id is not None:
+        return
+    if boto3.Session().get_credentials() is None:
+        raise SettingError(
+            "s3:// needs Amazon's credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "AWS_PROFILE, or give --s3_access_key_id=... and --s3_secret_access_key=..."
+        )

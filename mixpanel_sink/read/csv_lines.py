@@ -10,7 +10,7 @@ from typing import Any
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import CHUNK_BYTES, opened
+from mixpanel_sink.read.files import CHUNK_BYTES, check_line, opened
 from mixpanel_sink.read.records import BadRecord
 
 CELL_CHARACTERS = Limits().batch_bytes
@@ -158,6 +158,7 @@ class Lines:
         more = self._file.read(CHUNK_BYTES)
         self._held = self._held[self._at :] + more
         self._at = 0
+        check_line(len(self._held))
         return bool(more)
 
     def _take(self, size: int, lines: int) -> None:

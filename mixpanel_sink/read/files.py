@@ -23,6 +23,8 @@ from mixpanel_sink.errors import InputError
 
 CHUNK_BYTES = 1 << 20
 """What is read from a file at once."""
+MOST_LINE_BYTES = 100_000_000
+"""A line, or a value over several, that is longer ends its file: memory holds it as a whole."""
 _EDGE_BYTES = 1 << 16
 _COUNTED_ROWS = 1000
 _COUNTED_BYTES = 4 << 20
@@ -324,6 +326,7 @@ def lines_of(file: Any) -> Iterator[bytes]:
     while chunk := file.read(CHUNK_BYTES):
         if b"\n" not in chunk:
             pending.append(chunk)
+            check_line(len(pending) * CHUNK_BYTES)
             continue
         lines = b"".join([*pending, chunk]).split(b"\n")
         pending = [lines.pop()]
@@ -341,8 +344,19 @@ def blocks_of(file: Any, size: int) -> Iterator[bytes]:
         if end:
             yield held[:end]
             held = held[end:]
+        check_line(len(held))
     if held:
         yield held + b"\n"
+
+
+def check_line(size: int) -> None:
+    """Ends the reading of a file in which no line ends, such as one that was packed to fill memory.
+
+    Raises:
+        ValueError: if a line has had too many bytes so far.
+    """
+    if size > MOST_LINE_BYTES:
+        raise ValueError(f"a line is longer than {MOST_LINE_BYTES:,} bytes")
 
 
 def without_mark(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import CHUNK_BYTES
+from mixpanel_sink.read.files import CHUNK_BYTES, check_line
 
 FIRST_BYTES = 64 << 20
 """Of the first value at most, by which the layout is told."""
@@ -140,6 +140,7 @@ class _Text:
             return False
         self.held = self.held[self.at :] + self._decoder.decode(bytes(more))
         self.at = 0
+        check_line(len(self.held))
         return True
 
     def skip(self, characters: str) -> str | None:
