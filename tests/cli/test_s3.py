@@ -1,4 +1,4 @@
-"""From a partitioned folder on s3:// to a verified import, against moto's server; its failed
+"""From a partitioned folder on s3:// to an import, against moto's server; its failed
 records and its checkpoint are on s3://, too."""
 
 from __future__ import annotations
@@ -66,8 +66,6 @@ def test_a_partitioned_folder(
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text("event: kind\ntime: at\ndistinct_id: user\n")
     where = ("-m", mapping, "--endpoint", mixpanel.url)
-    checked = call("check", folder, "-m", mapping, "--all")
-    assert checked.code == 0, checked.err
     more = ("--failed-output", "s3://events/failed/run", "--checkpoint", "s3://events/checkpoint")
     sent = call("import", folder, *where, *more)
     assert "60 read = 58 accepted + 2 failed" in sent.out, sent.out + sent.err
@@ -81,8 +79,6 @@ def test_a_partitioned_folder(
     assert len(lines) == 2
     assert any(key.startswith("checkpoint/") for key in keys)
 
-    proven = call("verify", folder, *where)
-    assert "Mixpanel holds all 58 events" in proven.out, proven.out + proven.err
     before = mixpanel.stats()["requests"]
     again = call("import", folder, *where, *more)
     assert again.code in (0, 1), again.err
