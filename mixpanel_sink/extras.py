@@ -64,7 +64,7 @@ def _set_options() -> None:
 @functools.cache
 def _check_s3_credentials() -> None:
     """Beam would try without for many minutes."""
-    import boto3
+    import boto3  # type: ignore[import-untyped]
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import S3Options
 
