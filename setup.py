@@ -54,13 +54,20 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["mixpanel_sink*"]),
     package_data={
-        "mixpanel_sink": ["py.typed", "emulator/page/*", "inspect/presets/*.yaml", "yaml/*.yaml"]
+        "mixpanel_sink": [
+            "py.typed",
+            "emulator/page/*",
+            "inspect/presets/*.yaml",
+            "report/*.html",
+            "yaml/*.yaml",
+        ]
     },
     install_requires=[
         "apache-beam>=2.77,<3",
         "blake3>=1.0",
         "fastavro[codecs]>=1.12",
         "isal>=1.9",
+        "jinja2>=3.1",
         "numpy>=2",
         "orjson>=3.11.7",  # which writes floats as Polars does; content ids rest on it
         "polars>=2.1,<3",

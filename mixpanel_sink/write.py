@@ -29,7 +29,7 @@ from mixpanel_sink.checkpoint.registry import open_log
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.report.accounting import CheckAccounting, FailOnFailure
 from mixpanel_sink.results import AcceptedRecord, FailedRecord, ReadCount, Receipt, WriteResult
-from mixpanel_sink.send.preflight import Preflight, check
+from mixpanel_sink.send.preflight import Preflight, check, check_connections
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import Credentials
 from mixpanel_sink.settings.job import Job, OnFailure, Place, RateLimiter, check_mapping
@@ -90,6 +90,15 @@ class MixpanelWrite(beam.PTransform):
         """
         projects = [(target, target.credentials.resolve()) for target in self._job.targets]
         return store_of(self._job, projects)
+
+    def check_connections(self) -> None:
+        """Refuses endpoints that cannot be reached from here, without making a request.
+
+        Raises:
+            DestinationError: says why.
+        """
+        destinations = {target.destination for target in self._job.targets}
+        check_connections(destinations, self._job.retry.connect_timeout)
 
     def preflight(self) -> list[Preflight]:
         """Asks each project's endpoint, with one empty request, whether it takes the

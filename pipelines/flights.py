@@ -9,7 +9,7 @@ import sys
 
 import pyarrow.parquet as pq
 
-from mixpanel_sink.jobs.local import emulator, run_pipeline
+from mixpanel_sink.jobs.local import emulator, run_import
 
 
 def main(path: str) -> int:
@@ -19,8 +19,8 @@ def main(path: str) -> int:
     with emulator(quota="none") as running:
         for run in (1, 2):
             before = running.stats()["requests"]
-            code, seconds = run_pipeline(
-                running, [f"--input={path}", "--mapping=configs/flights.yaml", "--quota=none"]
+            code, seconds = run_import(
+                running, [path, "--mapping=configs/flights.yaml", "--quota=none"]
             )
             stats = running.stats()
             requests = stats["requests"] - before

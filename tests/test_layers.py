@@ -13,7 +13,18 @@ import mixpanel_sink
 
 ROOT = pathlib.Path(mixpanel_sink.__file__).parent
 WITHOUT_BEAM = [
-    *("errors", "process", "results", "version", "settings", "api", "batch", "encode", "send"),
+    *(
+        "codes",
+        "errors",
+        "process",
+        "results",
+        "version",
+        "settings",
+        "api",
+        "batch",
+        "encode",
+        "send",
+    ),
     "emulator",
 ]
 LOAD = """

@@ -11,6 +11,7 @@
     emulator  runs a local Mixpanel emulator
     demo      shows all of that on made-up data
     doctor    looks at this machine: versions, credentials, network
+    explain   says what an error code means, and what to do
 
 Each is a file here. Exit codes: 0 all is well; 1 the job failed, or what was compared is not
 equal; 2 a setting is wrong, and nothing was sent; 130 interrupted.
@@ -27,6 +28,7 @@ from mixpanel_sink.cli import (
     check,
     demo,
     doctor,
+    explain,
     export,
     imports,
     init,
@@ -36,8 +38,10 @@ from mixpanel_sink.cli import (
     table,
     verify,
 )
+from mixpanel_sink.cli.help import Command, Group
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
+from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.version import __version__
 
 _HELP = """Brings event data to Mixpanel: each event once, within the quota, all accounted for.
@@ -71,6 +75,8 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
         help=_HELP,
         no_args_is_help=True,
         rich_markup_mode="rich",
+        cls=Group,
+        add_completion=False,
         context_settings={"obj": list(beam)},
     )
 
@@ -84,12 +90,13 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
     groups = {name: typer.Typer(help=text) for name, text in _GROUPS.items()}
     for name, function in _MADE.items():
         group, _, own = name.rpartition(" ")
-        groups.get(group, app).command(own)(table.command(name, function))
+        groups.get(group, app).command(own, cls=Command)(table.command(name, function))
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name, no_args_is_help=True)
-    app.command("status")(status.run)
-    app.command("emulator")(command.emulator)
-    app.command("demo")(demo.run)
+    app.command("status", cls=Command)(status.run)
+    app.command("emulator", cls=Command)(command.emulator)
+    app.command("demo", cls=Command)(demo.run)
+    app.command("explain", cls=Command)(explain.run)
     return app
 
 
@@ -100,7 +107,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         words, beam = sorted_out(given, table.extras_of(function) if function else ())
     except ValueError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        say_error(str(error), "SettingError")
         return 2
     return command.run(make_app(beam), words, "mixpanel-sink")
 

@@ -23,7 +23,7 @@ def run(settings: Settings, as_json: common.AsJson = False) -> None:
     try:
         shown = previewed(settings, rows, beam_options(settings, ()))
     except (SettingError, InputError) as error:
-        common.fail(str(error))
+        common.fail(error)
     code = exit_code(shown)
     if as_json:
         print(json.dumps(dataclasses.asdict(shown), indent=2, default=str))
@@ -31,10 +31,9 @@ def run(settings: Settings, as_json: common.AsJson = False) -> None:
         return
     print(render(shown).replace("--dry_run=all", "--all"))
     if not code:
-        print(f"\nNext: {common.following('import', settings, settings.mapping)}")
+        common.next_step(common.following("import", settings, settings.mapping))
     elif shown.looked_at.events == 0:
         again = common.following("check", settings, settings.mapping)
-        print(
-            f"\nNothing would be accepted. Next: correct {settings.mapping}, and run {again} again."
-        )
+        print("\nNothing would be accepted.")
+        common.next_step(f"correct {settings.mapping}, then {again}")
     common.finish(code)

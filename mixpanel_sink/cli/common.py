@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from mixpanel_sink.settings.options import Settings, options_of
+from mixpanel_sink.jobs.console import say_error
+from mixpanel_sink.jobs.following import following
 
-CREDENTIALS_FROM_ENVIRONMENT = {
-    "api_secret": "MIXPANEL_API_SECRET",
-    "project_token": "MIXPANEL_PROJECT_TOKEN",
-}
-"""Used where no credentials are given, the first that is set."""
-CREDENTIALS_BY_DEFAULT = {(k, f"env:{v}") for k, v in CREDENTIALS_FROM_ENVIRONMENT.items()}
-"""What those amount to, as options."""
+__all__ = ["AsJson", "fail", "finish", "following", "next_step", "show"]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -26,27 +20,24 @@ def finish(code: int) -> None:
         raise typer.Exit(code)
 
 
-def fail(message: str, code: int = 2) -> NoReturn:
+def fail(error: str | Exception, code: int = 2) -> NoReturn:
     """Ends the command with one sentence."""
-    print(f"Error: {message}", file=sys.stderr)
+    kind = "SettingError" if isinstance(error, str) else type(error).__name__
+    say_error(str(error), kind)
     raise typer.Exit(code)
 
 
-def following(face: str, settings: Settings, mapping: object) -> str:
-    """A command to run after this one, with the same input, as a shell takes it.
+def show(markup: str) -> None:
+    """Prints text with rich's markup, wrapped at the terminal's width."""
+    from rich.console import Console
 
-    Args:
-        face: the following command.
-        settings: of this one; those that the following one has as well are repeated.
-        mapping: its file; None for none.
-    """
-    has = {each.name for each in options_of(face)} - {"input", "mapping"}
-    words = [f"mixpanel-sink {face}"]
-    words += [f"'{word}'" for word in settings.input]
-    words += [f"--mapping {mapping}"] if mapping else []
-    for name, value in settings.given().items():
-        if name not in has or (name, value) in CREDENTIALS_BY_DEFAULT:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
-    return " ".join(words)
+    Console(highlight=False).print(markup)
+
+
+def next_step(text: str) -> None:
+    """Ends a command's output with what to do next: a command, in one line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    print()
+    Console(highlight=False, soft_wrap=True).print(Text.assemble(("Next: ", "bold green"), text))

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated
+
+import typer
+
 from mixpanel_sink.cli import common
 
 
-def run() -> None:
+def run(
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep/--no-keep",
+            help="Keep the emulator running until Ctrl-C, to look at its page. Default: yes on a "
+            "terminal.",
+        ),
+    ] = None,
+) -> None:
     """Show an import on made-up data, into a local Mixpanel emulator.
+
+    Its files are in the folder demo-output.
 
     Example: mixpanel-sink demo
     """
@@ -16,6 +32,8 @@ def run() -> None:
     except ImportError as error:
         common.fail(f"The demo needs {error.name}: pip install 'mixpanel-sink[emulator]'.")
     try:
-        common.finish(demo.main())
+        code = demo.main(keep=sys.stdout.isatty() if keep is None else keep)
+        common.next_step("mixpanel-sink init FILE, with a file of yours")
+        common.finish(code)
     except EmulatorError as error:
         common.fail(f"{error}.")

@@ -49,7 +49,7 @@ def run(
     try:
         destination = Destination.of(settings.region, settings.endpoint)
     except SettingError as error:
-        common.fail(str(error))
+        common.fail(error)
     if not offline:
         findings += network(destination)
     if as_json:
@@ -63,6 +63,12 @@ def run(
         for finding in findings:
             table.add_row(marks[finding.state], finding.what, finding.said)
         Console(soft_wrap=True).print(table)
+        bad = [finding.what for finding in findings if finding.state == "problem"]
+        common.next_step(
+            f"correct {', '.join(bad)}, then mixpanel-sink doctor"
+            if bad
+            else "mixpanel-sink init events.parquet"
+        )
     common.finish(int(any(finding.state == "problem" for finding in findings)))
 
 

@@ -33,4 +33,8 @@ def run(
     from mixpanel_sink.jobs.command import guarded
 
     kind: Literal["jsonl", "parquet"] = "parquet" if parquet else "jsonl"
-    common.finish(guarded(lambda: export.start(settings, output, events, kind)))
+    code = guarded(lambda: export.start(settings, output, events, kind))
+    if not code and not parquet:
+        files = f"'{output}-*.jsonl.gz'"
+        common.next_step(f"mixpanel-sink import {files}, with another project's credentials")
+    common.finish(code)

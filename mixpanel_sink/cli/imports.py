@@ -9,10 +9,13 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 
 from mixpanel_sink.cli import common
+from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.settings.options import Settings
 
 FAILED_FOLDER = "failed"
@@ -33,22 +36,18 @@ def run(
     """
     from mixpanel_sink.jobs import import_files, runners
     from mixpanel_sink.jobs.command import guarded
-    from mixpanel_sink.jobs.outputs import tidy
     from mixpanel_sink.jobs.parse import beam_options, check_others
 
     def started(given: Settings) -> int:
         words = context.obj or []
         check_others(words, "import")
         options = beam_options(given, words)
-        if given.failed_output is None and not runners.runs_remotely(options):
-            given = dataclasses.replace(given, failed_output=default_failed_output())
-        try:
-            code = import_files.start(given, options)
-        finally:
-            tidy(given.failed_output if settings.failed_output is None else None)
         events = given.endpoint_kind in ("import", "track")  # profiles are not read back
-        if code == 0 and events and not given.dry_run and not runners.runs_remotely(options):
-            print(f"\nNext: {next_step(given)}")
+        with kept(given, options) as keeping:
+            code = import_files.start(keeping, options)
+            if given.dry_run is None and not runners.runs_remotely(options):
+                proof = common.following("verify", given, given.mapping) if events else None
+                next_step(keeping, proof if code == 0 else None)
         return code
 
     if not as_json:
@@ -65,18 +64,42 @@ def run(
     common.finish(code)
 
 
-def next_step(settings: Settings) -> str:
-    """What to do after an import that went well: replay what failed, or verify the rest."""
-    mapping = f" --mapping {settings.mapping}" if settings.mapping else ""
+@contextlib.contextmanager
+def kept(settings: Settings, options: Any) -> Iterator[Settings]:
+    """The settings with a place for failed records, if they name none; afterwards there is no
+    folder without one."""
+    from mixpanel_sink.jobs import runners
+    from mixpanel_sink.jobs.outputs import tidy
+
+    if settings.failed_output is not None or runners.runs_remotely(options):
+        yield settings
+        return
+    prefix = default_failed_output()
+    try:
+        yield dataclasses.replace(settings, failed_output=prefix)
+    finally:
+        tidy(prefix)
+
+
+def next_step(settings: Settings, otherwise: str | None) -> None:
+    """Says what to do next: replay what failed, or else `otherwise`."""
     prefix = settings.failed_output
-    if prefix and "://" not in prefix and glob.glob(f"{glob.escape(prefix)}-*.jsonl"):
-        return (
-            "correct what the failures above say, then mixpanel-sink replay "
-            f"'{prefix}*.jsonl'{mapping}"
-        )
-    return common.following("verify", settings, settings.mapping)
+    if prefix and "://" not in prefix and files_of(prefix):
+        ((_, again),) = after_sending(settings, failed=True, verify=False)
+        common.next_step(f"correct what the failures above say, then {again}")
+    elif otherwise:
+        common.next_step(otherwise)
 
 
 def default_failed_output() -> str:
     """A prefix of this run's own, so that no run removes or hides what another one left."""
-    return f"{FAILED_FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}"
+    prefix = f"{FAILED_FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while files_of(f"{prefix}-{number}" if number > 1 else prefix):
+        number += 1
+    return f"{prefix}-{number}" if number > 1 else prefix
+
+
+def files_of(prefix: str) -> list[str]:
+    """The files of failed records with that prefix."""
+    return glob.glob(f"{glob.escape(prefix)}-*.jsonl")

@@ -56,7 +56,7 @@ def run(
             text = preset_for(tool, source)
             proposal = Proposal(text, mapping_of_preset(tool), ())
     except (InputError, MixpanelSinkError) as error:
-        common.fail(str(error))
+        common.fail(error)
     if as_json:
         said = {"file": path, "mapping": proposal.text, "guesses": proposal.guesses}
         print(json.dumps(said, indent=2))
@@ -73,6 +73,7 @@ def run(
         for guess in proposal.guesses:
             print(f"  - {guess}")
     if isinstance(proposal.mapping, EventMapping):
-        print(f"Next: {common.following('check', settings, output)}")
+        common.next_step(common.following("check", settings, output))
     else:
-        print(f"Next: {common.following('import', settings, output)} --endpoint-kind engage")
+        again = common.following("import", settings, output)
+        common.next_step(f"{again} --endpoint-kind engage")

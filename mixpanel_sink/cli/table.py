@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from mixpanel_sink.cli.common import CREDENTIALS_FROM_ENVIRONMENT, fail
+from mixpanel_sink.cli.common import fail
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.jobs.following import CREDENTIALS_FROM_ENVIRONMENT
 from mixpanel_sink.settings.option import FLAG, Option, names_of
 from mixpanel_sink.settings.options import CREDENTIALS, Settings, options_of
 

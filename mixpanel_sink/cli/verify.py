@@ -14,4 +14,8 @@ def run(settings: Settings) -> None:
     from mixpanel_sink.jobs import verify
     from mixpanel_sink.jobs.command import guarded
 
-    common.finish(guarded(lambda: verify.start(settings)))
+    code = guarded(lambda: verify.start(settings))
+    if code == 1:
+        again = common.following("import", settings, settings.mapping)
+        common.next_step(f"import what is missing; nothing is doubled: {again}")
+    common.finish(code)

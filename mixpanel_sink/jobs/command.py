@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
+from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.outcome import EXIT_SETTING
 from mixpanel_sink.settings.options import OPTIONS, Settings
 
@@ -24,7 +25,7 @@ def guarded(start: Callable[[], int]) -> int:
     try:
         return start()
     except (SettingError, InputError, DestinationError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        say_error(str(error), type(error).__name__)
         return EXIT_SETTING
 
 
@@ -36,5 +37,5 @@ def require(settings: Settings, *names: str) -> None:
     """
     for name in names:
         if not getattr(settings, name):
-            shown = next((each.name for each in OPTIONS if each.field == name), name)
+            shown = next((each.spelled for each in OPTIONS if each.field == name), name)
             raise SettingError(f"--{shown} is missing; --help shows all options.")

@@ -6,14 +6,17 @@ needs and makes is in the folder `demo-output`.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import random
 import sys
+import tempfile
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_sink.jobs.local import emulator, run_pipeline
+from mixpanel_sink.jobs.local import emulator, run_import
 
 ROWS = 100_000
 _EVENTS = ("Page Viewed", "Product Viewed", "Added To Cart", "Checkout Started", "Order Placed")
@@ -62,37 +65,60 @@ def shop_events(rows: int = ROWS, seed: int = 7) -> pa.Table:
     return pa.table(columns)
 
 
-def main(folder: str = "demo-output", rows: int = ROWS) -> int:
-    """Runs the demo and gives the import's exit code."""
-    place = pathlib.Path(folder)
-    place.mkdir(exist_ok=True)
-    for old in (*place.glob("failed*.jsonl"), *place.glob("emulator.db*")):
-        old.unlink()
-    source, mapping, database = place / "shop.parquet", place / "shop.yaml", place / "emulator.db"
+def main(folder: str = "demo-output", rows: int = ROWS, keep: bool = False) -> int:
+    """Runs the demo and gives the import's exit code.
+
+    Args:
+        folder: for its files; a temporary one if it cannot be made here.
+        rows: of made-up data.
+        keep: whether the emulator goes on until Ctrl-C, so that its page can be looked at.
+    """
+    place = _folder(folder)
+    source, mapping = place / "shop.parquet", place / "shop.yaml"
+    report, database = place / "run.html", place / "emulator.db"
     pq.write_table(shop_events(rows), source, row_group_size=40_000)
     mapping.write_text(MAPPING, encoding="utf-8")
     print(f"Made {source}: {rows:,} rows, seven of them bad on purpose.")
     with emulator(quota="60/hour", db=str(database)) as running:
-        code, seconds = run_pipeline(
+        code, seconds = run_import(
             running,
             [
-                f"--input={source}",
-                f"--mapping={mapping}",
-                "--quota=60/hour",
-                f"--failed_output={place}/failed",
+                *(str(source), "--mapping", str(mapping), "--quota", "60/hour"),
+                *("--failed-output", f"{place}/failed", "--report", str(report)),
             ],
         )
         stats = running.stats()
-    print(
-        f"\nThe emulator holds {stats['events_distinct']:,} distinct events after "
-        f"{stats['requests']} requests, in {seconds:.0f} s with start-up."
-    )
-    print("Where to look:")
-    print(f"  the bad records    {place}/failed-00000-of-00001.jsonl")
-    print(f"  the mapping        {mapping}")
-    print(f"  the stored events  mixpanel-sink emulator --api-secret demo --db {database}")
-    print("                     then http://127.0.0.1:8080/emulator/events?limit=5")
+        print(
+            f"\nThe emulator holds {stats['events_distinct']:,} distinct events after "
+            f"{stats['requests']} requests, in {seconds:.0f} s with start-up."
+        )
+        print("Where to look:")
+        print(f"  the bad records    {place}/failed-00000-of-00001.jsonl")
+        print(f"  the report         {report}")
+        print(f"  the mapping        {mapping}")
+        if keep:
+            print(f"  the events         {running.url}/  (until you press Ctrl-C)", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+            print()
+    if not keep:
+        print(f"  the events         mixpanel-sink emulator --api-secret demo --db {database}")
+        print("                     then http://127.0.0.1:8080/")
     return code
+
+
+def _folder(name: str) -> pathlib.Path:
+    """The demo's folder, without what an earlier demo left there."""
+    place = pathlib.Path(name)
+    try:
+        place.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError:  # such as a folder that belongs to somebody else
+        place = pathlib.Path(tempfile.mkdtemp(prefix="mixpanel-demo-"))
+    for old in (*place.glob("failed*.jsonl"), *place.glob("emulator.db*")):
+        old.unlink()
+    return place
 
 
 if __name__ == "__main__":

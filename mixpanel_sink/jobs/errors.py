@@ -18,6 +18,7 @@ _KNOWN = "|".join(
 _RAISED = re.compile(
     rf"(?:mixpanel_sink\.errors\.)?(?:{_KNOWN}): (.+?)(?: \[while running|$)", re.M
 )
+_RAISED_AS = re.compile(rf"(?:mixpanel_sink\.errors\.)?({_KNOWN}): ")
 _LOST = re.compile("Channel closed prematurely|SDK worker disconnected|StatusCode.UNAVAILABLE")
 """What runners say when one of their processes is gone."""
 _NOISE = "No shards found to finalize"
@@ -41,6 +42,17 @@ def job_error(error: BaseException) -> str | None:
         if found:
             return str(found[-1]).strip().replace("\\n", " ").strip("'\"")
     return None
+
+
+def kind(error: BaseException) -> str:
+    """The name of our own class of error in what a runner raised; the base class's if there is
+    none."""
+    for seen in _chain(error):
+        if isinstance(seen, errors.MixpanelSinkError):
+            return type(seen).__name__
+        if found := _RAISED_AS.findall(str(seen)):
+            return str(found[-1])
+    return errors.MixpanelSinkError.__name__
 
 
 def sentence(error: BaseException) -> str:

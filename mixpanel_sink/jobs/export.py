@@ -10,6 +10,7 @@ from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.inspect.export import Exported, Format, export_events
 from mixpanel_sink.inspect.verify import Exporter, export_destination
 from mixpanel_sink.jobs.command import require
+from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.settings.options import Settings
@@ -49,7 +50,7 @@ def _started(settings: Settings, prefix: str, events: Sequence[str] | None, form
             progress=lambda path, count: print(f"{path}: {count:,} events"),
         )
     except DestinationError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        say_error(str(error), type(error).__name__)
         note(error=str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:

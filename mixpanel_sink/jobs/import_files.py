@@ -75,13 +75,13 @@ def _start(job: Import, build: Build) -> int:
         code = run(build(job), job.settings, job.source.row_count)
         return missing.after(job, update, code)
     if job.today is None:
-        return run(build(job), job.settings, job.source.row_count)
+        return run(build(job), job.settings, job.source.row_count, job.source.files)
     is_handed_on = False
     try:
         if job.today.is_empty:
             print("Nothing is new; nothing was sent.")
             return EXIT_OK
-        code = run(build(job), job.settings, job.source.row_count)
+        code = run(build(job), job.settings, job.source.row_count, job.source.files)
         is_handed_on = code == EXIT_OK and runs_remotely(job.options)
         if not is_handed_on:
             print_end(job.today)

@@ -1,4 +1,4 @@
-"""Runs the Parquet pipeline against the emulator on this machine, for demo and flights."""
+"""Runs an import against the emulator on this machine, for demo and flights."""
 
 from __future__ import annotations
 
@@ -23,16 +23,12 @@ def emulator(**settings: Any) -> Iterator[Emulator]:
         yield running
 
 
-def run_pipeline(endpoint: Emulator, arguments: Sequence[str]) -> tuple[int, float]:
-    """Runs `pipelines.parquet_to_mixpanel` as a user would; gives exit code and seconds."""
-    command = [
-        *("-m", "mixpanel_sink.jobs.import_files"),
-        *arguments,
-        f"--api_secret=env:{_SECRET}",
-        f"--endpoint={endpoint.url}",
-    ]
-    print("$ python", " ".join(command), flush=True)
+def run_import(endpoint: Emulator, arguments: Sequence[str]) -> tuple[int, float]:
+    """Runs `mixpanel-sink import` as a user would; gives exit code and seconds."""
+    words = ["import", *arguments, f"--api-secret=env:{_SECRET}", f"--endpoint={endpoint.url}"]
+    print("$ mixpanel-sink", " ".join(words), flush=True)
     started = time.monotonic()
+    command = [sys.executable, "-m", "mixpanel_sink.cli", *words]
     environment = {**os.environ, _SECRET: endpoint.api_secret}
-    code = subprocess.run([sys.executable, *command], env=environment, check=False).returncode
+    code = subprocess.run(command, env=environment, check=False).returncode
     return code, time.monotonic() - started

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from mixpanel_sink.configured import endpoint_of
+from mixpanel_sink.jobs.console import say_error, styled
 from mixpanel_sink.jobs.progress import plural
 from mixpanel_sink.jobs.watch import Standing
 from mixpanel_sink.report.failures import describe
@@ -26,7 +27,8 @@ def exit_code(counters: Mapping[str, int], balanced: bool, refused: Collection[s
         return EXIT_FAILED
     held = counters.get("events_accepted") or counters.get("profiles_unchanged")
     if counters.get("records_failed") and not held:
-        print("Error: no record was accepted; the failures above say why.", file=sys.stderr)
+        said = "no record was accepted; the failures above say why."
+        say_error(said, "FailedRecordError")
         return EXIT_FAILED
     return EXIT_OK
 
@@ -81,12 +83,13 @@ def print_accounting(
     accepted = counters.get("events_accepted", 0)
     failed = counters.get("records_failed", 0)
     balanced = read == accepted + failed
-    print("\nAccounting")
+    print("\n" + styled("Accounting", "bold", sys.stdout))
     for name, value in _lines(counters):
         number, _, remark = value.partition("  ")
         print(f"  {name:<24}{number:>12}  {remark}".rstrip())
     sign = "=" if balanced else "is not"
-    print(f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed")
+    total = f"  {_count(read)} read {sign} {_count(accepted)} accepted + {_count(failed)} failed"
+    print(styled(total, "green" if balanced and accepted else "red", sys.stdout))
     for line in describe(failures):
         print(line)
     if failed and failed_output:
@@ -94,10 +97,8 @@ def print_accounting(
     elif failed:
         print("  Failed records were not kept; --failed_output PREFIX writes them.")
     if not balanced:
-        print(
-            "Error: the records read and those accounted for differ; do not trust this run.",
-            file=sys.stderr,
-        )
+        said = "the records read and those accounted for differ; do not trust this run."
+        say_error(said, "AccountingError")
     return balanced
 
 
@@ -163,11 +164,11 @@ def print_projects(books: Sequence[tuple[str, Totals]], refused: Collection[str]
             f"{plural(totals.requests, 'request')}{'  REFUSED' if name in refused else ''}"
         )
     if refused:
-        print(
-            f"Error: {', '.join(sorted(refused))} took nothing more: see project_refused above. "
-            "The other projects have their records. Fix the cause, then replay the failed records.",
-            file=sys.stderr,
+        said = (
+            f"{', '.join(sorted(refused))} took nothing more: see project_refused above. "
+            "The other projects have their records. Fix the cause, then replay the failed records."
         )
+        say_error(said, "DestinationError")
 
 
 def _count(number: int) -> str:

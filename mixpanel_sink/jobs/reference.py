@@ -1,5 +1,5 @@
-"""The files that are made from the table of options: the Dataflow templates' metadata, and
-docs/options.md.
+"""The files that are made from tables: the Dataflow templates' metadata, docs/options.md and
+docs/errors.md.
 
     python -m mixpanel_sink.jobs.reference
 
@@ -15,12 +15,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from mixpanel_sink.codes import CODES
 from mixpanel_sink.settings.option import FLAG, Option
 from mixpanel_sink.settings.options import COMMANDS, OPTIONS, options_of
 
 FOLDER = pathlib.Path("configs/flex_template")
 METADATA = FOLDER / "metadata.json"
 PAGE = pathlib.Path("docs/options.md")
+ERRORS = pathlib.Path("docs/errors.md")
 _ONLY_HERE = ("progress", "report", "notify", "dry_run")
 """Options of commands that need somebody who waits for the job."""
 
@@ -115,7 +117,7 @@ Every option, and who has it. This page is made from the table in `mixpanel_sink
 
 An option has one name. On the command line it is written with hyphens or underscores, as
 `--failed-output failed` or `--failed_output=failed`; a switch is on by itself, or takes `=true` or `=false`.
-`mixpanel-sink` takes files as words, the pipelines as `--input`. A REFERENCE says where a secret is, and is
+`mixpanel-sink` takes files as words, the pipelines as `--input`. A REF says where a secret is, and is
 never the secret itself: `env:NAME`, `file:PATH` or `gcpsecret:projects/P/secrets/S`. Beside Beam's options,
 where `--region` is Google Cloud's too, a region of Mixpanel's may also be given as `--mixpanel_region`; in the
 template it is called that.
@@ -197,12 +199,48 @@ def _row(option: Option) -> str:
     return f"| {name} | {option.help} | {who} | {python} |"
 
 
+_ABOUT_ERRORS = """\
+# Error codes
+
+Each error and each reason of a [failed record](failures.md) has a code. A run prints it with a link to this page, and
+`mixpanel-sink explain MXS511` says the same. A code never changes its meaning. This page is made from the table in
+`mixpanel_sink/codes/` by `python -m mixpanel_sink.jobs.reference`; do not edit it.
+"""
+_HUNDREDS = {
+    "1": "Settings and mapping",
+    "2": "Credentials and endpoint",
+    "3": "Input and output",
+    "4": "Runs",
+    "5": "Failed records: event, ids and time",
+    "6": "Failed records: values",
+    "7": "Failed records: profiles and identity",
+    "8": "Failed records: sending and reading",
+}
+
+
+def errors_page() -> str:
+    """docs/errors.md."""
+    parts = [_ABOUT_ERRORS]
+    for digit, title in _HUNDREDS.items():
+        parts.append(
+            f"\n## {title}\n\n| code | name | what it means | what to do |\n|---|---|---|---|"
+        )
+        parts += [
+            f'| <a id="{each.code.lower()}"></a>{each.code} | `{each.name}` | '
+            f"{each.meaning} | {each.fix} |"
+            for each in CODES
+            if each.code[3] == digit
+        ]
+    return "\n".join(parts) + "\n"
+
+
 def main() -> int:
     """Writes all of them."""
     for template in TEMPLATES:
         template.path.write_text(metadata(template), encoding="utf-8")
+    ERRORS.write_text(errors_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"Written: {', '.join(str(each.path) for each in TEMPLATES)}, {PAGE}")
+    print(f"Written: {', '.join(str(each.path) for each in TEMPLATES)}, {PAGE}, {ERRORS}")
     return 0
 
 

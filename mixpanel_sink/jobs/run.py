@@ -13,15 +13,20 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from mixpanel_sink.configured import Write, quota_of
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.configured import Write, endpoint_of, quota_of
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
+from mixpanel_sink.jobs.console import error_text, say_error
+from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
 from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
 from mixpanel_sink.report.metrics import read_counters, read_texts
-from mixpanel_sink.report.run_report import RunReport, SummarizeRequests, read_requests
+from mixpanel_sink.report.requests_summary import SummarizeRequests, read_requests
+from mixpanel_sink.report.run_report import RunReport
 from mixpanel_sink.results import FailedRecord, FailureSummary, WriteResult
+from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.options import REFERENCES, Settings
 
 
@@ -47,6 +52,7 @@ def before_start(write: Write, settings: Settings, options: Any, topic: bool = F
         check_output("report", settings.report)  # the launcher writes it
     if not elsewhere:
         write.claim_checkpoint()
+        write.check_connections()
     elif settings.checkpoint:
         check_output("checkpoint", settings.checkpoint, elsewhere)
     if settings.preflight:
@@ -87,6 +93,7 @@ def run(
     pipeline: beam.Pipeline,
     settings: Settings,
     total: Callable[[], int | None] = lambda: None,
+    files: Sequence[tuple[str, int]] = (),
 ) -> int:
     """Runs the graph and gives the exit code. A remote job is launched and not waited for.
 
@@ -94,9 +101,12 @@ def run(
         pipeline: as built.
         settings: of the user.
         total: counts the records that there are to read, for the progress bar.
+        files: that are read, with their sizes, if what they hold can be compared with Mixpanel's.
     """
     started = time.time()
     watch = Watch(total, runners.works_here(pipeline.options))
+    if settings.report:
+        tally().begin_breakdown()
     try:
         if runners.runs_remotely(pipeline.options):
             return _launch(pipeline, settings)
@@ -113,9 +123,10 @@ def run(
         said = errors.sentence(error)
         notify.note(error=said)
         # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
-        sys.stderr.write(f"\nError: {said}\n{outcome.so_far(settings, watch.look())}\n")
+        known = error_text(said, errors.kind(error))
+        sys.stderr.write(f"\n{known}\n{outcome.so_far(settings, watch.look())}\n")
         return outcome.EXIT_FAILED
-    return _finish(result, settings, started)
+    return _finish(result, settings, started, files)
 
 
 @contextlib.contextmanager
@@ -140,7 +151,9 @@ def _printed_once() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _finish(result: Any, settings: Settings, started: float) -> int:
+def _finish(
+    result: Any, settings: Settings, started: float, files: Sequence[tuple[str, int]]
+) -> int:
     """Prints the accounting, writes the report, and gives the exit code."""
     books, failures = read_books(result), read_summaries(result)
     counters = {**read_counters(result), **outcome.counted(books)}
@@ -149,14 +162,12 @@ def _finish(result: Any, settings: Settings, started: float) -> int:
     balanced = outcome.print_accounting(counters, settings.failed_output, failures)
     outcome.print_projects(books, refused)
     if settings.report:
-        report = _report(result, settings, started, counters, failures)
+        report = _report(result, settings, started, counters, failures, files)
         try:
             write_report(settings.report, report)
         except OSError as error:  # such as a disk that is full by now; Beam's are of this class too
-            print(
-                f"Error: the report {settings.report} could not be written: {error}",
-                file=sys.stderr,
-            )
+            said = f"the report {settings.report} could not be written: {error}"
+            say_error(said, "SettingError")
             return outcome.EXIT_FAILED
         print(f"  Report: {settings.report}")
     return outcome.exit_code(counters, balanced, refused)
@@ -182,8 +193,13 @@ def _report(
     started: float,
     counters: Mapping[str, int],
     failures: Sequence[FailureSummary],
+    files: Sequence[tuple[str, int]],
 ) -> RunReport:
     given = {name: str(value) for name, value in settings.given().items()}
+    accepted = tally().breakdown()
+    whole = sum(accepted.values()) + counters.get("events_known", 0)
+    failed = bool(counters.get("records_failed"))
+    verify = bool(files) and not endpoint_of(settings).identity
     return RunReport(
         title=f"Mixpanel import of {given.get('input', '')}",
         started=started,
@@ -193,6 +209,12 @@ def _report(
         failures=[each._asdict() for each in failures],
         requests=read_requests(result),
         quota=quota_of(settings),
+        batch_events=settings.batch_events or Limits().batch_events,
+        files=files,
+        # Workers in processes of their own have a tally of their own.
+        accepted=accepted if whole == counters.get("events_accepted", 0) else {},
+        failed_output=settings.failed_output,
+        next_steps=after_sending(settings, failed, verify),
     )
 
 

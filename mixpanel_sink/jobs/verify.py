@@ -25,6 +25,7 @@ from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
 from mixpanel_sink.jobs.build import mapping_of
 from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.jobs.parse import parse_all
@@ -57,7 +58,7 @@ def _started(settings: Settings) -> int:
     try:
         result = verified(settings)
     except DestinationError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        say_error(str(error), type(error).__name__)
         note(error=str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from mixpanel_sink import codes
 from mixpanel_sink.report.metrics import NAMESPACE, read_texts
 from mixpanel_sink.results import FailedRecord, FailureSummary
 
@@ -55,7 +56,8 @@ def describe(failures: Iterable[FailureSummary]) -> list[str]:
     """Lines for people, led by an empty one; none if there are no failures."""
     lines = []
     for each in failures:
-        lines.append(f"  {each.reason}  {each.count:,}")
+        code = codes.of_reason(each.reason)
+        lines.append(f"  {code.code + ' ' if code else ''}{each.reason}  {each.count:,}")
         if each.place:
             lines.append(f"    {each.place}")
         lines.append(f"    {each.message}")

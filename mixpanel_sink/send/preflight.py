@@ -12,18 +12,25 @@ array shows only that the endpoint is there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Collection
+from urllib.parse import urlsplit
 
+import requests
 from isal import isal_zlib
 
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.responses import ProjectRefused, RequestContext, Retry, classify
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.lane import steady_clock
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.settings.retry import RetryPolicy
 
+_WAITS = (0.2, 0.5, 1.0)
+"""Seconds between attempts to connect."""
 _EMPTY = isal_zlib.compress(b"[]", 1, wbits=31)
 
 
@@ -85,3 +92,51 @@ def check(
     else:
         return Preflight(target.name, f"{host} accepts the {what}.", now, True)
     return Preflight(target.name, said, now, False)
+
+
+def check_connections(destinations: Collection[Destination], timeout: float) -> None:
+    """Finds out, before any data is read, that no endpoint can be reached. That costs no request.
+
+    Where some of several projects can be reached, the job goes on: it isolates failures.
+
+    Args:
+        destinations: of the job.
+        timeout: for one connection, in seconds.
+
+    Raises:
+        DestinationError: says what went wrong.
+    """
+    found = [_no_connection(each, timeout) for each in destinations]
+    if found and all(found):
+        raise DestinationError(f"{found[0]} Nothing was sent.")
+
+
+def _no_connection(destination: Destination, timeout: float) -> str | None:
+    """Why there is no connection; None if there is one. Tried again for a server that starts."""
+    host, port = _address(destination)
+    for wait in (*_WAITS, None):
+        try:
+            socket.create_connection((host, port), timeout).close()
+            return None
+        except OSError as error:
+            said = error.strerror or str(error) or type(error).__name__
+            if wait is None:
+                break
+            time.sleep(wait)
+    where = f"{host}:{port}"
+    if destination.is_loopback:
+        return (
+            f"{where} could not be reached ({said}): is the server running, and is the port right?"
+        )
+    return (
+        f"{where} could not be reached ({said}). Check the network, the region or endpoint, and "
+        "the proxy; mixpanel-sink doctor looks at them."
+    )
+
+
+def _address(destination: Destination) -> tuple[str, int]:
+    """Host and port to connect to: the proxy's, where the environment names one."""
+    url = destination.url
+    proxies = {} if destination.is_loopback else requests.utils.get_environ_proxies(url)
+    parts = urlsplit(requests.utils.select_proxy(url, proxies) or url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

@@ -89,6 +89,9 @@ def settle(
     )
     if part.unreceipted or receipt.accepted:
         outcome.settled(receipt, _latest(part.chunk))
+        if receipt.accepted and outcome.tally.breaks_down and not policy.endpoint.identity:
+            numbered = enumerate(part.chunk.events())
+            outcome.tally.add_events(event for index, event in numbered if index not in refused)
     if policy.lists_accepted and receipt.accepted:
         outcome.held += _held(part.chunk, policy, refused)
     if refused:

@@ -8,11 +8,20 @@ whoever watches knows what Mixpanel holds. Both agree in the end.
 from __future__ import annotations
 
 import collections
+import datetime
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import orjson
 
 from mixpanel_sink.process import COUNTS
 from mixpanel_sink.results import FailedRecord, Receipt
+
+_NAME = re.compile(rb'\{"event":("(?:[^"\\]|\\.)*")')
+_TIME = re.compile(rb'"time":(\d+)[,}]')
+_MILLISECONDS_FROM = 31_536_000_000
+"""Larger numbers are milliseconds, as Mixpanel reads them."""
 
 
 class Tally:
@@ -24,6 +33,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
+        self._events: collections.Counter[tuple[bytes, int]] | None = None
 
     def add(self, amounts: Mapping[str, int]) -> None:
         """Adds to several at once: nobody sees one without the other."""
@@ -34,6 +44,47 @@ class Tally:
         """All of them now."""
         with self._lock:
             return dict(self._counts)
+
+    def begin_breakdown(self) -> None:
+        """From now on, counts what is accepted by event and day as well: about a microsecond an
+        event."""
+        self._events = collections.Counter()
+
+    @property
+    def breaks_down(self) -> bool:
+        """Whether it does."""
+        return self._events is not None
+
+    def add_events(self, events: Iterable[bytes]) -> None:
+        """Enters accepted events, as JSON."""
+        found = collections.Counter(map(_name_and_day, events))
+        with self._lock:
+            if self._events is not None:
+                self._events.update(found)
+
+    def breakdown(self) -> dict[tuple[str, str], int]:
+        """What was accepted, by the event's name and its day in UTC."""
+        with self._lock:
+            found: dict[tuple[bytes, int], int] = dict(self._events or {})
+        return {(str(orjson.loads(key[0])), _day(key[1])): n for key, n in found.items()}
+
+
+def _name_and_day(event: bytes) -> tuple[bytes, int]:
+    """An event's name as JSON, and its day since 1970."""
+    name, time = _NAME.match(event), _TIME.search(event)
+    if name is None or time is None:  # raw events may have another order of keys
+        found = orjson.loads(event)
+        at = found.get("properties", {}).get("time", 0)
+        return orjson.dumps(str(found.get("event"))), _days(int(float(at)))
+    return name[1], _days(int(time[1]))
+
+
+def _days(time: int) -> int:
+    return time // (86_400_000 if time >= _MILLISECONDS_FROM else 86_400)
+
+
+def _day(number: int) -> str:
+    return str(datetime.date(1970, 1, 1) + datetime.timedelta(number))
 
 
 def tally() -> Tally:

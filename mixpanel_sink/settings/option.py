@@ -106,6 +106,11 @@ class Option:
     beam: str = ""
 
     @property
+    def spelled(self) -> str:
+        """Its name as messages and help have it: with hyphens."""
+        return self.name.replace("_", "-")
+
+    @property
     def beside_beam(self) -> str:
         """Its name among Beam's options."""
         return self.beam or self.name
@@ -233,9 +238,9 @@ COLUMN = Kind("COLUMN")
 NAMES = Kind("NAME,…", tuple, names_of, regex=r"^[^,]+(,[^,]+)*$")
 ID = Kind("N", regex=r"^[0-9]+$")
 NUMBER = Kind("N", int, _whole, regex=r"^[1-9][0-9]*$", form="NUMBER")
-SECONDS = Kind("SECONDS", float, _seconds, regex=r"^[0-9]+(\.[0-9]+)?$")
+SECONDS = Kind("SEC", float, _seconds, regex=r"^[0-9]+(\.[0-9]+)?$")
 FLAG = Kind("", bool, _flag, regex=r"^(true|false)$", form="BOOLEAN", alone="true")
-DAY = Kind("YYYY-MM-DD", parse=_day, regex=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+DAY = Kind("DAY", parse=_day, regex=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
 SAMPLE = Kind("ROWS", parse=_sample)
 DRY_RUN = Kind("ROWS", parse=_sample, alone="10000")
 QUOTA = Kind("RATE", parse=Quota.parse, regex=PATTERN)
@@ -248,7 +253,7 @@ FILE = Kind("FILE", regex=r"^gs://.+$", form="GCS_READ_FILE")
 FOLDER = Kind("FOLDER", regex=r"^gs://[^/]+/.+$", form="GCS_WRITE_FOLDER")
 PREFIX = Kind("PREFIX", regex=r"^gs://[^/]+/.+$")
 REFERENCE = Kind(
-    "REFERENCE",
+    "REF",
     regex=_REFERENCE,
     note="A reference, never the secret itself: gcpsecret:projects/P/secrets/S[/versions/V] on "
     "Dataflow.",

@@ -77,7 +77,9 @@ def test_verify(
     monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
     call("init", shop)
     where = ("-m", "mapping.yaml", "--endpoint", mixpanel.url)
-    assert call("verify", shop, *where).code == 1
+    missing = call("verify", shop, *where)
+    assert missing.code == 1
+    assert "Next: import what is missing; nothing is doubled: mixpanel-sink import" in missing.out
     assert call("import", shop, *where).code == 0
     proven = call("verify", shop, *where)
     assert proven.code == 0, proven.out
@@ -156,12 +158,14 @@ def test_doctor_finds_what_is_wrong(
     monkeypatch.setenv("MIXPANEL_API_SECRET", "s3cr3t-and-long")
     fine = call("doctor", "--endpoint", mixpanel.url)
     assert fine.code == 0
+    assert "Next: mixpanel-sink init" in fine.out
     assert "answers, in" in fine.out
     assert "s3cr3t" not in fine.out
     bad = call("doctor", "--endpoint", "http://127.0.0.1:9", "--api-secret", "env:NO_SUCH")
     assert bad.code == 1
     assert "cannot be reached" in bad.out
     assert "NO_SUCH is not set" in bad.out
+    assert "Next: correct api_secret, 127.0.0.1:9, then mixpanel-sink doctor" in bad.out
 
 
 def test_options_of_beam_go_on_to_beam() -> None:
@@ -229,7 +233,9 @@ def test_check_of_what_would_all_fail(call: Call, shop: Shop) -> None:
     )
     done = call("check", shop, "-m", "m.yaml")
     assert done.code == 1
-    assert "Nothing would be accepted. Next: correct m.yaml" in done.out
+    assert "Nothing would be accepted." in done.out
+    assert "Next: correct m.yaml, then mixpanel-sink check" in done.out
+    assert "--dry" not in done.out
     assert "Next: mixpanel-sink import" not in done.out
 
 
@@ -260,6 +266,44 @@ def test_a_clean_import_leaves_no_folder_for_failed_records(
     assert done.code == 0
     assert not pathlib.Path("failed").exists()
     assert "Next: mixpanel-sink verify 'clean.parquet' --mapping mapping.yaml" in done.out
+
+
+def test_failed_records_are_kept_apart_for_each_run(
+    call: Call, shop: Shop, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of imports and replays alike; the summary names the files, and the next step replays them."""
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    call("init", shop)
+    where = ("-m", "mapping.yaml", "--endpoint", mixpanel.url)
+    kept: set[pathlib.Path] = set()
+    for _ in range(2):
+        done = call("import", shop, *where)
+        assert done.code == 0
+        (new,) = set(pathlib.Path("failed").iterdir()) - kept
+        prefix = str(new).removesuffix("-00000-of-00001.jsonl")
+        assert f"Failed records: {prefix}*.jsonl" in done.out
+        again = f"mixpanel-sink replay '{prefix}*.jsonl' --mapping mapping.yaml --endpoint"
+        assert f"Next: correct what the failures above say, then {again}" in done.out
+        kept.add(new)
+    replayed = call("replay", f"{prefix}*.jsonl", *where)
+    assert replayed.code == 1  # each of them fails again, for the same reason
+    assert "MXS403: mixpanel-sink explain MXS403" in replayed.err
+    assert len(set(pathlib.Path("failed").iterdir()) - kept) == 1
+    assert "Next: correct what the failures above say" in replayed.out
+
+
+def test_a_dead_endpoint_is_recognised_before_anything_is_read(
+    call: Call, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPANEL_API_SECRET", "secret")
+    call("init", shop)
+    done = call("import", shop, "-m", "mapping.yaml", "--endpoint", "http://127.0.0.1:9")
+    assert done.code == 2
+    assert "127.0.0.1:9 could not be reached (Connection refused)" in done.err
+    assert "Nothing was sent." in done.err
+    assert "MXS204: mixpanel-sink explain MXS204" in done.err
+    assert "Accounting" not in done.out
+    assert not pathlib.Path("failed").exists()
 
 
 def test_help_and_init_do_not_wait_for_beam(shop: Shop) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import apache_beam as beam
 from apache_beam.transforms.window import SlidingWindows, TimestampedValue
 
-from mixpanel_sink.report.run_report import (
+from mixpanel_sink.report.requests_summary import (
     RequestsSummary,
-    RunReport,
     SummarizeRequests,
     read_requests,
 )
+from mixpanel_sink.report.run_report import RunReport
 from mixpanel_sink.results import Receipt
 from mixpanel_sink.settings.quota import Quota
 from tests.running import IN_PROCESS
@@ -96,9 +97,8 @@ def test_the_page_stands_alone_and_escapes_what_it_shows() -> None:
     page = report().to_html()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert not re.search(r"""(?:src|url\(|@import|<link)""", page)  # links go out, nothing comes in
     assert "6,001 read = 6,000 accepted + 1 failed" in page
-    assert "most: 1 of 60" in page
 
 
 def test_the_page_says_when_the_books_do_not_balance() -> None:

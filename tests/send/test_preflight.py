@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import AuthenticationError, CredentialsError, DestinationError
+from mixpanel_sink.send.preflight import check_connections
 from mixpanel_sink.settings.credentials import ApiSecret, ProjectToken
 from tests.write.test_write import record, run, write
 
@@ -74,3 +76,27 @@ def test_it_counts_against_the_quota(mixpanel: Emulator) -> None:
     assert stats["events_distinct"] == 4
     assert stats["requests_by_endpoint"]["/import"].get("429", 0) == 0
     assert stats["max_requests_in_window"] == 3
+
+
+def test_connections_are_tried_without_a_request(mixpanel: Emulator) -> None:
+    """One of several projects that can be reached is enough; a server that starts is waited for."""
+    there = Destination(mixpanel.url)
+    dead = Destination("http://127.0.0.1:9")
+    check_connections([there], 5.0)
+    check_connections([dead, there], 5.0)
+    assert mixpanel.stats()["requests"] == 0
+    with pytest.raises(DestinationError, match=r"127\.0\.0\.1:9 could not be reached"):
+        check_connections([dead], 5.0)
+    with pytest.raises(DestinationError, match=r"no-such-host\.invalid:443 could not .* Check the"):
+        check_connections([Destination("https://no-such-host.invalid")], 5.0)
+
+
+def test_a_proxy_is_what_the_connection_goes_to(
+    mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Destination("https://no-such-host.invalid")
+    monkeypatch.setenv("HTTPS_PROXY", mixpanel.url)
+    check_connections([elsewhere], 5.0)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(DestinationError, match=r"127\.0\.0\.1:9"):
+        check_connections([elsewhere], 5.0)

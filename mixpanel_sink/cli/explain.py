@@ -1,0 +1,44 @@
+"""`mixpanel-sink explain`: what an error code means."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated
+
+import typer
+
+from mixpanel_sink import codes
+from mixpanel_sink.cli import common
+
+
+def run(
+    code: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE",
+            show_default=False,
+            help="A code such as MXS511, or a reason such as distinct_id_null; all lists them.",
+        ),
+    ],
+    as_json: common.AsJson = False,
+) -> None:
+    """Say what an error code means and what to do about it.
+
+    Example: mixpanel-sink explain MXS511
+    """  # fmt: skip
+    if code == "all":
+        for each in codes.CODES:
+            print(f"{each.code}  {each.name:<28}{each.meaning}")
+        return
+    found = codes.find(code)
+    if found is None:
+        meant = codes.near(code)
+        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+        common.fail(f"There is no code {code}.{hint} mixpanel-sink explain all lists them.")
+    if as_json:
+        said = {**dataclasses.asdict(found), "url": codes.link(found)}
+        print(json.dumps({name: said[name] for name in ("code", "name", "meaning", "fix", "url")}))
+        return
+    common.show(f"[bold]{found.code}[/]  {found.name}\n\n{found.meaning}\n")
+    common.show(f"[bold]What to do:[/] {found.fix}\n\n[dim]{codes.link(found)}[/]")

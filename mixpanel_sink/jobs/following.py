@@ -1,0 +1,58 @@
+"""The command to run after this one. No Beam here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+
+from mixpanel_sink.settings.options import Settings, options_of
+
+CREDENTIALS_FROM_ENVIRONMENT = {
+    "api_secret": "MIXPANEL_API_SECRET",
+    "project_token": "MIXPANEL_PROJECT_TOKEN",
+}
+"""Used where no credentials are given, the first that is set."""
+CREDENTIALS_BY_DEFAULT = {(k, f"env:{v}") for k, v in CREDENTIALS_FROM_ENVIRONMENT.items()}
+"""What those amount to, as options."""
+
+
+def following(face: str, settings: Settings, mapping: object) -> str:
+    """A command to run after this one, with the same input, as a shell takes it.
+
+    Args:
+        face: the following command.
+        settings: of this one; those that the following one has as well are repeated.
+        mapping: its file; None for none.
+    """
+    has = {each.name for each in options_of(face)} - {"input", "mapping"}
+    words = [f"mixpanel-sink {face}"]
+    words += [f"'{word}'" for word in settings.input]
+    words += [f"--mapping {mapping}"] if mapping else []
+    for name, value in settings.given().items():
+        if name not in has or (name, value) in CREDENTIALS_BY_DEFAULT:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
+    return " ".join(words)
+
+
+def after_sending(settings: Settings, failed: bool, verify: bool) -> list[tuple[str, str]]:
+    """What to do after records were sent: sentences, each with a command.
+
+    Args:
+        settings: of the job.
+        failed: whether there are failed records.
+        verify: whether the input can be compared with what Mixpanel holds.
+    """
+    steps = []
+    prefix = settings.failed_output
+    if failed and prefix:
+        kept = dataclasses.replace(
+            settings, input=(f"{prefix}*.jsonl",), failed_output=None, report=None, checkpoint=None
+        )
+        again = following("replay", kept, settings.mapping)
+        steps.append(("Correct what the failures say, then send those records again.", again))
+    if verify:
+        proof = following("verify", settings, settings.mapping)
+        steps.append(("Compare what Mixpanel holds with the input.", proof))
+    return steps
