@@ -18,6 +18,7 @@ from mixpanel_sink.settings.credentials import (
     credentials_named,
 )
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import BY_NAME, CREDENTIALS, OPTIONS, Settings
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
@@ -74,7 +75,9 @@ def privacy_of(settings: Settings, prefix: str = "--") -> Privacy | None:
     drop, hashed = settings.drop_properties, settings.hash_properties
     if not drop and not hashed:
         if settings.hash_key:
-            raise SettingError(f"{prefix}hash_key goes with {prefix}hash_properties.")
+            raise SettingError(
+                f"{named(prefix, 'hash_key')} goes with {named(prefix, 'hash_properties')}."
+            )
         return None
     return Privacy(drop, hashed, settings.hash_key)
 
@@ -116,7 +119,7 @@ def text_of(path: str, option: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SettingError(
-            f"The {option} file {path} cannot be read ({reason}). Check --{option}."
+            f"The {option} file {path} cannot be read ({reason}). Check {named('--', option)}."
         ) from None
 
 
@@ -136,7 +139,7 @@ def projects_of(settings: Settings, prefix: str = "--") -> dict[str, Project] | 
     for name in _OF_ONE_PROJECT:
         if getattr(settings, name):
             raise SettingError(
-                f"{prefix}{name} is of one project; with {prefix}projects it is in the file."
+                f"{named(prefix, name)} is of one project; with {prefix}projects it is in the file."
             )
     return projects_from_yaml(text_of(settings.projects, "projects"))
 
@@ -161,7 +164,7 @@ def target_of(settings: Settings) -> Target:
     endpoint = endpoint_of(settings)
     if endpoint.identity:
         raise SettingError(
-            "A dry run shows events only; leave --endpoint_kind out, or set it to track."
+            "A dry run shows events only; leave --endpoint-kind out, or set it to track."
         )
     if settings.projects or settings.destination:
         raise SettingError(
@@ -226,12 +229,12 @@ def write_of(
         return WriteToMixpanel(given, endpoint_kind=kind, **keywords)
     if "max_in_flight" in keywords:
         raise SettingError(
-            f"{prefix}max_in_flight is for events: updates of profiles keep their order, so that "
-            f"each lane sends one request at a time. Use {prefix}lanes."
+            f"{named(prefix, 'max_in_flight')} is for events: updates of profiles keep their "
+            f"order, so that each lane sends one request at a time. Use {prefix}lanes."
         )
     if settings.run_property or settings.run_id:
         raise SettingError(
-            f"{prefix}run_property marks events; profiles have no run to delete. Leave it out."
+            f"{named(prefix, 'run_property')} marks events; profiles have no run to delete. Leave it out."
         )
     write = WriteProfilesToMixpanel if kind == "engage" else WriteGroupsToMixpanel
     keywords["only_changed"] = settings.only_changed

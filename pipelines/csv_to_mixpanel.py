@@ -4,14 +4,14 @@
         --input 'gs://bucket/orders/*.csv' \\
         --types created_at=integer,amount=number \\
         --mapping configs/orders_csv.yaml \\
-        --api_secret env:MIXPANEL_API_SECRET \\
-        --failed_output gs://bucket/failed/run1
+        --api-secret env:MIXPANEL_API_SECRET \\
+        --failed-output gs://bucket/failed/run1
 
 Cells are text unless --types says otherwise; empty ones are null. A row that does not fit the
-header or its types is a failed record. --dry_run shows what it would send.
+header or its types is a failed record. --dry-run shows what it would send.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+record read was accepted, or failed and was counted (and kept, with --failed-output); 1 if the job
 failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
 anything was sent.
 """

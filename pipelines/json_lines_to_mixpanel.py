@@ -3,14 +3,14 @@
     python -m pipelines.json_lines_to_mixpanel \\
         --input 'gs://bucket/events/*.jsonl.gz' \\
         --mapping configs/web_events.yaml \\
-        --api_secret env:MIXPANEL_API_SECRET \\
-        --failed_output gs://bucket/failed/run1
+        --api-secret env:MIXPANEL_API_SECRET \\
+        --failed-output gs://bucket/failed/run1
 
 Without --mapping each line is a Mixpanel event, {"event": ..., "properties": {...}}. A line that
-is not a JSON object is a failed record. --dry_run shows what it would send.
+is not a JSON object is a failed record. --dry-run shows what it would send.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+record read was accepted, or failed and was counted (and kept, with --failed-output); 1 if the job
 failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
 anything was sent.
 """

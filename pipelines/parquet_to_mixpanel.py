@@ -3,13 +3,13 @@
     python -m pipelines.parquet_to_mixpanel \\
         --input 'gs://bucket/events/*.parquet' \\
         --mapping configs/shop.yaml \\
-        --api_secret env:MIXPANEL_API_SECRET \\
-        --failed_output gs://bucket/failed/run1
+        --api-secret env:MIXPANEL_API_SECRET \\
+        --failed-output gs://bucket/failed/run1
 
---dry_run shows what it would send, and how long it would take.
+--dry-run shows what it would send, and how long it would take.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-record read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+record read was accepted, or failed and was counted (and kept, with --failed-output); 1 if the job
 failed, nothing was accepted, or a file could not be read; 2 if a setting is wrong, before
 anything was sent.
 """

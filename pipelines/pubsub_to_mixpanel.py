@@ -3,13 +3,13 @@
     python -m pipelines.pubsub_to_mixpanel \\
         --input projects/P/subscriptions/events \\
         --mapping configs/web_events.yaml \\
-        --api_secret gcpsecret:projects/P/secrets/S \\
-        --quota reference --max_latency 10 \\
-        --failed_output projects/P/topics/failed \\
+        --api-secret gcpsecret:projects/P/secrets/S \\
+        --quota reference --max-latency 10 \\
+        --failed-output projects/P/topics/failed \\
         --runner DataflowRunner --project P --region europe-west1 ...
 
 --input is a subscription or a topic. Where the mapping names no insert_id, the message's id is
-that of the event: a message that is delivered twice is stored once. --failed_output is a topic,
+that of the event: a message that is delivered twice is stored once. --failed-output is a topic,
 for a JSON message each. It runs until it is drained or cancelled.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 launched, or

@@ -3,8 +3,8 @@
     python -m pipelines.verify_import \\
         --input 'gs://bucket/events/*.parquet' \\
         --mapping configs/events.yaml \\
-        --api_secret env:MIXPANEL_API_SECRET \\
-        --report_dir verification
+        --api-secret env:MIXPANEL_API_SECRET \\
+        --report-dir verification
 
 Give --input, --mapping and what changes events as for the import: ids from position hold for the
 very paths that were sent. Exit codes: 0 if Mixpanel holds each event of the input once and as it

@@ -85,7 +85,7 @@ def _check_url(endpoint: str, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise SettingError(
             f"The endpoint http://{parts.netloc} would send the credentials unencrypted to another "
-            "machine. Use https, or allow_http=True (--allow_http) if you must."
+            "machine. Use https, or allow_http=True (--allow-http) if you must."
         )
     path = parts.path.rstrip("/")
     for name in ("import", "track", "engage", "groups", "lookup-tables"):

@@ -29,7 +29,7 @@ def run(settings: Settings, as_json: common.AsJson = False) -> None:
         print(json.dumps(dataclasses.asdict(shown), indent=2, default=str))
         common.finish(code)
         return
-    print(render(shown).replace("--dry_run=all", "--all"))
+    print(render(shown).replace("--dry-run=all", "--all"))
     if not code:
         common.next_step(common.following("import", settings, settings.mapping))
     elif shown.looked_at.events == 0:

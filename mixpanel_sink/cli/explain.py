@@ -34,7 +34,7 @@ def run(
     found = codes.find(code)
     if found is None:
         meant = codes.near(code)
-        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+        hint = f" Did you mean {meant}?" if meant else ""
         common.fail(f"There is no code {code}.{hint} mixpanel-sink explain all lists them.")
     if as_json:
         said = {**dataclasses.asdict(found), "url": codes.link(found)}

@@ -13,7 +13,7 @@ _LEFT = 32
 """Where the second column begins."""
 _WIDEST = 100
 _OTHER = "Other"
-_METAVARS = {"integer": "N", "int": "N", "float": "N", "path": "FILE", "file": "FILE"}
+_METAVARS = {"int": "N", "float": "N", "Path": "FILE"}
 
 GROUPS = {
     "Import": ("init", "check", "import", "replay", "verify"),
@@ -107,7 +107,8 @@ def _left(each: Any) -> str:
 
 
 def _metavar(each: Any) -> str:
-    return _METAVARS.get(getattr(each.type, "name", ""), "TEXT")
+    kind = str(each.type_descriptor.annotation)
+    return next((word for name, word in _METAVARS.items() if name in kind), "TEXT")
 
 
 def _is_argument(each: Any) -> bool:

@@ -48,9 +48,9 @@ def find(word: str) -> Code | None:
     return _BY_NAME.get(word) or _BY_NAME.get(word.replace("_", "-"))
 
 
-def near(word: str) -> list[str]:
-    """Codes and names that are written alike."""
-    return difflib.get_close_matches(word, [*_BY_CODE, *_BY_NAME], 3, 0.6)
+def near(word: str) -> str | None:
+    """The code or name that is written most alike."""
+    return next(iter(difflib.get_close_matches(word, [*_BY_CODE, *_BY_NAME], 1, 0.6)), None)
 
 
 def link(code: Code) -> str:

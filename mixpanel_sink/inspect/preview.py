@@ -171,7 +171,7 @@ def render(preview: Preview) -> str:
     lines.append(_line("files", preview.files))
     estimated = "" if preview.rows_known else "estimated from the files' sizes"
     lines.append(_line("rows", preview.rows, estimated))
-    sample = "" if preview.whole else "a sample; --dry_run=all reads every row"
+    sample = "" if preview.whole else "a sample; --dry-run=all reads every row"
     lines.append(_line("rows looked at", preview.read, sample))
     if preview.left_out:
         lines.append(_line("rows left out", preview.left_out, "by filters and conditions"))

@@ -123,7 +123,7 @@ def propose(
     personal = [name for name in columns if _PERSONAL.search(name.lower())]
     if personal:
         shown = yaml.safe_dump(personal, default_flow_style=True, width=10_000).strip()
-        lines.append(_comment(f" exclude: {shown}   # looks personal; or --hash_properties"))
+        lines.append(_comment(f" exclude: {shown}   # looks personal; or --hash-properties"))
         notes.guesses.append(f"{', '.join(personal)} may be personal: send it only if you may.")
     clash = written_by_the_sink(EventMapping.from_yaml("\n".join(lines))) & columns.keys()
     clash -= {time_column, event.get("column"), *user.values(), ip}

@@ -38,7 +38,7 @@ from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.names import near
+from mixpanel_sink.settings.names import named, near
 from mixpanel_sink.settings.options import Settings
 from mixpanel_sink.settings.shape import Shape
 
@@ -248,7 +248,7 @@ def check_privacy(settings: Settings, columns: Collection[str]) -> None:
         for name in getattr(settings, option):
             if name in columns:
                 continue
-            said = f"--{option} names {name!r}, which the input does not have."
+            said = f"{named('--', option)} names {name!r}, which the input does not have."
             if meant := near(name, sorted(columns)):
                 raise SettingError(f"{said}{meant} Nothing was sent.")
             _LOGGER.warning("%s", said)

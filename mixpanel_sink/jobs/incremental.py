@@ -33,6 +33,7 @@ from mixpanel_sink.read.source import Planned
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.read.watermark import Watermark, condition
 from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import Settings
 
 _NAMED = 3
@@ -120,7 +121,8 @@ def check_alone(settings: Settings) -> None:
     given = settings.given()
     for name in ("on_changed", "on_mapping_changed", "leave_unfinished", "since", "overlap"):
         if name in given:
-            raise SettingError(f"--{name} goes with --checkpoint, which remembers what there was.")
+            option = named("--", name)
+            raise SettingError(f"{option} goes with --checkpoint, which remembers what there was.")
 
 
 def taken(folder: Folder, token: str, seconds: float) -> None:
@@ -234,7 +236,7 @@ def _checked_mapping(
     raise CheckpointError(
         f"The mapping or privacy settings are not those of the {_files(count)} in the checkpoint "
         f"{folder.path}: {'; '.join(changes(known.mapping, now))}. "
-        f"{meaning(known.mapping, now, safe)} With --on_mapping_changed=new, files that are new "
+        f"{meaning(known.mapping, now, safe)} With --on-mapping-changed=new, files that are new "
         "are sent with the new mapping; with =all, every file is sent again. Nothing was sent."
     )
 
@@ -248,7 +250,7 @@ def _changed(changed: Sequence[Listed], mapping: dict[str, Any], settings: Setti
         what = "rows that are as they were keep their ids and are not stored twice"
     return (
         f"{_files(len(changed))} changed after the import: {_named([f.path for f in changed])}. "
-        f"Sent again, {what}. Give --on_changed=import to send them, or =skip to leave them. "
+        f"Sent again, {what}. Give --on-changed=import to send them, or =skip to leave them. "
         "Nothing was sent."
     )
 

@@ -117,7 +117,7 @@ def _url(given: str, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise SettingError(
             f"{_WHAT} would be sent unencrypted to {parts.netloc.rpartition('@')[2]}, and whoever "
-            "knows it can post there. Use https, or --allow_http if you must."
+            "knows it can post there. Use https, or --allow-http if you must."
         )
     return url
 

@@ -95,7 +95,7 @@ def print_accounting(
     if failed and failed_output:
         print(f"  Failed records: {failed_output}*.jsonl")
     elif failed:
-        print("  Failed records were not kept; --failed_output PREFIX writes them.")
+        print("  Failed records were not kept; --failed-output PREFIX writes them.")
     if not balanced:
         said = "the records read and those accounted for differ; do not trust this run."
         say_error(said, "AccountingError")

@@ -30,6 +30,7 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
     Raises:
         SettingError: why it cannot be.
     """
+    option = option.replace("_", "-")
     if "://" in path:
         extras.require(path)
         try:

@@ -15,11 +15,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.jobs import runners
+from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.option import FLAG, Option, is_cloud_region
 from mixpanel_sink.settings.options import BY_NAME, COMMANDS, OPTIONS, Settings, options_of
 
 _SHOWN = ("import", "replay", "stream")
-"""Commands whose options are shown among those of the job. (Not --dry_run: Beam has an option of
+"""Commands whose options are shown among those of the job. (Not --dry-run: Beam has an option of
 that name, which does something else. Nor --notify: its URL may be a secret.)"""
 _HIDDEN = ("dry_run", "notify")
 
@@ -95,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) ->
             groups[each.group] = parser.add_argument_group(each.group)
         alone = each.kind.alone
         groups[each.group].add_argument(
-            f"--{each.beside_beam}",
+            named("--", each.beside_beam),
             metavar=each.metavar or "true|false",
             nargs=None if alone is None else "?",
             const=alone,
@@ -126,7 +127,7 @@ def beam_options(settings: Settings, beam: Sequence[str]) -> PipelineOptions:
 
 
 def spelled(argv: Sequence[str], options: Sequence[Option]) -> list[str]:
-    """The same words with our options as the parser knows them: with underscores, and Mixpanel's
+    """The same words with our options as the parser knows them: with hyphens, and Mixpanel's
     --region told from Google Cloud's, for which Beam's own option has that name."""
     words: list[str] = []
     names = {each.name: each.beside_beam for each in options}
@@ -141,6 +142,7 @@ def spelled(argv: Sequence[str], options: Sequence[Option]) -> list[str]:
             given = value if sign else "".join(argv[position + 1 : position + 2])
             if given and not is_cloud_region(given):
                 name = names[name]
+        name = name.replace("_", "-") if name in {*names, *names.values()} else name
         words.append(f"--{name}{sign}{value}")
     return words
 
@@ -156,19 +158,20 @@ def check_others(rest: Sequence[str], command: str) -> None:
         SettingError: for an option that nobody knows. Where the job runs elsewhere, whose runner
             may know more than we do, only if it is close to one of ours.
     """
-    for word in rest:  # Beam has a --dry_run, too, which does something else
+    for word in rest:  # Beam has a --dry-run, too, which does something else
         name = word[2:].partition("=")[0].replace("-", "_")
         if word.startswith("--") and name in BY_NAME and not BY_NAME[name].beam:
             having = " and ".join(each for each in BY_NAME[name].faces if each in COMMANDS)
-            raise SettingError(f"{command} has no --{name}; it is for {having}. Nothing was sent.")
-    ours = [f"--{each.beside_beam}" for each in options_of(command)]
+            option = named("--", name)
+            raise SettingError(f"{command} has no {option}; it is for {having}. Nothing was sent.")
+    ours = [named("--", each.beside_beam) for each in options_of(command)]
     known = beam_parser()
     beams, others = known.parse_known_args(list(rest))
     for unknown in others:
         if not unknown.startswith("--"):
             continue
         name = unknown.partition("=")[0]
-        close = difflib.get_close_matches(name, ours, 1, 0.75)
+        close = difflib.get_close_matches(name.replace("_", "-"), ours, 1, 0.75)
         if close:
             raise SettingError(f"The option {name} is unknown; did you mean {close[0]}?")
         if runners.is_local(beams.runner):

@@ -119,7 +119,7 @@ An option has one name. On the command line it is written with hyphens or unders
 `--failed-output failed` or `--failed_output=failed`; a switch is on by itself, or takes `=true` or `=false`.
 `mixpanel-sink` takes files as words, the pipelines as `--input`. A REF says where a secret is, and is
 never the secret itself: `env:NAME`, `file:PATH` or `gcpsecret:projects/P/secrets/S`. Beside Beam's options,
-where `--region` is Google Cloud's too, a region of Mixpanel's may also be given as `--mixpanel_region`; in the
+where `--region` is Google Cloud's too, a region of Mixpanel's may also be given as `--mixpanel-region`; in the
 template it is called that.
 
 | short | who has it |
@@ -193,7 +193,7 @@ def page() -> str:
 def _row(option: Option) -> str:
     short = f", `-{option.short}`" if option.short else ""
     value = f" {option.metavar}" if option.metavar else ""
-    name = f"`--{option.name}{value}`{short}".replace("|", "\\|")
+    name = f"`--{option.spelled}{value}`{short}".replace("|", "\\|")
     who = ", ".join(face for face in (*COMMANDS, "template", "rows") if face in option.faces)
     python = f"`{option.python}`" if option.python else ""
     return f"| {name} | {option.help} | {who} | {python} |"

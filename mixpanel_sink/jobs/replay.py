@@ -3,15 +3,15 @@
     python -m mixpanel_sink.jobs.replay \\
         --input 'gs://bucket/failed/run1*.jsonl' \\
         --mapping configs/events.yaml \\
-        --api_secret env:MIXPANEL_API_SECRET \\
-        --failed_output gs://bucket/failed/run2
+        --api-secret env:MIXPANEL_API_SECRET \\
+        --failed-output gs://bucket/failed/run2
 
---input takes what --failed_output wrote. Lines with an event are sent as they are; lines with a
+--input takes what --failed-output wrote. Lines with an event are sent as they are; lines with a
 record go through the mapping. Each keeps its $insert_id, so that nothing is doubled, however
 often this is run. What fails again is in the new failed output.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 if every
-line read was accepted, or failed and was counted (and kept, with --failed_output); 1 if the job
+line read was accepted, or failed and was counted (and kept, with --failed-output); 1 if the job
 failed, nothing was accepted, or a line could not be read; 2 if a setting is wrong, before anything
 was sent.
 """
@@ -123,7 +123,7 @@ def _check_output(inputs: Sequence[str], prefix: str | None) -> None:
     for path in inputs:
         if path.startswith(prefix):
             raise SettingError(
-                f"--failed_output {prefix} might write over the input {path}. Give another prefix."
+                f"--failed-output {prefix} might write over the input {path}. Give another prefix."
             )
 
 

@@ -18,6 +18,7 @@ from mixpanel_sink.read.selection import Selection
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import BIGQUERY, FORMAT, OPTIONS, Settings
 
 
@@ -41,14 +42,15 @@ def source_of(
     for_tables = {name: value for name, value in _given(settings, BIGQUERY).items() if value}
     if table_scheme(settings.input) is not None:
         if for_files := [name for name, value in _given(settings, FORMAT).items() if value]:
-            raise SettingError(f"--{for_files[0]} is for files, and the input is a table.")
+            option = named("--", for_files[0])
+            raise SettingError(f"{option} is for files, and the input is a table.")
         if settings.limit:
             raise SettingError("--limit is for files. Use a query with LIMIT, or fewer days.")
         return make_table(settings.input, for_tables)
     if for_tables:
         raise SettingError(
-            f"--{next(iter(for_tables))} is for BigQuery, and the input is files. Give the table "
-            "as bq://PROJECT.DATASET.TABLE, or bq://PROJECT for a query."
+            f"{named('--', next(iter(for_tables)))} is for BigQuery, and the input is files. "
+            "Give the table as bq://PROJECT.DATASET.TABLE, or bq://PROJECT for a query."
         )
     for folder in settings.input:
         if os.path.isdir(os.path.join(folder, "_delta_log")):  # its files hold deleted rows, too

@@ -3,13 +3,13 @@
     python -m mixpanel_sink.jobs.stream_pubsub \\
         --input projects/P/subscriptions/events \\
         --mapping configs/web_events.yaml \\
-        --api_secret gcpsecret:projects/P/secrets/S \\
-        --quota reference --max_latency 10 \\
-        --failed_output projects/P/topics/failed \\
+        --api-secret gcpsecret:projects/P/secrets/S \\
+        --quota reference --max-latency 10 \\
+        --failed-output projects/P/topics/failed \\
         --runner DataflowRunner --project P --region europe-west1 ...
 
 --input is a subscription or a topic. Where the mapping names no insert_id, the message's id is
-that of the event: a message that is delivered twice is stored once. --failed_output is a topic,
+that of the event: a message that is delivered twice is stored once. --failed-output is a topic,
 for a JSON message each. It runs until it is drained or cancelled.
 
 Any Beam option may follow (--runner, --project, --temp_location, ...). Exit codes: 0 launched, or
@@ -47,6 +47,7 @@ from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.results.shown import record_as_json
 from mixpanel_sink.settings.columns import ColumnsId, PositionId
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import Settings
 
 MESSAGE_ID, PUBLISH_TIME = "$message_id", "$publish_time"
@@ -84,7 +85,7 @@ def build(settings: Settings, options: PipelineOptions) -> beam.Pipeline:
     topic = _place("input", place) == "topics"
     failed_topic = settings.failed_output
     if failed_topic and _place("failed_output", failed_topic) != "topics":
-        raise SettingError("--failed_output is a topic here: projects/P/topics/T.")
+        raise SettingError("--failed-output is a topic here: projects/P/topics/T.")
     mapping = mapping_of(settings)
     write = checked_write(settings, options, mapping, None)
     before_start(write, settings, options, topic=True)
@@ -171,8 +172,8 @@ def _place(name: str, given: str) -> str:
         (parse_topic if kind == "topics" else parse_subscription)(given)
     except ValueError:
         raise SettingError(
-            f"--{name} is {given!r}; give projects/P/subscriptions/S or projects/P/topics/T, with "
-            "the project's and its own full name."
+            f"{named('--', name)} is {given!r}; give projects/P/subscriptions/S or "
+            "projects/P/topics/T, with the project's and its own full name."
         ) from None
     return kind
 

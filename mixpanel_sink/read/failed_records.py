@@ -139,7 +139,7 @@ def _check_first(path: str, line: bytes) -> None:
     except ValueError as error:
         raise InputError(
             f"{path} does not begin with a failed record: {error}. Give the files that "
-            "--failed_output wrote."
+            "--failed-output wrote."
         ) from None
 
 

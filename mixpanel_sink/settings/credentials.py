@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.errors import CredentialsError
 from mixpanel_sink.secrets import SecretReference, check_reference, resolve
+from mixpanel_sink.settings.names import named
 
 
 def _check_token(token: SecretReference | None) -> None:
@@ -137,7 +138,9 @@ def credentials_named(
         CredentialsError: for none, two, or half of one.
     """
     if api_secret and service_account:
-        raise CredentialsError(f"Give {prefix}api_secret or {prefix}service_account, not both.")
+        raise CredentialsError(
+            f"Give {named(prefix, 'api_secret')} or {named(prefix, 'service_account')}, not both."
+        )
     if api_secret:
         return ApiSecret(api_secret, project_token or None)
     if service_account:
@@ -146,7 +149,9 @@ def credentials_named(
             ("project_id", project_id),
         ):
             if not value:
-                raise CredentialsError(f"{prefix}service_account needs {prefix}{name} as well.")
+                raise CredentialsError(
+                    f"{named(prefix, 'service_account')} needs {named(prefix, name)} as well."
+                )
         assert service_account_secret
         assert project_id
         return ServiceAccount(
@@ -154,10 +159,11 @@ def credentials_named(
         )
     if project_token:
         return ProjectToken(project_token)
-    example = f"{prefix}api_secret{' ' if prefix else ': '}env:MIXPANEL_API_SECRET"
+    example = f"{named(prefix, 'api_secret')}{' ' if prefix else ': '}env:MIXPANEL_API_SECRET"
+    secret, account = named(prefix, "api_secret"), named(prefix, "service_account")
     raise CredentialsError(
-        f"No credentials: give {prefix}api_secret, {prefix}service_account or "
-        f"{prefix}project_token, such as {example}."
+        f"No credentials: give {secret}, {account} or {named(prefix, 'project_token')}, such as "
+        f"{example}."
     )
 
 

@@ -48,6 +48,11 @@ def check_text(what: str, text: Any) -> None:
         raise MappingError(f"{what} is {text!r}, which is not valid Unicode text.")
 
 
+def named(prefix: str, name: str) -> str:
+    """A setting as messages name it: on a command line, where the prefix is "--", with hyphens."""
+    return f"{prefix}{name.replace('_', '-') if prefix == '--' else name}"
+
+
 def near(name: str, names: Sequence[str]) -> str:
     """ " Did you mean '...'?" with the nearest of some names, or nothing."""
     close = difflib.get_close_matches(name, names, 1, 0.5)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.settings.names import near
+from mixpanel_sink.settings.names import named, near
 from mixpanel_sink.settings.quota import PATTERN, Quota
 
 _REFERENCE = (
@@ -154,7 +154,7 @@ def values_of(options: Iterable[Option], given: Mapping[str, Any], prefix: str) 
         except SettingError:
             raise
         except ValueError as error:
-            raise SettingError(f"{prefix}{name} is {value!r}; {error}") from None
+            raise SettingError(f"{named(prefix, name)} is {value!r}; {error}") from None
     return values
 
 

@@ -37,7 +37,7 @@ def test_each_option_is_in_its_group_with_its_value_and_help(call: Call) -> None
             value = f" {option.metavar}" if option.metavar and name.startswith("--") else ""
             assert f"{name}{value}" in group, (command, name)
             assert " ".join(option.help.split())[:20] in " ".join(group.split())
-        assert "bool" not in out
+        assert "<bool>" not in out
 
 
 def test_every_command_is_in_the_overview(call: Call) -> None:

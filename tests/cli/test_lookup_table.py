@@ -41,7 +41,7 @@ def where(server: Emulator) -> list[str]:
     return [
         f"--endpoint={server.url}",
         "--service-account=robot",
-        "--service_account_secret=env:ROBOT_SECRET",
+        "--service-account-secret=env:ROBOT_SECRET",
         "--project-id=42",
     ]
 

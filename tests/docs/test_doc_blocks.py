@@ -185,7 +185,7 @@ def run(command: str, place: pathlib.Path, server: Emulator) -> str:
         return "ran"
     line = there(command, place, server)
     sends = line.startswith(_SENDS) or "-m pipelines." in line
-    if sends and "--endpoint" not in line and "--dry_run" not in line and "--help" not in line:
+    if sends and "--endpoint" not in line and "--dry-run" not in line and "--help" not in line:
         line += f" --endpoint={server.url}"
     done = subprocess.run(
         ["bash", "-c", line],
@@ -227,7 +227,7 @@ def test_commands(block: Block, place: pathlib.Path, server: Emulator) -> None:
     if "verify_import" in block.text:  # which finds what an import has sent
         sent = (
             "python -m pipelines.parquet_to_mixpanel --input 'events/*.parquet' "
-            "--mapping configs/shop.yaml --api_secret env:MIXPANEL_API_SECRET --region eu"
+            "--mapping configs/shop.yaml --api-secret env:MIXPANEL_API_SECRET --region eu"
         )
         run(sent, place, server)
     for command in found:

@@ -67,10 +67,10 @@ def send(
         arguments = [f"--input={source}", *more]
         defaults = (
             f"--mapping={tmp_path}/mapping.yaml",
-            "--api_secret=env:TEST_API_SECRET",
+            "--api-secret=env:TEST_API_SECRET",
             f"--endpoint={server.url}",
             "--quota=none",
-            f"--failed_output={tmp_path}/failed",
+            f"--failed-output={tmp_path}/failed",
         )
         arguments += [d for d in defaults if d.partition("=")[0] not in given]
         if own_process:

@@ -84,13 +84,13 @@ def command(folder: pathlib.Path, url: str, *more: str) -> list[str]:
     ]
 
 
-EVENTS = ("--mapping={folder}/mapping.yaml", "--api_secret=env:KILL_SECRET")
+EVENTS = ("--mapping={folder}/mapping.yaml", "--api-secret=env:KILL_SECRET")
 UPDATES = (
     "--mapping={folder}/profiles.yaml",
-    "--endpoint_kind=engage",
-    "--project_token=env:KILL_TOKEN",
+    "--endpoint-kind=engage",
+    "--project-token=env:KILL_TOKEN",
     "--lanes=3",
-    "--failed_output={folder}/failed",
+    "--failed-output={folder}/failed",
 )
 
 

@@ -14,10 +14,10 @@ class TestBadSettings:
     @pytest.mark.parametrize(
         ("argument", "says"),
         [
-            ("--api_secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
-            ("--api_secret=file:/nowhere/secret", "/nowhere/secret cannot be read"),
-            ("--api_secret=0123456789abcdef", "must be a reference"),
-            ("--api_secret=", "No credentials"),
+            ("--api-secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
+            ("--api-secret=file:/nowhere/secret", "/nowhere/secret cannot be read"),
+            ("--api-secret=0123456789abcdef", "must be a reference"),
+            ("--api-secret=", "No credentials"),
             ("--quota=sixty", "'sixty' cannot be read"),
             ("--quota=0/hour", "must be positive"),
             ("--lanes=0", "at least 1"),
@@ -38,7 +38,7 @@ class TestBadSettings:
     def test_a_misspelt_option_is_not_dropped(self, send, server, tmp_path):
         run = send(write(tmp_path / "a.parquet", shop(3)), "--failed_ouput=/tmp/x")
         assert run.code == 2
-        assert "did you mean --failed_output?" in run.err
+        assert "did you mean --failed-output?" in run.err
         assert server.stats()["requests"] == 0
 
     def test_an_option_that_nobody_knows(self, send, server, tmp_path):
@@ -60,7 +60,7 @@ class TestBadSettings:
             main(["--help"])
         assert ended.value.code == 0
         out = capsys.readouterr().out
-        for option in ("--input", "--mapping", "--api_secret", "--quota", "--failed_output"):
+        for option in ("--input", "--mapping", "--api-secret", "--quota", "--failed-output"):
             assert option in out
 
     def test_unknown_region(self, send, tmp_path):
@@ -87,7 +87,7 @@ class TestBadSettings:
 
     def test_wrong_secret_stops_after_one_request(self, send, server, tmp_path, monkeypatch):
         monkeypatch.setenv("OTHER", "not-the-secret")
-        run = send(write(tmp_path / "a.parquet", shop(20_000)), "--api_secret=env:OTHER")
+        run = send(write(tmp_path / "a.parquet", shop(20_000)), "--api-secret=env:OTHER")
         assert run.code == 1
         assert "does not accept the API secret" in run.err
         assert "Traceback" not in run.err
@@ -97,7 +97,7 @@ class TestBadSettings:
     def test_its_process_says_so_once(self, send, server, tmp_path, monkeypatch):
         monkeypatch.setenv("OTHER", "not-the-secret")
         source = write(tmp_path / "a.parquet", shop(20_000))
-        run = send(source, "--api_secret=env:OTHER", own_process=True)
+        run = send(source, "--api-secret=env:OTHER", own_process=True)
         assert run.code == 1
         assert "Traceback" not in run.err
         assert run.err.count("does not accept the API secret") == 1

@@ -33,7 +33,7 @@ def test_reads_from_and_writes_failures_to_cloud_storage(send, server, bucket) -
         at = [1_704_067_200_000 + i for i in range(1500)]
         table = pa.table({"name": ["Order"] * 1500, "user": users, "at": at})
         _upload(bucket, f"shop/day={day}/part.parquet", table)
-    run = send("gs://events/shop/*/*.parquet", "--failed_output=gs://events/failed/run")
+    run = send("gs://events/shop/*/*.parquet", "--failed-output=gs://events/failed/run")
     assert run.code == 0, run.err
     assert "3,000 read = 2,998 accepted + 2 failed" in run.out
     assert server.stats()["events_distinct"] == 2998
@@ -53,22 +53,22 @@ def test_sends_failures_again_and_proves_it(send, server, bucket, tmp_path, caps
     table = pa.table({"name": ["Order"] * 50, "user": users, "at": at})
     _upload(bucket, "again/a.parquet", table)
     source = "gs://events/again/*.parquet"
-    send(source, "--failed_output=gs://events/lost/run")
+    send(source, "--failed-output=gs://events/lost/run")
     fixed = MAPPING.replace("distinct_id: user", "distinct_id: {column: user, if_null: guest}")
     (tmp_path / "fixed.yaml").write_text(fixed)
     common = [
         f"--mapping={tmp_path}/fixed.yaml",
-        "--api_secret=env:TEST_API_SECRET",
+        "--api-secret=env:TEST_API_SECRET",
         f"--endpoint={server.url}",
     ]
-    verify = [f"--input={source}", *common, "--report_dir=gs://events/report"]
+    verify = [f"--input={source}", *common, "--report-dir=gs://events/report"]
     assert verify_import.main(verify) == 1
     assert b'"day":"2024-01-01"' in bucket.blob("report/missing.jsonl").download_as_bytes()
     lost = "--input=gs://events/lost/run*.jsonl"
     replayed = replay_failed.main([lost, *common, "--quota=none"])
     assert replayed == 0, capsys.readouterr().err
     assert verify_import.main(verify) == 0, capsys.readouterr().out
-    dry = parquet_to_mixpanel.main([f"--input={source}", f"{common[0]}", "--dry_run"])
+    dry = parquet_to_mixpanel.main([f"--input={source}", f"{common[0]}", "--dry-run"])
     assert dry == 0
     assert server.stats()["events_distinct"] == 50
 
@@ -78,7 +78,7 @@ def test_failures_that_cannot_be_kept_fail_the_run(send, server, bucket, tmp_pat
     pq.write_table(
         pa.table({"name": ["a"] * 3, "user": ["u"] * 3, "at": at}), tmp_path / "a.parquet"
     )
-    run = send(tmp_path / "a.parquet", "--failed_output=gs://no-such-bucket/failed")
+    run = send(tmp_path / "a.parquet", "--failed-output=gs://no-such-bucket/failed")
     assert run.code == 1
     assert "accepted +" not in run.out
 
@@ -90,7 +90,7 @@ def test_packed_json_lines_from_cloud_storage(send, server, bucket) -> None:
     packed = gzip.compress("\n".join(lines).encode())
     bucket.blob("lines/a.jsonl.gz").upload_from_string(packed)
     bucket.blob("lines/b.jsonl").upload_from_string(lines[0] + "\n")
-    failed = "--failed_output=gs://events/failed-lines/run"
+    failed = "--failed-output=gs://events/failed-lines/run"
     for _ in range(2):
         run = send("gs://events/lines/*", failed, module=json_lines_to_mixpanel)
         assert run.code == 0, run.err

@@ -1,4 +1,4 @@
-"""--dry_run of the main command: what it says is what the run then does."""
+"""--dry-run of the main command: what it says is what the run then does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def number(text: str, name: str) -> int:
 def test_it_says_what_the_run_does(dry_run, send, server, tmp_path):
     users = [None if i % 1000 == 7 else f"u{i}" for i in range(9000)]
     source = write(tmp_path / "a.parquet", shop(9000, user=users), row_group_size=2500)
-    code, out, err = dry_run(f"--endpoint={server.url}", "--dry_run=all")
+    code, out, err = dry_run(f"--endpoint={server.url}", "--dry-run=all")
     assert code == 0, err
     assert server.stats()["requests"] == 0
     run = send(source)
@@ -50,7 +50,7 @@ def test_it_says_what_the_run_does(dry_run, send, server, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "rows"),
-    [(["--dry_run"], 10_000), (["--dry_run", "300"], 300), (["--dry_run=12"], 12)],
+    [(["--dry-run"], 10_000), (["--dry-run", "300"], 300), (["--dry-run=12"], 12)],
 )
 def test_samples(dry_run, tmp_path, arguments, rows):
     write(tmp_path / "a.parquet", shop(11_000))
@@ -64,7 +64,7 @@ def test_samples(dry_run, tmp_path, arguments, rows):
 
 def test_it_needs_no_secret_and_shows_none(dry_run, tmp_path):
     write(tmp_path / "a.parquet", shop(10))
-    more = ["--project_token=env:NOT_SET", "--api_secret=env:NOT_SET", "--dry_run"]
+    more = ["--project-token=env:NOT_SET", "--api-secret=env:NOT_SET", "--dry-run"]
     code, out, _ = dry_run(*more)
     assert code == 0
     assert out.count(f'"token": "{"*" * 32}"') == 5
@@ -73,11 +73,11 @@ def test_it_needs_no_secret_and_shows_none(dry_run, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("--dry_run=some", "give a number of rows, or all"),
-        ("--dry_run=0", "give a number of rows, or all"),
+        ("--dry-run=some", "give a number of rows, or all"),
+        ("--dry-run=0", "give a number of rows, or all"),
         ("--quota=sixty", "'sixty' cannot be read"),
         ("--mixpanel_region=eo", "us, eu or in"),
-        ("--api_secret=0123456789abcdef", "must be a reference"),
+        ("--api-secret=0123456789abcdef", "must be a reference"),
         ("--lanes=0", "at least 1"),
         ("--mapping=", "--mapping is missing"),
         ("--input=/nowhere/*.parquet", "No file matches"),
@@ -85,7 +85,7 @@ def test_it_needs_no_secret_and_shows_none(dry_run, tmp_path):
 )
 def test_bad_settings(dry_run, tmp_path, argument, says):
     write(tmp_path / "a.parquet", shop(3))
-    code, _, err = dry_run("--dry_run=5" if "dry_run" not in argument else "--lanes=1", argument)
+    code, _, err = dry_run("--dry-run=5" if "dry-run" not in argument else "--lanes=1", argument)
     assert code == 2
     assert says in err
 
@@ -93,7 +93,7 @@ def test_bad_settings(dry_run, tmp_path, argument, says):
 def test_a_mapping_that_does_not_fit(dry_run, tmp_path):
     write(tmp_path / "a.parquet", shop(3))
     (tmp_path / "m.yaml").write_text(MAPPING.replace("user", "usr"))
-    code, _, err = dry_run("--dry_run")
+    code, _, err = dry_run("--dry-run")
     assert code == 2
     assert "Did you mean 'user'?" in err
 
@@ -101,6 +101,6 @@ def test_a_mapping_that_does_not_fit(dry_run, tmp_path):
 def test_an_unreadable_file_is_exit_code_1(dry_run, tmp_path):
     write(tmp_path / "a.parquet", shop(3))
     (tmp_path / "b.parquet").write_bytes(b"PAR1 upload broke off")
-    code, out, _ = dry_run("--dry_run")
+    code, out, _ = dry_run("--dry-run")
     assert code == 1
     assert "file_unreadable  1" in out

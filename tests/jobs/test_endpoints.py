@@ -1,4 +1,4 @@
-"""--endpoint_kind, --projects and --destination through the command line."""
+"""--endpoint-kind, --projects and --destination through the command line."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def projects_file(path: pathlib.Path, url: str, **more: str) -> str:
     return f"--projects={path}/projects.yaml"
 
 
-ONE = ["--api_secret=", "--endpoint=", "--quota="]
+ONE = ["--api-secret=", "--endpoint=", "--quota="]
 """Empty options instead of those that the fixture gives for one project."""
 
 
 def test_track(send: Send, server: Emulator, tmp_path: pathlib.Path) -> None:
     old = NOW_MS - 6 * 86_400_000
     table = source(tmp_path, at=[NOW_MS, old, NOW_MS])
-    run = send(table, "--endpoint_kind=track", "--project_token=env:TOKEN_alpha", "--api_secret=")
+    run = send(table, "--endpoint-kind=track", "--project-token=env:TOKEN_alpha", "--api-secret=")
     assert run.code == 0, run.err
     assert "3 read = 2 accepted + 1 failed" in run.out
     assert [line["reason"] for line in run.failed] == ["too_old_for_track"]
@@ -85,9 +85,9 @@ def test_track(send: Send, server: Emulator, tmp_path: pathlib.Path) -> None:
 
 def test_profiles_and_groups(send: Send, server: Emulator, tmp_path: pathlib.Path) -> None:
     table = source(tmp_path, plan=["pro", "free"], logins=[1, 2])
-    token = ("--project_token=env:TOKEN_alpha", "--api_secret=")
+    token = ("--project-token=env:TOKEN_alpha", "--api-secret=")
     mapping = "distinct_id: user\nset: [plan]\nadd: [logins]\n"
-    run = send(table, "--endpoint_kind=engage", *token, mapping=mapping)
+    run = send(table, "--endpoint-kind=engage", *token, mapping=mapping)
     assert run.code == 0, run.err
     assert {p["$distinct_id"]: p["properties"] for p in server.profiles()} == {
         "u0": {"plan": "pro", "logins": 1}, "u1": {"plan": "free", "logins": 2}
@@ -95,7 +95,7 @@ def test_profiles_and_groups(send: Send, server: Emulator, tmp_path: pathlib.Pat
     sent = sum(entry["body_bytes"] for entry in server.requests())
     assert re.search(r"bytes sent +([0-9,]+)", run.out)[1] == f"{sent:,}"  # as it went, no gzip
     mapping = "group_key: {constant: company}\ngroup_id: user\nset: [plan]\n"
-    run = send(table, "--endpoint_kind=groups", *token, "--lanes=1", mapping=mapping)
+    run = send(table, "--endpoint-kind=groups", *token, "--lanes=1", mapping=mapping)
     assert run.code == 0, run.err
     assert server.group("company", "u1")["properties"] == {"plan": "free"}
     assert server.stats()["requests_by_endpoint"]["/groups"] == {"200": 1}
@@ -107,8 +107,8 @@ def test_on_ambiguous(
 ) -> None:
     server.faults([{"kind": "status", "status": 504, "stored": True}])
     run = send(
-        source(tmp_path, n=[1]), "--endpoint_kind=engage", f"--on_ambiguous={policy}",
-        "--project_token=env:TOKEN_alpha", "--api_secret=", mapping="distinct_id: user\nadd: [n]\n",
+        source(tmp_path, n=[1]), "--endpoint-kind=engage", f"--on-ambiguous={policy}",
+        "--project-token=env:TOKEN_alpha", "--api-secret=", mapping="distinct_id: user\nadd: [n]\n",
     )  # fmt: skip
     assert run.code == failed, run.err  # 1 where nothing was accepted
     assert [line["reason"] for line in run.failed] == ["ambiguous"] * failed
@@ -183,7 +183,7 @@ class TestSeveralProjects:
         assert self.send(send, server, tmp_path, shop=["alpha", "beta", "alpha"]).code == 1
         monkeypatch.setenv("SECRET_beta", good)
         arguments = [f"--input={tmp_path}/failed*.jsonl", "--destination=shop"]
-        arguments += [projects_file(tmp_path, server.url), f"--failed_output={tmp_path}/again"]
+        arguments += [projects_file(tmp_path, server.url), f"--failed-output={tmp_path}/again"]
         assert replay(arguments) == 0
         assert {n: len(server.event_details(project=i)) for n, i in NAMES.items()} == {
             "alpha": 2, "beta": 1
@@ -194,13 +194,13 @@ class TestSeveralProjects:
         [
             (["--destination="], "--projects and --destination"),
             (["--projects="], "--projects and --destination"),
-            (["--api_secret=env:SECRET_alpha"], "--api_secret is of one project"),
+            (["--api-secret=env:SECRET_alpha"], "--api-secret is of one project"),
             (["--quota=60/hour"], "--quota is of one project"),
             (["--projects=none.yaml"], "The projects file none.yaml cannot be read"),
             (["--destination=shopp"], "destination names the column 'shopp'"),
-            (["--dry_run"], "A dry run looks at one project"),
-            (["--endpoint_kind=engage", "--dry_run"], "A dry run shows events only"),
-            (["--endpoint_kind=engage"], "'event' is unknown"),
+            (["--dry-run"], "A dry run looks at one project"),
+            (["--endpoint-kind=engage", "--dry-run"], "A dry run shows events only"),
+            (["--endpoint-kind=engage"], "'event' is unknown"),
         ],
     )
     def test_wrong_settings(
@@ -232,12 +232,12 @@ def test_the_default_quota_is_the_endpoints() -> None:
 
 def test_track_can_be_run_dry(send: Send, server: Emulator, tmp_path: pathlib.Path) -> None:
     table = source(tmp_path, at=[NOW_MS, NOW_MS - 6 * 86_400_000])
-    run = send(table, "--endpoint_kind=track", "--dry_run", "--api_secret=")
+    run = send(table, "--endpoint-kind=track", "--dry-run", "--api-secret=")
     assert run.code == 0, run.err
     assert "too_old_for_track" in run.out
     assert server.stats()["requests"] == 0
 
 
 def test_updates_are_not_replayed(tmp_path: pathlib.Path, capsys: Any) -> None:
-    assert replay([f"--input={tmp_path}/x.jsonl", "--endpoint_kind=engage"]) == 2
+    assert replay([f"--input={tmp_path}/x.jsonl", "--endpoint-kind=engage"]) == 2
     assert "updates of profiles are not" in capsys.readouterr().err

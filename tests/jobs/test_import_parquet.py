@@ -152,11 +152,11 @@ class TestSends:
         ) as own:
             run = send(
                 source,
-                "--api_secret=",
-                "--service_account=importer",
-                "--service_account_secret=env:SA_SECRET",
-                "--project_id=42",
-                "--project_token=env:TOKEN",
+                "--api-secret=",
+                "--service-account=importer",
+                "--service-account-secret=env:SA_SECRET",
+                "--project-id=42",
+                "--project-token=env:TOKEN",
                 f"--endpoint={own.url}",
             )
             assert run.code == 0

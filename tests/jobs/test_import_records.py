@@ -175,7 +175,7 @@ class TestJsonLines:
         assert run.failed[0]["message"] == "Line 2 is nested too deep. Correct or remove it."
         assert {p["distinct_id"] for p in properties(server)} == {"u0", "u1"}
 
-    @pytest.mark.parametrize("option", ["--dry_run", "--dry-run=5"])
+    @pytest.mark.parametrize("option", ["--dry-run", "--dry-run=5"])
     def test_a_dry_run_shows_events_and_sends_none(self, send, server, tmp_path, option):
         source = json_lines(tmp_path / "a.jsonl", orders(3))
         run = send(source, option, module=json_lines_to_mixpanel)
@@ -203,7 +203,7 @@ class TestJsonLines:
 
     def test_private_columns_are_not_in_the_text_of_a_bad_line(self, send, tmp_path):
         lines = [*orders(1, email="a@example.com"), '{"email": "b@example.com']
-        run = send(json_lines(tmp_path / "a.jsonl", lines), "--drop_properties=email")
+        run = send(json_lines(tmp_path / "a.jsonl", lines), "--drop-properties=email")
         assert run.code == 0
         assert [f["reason"] for f in run.failed] == ["line_unreadable"]
         assert "example.com" not in json.dumps(run.failed)
@@ -258,7 +258,7 @@ class TestEveryCommand:
         assert ended.value.code == 0
         out = capsys.readouterr().out
         assert f"python -m {module.__name__}" in out
-        for option in ("--input", "--mapping", "--api_secret", "--checkpoint", "--failed_output"):
+        for option in ("--input", "--mapping", "--api-secret", "--checkpoint", "--failed-output"):
             assert option in out
 
     def test_an_input_that_is_missing(self, capsys, module):

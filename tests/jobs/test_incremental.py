@@ -72,10 +72,10 @@ def test_days(day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any) -
     run = day()
     assert run.code == 2
     assert f"1 file changed after the import: {source}/3.parquet. Sent again, all of" in run.err
-    run = day("--on_changed=skip")
+    run = day("--on-changed=skip")
     assert "1 file changed after the import, skipped" in run.out
     assert server.stats()["requests"] == 4
-    run = day("--on_changed=import")
+    run = day("--on-changed=import")
     assert "700 read = 700 accepted + 0 failed" in run.out
     assert "0 are new.\n" in day().out
 
@@ -94,10 +94,10 @@ def test_another_mapping(day: Any, server: Emulator, tmp_path: pathlib.Path) -> 
     assert run.code == 2
     assert "of the 1 file in the checkpoint" in run.err
     assert 'exclude ["n"] is new. $insert_ids stay the same' in run.err
-    run = day("--on_mapping_changed=new", mapping=other)
+    run = day("--on-mapping-changed=new", mapping=other)
     assert "1 file was imported before, 0 are new." in run.out
     assert "nothing was sent" in day(mapping=other).out  # it has been said
-    run = day("--on_mapping_changed=all", mapping=MAPPING)
+    run = day("--on-mapping-changed=all", mapping=MAPPING)
     assert "With the new mapping, every file is sent again: 1 file." in run.out
     assert "100 read = 100 accepted + 0 failed" in run.out
     stats = server.stats()
@@ -110,7 +110,7 @@ def test_what_was_given_up_is_sent_by_the_next_run(
     for number in range(2):
         write(tmp_path / "in" / f"{number}.parquet", shop(50, first=50 * number))
     server.faults([{"kind": "status", "status": 500, "times": 1000}])
-    run = day("--transient_seconds=0.05", "--first_wait=0.01", "--longest_wait=0.02")
+    run = day("--transient-seconds=0.05", "--first-wait=0.01", "--longest-wait=0.02")
     assert run.code == 1
     assert "2 files not complete; the next run goes on with" in run.out
     assert status(capsys, tmp_path)["runs"][0]["incomplete_files"] == 2
@@ -138,7 +138,7 @@ def test_failures_stay_until_they_are_replayed(
     forget()
     arguments = (
         f"--input={kept}", f"--mapping={fixed}", f"--checkpoint={tmp_path}/cp", "--quota=none",
-        "--api_secret=env:TEST_API_SECRET", f"--endpoint={server.url}",
+        "--api-secret=env:TEST_API_SECRET", f"--endpoint={server.url}",
     )  # fmt: skip
     assert replay_failed.main(list(arguments)) == 0, capsys.readouterr().err
     capsys.readouterr()
@@ -154,12 +154,12 @@ def test_a_file_that_is_being_written_is_left(
     write(tmp_path / "in" / "1.parquet", shop(10))
     whole = write(tmp_path / "2.parquet", shop(20, first=10)).read_bytes()
     (tmp_path / "in" / "2.parquet").write_bytes(whole[:-20])
-    run = day("--leave_unfinished")
+    run = day("--leave-unfinished")
     assert run.code == 0, run.err
     assert "10 read = 10 accepted + 0 failed" in run.out
     assert f"1 file not complete; the next run goes on with {tmp_path}/in/2.parquet" in run.out
     (tmp_path / "in" / "2.parquet").write_bytes(whole)
-    run = day("--leave_unfinished")
+    run = day("--leave-unfinished")
     assert "20 read = 20 accepted + 0 failed" in run.out
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_grows_after_it_was_listed(tmp_path: pathlib.Path, leaves: b
     assert len(found) == (1 if leaves else 2)
 
 
-@pytest.mark.parametrize("option", ["--on_changed=skip", "--leave_unfinished"])
+@pytest.mark.parametrize("option", ["--on-changed=skip", "--leave-unfinished"])
 def test_options_that_need_a_checkpoint(send: Any, tmp_path: pathlib.Path, option: str) -> None:
     write(tmp_path / "a.parquet", shop(1))
     run = send(tmp_path / "a.parquet", option)

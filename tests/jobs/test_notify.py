@@ -82,7 +82,7 @@ def test_an_import_tells_what_it_came_to(send, server, webhook, tmp_path) -> Non
     # The same for failed records that are sent again; this time none is accepted.
     again = send(
         f"{tmp_path}/failed*.jsonl",
-        f"--failed_output={tmp_path}/second",
+        f"--failed-output={tmp_path}/second",
         f"--notify={webhook.url}",
         module=replay_failed,
     )
@@ -98,7 +98,7 @@ def test_failures_are_told(send, server, webhook, tmp_path, monkeypatch) -> None
     assert missing.code == 2
     file = orders(tmp_path / "a.parquet", ["u1"])
     monkeypatch.setenv("WRONG", "wr0ng-s3cret")
-    refused = send(file, "--notify=env:HOOK", "--api_secret=env:WRONG")
+    refused = send(file, "--notify=env:HOOK", "--api-secret=env:WRONG")
     assert refused.code == 1
     first, second = webhook.posted
     assert (first["status"], first["exit_code"]) == ("refused", 2)
@@ -112,7 +112,7 @@ def test_verify_and_export_tell(send, server, webhook, tmp_path, monkeypatch, ca
     file = orders(tmp_path / "a.parquet", ["u1", "u2"])
     assert send(file).code == 0
     common = [
-        "--api_secret=env:TEST_API_SECRET",
+        "--api-secret=env:TEST_API_SECRET",
         f"--endpoint={server.url}",
         "--notify=env:HOOK",
     ]

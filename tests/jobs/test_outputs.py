@@ -63,7 +63,7 @@ def test_a_report_is_no_folder(
 def test_a_folder_is_made(
     send: Callable[..., Run], source: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    run = send(source, f"--report={tmp_path}/a/b/run.html", f"--failed_output={tmp_path}/c/failed")
+    run = send(source, f"--report={tmp_path}/a/b/run.html", f"--failed-output={tmp_path}/c/failed")
     assert run.code == 0
     assert (tmp_path / "a/b/run.json").exists()
     assert list((tmp_path / "c").iterdir()) == []
@@ -86,7 +86,7 @@ def test_a_report_that_cannot_be_written_in_the_end_comes_after_the_books(
 def test_a_local_place_is_none_for_workers_elsewhere(
     send: Callable[..., Run], source: pathlib.Path, tmp_path: pathlib.Path, option: str
 ) -> None:
-    bucket = "--failed_output=gs://bucket/failed"
+    bucket = "--failed-output=gs://bucket/failed"
     run = send(source, bucket, "--runner=DataflowRunner", f"--{option}={tmp_path}/there")
     assert run.code == 2
     assert f"--{option} {tmp_path}/there is on this machine" in run.err
@@ -119,5 +119,5 @@ def test_a_run_that_is_refused_removes_nothing(
 ) -> None:
     old = tmp_path / "failed-00000-of-00001.jsonl"
     old.write_text("{}")
-    assert send(source, "--api_secret=env:NOT_SET_ANYWHERE").code == 2
+    assert send(source, "--api-secret=env:NOT_SET_ANYWHERE").code == 2
     assert old.exists()

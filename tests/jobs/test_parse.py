@@ -13,8 +13,8 @@ from mixpanel_sink.settings.options import COMMANDS, OPTIONS, options_of
 def test_regions_of_mixpanel_and_of_google_cloud() -> None:
     words = ["--region=eu", "--region", "in", "--region=europe-west1", "--region", "us-east4"]
     assert spelled(words, options_of("import")) == [
-        "--mixpanel_region=eu",
-        *("--mixpanel_region", "in"),
+        "--mixpanel-region=eu",
+        *("--mixpanel-region", "in"),
         "--region=europe-west1",
         *("--region", "us-east4"),
     ]
@@ -23,8 +23,8 @@ def test_regions_of_mixpanel_and_of_google_cloud() -> None:
 @pytest.mark.parametrize("option", options_of("import"), ids=lambda each: each.name)
 def test_hyphens_and_underscores_are_both_accepted(option) -> None:
     """And so is every option of the table, with its value as text or as it is alone."""
-    examples = {"NAME=TYPE,…": "a=integer", "N": "3", "SECONDS": "5", "RATE": "60/hour"}
-    examples |= {"ROWS": "all", "": "true", "YYYY-MM-DD": "2024-05-31"}
+    examples = {"NAME=TYPE,…": "a=integer", "N": "3", "SEC": "5", "RATE": "60/hour"}
+    examples |= {"ROWS": "all", "": "true", "DAY": "2024-05-31"}
     examples |= {"URL": "https://localhost/x"}
     others = [word for word, _ in option.kind.choices if word != option.default]
     text = others[0] if others else examples.get(option.metavar, "x")
@@ -53,7 +53,7 @@ def test_what_is_not_ours_is_beams_and_beam_shows_ours() -> None:
         ("--lnaes=3", "did you mean --lanes?"),
         ("--no_such_thing=3", "The option --no_such_thing is unknown."),
         ("--only=empty", "import has no --only; it is for replay."),
-        ("--report_dir=x", "import has no --report_dir; it is for verify."),
+        ("--report_dir=x", "import has no --report-dir; it is for verify."),
     ],
 )
 def test_what_nobody_knows(word: str, says: str) -> None:

@@ -43,10 +43,10 @@ def test_what_is_shown_is_what_the_server_has(
     try:
         run = send(
             tmp_path / "events.parquet",
-            f"--batch_events={BATCH}",
-            f"--max_in_flight={IN_FLIGHT}",
+            f"--batch-events={BATCH}",
+            f"--max-in-flight={IN_FLIGHT}",
             f"--quota={rng.choice(['60/second', '40/0.8s'])}",
-            "--first_wait=0.2",
+            "--first-wait=0.2",
             "--progress=none",
         )
     finally:

@@ -32,10 +32,10 @@ def replay(server: Emulator, tmp_path: pathlib.Path, monkeypatch, capsys):
         given = [argument.partition("=")[0] for argument in arguments]
         defaults = (
             f"--input={tmp_path}/failed*.jsonl",
-            "--api_secret=env:TEST_API_SECRET",
+            "--api-secret=env:TEST_API_SECRET",
             f"--endpoint={server.url}",
             "--quota=none",
-            f"--failed_output={tmp_path}/again",
+            f"--failed-output={tmp_path}/again",
         )
         arguments += [d for d in defaults if d.partition("=")[0] not in given]
         code = replay_failed.main(arguments)
@@ -135,7 +135,7 @@ def test_events_get_the_token_of_today(replay, server, tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", server.project_token)
     properties_ = {"distinct_id": "u", "time": NOW_MS, "$insert_id": "i-1", "token": "old"}
     lines(tmp_path, {"reason": "gave_up", "event": {"event": "e", "properties": properties_}})
-    assert replay("--project_token=env:TOKEN")[0] == 0
+    assert replay("--project-token=env:TOKEN")[0] == 0
     assert properties(server) == [{**properties_, "token": server.project_token}]
 
 
@@ -157,7 +157,7 @@ def test_what_is_refused_again_is_written_again(send, replay, server, tmp_path):
     assert "1 read = 0 accepted + 1 failed" in out
     assert again == [failure], "the same line, with its file and row, for another try"
     (tmp_path / "third").mkdir()
-    assert replay(f"--input={tmp_path}/again*.jsonl", f"--failed_output={tmp_path}/third/x")[0] == 0
+    assert replay(f"--input={tmp_path}/again*.jsonl", f"--failed-output={tmp_path}/third/x")[0] == 0
     assert server.stats()["events_distinct"] == 5
 
 
@@ -305,12 +305,12 @@ class TestBadSettings:
     def test_output_over_input(self, replay, server, tmp_path):
         lines(tmp_path, {"reason": "refused", "event": {}})
         assert "write over the input" in self.run(
-            replay, server, f"--failed_output={tmp_path}/failed"
+            replay, server, f"--failed-output={tmp_path}/failed"
         )
 
     def test_hashing_again(self, replay, server, tmp_path):
         lines(tmp_path, {"reason": "refused", "event": {}})
-        assert "hashes already" in self.run(replay, server, "--hash_properties=user")
+        assert "hashes already" in self.run(replay, server, "--hash-properties=user")
 
     def test_a_misspelt_option(self, replay, server, tmp_path):
         lines(tmp_path, {"reason": "refused", "event": {}})
@@ -322,7 +322,7 @@ def test_dropped_properties_are_dropped(send, replay, server, tmp_path):
     event = {"event": "e", "properties": {"distinct_id": "u", "time": NOW_MS, "note": "secret"}}
     with (tmp_path / "failed-y.jsonl").open("w") as more:
         more.write(json.dumps({"reason": "refused", "event": event}))
-    assert replay("--drop_properties=note", mapping=GUESTS)[0] == 0
+    assert replay("--drop-properties=note", mapping=GUESTS)[0] == 0
     assert [p.get("note") for p in properties(server)] == ["x", None, None]
 
 
@@ -331,5 +331,5 @@ def test_help(capsys):
         replay_failed.main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    for option in ("--input", "--only", "--mapping", "--failed_output"):
+    for option in ("--input", "--only", "--mapping", "--failed-output"):
         assert option in out

@@ -59,10 +59,10 @@ def test_anothers_checkpoint_is_refused_before_anything_is_sent(
     more = []
     if other == "project or region":
         monkeypatch.setenv("OTHER_SECRET", "another-secret")
-        more = ["--api_secret=env:OTHER_SECRET"]
+        more = ["--api-secret=env:OTHER_SECRET"]
     if other == "endpoint":
         monkeypatch.setenv("TEST_TOKEN", server.project_token)
-        more = ["--endpoint_kind=track", "--project_token=env:TEST_TOKEN", "--api_secret="]
+        more = ["--endpoint-kind=track", "--project-token=env:TEST_TOKEN", "--api-secret="]
     forget()
     run = send(source, checkpoint, *more)
     assert run.code == 2, run.err

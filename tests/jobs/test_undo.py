@@ -48,7 +48,7 @@ def check(
         given = [
             f"--input={orders}",
             f"--mapping={tmp_path}/verify.yaml",
-            "--api_secret=env:TEST_API_SECRET",
+            "--api-secret=env:TEST_API_SECRET",
             f"--endpoint={server.url}",
             *more,
         ]
@@ -60,7 +60,7 @@ def check(
 
 
 def test_a_bad_import_is_taken_back(send, server, orders, check, tmp_path) -> None:
-    marked = "--run_property=import_run"
+    marked = "--run-property=import_run"
     bad = send(orders, marked, f"--checkpoint={tmp_path}/checkpoint", mapping=WRONG)
     assert bad.code == 0
     (run,) = re.findall(r"every event carries import_run = (\S+)", bad.out)
@@ -71,8 +71,8 @@ def test_a_bad_import_is_taken_back(send, server, orders, check, tmp_path) -> No
         0,
         f"Mixpanel holds all {ROWS:,} events of the input, each once and unaltered.",
     )
-    assert check(WRONG, marked, f"--run_id={run}")[0] == 0
-    assert check(WRONG, marked, "--run_id=other")[0] == 1
+    assert check(WRONG, marked, f"--run-id={run}")[0] == 0
+    assert check(WRONG, marked, "--run-id=other")[0] == 1
     assert check(WRONG)[0] == 1  # a property that the import does not explain
 
     # The same job again sends nothing, though its run has another id.
@@ -82,7 +82,7 @@ def test_a_bad_import_is_taken_back(send, server, orders, check, tmp_path) -> No
 
     # 2. Delete; another import of events of the same names and days stays.
     other = FIXED.replace("insert_id: id", "insert_id: at")
-    assert send(orders, marked, "--run_id=other", mapping=other).code == 0
+    assert send(orders, marked, "--run-id=other", mapping=other).code == 0
     today = datetime.datetime.now(datetime.UTC).date()
     days = str(today - datetime.timedelta(2)), str(today)
     gone = [

@@ -60,8 +60,8 @@ class TestDays:
         ]
         scripted.replies = [Reply(body=lines(*exported[:2])), Reply(body=lines(*exported[2:]))]
         scripted.replies.append(Reply())
-        more = (f"--endpoint={scripted.url}", "--project_timezone=America/New_York")
-        code, out, _ = check(source, *more, f"--report_dir={tmp_path}/report")
+        more = (f"--endpoint={scripted.url}", "--project-timezone=America/New_York")
+        code, out, _ = check(source, *more, f"--report-dir={tmp_path}/report")
         assert code == 0, out
         assert "2023-12-31 to 2024-01-02 (America/New_York)" in out
         assert [query["from_date"] for query in scripted.queries] == [
@@ -84,16 +84,16 @@ class TestBadSettings:
         [
             ("--from=yesterday", "--from is 'yesterday'"),
             ("--to=2024-13-01", "--to is '2024-13-01'"),
-            ("--project_timezone=Berlin", "The time zone 'Berlin' is unknown"),
+            ("--project-timezone=Berlin", "The time zone 'Berlin' is unknown"),
             ("--mapping=", "--mapping is missing"),
             ("--mapping=/nowhere/m.yaml", "cannot be read"),
-            ("--api_secret=0123456789abcdef", "must be a reference"),
-            ("--api_secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
-            ("--api_secret=", "No credentials"),
+            ("--api-secret=0123456789abcdef", "must be a reference"),
+            ("--api-secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
+            ("--api-secret=", "No credentials"),
             ("--endpoint=http://example.com", "unencrypted"),
             ("--mixpanel_region=us", "not both"),
             ("--form=2024-01-01", "--form"),
-            ("--report_dir=/dev/null/x", "cannot be written"),
+            ("--report-dir=/dev/null/x", "cannot be written"),
         ],
     )
     def test_settings(self, check, server, tmp_path, argument, says):
@@ -111,14 +111,14 @@ class TestBadSettings:
     def test_a_token_does_not_do(self, check, tmp_path, monkeypatch):
         monkeypatch.setenv("TOKEN", "t")
         source = write(tmp_path / "a.parquet", shop(3))
-        code, _, err = check(source, "--api_secret=", "--project_token=env:TOKEN")
+        code, _, err = check(source, "--api-secret=", "--project-token=env:TOKEN")
         assert code == 2
         assert "does not take a project token" in err
 
     def test_wrong_secret(self, check, server, tmp_path, monkeypatch):
         monkeypatch.setenv("OTHER", "not-the-secret")
         source = write(tmp_path / "a.parquet", shop(3))
-        code, out, err = check(source, "--api_secret=env:OTHER")
+        code, out, err = check(source, "--api-secret=env:OTHER")
         assert code == 1
         assert "does not accept the API secret" in err
         assert "not-the-secret" not in out + err

@@ -34,7 +34,7 @@ def check(server, tmp_path: pathlib.Path, monkeypatch, capsys):
         given = [argument.partition("=")[0] for argument in more]
         defaults = (
             f"--mapping={tmp_path}/m.yaml",
-            "--api_secret=env:TEST_API_SECRET",
+            "--api-secret=env:TEST_API_SECRET",
             f"--endpoint={server.url}",
         )
         rest = [d for d in defaults if d.partition("=")[0] not in given]
@@ -129,8 +129,8 @@ class TestEqual:
         monkeypatch.setenv("TOKEN", server.project_token)
         monkeypatch.setenv("KEY", "k")
         source = write(tmp_path / "a.parquet", shop(10))
-        more = ("--project_token=env:TOKEN", "--hash_properties=user", "--hash_key=env:KEY")
-        more = (*more, "--drop_properties=amount")
+        more = ("--project-token=env:TOKEN", "--hash-properties=user", "--hash-key=env:KEY")
+        more = (*more, "--drop-properties=amount")
         send(source, *more)
         assert check(source, *more)[0] == 0
         assert check(source)[0] == 1
@@ -153,7 +153,7 @@ class TestEqual:
         other = event(server, **{"$insert_id": "other"})
         post(server, {**other, "event": "Signed Up"})
         assert check(source)[0] == 0
-        code, out, _ = check(source, "--all_events")
+        code, out, _ = check(source, "--all-events")
         assert code == 1
         assert number(out, "unexpected in Mixpanel") == 1
 
@@ -217,7 +217,7 @@ class TestSources:
         source = self.write(tmp_path / f"events{suffix}")
         mapping = "event: name\ndistinct_id: user\ntime: {column: at, unit: iso8601}\n"
         (tmp_path / "m.yaml").write_text(mapping)
-        privacy = ("--hash_properties=user", "--drop_properties=note") if hide else ()
+        privacy = ("--hash-properties=user", "--drop-properties=note") if hide else ()
         sent = send(source, *privacy, mapping=mapping, module=import_files)
         assert sent.code == 0, sent.err
         code, out, err = check(source, *privacy)
@@ -236,7 +236,7 @@ class TestNotEqual:
         write(tmp_path / "a.parquet", days(300, 100))
         write(tmp_path / "b.parquet", shop(40, at=[NOW_MS] * 40))
         send(tmp_path / "a.parquet")
-        code, out, _ = check(f"{tmp_path}/*.parquet", f"--report_dir={tmp_path}/report")
+        code, out, _ = check(f"{tmp_path}/*.parquet", f"--report-dir={tmp_path}/report")
         assert code == 1
         assert out.startswith("40 of 340 events are missing; run the import again.\n")
         assert number(out, "missing in Mixpanel") == 40
@@ -257,7 +257,7 @@ class TestNotEqual:
         source = write(tmp_path / "a.parquet", shop(5))
         send(source)
         post(server, *(event(server, **{"$insert_id": f"other-{i}"}) for i in range(25)))
-        code, out, _ = check(source, f"--report_dir={tmp_path}/report")
+        code, out, _ = check(source, f"--report-dir={tmp_path}/report")
         assert code == 1
         assert out.startswith("25 events in Mixpanel are not in the input; verify with the files ")
         assert number(out, "unexpected in Mixpanel") == 25
@@ -282,7 +282,7 @@ class TestNotEqual:
         others = [event(server, i) for i in range(1, 5)]
         server.reset()
         post(server, changed, *others)
-        code, out, _ = check(source, f"--report_dir={tmp_path}/report")
+        code, out, _ = check(source, f"--report-dir={tmp_path}/report")
         assert code == 1
         assert out.startswith("1 of 5 events is different in Mixpanel; look at the differences ")
         assert number(out, "altered") == 1
@@ -323,7 +323,7 @@ def test_200_000_events_in_bounded_memory(send, server, tmp_path):
         arguments = [
             f"--input={source}",
             f"--mapping={tmp_path}/mapping.yaml",
-            "--api_secret=env:TEST_API_SECRET",
+            "--api-secret=env:TEST_API_SECRET",
             f"--endpoint={server.url}",
             f"--to={part}",
         ]
@@ -351,5 +351,5 @@ def test_help(capsys):
         verify_import.main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    for option in ("--input", "--from", "--project_timezone", "--report_dir"):
+    for option in ("--input", "--from", "--project-timezone", "--report-dir"):
         assert option in out

@@ -32,7 +32,7 @@ def test_exact_events_requests_and_quota(send, server, tmp_path, runner):
 def test_wrong_secret_is_one_sentence(send, server, tmp_path, monkeypatch, runner):
     monkeypatch.setenv("OTHER", "not-the-secret")
     source = write(tmp_path / "a.parquet", shop(5000))
-    run = send(source, "--api_secret=env:OTHER", *runner.arguments, own_process=True)
+    run = send(source, "--api-secret=env:OTHER", *runner.arguments, own_process=True)
     assert run.code == 1
     (said,) = [line for line in run.err.splitlines() if line.startswith("Error: ")]
     assert "does not accept the API secret" in said

@@ -44,9 +44,9 @@ def test_a_lost_process_is_no_false_success(
         *(sys.executable, "-m", "pipelines.parquet_to_mixpanel"),
         f"--input={tmp_path}/a.parquet",
         f"--mapping={tmp_path}/mapping.yaml",
-        "--api_secret=env:TEST_API_SECRET",
+        "--api-secret=env:TEST_API_SECRET",
         f"--endpoint={server.url}",
-        f"--failed_output={tmp_path}/failed",
+        f"--failed-output={tmp_path}/failed",
     ]
     # Beam's pool of workers starts "python", whichever comes first.
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])

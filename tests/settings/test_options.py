@@ -50,7 +50,7 @@ def test_text_and_values_make_the_same_settings() -> None:
     [
         ("lanes", "two", "import", "--lanes is 'two'; it must be a whole number."),
         ("lanes", True, "rows", "--lanes is True; it must be a number."),
-        ("max_latency", "soon", "stream", "--max_latency is 'soon'; it must be a number of"),
+        ("max_latency", "soon", "stream", "--max-latency is 'soon'; it must be a number of"),
         ("preflight", "yes", "import", "--preflight is 'yes'; it must be true or false."),
         ("preflight", 1, "import", "--preflight is 1; it must be true or false."),
         ("progress", "loud", "import", "it must be auto, bar, lines or none."),

@@ -70,7 +70,7 @@ def test_only_events_are_marked() -> None:
     given = {"run_property": "run", "run_id": "7", "api_secret": "env:X"}
     assert write_of(Settings.of(given, "import"), None).mark == RunMark("run", "7")
     profiles = {"run_property": "run", "project_token": "env:X", "endpoint_kind": "engage"}
-    with pytest.raises(SettingError, match="--run_property marks events"):
+    with pytest.raises(SettingError, match="--run-property marks events"):
         write_of(Settings.of(profiles, "import"), None)
     with pytest.raises(SettingError, match="name it in run_property"):
         write_of(Settings.of({"run_id": "7", "api_secret": "env:X"}, "import"), None)

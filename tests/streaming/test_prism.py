@@ -25,7 +25,7 @@ def test_every_event_lands_and_they_go_together(prism: str) -> None:
     # In a process of its own: Beam keeps the first Prism, and runs all that follows on it.
     command = [sys.executable, "-m", "benchmarks.streaming", "--seconds=10", "--rate=10"]
     done = subprocess.run(
-        [*command, "--max_latency=1"],
+        [*command, "--max-latency=1"],
         capture_output=True,
         text=True,
         check=False,
@@ -43,8 +43,8 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert waits.percentile(50) == 0.5
     assert waits.percentile(95) == 1.2
     monkeypatch.setattr("benchmarks.streaming.measure", lambda *_: waits)
-    assert main(["--max_latency=1", "--request=0.5"]) == 0
-    assert main(["--max_latency=1", "--request=0.1"]) == 1
+    assert main(["--max-latency=1", "--request=0.5"]) == 0
+    assert main(["--max-latency=1", "--request=0.1"]) == 1
     assert "95.0% within 1.5 s" in capsys.readouterr().out
 
 

@@ -50,10 +50,10 @@ def arguments(mixpanel: Emulator, tmp_path: pathlib.Path) -> Callable[..., list[
         return [
             f"--input={source}",
             f"--mapping={tmp_path}/mapping.yaml",
-            "--api_secret=env:TEST_API_SECRET",
+            "--api-secret=env:TEST_API_SECRET",
             f"--endpoint={mixpanel.url}",
             "--quota=none",
-            "--max_latency=0.5",
+            "--max-latency=0.5",
             *more,
         ]
 
@@ -73,7 +73,7 @@ def running(arguments: list[str]) -> Iterator[None]:
 
 def test_messages_land_once_and_failures_are_published(mixpanel, topics, arguments):
     events, failed = topics(), topics()
-    given = arguments(events.subscription, f"--failed_output={failed.name}")
+    given = arguments(events.subscription, f"--failed-output={failed.name}")
     with running(given):
         ids = events.publish(*(message(i) for i in range(25)))
         bad = events.publish(b'{"name": ', message(99, user="null"))
@@ -96,7 +96,7 @@ def test_a_topic_an_attribute_as_id_and_the_publish_time(mixpanel, topics, argum
     events: Topic = topics()
     mapping = f"event: name\ndistinct_id: user\ntime: {PUBLISH_TIME}\n"
     before = time.time() * 1000
-    with running(arguments(events.name, "--id_attribute=key", mapping=mapping)):
+    with running(arguments(events.name, "--id-attribute=key", mapping=mapping)):
 
         def seen() -> bool:  # the pipeline's own subscription begins when it does
             events.publish(message(1), key="first")
@@ -150,13 +150,13 @@ class TestRecords:
         ("--mapping=", "--mapping is missing"),
         ("--input=gs://bucket/*.jsonl", "give projects/P/subscriptions/S"),
         ("--input=projects/x/subscriptions/events", "give projects/P/subscriptions/S"),
-        ("--failed_output=gs://bucket/failed", "give projects/P/"),
-        ("--failed_output=projects/test-project/subscriptions/events", "is a topic here"),
-        ("--max_latency=0", "positive seconds"),
-        ("--max_latencey=3", "did you mean --max_latency?"),
+        ("--failed-output=gs://bucket/failed", "give projects/P/"),
+        ("--failed-output=projects/test-project/subscriptions/events", "is a topic here"),
+        ("--max-latency=0", "positive seconds"),
+        ("--max_latencey=3", "did you mean --max-latency?"),
         ("--checkpoint=log", "stream has no --checkpoint; it is for import and replay"),
         ("--report=run.html", "stream has no --report"),
-        ("--api_secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
+        ("--api-secret=env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
     ],
 )
 def test_wrong_settings(mixpanel, arguments, capsys, argument, says):
@@ -183,4 +183,4 @@ def test_help(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    assert "--id_attribute" in capsys.readouterr().out
+    assert "--id-attribute" in capsys.readouterr().out

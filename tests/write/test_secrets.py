@@ -152,8 +152,8 @@ def test_what_a_run_leaves_behind(
                 *("import", "rows.parquet", "-m", "mapping.yaml", "--endpoint", server.url),
                 *("--api-secret", "env:TEST_API", "--project-token", "env:TEST_TOKEN"),
                 *("--failed-output", "failed", "--report", "run.html"),
-                *("--checkpoint", "checkpoint", "--hash_properties=note2"),
-                "--hash_key=env:TEST_PEPPER",
+                *("--checkpoint", "checkpoint", "--hash-properties=note2"),
+                "--hash-key=env:TEST_PEPPER",
             ]
         )
     assert code == (1 if ending == "401" else 0)
