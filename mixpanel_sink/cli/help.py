@@ -39,10 +39,11 @@ class Command(typer.core.TyperCommand):
             if not getattr(each, "hidden", False):
                 group = getattr(each, "rich_help_panel", None) or _OTHER
                 group = "Input" if _is_argument(each) else group
-                groups.setdefault(group, []).append((_left(each), each.help or ""))
+                groups.setdefault(group, []).append((_left(each), _right(each)))
         groups.setdefault(_OTHER, []).append(("--help", "Show this message."))
         last = groups.pop(_OTHER)
-        show(f"{usage} [OPTIONS]", self.help or "", {**groups, _OTHER: last})
+        title = _OTHER if groups else "Options"
+        show(f"{usage} [OPTIONS]", self.help or "", {**groups, title: last})
 
 
 class Group(typer.core.TyperGroup):
@@ -104,6 +105,16 @@ def _left(each: Any) -> str:
     no = "".join(f", {name}" for name in each.secondary_opts)
     metavar = "" if each.is_flag else f" {each.metavar or _metavar(each)}"
     return f"{short}{long}{no}{metavar}"
+
+
+def _right(each: Any) -> str:
+    """The help, with the default and the environment variable that gives the value."""
+    more = []
+    if each.show_default and not each.is_flag and each.default not in (None, ""):
+        more.append(f"default: {each.default}")
+    if each.envvar:
+        more.append(f"or {each.envvar} in the environment")
+    return f"{each.help or ''}{' (' + '; '.join(more) + ')' if more else ''}"
 
 
 def _metavar(each: Any) -> str:
