@@ -234,7 +234,8 @@ def write_of(
         )
     if settings.run_property or settings.run_id:
         raise SettingError(
-            f"{named(prefix, 'run_property')} marks events; profiles have no run to delete. Leave it out."
+            f"{named(prefix, 'run_property')} marks events; profiles have no run to delete. "
+            "Leave it out."
         )
     write = WriteProfilesToMixpanel if kind == "engage" else WriteGroupsToMixpanel
     keywords["only_changed"] = settings.only_changed

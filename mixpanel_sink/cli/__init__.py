@@ -87,7 +87,7 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
         ),
     ) -> None: ...
 
-    groups = {name: typer.Typer(help=text) for name, text in _GROUPS.items()}
+    groups = {name: typer.Typer(help=text, cls=Group) for name, text in _GROUPS.items()}
     for name, function in _MADE.items():
         group, _, own = name.rpartition(" ")
         groups.get(group, app).command(own, cls=Command)(table.command(name, function))

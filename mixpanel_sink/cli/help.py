@@ -17,9 +17,9 @@ _METAVARS = {"int": "N", "float": "N", "Path": "FILE"}
 
 GROUPS = {
     "Import": ("init", "check", "import", "replay", "verify"),
-    "Read back": ("export",),
-    "Try and test": ("demo", "emulator", "doctor"),
-    "Look up": ("explain",),
+    "Project": ("export", "lookup-table"),
+    "Look up": ("status", "doctor", "explain"),
+    "Try and test": ("demo", "emulator"),
 }
 """The commands, as the help shows them."""
 
@@ -47,18 +47,19 @@ class Command(typer.core.TyperCommand):
 
 
 class Group(typer.core.TyperGroup):
-    """The program itself, with our help."""
+    """The program itself, or several of its commands, with our help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints it."""
+        listed = GROUPS if ctx.parent is None else {"Commands": tuple(self.commands)}
         groups = {
             title: [(name, _first_sentence(self.commands[name].help or "")) for name in names]
-            for title, names in GROUPS.items()
+            for title, names in listed.items()
         }
         params: list[Any] = self.params
         options = [(_left(each), each.help or "") for each in params]
         options.append(("--help", "Show this message, or with a command its options."))
-        show(f"{ctx.command_path} COMMAND", self.help or "", {**groups, _OTHER: options}, 14)
+        show(f"{ctx.command_path} COMMAND", self.help or "", {**groups, _OTHER: options}, 16)
 
 
 def show(usage: str, about: str, groups: dict[str, list[Row]], indent: int = _LEFT) -> None:
@@ -110,7 +111,12 @@ def _left(each: Any) -> str:
 def _right(each: Any) -> str:
     """The help, with the default and the environment variable that gives the value."""
     more = []
-    if each.show_default and not each.is_flag and each.default not in (None, ""):
+    if (
+        not _is_argument(each)
+        and each.show_default
+        and not each.is_flag
+        and each.default not in (None, "")
+    ):
         more.append(f"default: {each.default}")
     if each.envvar:
         more.append(f"or {each.envvar} in the environment")

@@ -20,6 +20,7 @@ from mixpanel_sink.jobs.console import error_text, say_error
 from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
 from mixpanel_sink.jobs.watch import Watch
+from mixpanel_sink.read.files import File
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
 from mixpanel_sink.report.metrics import read_counters, read_texts
@@ -93,7 +94,7 @@ def run(
     pipeline: beam.Pipeline,
     settings: Settings,
     total: Callable[[], int | None] = lambda: None,
-    files: Sequence[tuple[str, int]] = (),
+    files: Sequence[File] = (),
 ) -> int:
     """Runs the graph and gives the exit code. A remote job is launched and not waited for.
 
@@ -101,7 +102,7 @@ def run(
         pipeline: as built.
         settings: of the user.
         total: counts the records that there are to read, for the progress bar.
-        files: that are read, with their sizes, if what they hold can be compared with Mixpanel's.
+        files: that are read, if what they hold can be compared with Mixpanel's.
     """
     started = time.time()
     watch = Watch(total, runners.works_here(pipeline.options))
@@ -123,8 +124,8 @@ def run(
         said = errors.sentence(error)
         notify.note(error=said)
         # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
-        known = error_text(said, errors.kind(error))
-        sys.stderr.write(f"\n{known}\n{outcome.so_far(settings, watch.look())}\n")
+        shown = error_text(said, errors.kind(error))
+        sys.stderr.write(f"\n{shown}\n{outcome.so_far(settings, watch.look())}\n")
         return outcome.EXIT_FAILED
     return _finish(result, settings, started, files)
 
@@ -151,9 +152,7 @@ def _printed_once() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _finish(
-    result: Any, settings: Settings, started: float, files: Sequence[tuple[str, int]]
-) -> int:
+def _finish(result: Any, settings: Settings, started: float, files: Sequence[File]) -> int:
     """Prints the accounting, writes the report, and gives the exit code."""
     books, failures = read_books(result), read_summaries(result)
     counters = {**read_counters(result), **outcome.counted(books)}
@@ -193,7 +192,7 @@ def _report(
     started: float,
     counters: Mapping[str, int],
     failures: Sequence[FailureSummary],
-    files: Sequence[tuple[str, int]],
+    files: Sequence[File],
 ) -> RunReport:
     given = {name: str(value) for name, value in settings.given().items()}
     accepted = tally().breakdown()
@@ -210,7 +209,7 @@ def _report(
         requests=read_requests(result),
         quota=quota_of(settings),
         batch_events=settings.batch_events or Limits().batch_events,
-        files=files,
+        files=[(each.path, each.size) for each in files],
         # Workers in processes of their own have a tally of their own.
         accepted=accepted if whole == counters.get("events_accepted", 0) else {},
         failed_output=settings.failed_output,

@@ -13,13 +13,13 @@ from mixpanel_sink.cli.help import GROUPS
 from mixpanel_sink.settings.options import options_of
 from tests.cli.conftest import Call
 
-COMMANDS = [name for names in GROUPS.values() for name in names]
+COMMANDS = [*_MADE, "lookup-table", "status", "demo", "emulator", "explain"]
 
 
 @pytest.mark.parametrize("width", [80, 60, 200])
 def test_help_fits_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    for command in ((), *((name,) for name in COMMANDS)):
+    for command in ((), *(name.split() for name in COMMANDS)):
         shown = call(*command, "--help")
         assert shown.code == 0
         assert shown.out.startswith("Usage: mixpanel-sink")
@@ -29,7 +29,7 @@ def test_help_fits_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch, wid
 
 def test_each_option_is_in_its_group_with_its_value_and_help(call: Call) -> None:
     for command in _MADE:
-        out = call(command, "--help").out
+        out = call(*command.split(), "--help").out
         groups = re.split(r"\n\n(?=\S+)", out)
         for option in options_of(command):
             group = next(text for text in groups if text.startswith(f"{option.group}\n"))
@@ -42,7 +42,8 @@ def test_each_option_is_in_its_group_with_its_value_and_help(call: Call) -> None
 
 def test_every_command_is_in_the_overview(call: Call) -> None:
     out = call("--help").out
-    for name in (*_MADE, "demo", "emulator", "explain"):
+    assert {name.split()[0] for name in COMMANDS} == {n for ns in GROUPS.values() for n in ns}
+    for name in {name.split()[0] for name in COMMANDS}:
         assert re.search(rf"^  {name} ", out, re.MULTILINE), name
 
 
