@@ -31,7 +31,7 @@ class TestBadSettings:
         run = send(write(tmp_path / "a.parquet", shop(3)), argument)
         assert run.code == 2
         assert says in run.err
-        assert run.err.count("\n") == 1
+        assert run.err.count("\n") == 2  # the sentence, and its code
         assert "0123456789abcdef" not in run.err
         assert server.stats()["requests"] == 0
 

@@ -277,7 +277,7 @@ class TestBadSettings:
     def run(self, replay, server, *more: str) -> str:
         code, _, err, _ = replay(*more)
         assert code == 2
-        assert err.count("\n") == 1
+        assert err.count("\n") == 2  # the sentence, and its code
         assert server.stats()["requests"] == 0
         return err
 

@@ -100,7 +100,7 @@ class TestBadSettings:
         code, _, err = check(write(tmp_path / "a.parquet", shop(3)), argument)
         assert code == 2
         assert says in err
-        assert err.count("\n") == 1
+        assert err.count("\n") == 2  # the sentence, and its code
 
     def test_days_in_the_wrong_order(self, check, tmp_path):
         source = write(tmp_path / "a.parquet", shop(3))

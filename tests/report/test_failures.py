@@ -61,9 +61,9 @@ def test_lines_for_people() -> None:
     assert describe(SUMMARIES) == [
         "",
         "Failures, and an example of each",
-        "  time_null  3",
+        "  MXS521 time_null  3",
         "    a, row 2",
         "    first file",
-        "  refused  1",
+        "  MXS801 refused  1",
         "    no file",
     ]

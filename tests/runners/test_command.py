@@ -48,7 +48,7 @@ def test_the_summary_reaches_the_launcher(send, tmp_path, runner):
     assert run.code == 0, run.err
     _, _, summary = run.out.partition("Failures, and an example of each\n")
     reason, place, message, *_ = summary.splitlines()
-    assert reason.split() == ["distinct_id_null", "429"]
+    assert reason.split() == ["MXS511", "distinct_id_null", "429"]
     assert place.strip() == f"{source}, row 3"
     assert message.strip().startswith("distinct_id (user) is null")
 
