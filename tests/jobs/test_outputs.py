@@ -40,7 +40,7 @@ def test_a_place_that_cannot_be_written(
     (tmp_path / "file").write_text("")
     run = send(source, f"--{option}={place.format(tmp=tmp_path)}")
     assert run.code == 2
-    assert run.err.startswith(f"Error: --{option} ")
+    assert run.err.startswith(f"Error: --{option.replace('_', '-')} ")
     assert why in run.err
     assert "Traceback" not in run.err
     assert server.stats()["requests"] == 0
