@@ -47,7 +47,7 @@ class TestBadSettings:
         assert "The option --wibble is unknown" in run.err
         assert server.stats()["requests"] == 0
 
-    @pytest.mark.parametrize("option", ["drop_properties", "hash_properties"])
+    @pytest.mark.parametrize("option", ["drop-properties", "hash-properties"])
     def test_a_misspelt_column_to_hide_is_not_sent(self, send, server, tmp_path, option):
         run = send(write(tmp_path / "a.parquet", shop(3)), f"--{option}=amount,usr")
         assert run.code == 2

@@ -19,7 +19,7 @@ def source(tmp_path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-@pytest.mark.parametrize("option", ["failed_output", "report"])
+@pytest.mark.parametrize("option", ["failed-output", "report"])
 @pytest.mark.parametrize(
     ("place", "why"),
     [
@@ -40,7 +40,7 @@ def test_a_place_that_cannot_be_written(
     (tmp_path / "file").write_text("")
     run = send(source, f"--{option}={place.format(tmp=tmp_path)}")
     assert run.code == 2
-    assert run.err.startswith(f"Error: --{option.replace('_', '-')} ")
+    assert run.err.startswith(f"Error: --{option} ")
     assert why in run.err
     assert "Traceback" not in run.err
     assert server.stats()["requests"] == 0
@@ -82,7 +82,7 @@ def test_a_report_that_cannot_be_written_in_the_end_comes_after_the_books(
     assert "Traceback" not in run.err
 
 
-@pytest.mark.parametrize("option", ["failed_output", "checkpoint"])
+@pytest.mark.parametrize("option", ["failed-output", "checkpoint"])
 def test_a_local_place_is_none_for_workers_elsewhere(
     send: Callable[..., Run], source: pathlib.Path, tmp_path: pathlib.Path, option: str
 ) -> None:
