@@ -81,6 +81,7 @@ class Watch:
         self._began = steady_clock()
         self._here = here
         self._total: int | None = None
+        self._first: tuple[int, float] | None = None
         self._result: Any = None
         threading.Thread(target=self._count, args=(total,), name="total", daemon=True).start()
 
@@ -98,7 +99,9 @@ class Watch:
             return Standing({}, self._total, elapsed, known=False)
         held = min(filter(None, (lane.held() for lane in lanes)), key=_until, default=None)
         now = Standing(counts, self._total, elapsed, None, held, in_flight)
-        return dataclasses.replace(now, left=seconds_left(now, lanes))
+        if self._first is None and now.done:
+            self._first = now.done, busy_seconds(now, lanes)
+        return dataclasses.replace(now, left=seconds_left(now, lanes, self._first or (0, 0.0)))
 
     def _counts(self) -> dict[str, int] | None:
         if self._here:
@@ -117,13 +120,23 @@ def _until(held: Throttled) -> float:
     return held.until
 
 
-def seconds_left(now: Standing, lanes: Sequence[Lane]) -> float | None:
+def busy_seconds(now: Standing, lanes: Sequence[Lane]) -> float:
+    """Seconds so far in which nothing was held back."""
+    held = max((lane.held_seconds() for lane in lanes), default=0.0)
+    return max(0.0, now.elapsed - held)
+
+
+def seconds_left(
+    now: Standing, lanes: Sequence[Lane], first: tuple[int, float] = (0, 0.0)
+) -> float | None:
     """How long the rest takes: by the rate while nothing was held back, or by the quota, if that is
     slower.
 
     Args:
         now: how the run stands.
         lanes: that send for it, with what they know of the quota.
+        first: records done, and busy seconds, at the first look with any: what start-up took says
+            nothing of the rate.
 
     Returns:
         Seconds; None if nothing can be said yet.
@@ -131,8 +144,8 @@ def seconds_left(now: Standing, lanes: Sequence[Lane]) -> float | None:
     if now.total is None or not now.done:
         return None
     rest = max(0, now.total - now.done)
-    busy = now.elapsed - max((lane.held_seconds() for lane in lanes), default=0.0)
-    by_rate = rest * max(0.0, busy) / now.done
+    done, busy = now.done - first[0], busy_seconds(now, lanes) - first[1]
+    by_rate = rest * busy / done if done else 0.0
     if not rest or not lanes:
         return by_rate
     # A share of what is left fails before it is sent, as it did so far.

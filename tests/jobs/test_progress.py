@@ -79,6 +79,12 @@ def test_waiting_for_the_quota_says_nothing_of_the_rate() -> None:
     assert left == pytest.approx(0.5, abs=0.1)
 
 
+def test_start_up_says_nothing_of_the_rate() -> None:
+    now = Standing({"events_accepted": 20_000, "requests": 10}, 30_000, 12.0)
+    assert seconds_left(now, [], (2000, 10.2)) == pytest.approx(1.0)
+    assert seconds_left(now, [], (20_000, 12.0)) == 0.0
+
+
 def test_one_line() -> None:
     counts = {"events_accepted": 12_000, "records_failed": 3, "requests": 6}
     assert line(Standing(counts, 20_000, 6.0, 3700.0)) == (
