@@ -16,7 +16,7 @@ ERRORS: tuple[Code, ...] = (
         "No command, and no runner on this machine, has an option of that name. Nothing was sent: "
         "a misspelt privacy option must not be ignored.",
         "Correct its spelling. An option that only a remote runner knows goes behind --.",
-        ("The option --", " has no --"),
+        ("The option --", "; it is for "),
     ),
     Code(
         "MXS103", "wrong-value",

@@ -268,9 +268,10 @@ class Settings:
     )  # fmt: skip
     on_changed: str = option(
         "fail",
-        choice("fail|skip|import", fail="Stop", skip="Skip them", **{"import": "Send again"}),
+        choice("ACTION", fail="Stop", skip="Skip them", **{"import": "Send again"}),
         FAILURES, ("import", "template"), label="Changed files",
-        help="With a checkpoint: what to do with files that have changed since they were imported.",
+        help="With a checkpoint: what to do with files that have changed since they were imported: "
+        "fail, skip or import them again.",
     )  # fmt: skip
     on_mapping_changed: str = option(
         "fail",

@@ -157,8 +157,8 @@ class TestSeveralProjects:
         assert [line["reason"] for line in run.failed] == ["destination_unknown"] * 2
         assert sorted(line["row"] for line in run.failed) == [3, 4]
         books = run.out.partition("\nProjects\n")[2]
-        assert "alpha                    2 read = 2 accepted + 0 failed, 1 requests" in books
-        assert "beta                     1 read = 1 accepted + 0 failed, 1 requests" in books
+        assert "alpha                    2 read = 2 accepted + 0 failed, 1 request" in books
+        assert "beta                     1 read = 1 accepted + 0 failed, 1 request" in books
         assert "(of no known project)    2 read = 0 accepted + 2 failed, 0 requests" in books
         # The column was read for the way alone.
         assert "shop" not in json.dumps(server.events())
@@ -171,7 +171,7 @@ class TestSeveralProjects:
         assert run.code == 1
         assert "Error: beta took nothing more" in run.err
         assert "another-secret" not in run.out + run.err
-        assert "0 accepted + 1 failed, 1 requests  REFUSED" in run.out
+        assert "0 accepted + 1 failed, 1 request  REFUSED" in run.out
         assert [line["reason"] for line in run.failed] == ["project_refused"]
         assert len(server.event_details(project=1)) == 2
 
