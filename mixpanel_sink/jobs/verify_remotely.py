@@ -1,7 +1,7 @@
 """Verifies an import on a worker: a job of one step, for Dataflow.
 
 The options are those of `jobs.verify`, and Beam's. The job fails if anything differs; its log has
-the result, and `--report_dir` the full lists.
+the result, and `--report-dir` the full lists.
 """
 
 from __future__ import annotations

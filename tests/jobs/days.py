@@ -134,13 +134,13 @@ class World:
             f"--input={self.folder}/in",
             f"--mapping={self.folder}/mapping.yaml",
             f"--checkpoint={self.folder}/checkpoint",
-            f"--failed_output={self.folder}/failed",
+            f"--failed-output={self.folder}/failed",
             f"--endpoint={self.mixpanel.url}",
-            "--api_secret=env:DAYS_SECRET",
+            "--api-secret=env:DAYS_SECRET",
             "--quota=3/0.3s",  # else all are under way at once
-            "--on_changed=import",
+            "--on-changed=import",
             "--progress=none",
-            "--first_wait=0.01",
+            "--first-wait=0.01",
         ]
 
     @property
