@@ -159,6 +159,12 @@ REASONS: tuple[Code, ...] = tuple(
             "Look at the profile; replay the update if it is missing.",
         ),
         (
+            "MXS714",
+            "not_comparable",
+            "With only_changed, an update that cannot be compared with what was last accepted.",
+            "Send such updates without --only-changed, as the message says.",
+        ),
+        (
             "MXS801",
             "refused",
             "Mixpanel refused the event, for the reason in the message.",

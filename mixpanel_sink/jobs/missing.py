@@ -44,7 +44,7 @@ def plan(job: Import) -> Update | None:
         return None
     if not settings.only_changed:
         raise SettingError(
-            f"--missing {settings.missing} goes with --only_changed: the checkpoint knows which "
+            f"--missing {settings.missing} goes with --only-changed: the checkpoint knows which "
             "profiles there were."
         )
     if settings.projects:

@@ -160,7 +160,7 @@ def test_wrong_settings(place: Place, call: Call, mixpanel: Emulator) -> None:
     profiles = ["import", "users.csv", "--mapping=users.yaml", "--endpoint-kind=engage", *where]
     for words, text, says in (
         ([*profiles, "--only-changed"], MAPPING, "only_changed needs a checkpoint"),
-        ([*profiles, "--missing=delete"], MAPPING, "goes with --only_changed"),
+        ([*profiles, "--missing=delete"], MAPPING, "goes with --only-changed"),
         (
             [*profiles, "--only-changed", "--checkpoint=kept"],
             "distinct_id: user\nadd: [at]\n",
