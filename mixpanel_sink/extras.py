@@ -17,7 +17,7 @@ _NEEDS = {
     "bq": ("gcp", "google.cloud.bigquery_storage_v1"),
     "gcpsecret": ("gcp", "google.cloud.secretmanager"),
     "s3": ("aws", "boto3"),
-    "az": ("azure", "azure.storage.blob"),
+    "azfs": ("azure", "azure.storage.blob"),
     "delta": ("delta", "deltalake"),
     "iceberg": ("iceberg", "pyiceberg"),
 }
@@ -31,15 +31,18 @@ def require(path: str) -> None:
         path: of a file, a folder, a table or a secret; local paths need nothing.
 
     Raises:
-        SettingError: the command that installs what is missing; or there are no credentials.
+        SettingError: the command that installs what is missing; or there are no credentials, or
+            the scheme has another name.
     """
     scheme, sign, _ = path.partition(":")
+    if path.startswith("az://"):
+        raise SettingError(f"{path}: write azfs://ACCOUNT/CONTAINER/PATH, as Beam calls it.")
     extra, module = _NEEDS.get(scheme, ("", ""))
     if sign and extra and not _is_installed(module):
         raise SettingError(
             f"{path} needs packages that are not installed: pip install 'mixpanel-sink[{extra}]'."
         )
-    if sign and scheme in ("s3", "az"):
+    if sign and scheme in ("s3", "azfs"):
         _set_options()
     if sign and scheme == "s3":
         _check_s3_credentials()
