@@ -210,15 +210,16 @@ class _Google(_Reads):
         return FileSystems.get_filesystem(self.path)._gcsIO().client.bucket(self._name)
 
     def stored(self, name: str) -> Stored | None:
-        from google.api_core.exceptions import NotFound
+        from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        blob = self._bucket.get_blob(self._prefix + name)
-        if blob is None:
-            return None
-        try:
-            return Stored(blob.download_as_bytes(raw_download=True), blob.generation)
-        except NotFound:
-            return None
+        while True:
+            blob = self._bucket.get_blob(self._prefix + name)
+            if blob is None:
+                return None
+            version = blob.generation
+            with contextlib.suppress(NotFound, PreconditionFailed):  # replaced meanwhile
+                data = blob.download_as_bytes(raw_download=True, if_generation_match=version)
+                return Stored(data, version)
 
     def write(self, name: str, data: bytes, expected: Any = ANY) -> Any:
         from google.api_core.exceptions import PreconditionFailed

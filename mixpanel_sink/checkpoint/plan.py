@@ -82,7 +82,9 @@ def compare(
     is_known = before[rows] == keys if len(before) else np.zeros(len(keys), bool)
     new = [Listed(*listing[at]) for at in np.flatnonzero(~is_known).tolist()]
     looked = _written(listing, files, is_known, rows)
-    away = np.flatnonzero(~np.isin(before, keys))
+    is_away = np.ones(len(before), bool)
+    is_away[rows[is_known]] = False
+    away = np.flatnonzero(is_away)
     told = details() if len(looked) or len(away) else None
     marks = [] if told is None else told["mark"].take(pa.array(rows[looked])).to_pylist()
     same = _same([listing[at][0] for at in looked.tolist()], marks, mark)

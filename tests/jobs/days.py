@@ -81,12 +81,13 @@ class World:
     def day(self, number: int) -> Day:
         """New, late and changed files, and the command until it has ended."""
         day = Day(number)
+        old = sorted(self.files)
         for _ in range(self.rng.randint(1, 3)):
             late = self.rng.random() < 0.3
             self._write(f"{number - late * self.rng.randint(1, 3):03}/{len(self.files)}", day)
             day.new += 1
-        if number and self.rng.random() < 0.3:
-            path = self.rng.choice(sorted(self.files))
+        if old and self.rng.random() < 0.3:
+            path = self.rng.choice(old)
             self._write(path, day, grow=self.files[path])
             day.changed += 1
         if self.rng.random() < 0.3:
@@ -107,13 +108,10 @@ class World:
     def _write(self, name: str, day: Day, grow: tuple[int, int] | None = None) -> None:
         path = self.folder / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        first, rows = grow or (self.next, 0)
-        more = self.rng.randint(1, 3 * BATCH)
-        if grow is not None:  # with the rows that it had
-            first, more = self.next, more
+        first, more = self.next, self.rng.randint(1, 3 * BATCH)
         numbers = [*range(first, first + more)]
-        if grow is not None:
-            numbers = [*range(grow[0], grow[0] + rows), *numbers]
+        if grow is not None:  # with the rows that it had
+            numbers = [*range(grow[0], sum(grow)), *numbers]
         self.next += more
         count = len(numbers)
         table = pa.table(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import http
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import objects
 from google.cloud import storage
 
-from mixpanel_sink.checkpoint import journal
+from mixpanel_sink.checkpoint import journal, lease
+from mixpanel_sink.checkpoint.folder import ABSENT, Changed, open_folder
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.process import forget
@@ -176,3 +180,44 @@ class Failing:
         if self.times >= 0:
             raise OSError("503 try later")
         return self.create(*given, **named)
+
+
+@pytest.fixture
+def preconditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads with ifGenerationMatch as Google's documentation has them; the emulator of the bucket
+    does not look at it."""
+    real = objects._multipart_upload
+
+    def upload(request, response, storage_of_it):
+        wanted = request.query.get("ifGenerationMatch")
+        name = request.query.get("name", [request.data["meta"].get("name")])[0]
+        try:
+            found = storage_of_it.get_file_obj(request.params["bucket_name"], name)["generation"]
+        except NotFound:
+            found = "0"
+        if wanted and wanted[0] != found:
+            response.status = http.HTTPStatus.PRECONDITION_FAILED
+            response.json({"error": {"code": 412, "message": "conditionNotMet"}})
+            return None
+        return real(request, response, storage_of_it)
+
+    monkeypatch.setattr(objects, "_multipart_upload", upload)
+
+
+def test_of_two_that_write_to_cloud_storage_one_finds_out(bucket, preconditions) -> None:
+    folder = open_folder("gs://events/one-of-two")
+    first = folder.write("x", b"one", ABSENT)
+    with pytest.raises(Changed):
+        folder.write("x", b"two", ABSENT)
+    assert folder.write("x", b"one", ABSENT) == first  # the retry of a write that had arrived
+    second = folder.write("x", b"two", first)
+    with pytest.raises(Changed):
+        folder.write("x", b"three", first)
+    assert folder.stored("x") == (b"two", second)
+    assert folder.names("") == ["x"]
+    lease.acquire(folder, "first")
+    with pytest.raises(CheckpointError, match="is in use"):
+        lease.acquire(folder, "second")
+    assert lease.renew(folder, "first")
+    lease.release(folder, "first")
+    lease.acquire(folder, "second")
