@@ -7,7 +7,7 @@ PRISM = $(VENV)/bin/prism
 BEAM = v2.77.0
 VEGA = 3.2.1
 
-.PHONY: airflow docs faults properties pipelines kills lowest soak chromium node-clients help install demo flights test bench bench-quick lint format clean
+.PHONY: airflow core docs faults properties pipelines kills lowest soak chromium node-clients help install demo flights test bench bench-quick lint format clean
 
 help:
 	@echo "make demo     100,000 events into a local Mixpanel emulator, within 60 requests an hour"
@@ -70,6 +70,11 @@ chromium:
 
 test: lint $(PRISM) $(NODE_CLIENTS) chromium
 	$(BIN)/python -m pytest -n 2
+
+# The core on another interpreter: make core PYTHON=python3.13 VENV=.venv-3.13
+core: $(STAMP)
+	$(BIN)/python -m pytest -q tests/settings tests/api tests/batch tests/encode tests/send tests/checkpoint \
+	  tests/stages tests/contract tests/write/test_write.py
 
 bench: $(STAMP) $(PRISM)
 	$(BIN)/python -m benchmarks
