@@ -9,16 +9,13 @@ Text becomes values in one place, `Settings.of`; after that only values travel. 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping
 from typing import Any
 
 from mixpanel_sink.settings.option import (
     COLUMN,
-    DAY,
     DRY_RUN,
     FILE,
-    FILES,
     FLAG,
     FOLDER,
     ID,
@@ -31,164 +28,70 @@ from mixpanel_sink.settings.option import (
     REFERENCE,
     SAMPLE,
     SECONDS,
-    TEXT,
     URL,
-    Kind,
     Option,
     choice,
     option,
     option_of,
     values_of,
 )
+from mixpanel_sink.settings.options_to_read import (
+    ADVANCED,
+    AUTH,
+    COMPARING,
+    CREDENTIALS,
+    DESTINATION,
+    EVERYWHERE,
+    FAILURES,
+    OUTPUT,
+    PRIVACY,
+    SENDING,
+    SENDS,
+    TABLE,
+    TABLES,
+    Reading,
+)
 from mixpanel_sink.settings.quota import Quota
-
-_SENDS = ("import", "replay", "stream")
-_EVERYWHERE = (*_SENDS, "template", "rows")
-_TABLE = "lookup-table upload"
-_TABLES = (_TABLE, "lookup-table list")
-_READS = ("init", "import", "check", "verify", _TABLE)
-_AUTH = (*_EVERYWHERE, "check", "verify", "export", "doctor", *_TABLES)
-_FILTERED = ("import", "check", "verify", "template")
-
-INPUT = "Input"
-FORMAT = "Format"
-BIGQUERY = "BigQuery"
-FILTERS = "Which records"
-CREDENTIALS = "Credentials"
-DESTINATION = "Where to send"
-SENDING = "Quota and requests"
-FAILURES = "Failures and resuming"
-PRIVACY = "Privacy"
-COMPARING = "Comparing"
-OUTPUT = "Output"
-ADVANCED = "Limits and retries"
-STREAM = "Pub/Sub"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Reading):
     """What a user asked for: one field for each option, with its value or its default."""
 
-    input: tuple[str, ...] = option(
-        (), FILES, INPUT, (*_READS, "replay", "stream", "template"), label="Input files",
-        help="Files or globs, local or gs://; several are separated by commas. Or a table, "
-        "bq://PROJECT.DATASET.TABLE, or a project, mixpanel://PROJECT?from=DAY&to=DAY.",
-    )  # fmt: skip
-    mapping: str | None = option(
-        None, FILE, INPUT, (*_EVERYWHERE, "check", "verify"), label="Mapping file", short="m",
-        python="mapping",
-        help="YAML file that says which columns become which part of an event.",
-    )  # fmt: skip
-    format: str | None = option(
-        None, NAME, FORMAT, (*_READS, "template"), label="Format",
-        help="Format of the files: parquet, csv, tsv, jsonl, avro, orc, arrow or excel. "
-        "Default: by the first file's name, or else its content.",
-    )  # fmt: skip
-    types: str | None = option(
-        None, TEXT, FORMAT, (*_READS, "template"), label="Types of CSV columns",
-        metavar="NAME=TYPE,…",
-        help="CSV only: columns that are not text, as NAME=integer, number or boolean.",
-    )  # fmt: skip
-    delimiter: str | None = option(
-        None, TEXT, FORMAT, (*_READS, "template"), label="Delimiter of CSV cells", metavar="CHAR",
-        help="CSV only: what separates cells, or tab. Default: a comma.",
-    )  # fmt: skip
-    query: str | None = option(
-        None, TEXT, BIGQUERY, (*_READS, "template"), label="Query", metavar="SQL",
-        help="GoogleSQL to read instead of a table; the input is bq://PROJECT, which runs it.",
-    )  # fmt: skip
-    row_restriction: str | None = option(
-        None, TEXT, BIGQUERY, (*_READS, "template"), label="Row restriction", metavar="SQL",
-        help="Condition that BigQuery applies before rows are sent, such as amount > 0.",
-    )  # fmt: skip
-    partitions: str | None = option(
-        None, Kind("FIRST[-LAST]", regex=r"^[0-9]+(-[0-9]+)?$"), BIGQUERY, (*_READS, "template"),
-        label="Partitions",
-        help="Partitions to read, by day, month, year or hour, such as 20240501-20240531.",
-    )  # fmt: skip
-    columns: tuple[str, ...] = option(
-        (), NAMES, BIGQUERY, (*_READS, "template"), label="Columns of the table",
-        help="Columns to read; of a lookup table, also their order. Default: all that are needed.",
-    )  # fmt: skip
-    bigquery_project: str | None = option(
-        None, NAME, BIGQUERY, (*_READS, "template"), label="Google Cloud project that pays",
-        help="Google Cloud project that pays for reading. Default: the one in the address.",
-    )  # fmt: skip
-    from_day: datetime.date | None = option(
-        None, DAY, FILTERS, (*_FILTERED, "export"), name="from", label="First day",
-        python="mapping",
-        help="First day of the events' times, in UTC; earlier ones are left out, and Parquet's row "
-        "groups without any others are not read. For verify it is in the project's time zone, and "
-        "its default is the input's.",
-    )  # fmt: skip
-    to_day: datetime.date | None = option(
-        None, DAY, FILTERS, (*_FILTERED, "export"), name="to", label="Last day",
-        python="mapping",
-        help="Last day, likewise; it is included.",
-    )  # fmt: skip
-    events: tuple[str, ...] = option(
-        (), NAMES, FILTERS, _FILTERED, label="Names of events", python="mapping",
-        help="Only events of these names; others are left out.",
-    )  # fmt: skip
-    where: str | None = option(
-        None, TEXT, FILTERS, _FILTERED, label="Condition", python="mapping", metavar="CONDITION",
-        help="Only records for which this is true, such as \"amount > 0 AND country = 'DE'\"; "
-        "see docs/shape.md. The mapping's own condition must hold as well.",
-    )  # fmt: skip
-    limit: int | None = option(
-        None, NUMBER, FILTERS, _FILTERED, label="Records at most",
-        help="Read the first so many that are not left out. A whole import does not double them.",
-    )  # fmt: skip
-    sheet: str | None = option(
-        None, TEXT, FORMAT, (*_READS, "template"), label="Sheet", metavar="NAME",
-        help="Excel only: the sheet to read. Default: the first.",
-    )  # fmt: skip
-    only: tuple[str, ...] = option(
-        (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",
-        help="Send records again that failed for these reasons; others are skipped.",
-    )  # fmt: skip
-    id_attribute: str | None = option(
-        None, NAME, STREAM, ("stream",), label="Attribute with the id",
-        help="Attribute that identifies a message, instead of Pub/Sub's message id.",
-    )  # fmt: skip
-    timestamp_attribute: str | None = option(
-        None, NAME, STREAM, ("stream",), label="Attribute with the time",
-        help="Attribute that holds the time for Beam's windows.",
-    )  # fmt: skip
     service_account: str | None = option(
-        None, NAME, CREDENTIALS, _AUTH, label="Service account", python="credentials",
+        None, NAME, CREDENTIALS, AUTH, label="Service account", python="credentials",
         help="Username of a Mixpanel service account.",
     )  # fmt: skip
     service_account_secret: str | None = option(
-        None, REFERENCE, CREDENTIALS, _AUTH, label="Secret of the service account (reference)",
+        None, REFERENCE, CREDENTIALS, AUTH, label="Secret of the service account (reference)",
         python="credentials",
         help="Reference to the service account's secret.",
     )  # fmt: skip
     project_id: str | None = option(
-        None, ID, CREDENTIALS, _AUTH, label="Mixpanel project", python="credentials",
+        None, ID, CREDENTIALS, AUTH, label="Mixpanel project", python="credentials",
         help="Number of the Mixpanel project; a service account needs it.",
     )  # fmt: skip
     project_token: str | None = option(
-        None, REFERENCE, CREDENTIALS, _AUTH, label="Project token (reference)",
+        None, REFERENCE, CREDENTIALS, AUTH, label="Project token (reference)",
         python="credentials",
         help="Reference to the project token. Alone it authenticates; beside another "
         "credential every event carries it.",
     )  # fmt: skip
     api_secret: str | None = option(
-        None, REFERENCE, CREDENTIALS, _AUTH, label="API secret (reference)", python="credentials",
+        None, REFERENCE, CREDENTIALS, AUTH, label="API secret (reference)", python="credentials",
         help="Reference to the project's API secret.",
     )  # fmt: skip
     region: str | None = option(
         None, choice("REGION", us="United States", eu="European Union", **{"in": "India"}),
-        DESTINATION, _AUTH, label="Mixpanel's region", python="region", beam="mixpanel_region",
+        DESTINATION, AUTH, label="Mixpanel's region", python="region", beam="mixpanel_region",
         help="Where the Mixpanel project's data lives: us (default), eu or in.",
     )  # fmt: skip
     endpoint: str | None = option(
-        None, URL, DESTINATION, _AUTH, label="Endpoint", python="endpoint",
+        None, URL, DESTINATION, AUTH, label="Endpoint", python="endpoint",
         help="Base URL instead of a region, for proxies and tests.",
     )  # fmt: skip
     allow_http: bool = option(
-        False, FLAG, DESTINATION, (*_EVERYWHERE, "verify", "export", *_TABLES), label="Allow http",
+        False, FLAG, DESTINATION, (*EVERYWHERE, "verify", "export", *TABLES), label="Allow http",
         python="allow_http",
         help="Permit an unencrypted endpoint on another machine.",
     )  # fmt: skip
@@ -198,31 +101,31 @@ class Settings:
             "import": "Events", "track": "Events of the last five days",
             "engage": "Profiles of users", "groups": "Profiles of groups",
         }),
-        DESTINATION, (*_EVERYWHERE, "check"), label="Kind of data", python="endpoint_kind",
+        DESTINATION, (*EVERYWHERE, "check"), label="Kind of data", python="endpoint_kind",
         help="What the mapping makes: events of any age (import), events of the last five days "
         "(track), profiles of users (engage) or of groups (groups).",
     )  # fmt: skip
     projects: str | None = option(
-        None, FILE, DESTINATION, _EVERYWHERE, label="Projects file", python="projects",
+        None, FILE, DESTINATION, EVERYWHERE, label="Projects file", python="projects",
         help="YAML file of several projects: their credentials (by reference), regions and "
         "quotas.",
     )  # fmt: skip
     destination: str | None = option(
-        None, COLUMN, DESTINATION, _EVERYWHERE, label="Destination column", python="destination",
+        None, COLUMN, DESTINATION, EVERYWHERE, label="Destination column", python="destination",
         help="Column that names a record's project; goes with projects.",
     )  # fmt: skip
     quota: Quota | None = option(
-        None, QUOTA, SENDING, (*_EVERYWHERE, "check"), label="Quota", python="quota",
+        None, QUOTA, SENDING, (*EVERYWHERE, "check"), label="Quota", python="quota",
         help="The project's rate limit, which the whole job keeps: 60/hour, 600/minute, page, "
         "reference or none. Default: 60/hour for import, reference for the other kinds.",
     )  # fmt: skip
     lanes: int | None = option(
-        None, NUMBER, SENDING, (*_EVERYWHERE, "check"), label="Lanes", python="lanes",
+        None, NUMBER, SENDING, (*EVERYWHERE, "check"), label="Lanes", python="lanes",
         help="Keys that share the quota. One carries more than Mixpanel lets a project send. "
         "Default: 1; 8 for profiles.",
     )  # fmt: skip
     max_in_flight: int | None = option(
-        None, NUMBER, SENDING, _EVERYWHERE, label="Requests in flight", python="max_in_flight",
+        None, NUMBER, SENDING, EVERYWHERE, label="Requests in flight", python="max_in_flight",
         help="Requests at the same time, at most, on each worker and lane; events only. "
         "Default: 128.",
     )  # fmt: skip
@@ -233,7 +136,7 @@ class Settings:
     )  # fmt: skip
     on_ambiguous: str = option(
         "fail", choice("fail|retry", fail="Make failed records", retry="Send again"),
-        SENDING, _EVERYWHERE, label="Updates without a clear answer", python="on_ambiguous",
+        SENDING, EVERYWHERE, label="Updates without a clear answer", python="on_ambiguous",
         help="For updates that would count twice if they were sent twice: make failed records of "
         "them, or send them again.",
     )  # fmt: skip
@@ -257,11 +160,11 @@ class Settings:
         "against the quota.",
     )  # fmt: skip
     failed_output: str | None = option(
-        None, PREFIX, FAILURES, (*_SENDS, "template"), label="Failed records",
+        None, PREFIX, FAILURES, (*SENDS, "template"), label="Failed records",
         help="Prefix of the JSON lines files of failed records; for Pub/Sub a topic.",
     )  # fmt: skip
     checkpoint: str | None = option(
-        None, FOLDER, FAILURES, ("import", "replay", "template", "rows", _TABLE),
+        None, FOLDER, FAILURES, ("import", "replay", "template", "rows", TABLE),
         label="Checkpoint folder", python="checkpoint",
         help="Folder that remembers what was imported: the next run reads new files only, and "
         "batches that were accepted before a failure are not sent again.",
@@ -286,13 +189,13 @@ class Settings:
         "opened yet) for the next run.",
     )  # fmt: skip
     run_property: str | None = option(
-        None, NAME, FAILURES, (*_EVERYWHERE, "verify"), label="Property with the run's id",
+        None, NAME, FAILURES, (*EVERYWHERE, "verify"), label="Property with the run's id",
         python="run_property",
         help="Property that every event carries, with the id of the run that sent it, so that a "
         "bad import can be deleted. It changes no $insert_id.",
     )  # fmt: skip
     run_id: str | None = option(
-        None, NAME, FAILURES, (*_EVERYWHERE, "verify"), label="The run's id", python="run_id",
+        None, NAME, FAILURES, (*EVERYWHERE, "verify"), label="The run's id", python="run_id",
         help="Value of that property, such as the scheduler's id of the run. Default: the time of "
         "the launch and some letters.",
     )  # fmt: skip
@@ -307,17 +210,17 @@ class Settings:
         "again, for rows that come late. Default: 3600.",
     )  # fmt: skip
     drop_properties: tuple[str, ...] = option(
-        (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Dropped columns",
+        (), NAMES, PRIVACY, (*EVERYWHERE, "check", "verify"), label="Dropped columns",
         python="privacy",
         help="Columns that never leave the workers.",
     )  # fmt: skip
     hash_properties: tuple[str, ...] = option(
-        (), NAMES, PRIVACY, (*_EVERYWHERE, "check", "verify"), label="Hashed columns",
+        (), NAMES, PRIVACY, (*EVERYWHERE, "check", "verify"), label="Hashed columns",
         python="privacy",
         help="Columns of which only a hash leaves the workers.",
     )  # fmt: skip
     hash_key: str | None = option(
-        None, REFERENCE, PRIVACY, (*_EVERYWHERE, "check", "verify"),
+        None, REFERENCE, PRIVACY, (*EVERYWHERE, "check", "verify"),
         label="Key of the hashes (reference)", python="privacy",
         help="Reference to a secret that goes into those hashes.",
     )  # fmt: skip
@@ -350,7 +253,7 @@ class Settings:
     progress: str = option(
         "auto",
         choice("STYLE", auto="A bar on a terminal", bar="A bar", lines="Lines", none="None"),
-        OUTPUT, _SENDS, label="Progress",
+        OUTPUT, SENDS, label="Progress",
         help="What to show while it runs on this machine: auto (a bar on a terminal, else lines), "
         "bar, lines or none.",
     )  # fmt: skip
@@ -359,57 +262,57 @@ class Settings:
         help="File for the run's report, such as run.html; run.json is put beside it.",
     )  # fmt: skip
     notify: str | None = option(
-        None, NOTIFY, OUTPUT, (*_SENDS, "verify", "export"), label="Notification",
+        None, NOTIFY, OUTPUT, (*SENDS, "verify", "export"), label="Notification",
         help="URL, such as a Slack webhook, to which the summary is posted as JSON at the end or "
         "on failure; or a reference to it: env:NAME, file:PATH or gcpsecret:projects/P/secrets/S.",
     )  # fmt: skip
     batch_events: int | None = option(
-        None, NUMBER, ADVANCED, (*_EVERYWHERE, "check"), label="Events of a request",
+        None, NUMBER, ADVANCED, (*EVERYWHERE, "check"), label="Events of a request",
         python="limits",
         help="Events of one request, at most. Default: 2000.",
     )  # fmt: skip
     batch_bytes: int | None = option(
-        None, NUMBER, ADVANCED, (*_EVERYWHERE, "check"), label="Bytes of a request",
+        None, NUMBER, ADVANCED, (*EVERYWHERE, "check"), label="Bytes of a request",
         python="limits",
         help="Bytes of JSON of one request, at most. Default: 10,000,000.",
     )  # fmt: skip
     event_bytes: int | None = option(
-        None, NUMBER, ADVANCED, (*_EVERYWHERE, "check", "verify"), label="Bytes of an event",
+        None, NUMBER, ADVANCED, (*EVERYWHERE, "check", "verify"), label="Bytes of an event",
         python="limits",
         help="Bytes of JSON of one event, at most; larger ones fail. Default: 2,000,000.",
     )  # fmt: skip
     max_age_seconds: float | None = option(
-        None, SECONDS, ADVANCED, (*_EVERYWHERE, "check", "verify"), label="Age of events",
+        None, SECONDS, ADVANCED, (*EVERYWHERE, "check", "verify"), label="Age of events",
         python="limits",
         help="Events that are older fail. Default: none; five days for track.",
     )  # fmt: skip
     transient_seconds: float | None = option(
-        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Time for retries", python="retry",
+        None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Time for retries", python="retry",
         help="How long server errors, timeouts and broken connections are retried for a batch. "
         "Default: 900.",
     )  # fmt: skip
     throttled_seconds: float | None = option(
-        None, SECONDS, ADVANCED, _EVERYWHERE, label="Time for 429 answers", python="retry",
+        None, SECONDS, ADVANCED, EVERYWHERE, label="Time for 429 answers", python="retry",
         help="How long 429 answers are obeyed without one success between. Default: 21600.",
     )  # fmt: skip
     connect_timeout: float | None = option(
-        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Connect timeout", python="retry",
+        None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Connect timeout", python="retry",
         help="Seconds until there is a connection. Default: 10.",
     )  # fmt: skip
     read_timeout: float | None = option(
-        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Read timeout", python="retry",
+        None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Read timeout", python="retry",
         help="Seconds until the answer is complete, once the body has left. Default: 90.",
     )  # fmt: skip
     breaker: int | None = option(
-        None, NUMBER, ADVANCED, _EVERYWHERE, label="Batches given up", python="retry",
+        None, NUMBER, ADVANCED, EVERYWHERE, label="Batches given up", python="retry",
         help="Stop the job after so many batches in a row were given up. Default: 3.",
     )  # fmt: skip
     first_wait: float | None = option(
-        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="First wait", python="retry",
+        None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="First wait", python="retry",
         help="Seconds before the first retry; each further wait is twice as long. Default: 2.",
     )  # fmt: skip
     longest_wait: float | None = option(
-        None, SECONDS, ADVANCED, (*_EVERYWHERE, *_TABLES), label="Longest wait between retries",
+        None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Longest wait between retries",
         python="retry",
         help="Seconds between two retries, at most. Default: 60.",
     )  # fmt: skip
@@ -441,7 +344,7 @@ class Settings:
 OPTIONS = tuple(option_of(field) for field in dataclasses.fields(Settings))
 """The table."""
 COMMANDS = (
-    "init", "check", "import", "replay", "verify", "export", "stream", "doctor", *_TABLES
+    "init", "check", "import", "replay", "verify", "export", "stream", "doctor", *TABLES
 )  # fmt: skip
 """Faces that are commands."""
 BY_NAME = {each.name: each for each in OPTIONS}
