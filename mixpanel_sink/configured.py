@@ -19,7 +19,8 @@ from mixpanel_sink.settings.credentials import (
 )
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.names import named
-from mixpanel_sink.settings.options import BY_NAME, CREDENTIALS, OPTIONS, Settings
+from mixpanel_sink.settings.options import BY_NAME, OPTIONS, Settings
+from mixpanel_sink.settings.options_to_read import CREDENTIALS
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 from mixpanel_sink.settings.project import Project, Target, projects_from_yaml

@@ -1,6 +1,3 @@
 """The version, where setup.py and the code read it without importing anything else."""
 
 __version__ = "0.1.0"
-
-DOCS = "https://mixpanel-sink.readthedocs.io/en/latest"
-"""Where the documentation is published."""

@@ -37,8 +37,8 @@ def run(
         hint = f" Did you mean {meant}?" if meant else ""
         common.fail(f"There is no code {code}.{hint} mixpanel-sink explain all lists them.")
     if as_json:
-        said = {**dataclasses.asdict(found), "url": codes.link(found)}
-        print(json.dumps({name: said[name] for name in ("code", "name", "meaning", "fix", "url")}))
+        said = dataclasses.asdict(found)
+        print(json.dumps({name: said[name] for name in ("code", "name", "meaning", "fix")}))
         return
     common.show(f"[bold]{found.code}[/]  {found.name}\n\n{found.meaning}\n")
-    common.show(f"[bold]What to do:[/] {found.fix}\n\n[dim]{codes.link(found)}[/]")
+    common.show(f"[bold]What to do:[/] {found.fix}")

@@ -14,7 +14,8 @@ from mixpanel_sink.cli.common import fail
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.jobs.following import CREDENTIALS_FROM_ENVIRONMENT
 from mixpanel_sink.settings.option import FLAG, Option, names_of
-from mixpanel_sink.settings.options import CREDENTIALS, Settings, options_of
+from mixpanel_sink.settings.options import Settings, options_of
+from mixpanel_sink.settings.options_to_read import CREDENTIALS
 
 
 def command(face: str, function: Callable[..., None]) -> Callable[..., None]:

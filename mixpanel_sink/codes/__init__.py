@@ -12,7 +12,6 @@ import re
 from mixpanel_sink.codes.code import Code
 from mixpanel_sink.codes.errors import ERRORS
 from mixpanel_sink.codes.reasons import REASONS
-from mixpanel_sink.version import DOCS
 
 CODES: tuple[Code, ...] = (*ERRORS, *REASONS)
 """All of them, in their order."""
@@ -53,12 +52,7 @@ def near(word: str) -> str | None:
     return next(iter(difflib.get_close_matches(word, [*_BY_CODE, *_BY_NAME], 1, 0.6)), None)
 
 
-def link(code: Code) -> str:
-    """Where the documentation explains it."""
-    return f"{DOCS}/errors/#{code.code.lower()}"
-
-
 def told(message: str, kind: str) -> str:
-    """An error as a command prints it: the sentence, its code, and where to read more."""
+    """An error as a command prints it: the sentence, its code, and how to read more."""
     code = of_error(message, kind)
-    return f"Error: {message}\n  {code.code}: mixpanel-sink explain {code.code}, or {link(code)}"
+    return f"Error: {message}\n  {code.code}: mixpanel-sink explain {code.code}"

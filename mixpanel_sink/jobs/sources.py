@@ -19,7 +19,8 @@ from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.names import named
-from mixpanel_sink.settings.options import BIGQUERY, FORMAT, OPTIONS, Settings
+from mixpanel_sink.settings.options import OPTIONS, Settings
+from mixpanel_sink.settings.options_to_read import BIGQUERY, FORMAT
 
 
 def source_of(

@@ -120,7 +120,6 @@ def _failure(failure: Any) -> dict[str, Any]:
     return {
         "reason": failure["reason"],
         "code": code.code if code else "",
-        "link": codes.link(code) if code else "",
         "count": f"{count:,} record{'' if count == 1 else 's'}",
         "message": failure["message"],
         "place": place,
