@@ -40,6 +40,7 @@ from mixpanel_sink.inspect.verify.ids import (
     masked,
     user_id,
 )
+from mixpanel_sink.inspect.verify.roles import serving, written
 from mixpanel_sink.inspect.verify.shaped import shaped
 from mixpanel_sink.inspect.verify.times import event_time, milliseconds_of
 from mixpanel_sink.results import FailedRecord
@@ -294,7 +295,7 @@ class Expectation:
         if mapping.properties == "all":
             chosen: Sequence[str] = columns
             if not mapping.include_mapped:
-                left_out |= _serving(mapping)
+                left_out |= serving(mapping)
         else:
             chosen = [name for name in mapping.properties if name in columns]
         plan: dict[str, str] = {}
@@ -305,7 +306,7 @@ class Expectation:
                 continue
             name = mapping.rename.get(column, column)
             held(name, column, False)
-            if name in plan or name in mapping.constants or name in _written(mapping):
+            if name in plan or name in mapping.constants or name in written(mapping):
                 raise Refused("duplicate_property", f"Two columns become {name!r}.", name)
             plan[name] = column
         if len(self._plans) < 10_000:
@@ -392,19 +393,3 @@ class Expectation:
         if not place.key:
             raise Refused("position_unknown", "The record's row is not known.", "insert_id")
         return f"{place.key}-{place.row}"
-
-
-def _serving(mapping: EventMapping) -> set[str]:
-    """Columns that serve as something other than a property."""
-    parts = [getattr(mapping, p) for p in ("event", "distinct_id", "device_id", "user_id", "ip")]
-    names = {part.name for part in (*parts, mapping.time) if isinstance(part, Column | TimeColumn)}
-    return names | set(
-        mapping.insert_id.columns if isinstance(mapping.insert_id, ColumnsId) else ()
-    )
-
-
-def _written(mapping: EventMapping) -> set[str]:
-    """Properties that the import itself writes."""
-    names = {"distinct_id", "time", "$insert_id", "token"}
-    optional = {"ip": mapping.ip, "$device_id": mapping.device_id, "$user_id": mapping.user_id}
-    return names | {name for name, part in optional.items() if part is not None}
