@@ -54,7 +54,7 @@ def test_explain(call: Call, word: str) -> None:
     found = codes.find("MXS511")
     assert found is not None
     text = " ".join(shown.out.split())
-    assert text.startswith(f"MXS511 distinct_id_null {found.meaning} What to do: {found.fix} http")
+    assert text.startswith(f"MXS511 distinct_id_null {found.meaning} What to do: {found.fix}")
     assert json.loads(call("explain", word, "--json").out)["fix"] == found.fix
 
 

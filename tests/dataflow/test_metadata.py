@@ -236,5 +236,6 @@ def test_the_documents_commands_are_ones() -> None:
     _, checked = parse(arguments, "import", "", None)
     known = checked.get_all_options()
     for argument in arguments:
-        assert argument.removeprefix("--").partition("=")[0] in known, argument
+        name = argument.removeprefix("--").partition("=")[0]
+        assert name.replace("-", "_") in known, argument
     assert "build.sh PROJECT REGION REPOSITORY gs://BUCKET/templates" in text

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 HOW = "python -m mixpanel_sink.jobs.reference makes it"
 ADDED = """
     frobnicate: int | None = option(
-        None, NUMBER, SENDING, (*_EVERYWHERE, "check", "verify", "init", "doctor"),
+        None, NUMBER, SENDING, (*EVERYWHERE, "check", "verify", "init", "doctor"),
         label="Frobnicate", help="How much to frobnicate.",
     )
 """
