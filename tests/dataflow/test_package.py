@@ -84,5 +84,5 @@ def test_it_imports_from_where_it_is_installed(python, tmp_path) -> None:
 
 def test_the_commands_run_from_there(python, tmp_path) -> None:
     module = [str(python), "-m", "mixpanel_sink.jobs.import_files", "--help"]
-    assert "--mixpanel_region" in call(python, tmp_path, *module)
+    assert "--mixpanel-region" in call(python, tmp_path, *module)
     assert "doctor" in call(python, tmp_path, str(python.parent / "mixpanel-sink"), "--help")
