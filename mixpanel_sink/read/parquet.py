@@ -18,6 +18,7 @@ from mixpanel_sink.encode.tables import SLICE_ROWS
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import is_passing, opened_whole, short
 from mixpanel_sink.read.int96 import Inexact, int96_columns, with_nanoseconds
+from mixpanel_sink.read.partitions import partition_keys
 from mixpanel_sink.read.pruning import wanted_rows
 from mixpanel_sink.read.source import (
     Columns,
@@ -71,7 +72,7 @@ class Parquet:
 
     def prune(self, path: str, units: list[Unit], mapping: Any) -> list[Unit]:
         """Without the row groups whose statistics say that the mapping leaves out all rows."""
-        return self._ask(path, lambda file: _pruned(file, units, mapping))
+        return self._ask(path, lambda file: _pruned(path, file, units, mapping))
 
     def estimated_rows(self, path: str) -> int:
         """The footer's."""
@@ -255,10 +256,12 @@ def _units(path: str, file: Any) -> Iterator[Unit]:
         row += group.num_rows
 
 
-def _pruned(file: Any, units: list[Unit], mapping: Any) -> list[Unit]:
+def _pruned(path: str, file: Any, units: list[Unit], mapping: Any) -> list[Unit]:
     import pyarrow.dataset as ds
 
-    wanted = wanted_rows(mapping, _plain_file(file).schema_arrow)
+    keys = partition_keys(path)  # they take the place of the file's own columns
+    own = pa.schema(field for field in _plain_file(file).schema_arrow if field.name not in keys)
+    wanted = wanted_rows(mapping, own)
     if wanted is None:
         return units
     file.seek(0)

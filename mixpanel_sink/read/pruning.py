@@ -26,6 +26,9 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "Lt": operator.lt, "LtEq": operator.le, "Gt": operator.gt, "GtEq": operator.ge,
     "Eq": operator.eq,
 }  # fmt: skip
+_MOST = {pa.float32(): 2**24, pa.float16(): 0, pa.uint64(): 0}
+"""Literals are compared below these: Polars rounds them to a float's type, and statistics beyond 63
+bits compare with no signed number."""
 _MIRRORED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq", "Eq": "Eq"}
 
 
@@ -99,11 +102,14 @@ def _comparable(kind: pa.DataType, literal: dict[str, Any], compare: str) -> pa.
     scalar = scalar if isinstance(scalar, dict) else {}
     if isinstance(number, dict):
         given = number.get("Int")
-        if type(given) is int and abs(given) < 2**53 and pa.types.is_integer(kind):
+        if type(given) is not int or abs(given) >= _MOST.get(kind, 2**53):
+            return None
+        if pa.types.is_integer(kind):
             return pa.scalar(given, pa.int64())
         # Statistics leave NaN out, which Polars takes for the largest number.
-        if type(given) is int and pa.types.is_floating(kind) and compare in ("Lt", "LtEq", "Eq"):
+        if pa.types.is_floating(kind) and compare in ("Lt", "LtEq", "Eq"):
             return pa.scalar(float(given))
+        return None
     text, day = scalar.get("String"), scalar.get("Date")
     if isinstance(text, str) and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return pa.scalar(text, kind)

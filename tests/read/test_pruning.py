@@ -18,9 +18,11 @@ from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.blocks import RecordsBlock, TableBlock
 from mixpanel_sink.encode.filtering import counted_rows, filter_block
+from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.pruning import wanted_rows
-from mixpanel_sink.read.source import together
+from mixpanel_sink.read.selection import Selection
+from mixpanel_sink.read.source import columns_needed, rows_in, together
 from tests.running import IN_PROCESS, Kept
 
 UTC = datetime.timezone.utc
@@ -148,6 +150,40 @@ def test_events_and_nulls():
     assert wanted(named, table) == [0, 3]
     named = EventMapping(Column("e", if_null="A"), "t", "u", filter={"events": ["A"]})
     assert wanted(named, table) == [0, 2, 3]
+
+
+def kept_rows(path, mapping):
+    source = FileSource(str(path), Parquet(), selection=Selection(mapping))
+    return sum(map(rows_in, source.elements(columns_needed(mapping))))
+
+
+def test_a_column_that_the_path_replaces_is_not_ruled_out_by_what_the_file_has(tmp_path):
+    path = tmp_path / "name=A" / "day=2024-06-01" / "same=d" / "a.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(TABLE.slice(ROWS - 5), path)
+    for given in (
+        {"time": "utc", "filter": {"events": ["A"]}},
+        {"time": "utc", "shape": {"where": "same = 'd'"}},
+        {"time": TimeColumn("day", "iso8601"), "filter": {"first_day": "2024-06-01"}},
+    ):
+        mapping = EventMapping("name", distinct_id="user", **given)
+        assert kept_rows(path, mapping) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "where"),
+    [
+        (pa.uint64(), 2**63 + 5, "v > 7"),  # beyond what a number with a sign holds
+        (pa.float32(), 2.0**24, "v = 16777217"),  # as a 32-bit float the literal is the same
+    ],
+)
+def test_numbers_that_compare_otherwise_than_as_64_bits(tmp_path, kind, value, where):
+    path = tmp_path / "a.parquet"
+    table = TABLE.slice(0, 3).append_column("v", pa.array([value] * 3, kind))
+    pq.write_table(table, path)
+    mapping = EventMapping("name", "utc", "user", shape=Shape(where=where))
+    assert wanted(mapping, table) == [0, 1, 2]
+    assert kept_rows(path, mapping) == 3
 
 
 def test_units_around_a_gap_are_not_read_together(tmp_path):
