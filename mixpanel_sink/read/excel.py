@@ -119,6 +119,9 @@ def _header(sheet: Any, path: str) -> tuple[int, list[str]]:
                 f"Column {names.index('') + 1} of {path} has no name in the first row, {cells}. "
                 "Name it, or delete what stands above the table."
             )
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path} has two columns named {twice!r}. Rename one of them.")
         return number, names
     raise InputError(f"The sheet {sheet.name!r} of {path} is empty. Choose another with --sheet.")
 

@@ -107,6 +107,14 @@ def test_a_column_without_a_name(tmp_path: pathlib.Path) -> None:
         FileSource(path).schema()
 
 
+def test_two_columns_of_one_name_are_not_one(tmp_path: pathlib.Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", ("A", [["a", "b", "a"], [1, 2, 3]]))
+    with pytest.raises(InputError, match=r"has two columns named 'a'\. Rename one of them"):
+        FileSource(path, Excel()).schema()
+    (broken,) = FileSource(path, Excel()).elements()
+    assert broken.reason == "file_unreadable"
+
+
 def test_a_password(tmp_path: pathlib.Path) -> None:
     plain = workbook(tmp_path / "a.xlsx", ("A", [["a"], [1]]))
     out = io.BytesIO()
