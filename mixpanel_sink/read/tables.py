@@ -164,6 +164,22 @@ class TableSource(FileSource):
         """None: it is not made of files that anyone should count."""
         return 0
 
+    def schema_of(self, path: str) -> pa.Schema:
+        """Its columns. An address with a `key=value` in it gives none, as here and below."""
+        return self.format.schema(path)
+
+    def sample(self, rows: int) -> pa.Table:
+        """Its first rows."""
+        return self.format.sample(self.table.name, rows)
+
+    def elements(self, columns: Columns = ALL_COLUMNS, keep_text: bool = True) -> Iterator[Element]:
+        """All rows."""
+        return super().elements(columns._replace(keys=False), keep_text)
+
+    def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
+        """Some rows."""
+        return super().spread(rows, columns._replace(keys=False))
+
     def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
         """Reads all of it on a pipeline's workers."""
         from mixpanel_sink.read.table_transform import ReadTable

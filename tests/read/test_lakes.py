@@ -90,6 +90,16 @@ def test_what_is_read_is_the_version_that_was_looked_at(
     assert sum(rows) == 119
 
 
+def test_a_key_in_the_address_is_not_a_column(tmp_path: pathlib.Path) -> None:
+    """No worker would read it, and so `check` and `init` do not show it."""
+    source = make_table([delta(tmp_path / "env=prod")], {})
+    columns = Columns(("id", "env"), keys=True)
+    assert "env" not in source.schema().names
+    assert "env" not in source.sample(1).column_names
+    for elements in (source.elements(columns), source.spread(10, columns)):
+        assert {tuple(table.column_names) for table in elements} == {("id",)}
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
