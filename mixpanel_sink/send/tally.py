@@ -72,7 +72,7 @@ class Tally:
 def _name_and_day(event: bytes) -> tuple[bytes, int]:
     """An event's name as JSON, and its day since 1970."""
     name, time = _NAME.match(event), _TIME.search(event)
-    if name is None or time is None:  # raw events may have another order of keys
+    if name is None or time is None or event.count(b'"time":') > 1:  # or a nested one comes first
         found = orjson.loads(event)
         at = found.get("properties", {}).get("time", 0)
         return orjson.dumps(str(found.get("event"))), _days(int(float(at)))
