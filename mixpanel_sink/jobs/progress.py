@@ -127,7 +127,7 @@ def bar(now: Standing, width: int = 80) -> RenderableType:
 
     said = amounts(now)
     if now.total:
-        said = f"{min(1.0, now.done / now.total):.0%}  {said}"
+        said = f"{min(100, 100 * now.done // now.total)}%  {said}"  # 100% is all of them
     least, most = _BAR_WIDTH
     room = max(least, min(most, width - len(said) - 2))
     known = now.total is not None and now.known

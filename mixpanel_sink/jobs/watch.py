@@ -144,8 +144,10 @@ def seconds_left(
     if now.total is None or not now.done:
         return None
     rest = max(0, now.total - now.done)
-    done, busy = now.done - first[0], busy_seconds(now, lanes) - first[1]
-    by_rate = rest * busy / done if done else 0.0
+    busy = busy_seconds(now, lanes)
+    # At the first look there is nothing better than the rate since the start.
+    done, busy = (now.done - first[0], busy - first[1]) if now.done > first[0] else (now.done, busy)
+    by_rate = rest * busy / done
     if not rest or not lanes:
         return by_rate
     # A share of what is left fails before it is sent, as it did so far.

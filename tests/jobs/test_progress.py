@@ -82,7 +82,8 @@ def test_waiting_for_the_quota_says_nothing_of_the_rate() -> None:
 def test_start_up_says_nothing_of_the_rate() -> None:
     now = Standing({"events_accepted": 20_000, "requests": 10}, 30_000, 12.0)
     assert seconds_left(now, [], (2000, 10.2)) == pytest.approx(1.0)
-    assert seconds_left(now, [], (20_000, 12.0)) == 0.0
+    # At the first look nothing else is known: rather too long than no time at all.
+    assert seconds_left(now, [], (20_000, 12.0)) == pytest.approx(6.0)
 
 
 def test_one_line() -> None:
@@ -131,6 +132,11 @@ def test_the_bar_fits_80_columns_in_two_lines(seed: int) -> None:
         assert all(len(each) <= 80 for each in shown)
         assert amounts(now) in shown[0]
         assert outlook(now) == shown[1].strip()
+
+
+def test_all_is_only_what_is_all() -> None:
+    assert " 99%  9,999 of 10,000" in rendered(Standing({"events_accepted": 9_999}, 10_000))[0]
+    assert "100%  3 of 3" in rendered(Standing({"events_accepted": 3}, 3))[0]
 
 
 def rendered(now: Standing) -> list[str]:
