@@ -100,6 +100,7 @@ ERRORS: tuple[Code, ...] = (
         "MXS301", "input-unreadable",
         "A file or a table of the input is missing, forbidden or damaged.",
         "Check the path or pattern, and that this machine, or the workers, may read it.",
+        ("No file matches",),
         error="InputError",
     ),
     Code(

