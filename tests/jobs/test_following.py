@@ -1,0 +1,37 @@
+"""The command to run next."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+
+from mixpanel_sink.jobs.following import after_sending, following
+from mixpanel_sink.settings.options import Settings
+
+HOOK = "https://hooks.example.com/services/T/B/secret"
+SETTINGS = dataclasses.replace(
+    Settings(),
+    input=("O'Brien/*.csv", "a b.csv"),
+    mapping="my map.yaml",
+    events=("Signup", "Order placed"),
+    notify=HOOK,
+    failed_output="failed/x",
+)
+
+
+def test_a_shell_takes_it() -> None:
+    said = shlex.split(following("verify", SETTINGS, SETTINGS.mapping))
+    assert said[:6] == [
+        "mixpanel-sink", "verify", "O'Brien/*.csv", "a b.csv", "--mapping", "my map.yaml"
+    ]  # fmt: skip
+    assert said[6:] == ["--events", "Signup,Order placed"]
+
+
+def test_it_does_not_pass_on_a_webhook() -> None:
+    """Commands are printed into logs, and stand in the report, which goes around."""
+    steps = after_sending(SETTINGS, failed=True, verify=True)
+    assert len(steps) == 2
+    faces = ("import", "replay", "verify", "check")
+    commands = [command for _, command in steps]
+    commands += [following(face, SETTINGS, SETTINGS.mapping) for face in faces]
+    assert not any(HOOK in command for command in commands)
