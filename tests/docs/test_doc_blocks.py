@@ -320,6 +320,7 @@ def test_python(block: Block, place: pathlib.Path, server: Emulator) -> None:
 def test_none_is_left_out() -> None:
     """Blocks of output have no language; foreign languages have tests of their own."""
     known = {
+        "mermaid",
         "sh",
         "bash",
         "shell",
