@@ -70,7 +70,7 @@ def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manife
 
 
 def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
-    """Ends a run all of whose records are accounted for.
+    """Ends a run all of whose records are accounted for, and gives its lease back.
 
     Args:
         run: that ends.
@@ -80,7 +80,10 @@ def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
     Raises:
         CheckpointError: if another run has taken the lease, or it cannot be written.
     """
-    return _again(lambda: _commit(open_folder(run.path), run, counts, watermark))
+    note = _again(lambda: _commit(open_folder(run.path), run, counts, watermark))
+    with contextlib.suppress(Exception):  # of each cloud's client; it expires
+        lease.release(open_folder(run.path), run.run)
+    return note
 
 
 def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) -> RunNote:
@@ -105,12 +108,14 @@ def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) ->
     if run.watermark and watermark is not None and not is_open:
         watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}
     segments = manifest.with_files(folder, known.segments, table)
-    dataclasses.replace(
+    known = dataclasses.replace(
         known, segments=segments, runs=(*known.runs, note), open=None, watermarks=watermarks
     ).save(folder)
+    mine = [f"{manifest.PLAN}{run.run}.parquet"] if open_keys else []
+    unfinished, plans = _unfinished(folder, known, run.run, open_keys)
     if run.planned or (run.watermark and not is_open):
-        compact(run.path, open_keys)
-    _tidy(folder, {each.name for each in segments})
+        compact(run.path, unfinished)
+    _tidy(folder, {*(each.name for each in segments), *plans, *mine})
     return note
 
 
@@ -156,6 +161,24 @@ def _complete(
     if len(same):
         table = pa.concat_tables([table, _like(known.files(folder), same)])
     return table, note, {path_key(path) for path in left}
+
+
+def _unfinished(
+    folder: Folder, known: Manifest, run: str, open_keys: Collection[int]
+) -> tuple[set[int], list[str]]:
+    """The files that this run or an earlier one has not completed, by `path_key`; and the plans
+    of earlier ones that name them. A run of other files must not make the log forget these."""
+    keys, plans = set(open_keys), []
+    names = [name for name in folder.names(manifest.PLAN) if run not in name]
+    done = set(known.files(folder, [])["key"].to_pylist()) if names else set()
+    for name in names:
+        with contextlib.suppress(Exception):  # half a plan, of a file system that leaves one
+            paths = manifest.read_plan(folder, name[len(manifest.PLAN) :].partition(".")[0])["path"]
+            left = set(map(path_key, paths.to_pylist())) - done - keys
+            if left:
+                keys |= left
+                plans.append(name)
+    return keys, plans
 
 
 def _like(files: pa.Table, same: pa.Table) -> pa.Table:

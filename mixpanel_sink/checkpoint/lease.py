@@ -33,6 +33,8 @@ LOCAL_SECONDS = 120.0
 """After so long without a renewal a lease of a run on this machine is expired; ..."""
 REMOTE_SECONDS = 1800.0
 """... one of a job whose workers have to start first."""
+_TRIES = 10
+"""How often a lease is given back that other workers of the run renew meanwhile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,9 +166,11 @@ def renew(folder: Folder, token: str, clock: Callable[[], float] = time.time) ->
 
 def release(folder: Folder, token: str) -> None:
     """Gives the lease back, if the run holds it."""
-    found = folder.stored(NAME)
-    holder = None if found is None else Holder.from_json(found.data)
-    if found is not None and holder is not None and holder.token == token:
+    for _ in range(_TRIES):
+        found = folder.stored(NAME)
+        holder = None if found is None else Holder.from_json(found.data)
+        if found is None or holder is None or holder.token != token:
+            return
         folder.remove(NAME, found.version)
 
 

@@ -169,6 +169,13 @@ class Manifest:
             self, generation=folder.write(NAME, orjson.dumps(stored), self.generation)
         )
 
+    def without(self, folder: Folder, keys: Any) -> Manifest:
+        """The same without the rows of some files, by `counts.path_key`; not saved yet."""
+        table = self.files(folder)
+        kept = table.filter(pa.array(~np.isin(table["key"].to_numpy(), keys)))
+        segments = (write_segment(folder, kept),) if len(kept) else ()
+        return dataclasses.replace(self, segments=segments)
+
     def files(self, folder: Folder, columns: Sequence[str] = FILES.names) -> pa.Table:
         """The newest row of each imported file, with these columns and `key`. Their order depends
         on nothing but the manifest.

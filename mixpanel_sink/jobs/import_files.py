@@ -70,14 +70,16 @@ def start(
 
 
 def _start(job: Import, build: Build) -> int:
-    update = missing.plan(job)
     if job.settings.only_changed:
+        update = missing.plan(job)
         code = run(build(job), job.settings, job.source.row_count)
         return missing.after(job, update, code)
     if job.today is None:
+        missing.plan(job)
         return run(build(job), job.settings, job.source.row_count, job.source.files)
     is_handed_on = False
     try:
+        missing.plan(job)
         if job.today.is_empty:
             print("Nothing is new; nothing was sent.")
             return EXIT_OK

@@ -14,14 +14,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from blake3 import blake3
+
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit
 from mixpanel_sink.checkpoint.compact import adopt_mapping
-from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts
+from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, unusable, write_plan
 from mixpanel_sink.checkpoint.mapping_change import changes, is_from_position, meaning
-from mixpanel_sink.checkpoint.owner import mapping_mark, mapping_settings
+from mixpanel_sink.checkpoint.owner import HEADER, mapping_mark, mapping_settings
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import CheckpointError, InputError, SettingError
@@ -35,6 +38,7 @@ from mixpanel_sink.read.watermark import Watermark, condition
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import Settings
+from mixpanel_sink.settings.profile_mapping import UpdateMapping
 
 _NAMED = 3
 """Files that a message names."""
@@ -94,7 +98,11 @@ def today(
 
 
 def _rows(
-    settings: Settings, source: TableSource, run: OpenRun, watermarks: Mapping[str, Any]
+    settings: Settings,
+    source: TableSource,
+    mapping: AnyMapping | None,
+    run: OpenRun,
+    watermarks: Mapping[str, Any],
 ) -> tuple[TableSource, OpenRun]:
     """The rows of a table that came since the last run; without a watermark all of them."""
     column = settings.since
@@ -103,13 +111,26 @@ def _rows(
         return source, run
     if not isinstance(source.table, BigQueryTable):
         raise SettingError("--since is for BigQuery.")
-    name = f"{source.table.name} {column}"
+    for operation in ("add", "append", "remove"):
+        if isinstance(mapping, UpdateMapping) and mapping.columns_of(operation):
+            raise SettingError(
+                f"--since reads the latest rows again, and the mapping's {operation} would be "
+                "applied twice. Give each day's rows to a run of their own, with "
+                "--row-restriction and without --since."
+            )
     table = source.table
+    chosen = table.query or table.where
+    name = f"{table.name} {column}" + (f" {_short(chosen)}" if chosen else "")
     if name in watermarks:
         last = Watermark(*watermarks[name]["value"])
         print(f"Rows up to {column} {last.text} were imported before; reading from there on.")
         table = table.since(condition(column, last, settings.overlap))
     return source.after(table, column), dataclasses.replace(run, watermark=name)
+
+
+def _short(text: str) -> str:
+    """Tells queries and restrictions apart: a watermark is of one of them."""
+    return blake3(text.encode()).hexdigest()[:8]
 
 
 def check_alone(settings: Settings) -> None:
@@ -160,7 +181,10 @@ def _today(
     )
     run = OpenRun(checkpoint.path, note, bool(settings.failed_output))
     if isinstance(source, TableSource):
-        rows, run = _rows(settings, source, run, {} if again else known.watermarks)
+        rows, run = _rows(settings, source, mapping, run, {} if again else known.watermarks)
+        if again:
+            kept = {name: at for name, at in known.watermarks.items() if name != run.watermark}
+            known = dataclasses.replace(known, watermarks=kept)
         begin(folder, known, run, now)
         return Today(rows, checkpoint, run)
     if settings.since:
@@ -171,6 +195,8 @@ def _today(
         print(line)
     reading = [*plan.new, *(plan.changed if settings.on_changed == "import" else ())]
     same = [*plan.moved, *((each, each.path) for each in plan.touched)]
+    if again:  # until they have been sent again: this run may not come to its end
+        known = known.without(folder, np.array([path_key(each.path) for each in reading]))
     if reading or same:
         write_plan(folder, run.run, reading, same)
         begin(folder, known, run, now)
@@ -227,8 +253,8 @@ def _checked_mapping(
     Raises:
         CheckpointError: if it is another one, and nobody has said what to do.
     """
-    if known.mapping is None or known.mapping == now:
-        return False
+    if known.mapping is None or known.mapping == now or folder.read(HEADER) is None:
+        return False  # without a header nothing was ever sent
     if settings.on_mapping_changed != "fail":
         return settings.on_mapping_changed == "all"
     count = sum(segment.rows for segment in known.segments)

@@ -109,7 +109,7 @@ def _noted(settings: Settings, paths: Sequence[str]) -> OpenRun | None:
         "replay",
         started=time.time(),
         failed_output=settings.failed_output or "",
-        inputs=tuple(paths),
+        inputs=() if settings.only else tuple(paths),  # the other reasons are still to be sent
     )
     return OpenRun(settings.checkpoint, note)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import time
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -57,7 +58,8 @@ def kind_of(type: pa.DataType, column: str) -> str:
 
 
 def largest(table: pa.Table, column: str) -> Watermark | None:
-    """The largest value of a table's column; None if all are null."""
+    """The largest value of a table's column, but no time beyond now: one row of next year would
+    leave out all that come until then. None if all are null."""
     values = table[column]
     kind = kind_of(values.type, column)
     units = {"DATE": pa.date32(), "INT64": values.type}
@@ -66,8 +68,10 @@ def largest(table: pa.Table, column: str) -> Watermark | None:
     found = pc.max(values.cast(units[kind], safe=False))
     if not found.is_valid:
         return None
-    number = found.as_py() if kind == "INT64" else found.value
-    return Watermark(kind, int(number))
+    if kind == "INT64":
+        return Watermark(kind, int(found.as_py()))
+    now = time.time() // 86_400 if kind == "DATE" else time.time() * _MICROS
+    return Watermark(kind, min(int(found.value), int(now)))
 
 
 def condition(column: str, last: Watermark, overlap: float) -> str:

@@ -116,3 +116,21 @@ def test_only_the_holder_renews_and_releases(folder: Folder) -> None:
     lease.release(folder, "other")
     assert folder.stored(lease.NAME) is None
     assert not lease.renew(folder, "other")
+
+
+def test_a_lease_is_given_back_though_another_worker_renews_it(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder)
+    remove = type(folder).remove
+    renewals = [True]
+
+    def late(self: Folder, name: str, expected: object) -> None:
+        if renewals:
+            renewals.clear()
+            assert lease.renew(folder, "other")
+        remove(self, name, expected)
+
+    monkeypatch.setattr(type(folder), "remove", late)
+    lease.release(folder, "other")
+    assert folder.stored(lease.NAME) is None

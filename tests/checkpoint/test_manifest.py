@@ -111,7 +111,7 @@ class TestCommit:
         assert (note.files, note.left, note.left_paths) == (2, 2, ("b", "c"))
         assert (note.read, note.failed) == (5, 1)
         assert Manifest.load(folder).open is None
-        assert folder.names("plan-") == []
+        assert folder.names("plan-") == ["plan-r1.parquet"]  # until b and c are complete
 
     def test_failed_records_that_are_not_kept_leave_their_file(self, folder: Folder) -> None:
         run = begun(folder, "r1", ["a", "d"], keeps_failed=False)
@@ -128,6 +128,11 @@ class TestCommit:
         counts = FileCounts.merged([FileCounts.of({"a": WHOLE})])
         assert commit.commit(run, counts) == commit.commit(run, counts)
         assert len(Manifest.load(folder).runs) == 1
+
+    def test_gives_the_lease_back(self, folder: Folder) -> None:
+        """On Dataflow nobody else is there to do it."""
+        commit.commit(begun(folder, "r1", ["a"]), FileCounts.of({"a": WHOLE}))
+        assert folder.stored(lease.NAME) is None
 
     def test_a_run_that_lost_its_lease_enters_nothing(self, folder: Folder) -> None:
         run = begun(folder, "r1", ["a"])
@@ -183,6 +188,29 @@ class TestCommit:
 
 
 class TestTheLogOfChunks:
+    @pytest.mark.parametrize("endpoint", ["import", "engage"])
+    @pytest.mark.parametrize("was_killed", [True, False])
+    def test_keeps_lines_of_files_that_the_next_run_does_not_read(
+        self, folder: Folder, endpoint: str, was_killed: bool
+    ) -> None:
+        from mixpanel_sink.checkpoint.journal import Journal
+        from mixpanel_sink.checkpoint.owner import Owner
+
+        owner = Owner("", "mapping", endpoint, "projects")
+        journal = Journal(folder.path, owner)
+        journal.write(["chunk", 5, [], [path_key("a")]])
+        journal.wait()
+        run = begun(folder, "r1", ["a"])
+        if was_killed:
+            lease.release(folder, "r1")
+        else:
+            ended(folder, run, a=FileCount(read=5, open=2, listed=1))
+        ended(folder, begun(folder, "r2", ["b"]), b=WHOLE)
+        assert [line[0] for line in Journal(folder.path, owner).read()] == ["chunk"]
+        ended(folder, begun(folder, "r3", ["a"]), a=WHOLE)
+        assert list(Journal(folder.path, owner).read()) == []
+        assert folder.names("plan-") == []
+
     def test_keeps_lines_of_incomplete_files_only(self, folder: Folder) -> None:
         from mixpanel_sink.checkpoint.journal import Journal
         from mixpanel_sink.checkpoint.owner import Owner
@@ -198,4 +226,5 @@ class TestTheLogOfChunks:
         assert [line[0] for line in lines] == ["chunk1", "chunk2"]
         ended(folder, begun(folder, "r2", ["b"]), b=WHOLE)
         assert list(Journal(folder.path, owner).read()) == []
+        assert folder.names("plan-") == []
         assert orjson.loads(folder.stored("checkpoint.json").data)["version"] == 2  # type: ignore[union-attr]

@@ -9,12 +9,20 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from mixpanel_sink.checkpoint.commit import OpenRun
+from mixpanel_sink.checkpoint.manifest import RunNote
 from mixpanel_sink.cli import main as command
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.jobs import incremental
 from mixpanel_sink.process import forget
+from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.selection import Selection
+from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.read.transform import Listed, _ListPlanned
+from mixpanel_sink.settings.options import Settings
+from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from pipelines import replay_failed
 from tests.jobs.conftest import MAPPING
 from tests.jobs.test_import_parquet import shop, write
@@ -104,6 +112,28 @@ def test_another_mapping(day: Any, server: Emulator, tmp_path: pathlib.Path) -> 
     assert (stats["requests"], stats["events_distinct"]) == (2, 100)
 
 
+def test_files_that_are_all_sent_again_stay_so_until_they_are(
+    day: Any, server: Emulator, tmp_path: pathlib.Path
+) -> None:
+    write(tmp_path / "in" / "1.parquet", shop(100))
+    assert day().code == 0
+    other = MAPPING + "exclude: [amount]\n"
+    server.faults([{"kind": "status", "status": 500, "times": 1000}])
+    short = ("--transient-seconds=0.05", "--first-wait=0.01", "--longest-wait=0.02")
+    run = day("--on-mapping-changed=all", *short, mapping=other)
+    assert run.code == 1, run.err
+    server.faults([])
+    assert "100 read = 100 accepted + 0 failed" in day(mapping=other).out
+
+
+def test_a_mapping_that_did_not_fit_is_corrected(day: Any, tmp_path: pathlib.Path) -> None:
+    write(tmp_path / "in" / "1.parquet", shop(10))
+    run = day(mapping=MAPPING.replace(": user", ": usr"))
+    assert (run.code, "names the column 'usr'" in run.err) == (2, True)
+    run = day()
+    assert "10 read = 10 accepted + 0 failed" in run.out, run.err
+
+
 def test_what_was_given_up_is_sent_by_the_next_run(
     day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any
 ) -> None:
@@ -136,15 +166,18 @@ def test_failures_stay_until_they_are_replayed(
     fixed = tmp_path / "fixed.yaml"
     fixed.write_text(MAPPING.replace(": user", ": {column: user, if_null: guest}"))
     forget()
-    arguments = (
+    arguments = [
         f"--input={kept}", f"--mapping={fixed}", f"--checkpoint={tmp_path}/cp", "--quota=none",
         "--api-secret=env:TEST_API_SECRET", f"--endpoint={server.url}",
-    )  # fmt: skip
-    assert replay_failed.main(list(arguments)) == 0, capsys.readouterr().err
+    ]  # fmt: skip
+    replay_failed.main([*arguments, "--only=time_null"])
+    capsys.readouterr()
+    assert status(capsys, tmp_path)["not_replayed"] == [left]  # its reason is another one
+    assert replay_failed.main(arguments) == 0, capsys.readouterr().err
     capsys.readouterr()
     known = status(capsys, tmp_path)
     assert known["not_replayed"] == []
-    assert [run["kind"] for run in known["runs"]] == ["import", "import", "replay"]
+    assert [run["kind"] for run in known["runs"]] == ["import", "import", "replay", "replay"]
     assert server.stats()["events_distinct"] == 20
 
 
@@ -172,6 +205,36 @@ def test_a_file_that_grows_after_it_was_listed(tmp_path: pathlib.Path, leaves: b
     assert [(each.path, each.is_left) for each in listed] == [(path, leaves)]
     assert isinstance(listed[0], Listed)
     assert len(found) == (1 if leaves else 2)
+
+
+BEGINNING = "SELECT user, at, amount FROM `shop-prod.sales.orders_of_one_year`"
+
+
+def watermark_of(monkeypatch: pytest.MonkeyPatch, mapping: Any = None, **table: str) -> str:
+    """The name under which a run with --since keeps its watermark."""
+    monkeypatch.setattr(TableSource, "after", lambda self, table, column: self)
+    source = TableSource(BigQueryTable(project="shop-prod", **table))
+    run = OpenRun("cp", RunNote("r"))
+    return incremental._rows(Settings(since="at"), source, mapping, run, {})[1].watermark
+
+
+def test_a_watermark_is_of_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = "bq://shop-prod.sales.orders"
+    tables = [
+        {"query": f"{BEGINNING} WHERE year = 2023"}, {"query": f"{BEGINNING} WHERE year = 2024"},
+        {"table": orders, "where": "n > 1"}, {"table": orders, "where": "n > 0"}, {"table": orders},
+    ]  # fmt: skip
+    names = [watermark_of(monkeypatch, **each) for each in tables]
+    assert len(set(names)) == 5
+    assert names[-1] == f"{orders} at"
+
+
+def test_updates_that_add_are_not_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"table": "bq://shop-prod.sales.orders"}
+    assert watermark_of(monkeypatch, ProfileMapping(distinct_id="user", set=["plan"]), **table)
+    adds = ProfileMapping(distinct_id="user", add=["amount"])
+    with pytest.raises(SettingError, match="the mapping's add would be applied twice"):
+        watermark_of(monkeypatch, adds, **table)
 
 
 @pytest.mark.parametrize("option", ["--on-changed=skip", "--leave-unfinished"])

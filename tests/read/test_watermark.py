@@ -36,6 +36,14 @@ def test_kinds(type: pa.DataType, values: list, kind: str, text: str, from_there
     assert Watermark(*last) == last
 
 
+@pytest.mark.parametrize("type", [pa.timestamp("us", "UTC"), pa.timestamp("ms"), pa.date32()])
+def test_a_row_of_the_future_does_not_leave_out_what_comes_before_it(type: pa.DataType) -> None:
+    last = largest(pa.table({"c": pa.array([MOMENT, datetime.datetime(2999, 1, 1)], type)}), "c")
+    assert last is not None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    assert f"{MOMENT:%Y-%m-%d}" < last.text[:10] <= f"{now:%Y-%m-%d}"
+
+
 def test_nothing_but_nulls() -> None:
     assert largest(pa.table({"c": pa.array([None], pa.int64())}), "c") is None
 
