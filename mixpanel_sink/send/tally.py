@@ -74,7 +74,8 @@ def _name_and_day(event: bytes) -> tuple[bytes, int]:
     name, time = _NAME.match(event), _TIME.search(event)
     if name is None or time is None or event.count(b'"time":') > 1:  # or a nested one comes first
         found = orjson.loads(event)
-        at = found.get("properties", {}).get("time", 0)
+        now = datetime.datetime.now(datetime.timezone.utc).timestamp()
+        at = found.get("properties", {}).get("time", now)  # /track takes the time of arrival
         return orjson.dumps(str(found.get("event"))), _days(int(float(at)))
     return name[1], _days(int(time[1]))
 
