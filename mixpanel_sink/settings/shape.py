@@ -21,6 +21,7 @@ import dataclasses
 import fnmatch
 import functools
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ from mixpanel_sink.settings.names import check_keys, check_name, check_names, ne
 
 CASTS = ("text", "integer", "number", "boolean", "time")
 """What `cast` can make of a column. "time" reads ISO 8601 text."""
+_OF_SEVERAL = ('{"Agg":', '{"Over":', '"expr":"Len"', '"function":{"Quantile":')
+"""Parts of a condition, as Polars writes it down, that look at more than one record. No text in a
+condition can hold them: its quotes are escaped there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +131,11 @@ class Shape:
         if self.where is not None and (not isinstance(self.where, str) or not self.where.strip()):
             raise MappingError('shape.where is a condition, such as "amount > 0".')
         self._condition_columns()
+        if self.where is not None and _looks_at_several(self.where):
+            raise MappingError(
+                f"where looks at one record at a time, and {self.where!r} at several: leave out "
+                "SUM, COUNT, MAX and the like, which would see a batch of records."
+            )
         if isinstance(self.sample, Mapping):
             check_keys(self.sample, ["column", "percent"])
             put("sample", Sample(self.sample.get("column", ""), self.sample.get("percent", 0)))
@@ -233,6 +242,15 @@ class Shape:
                     raise MappingError(
                         f"shape.rename's {to!r} does not fit {pattern!r}: {error}."
                     ) from None
+
+
+def _looks_at_several(where: str) -> bool:
+    import polars as pl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the form may change; what is not known is let through
+        form = pl.sql_expr(where).meta.serialize(format="json")
+    return any(part in form for part in _OF_SEVERAL)
 
 
 def _prefixes(name: str, given: Any) -> dict[str, str]:

@@ -207,6 +207,23 @@ class TestWhere:
         assert result.rows.tolist() == want
         assert result.left_out == 4 - len(want)
 
+    @pytest.mark.parametrize(
+        "where",
+        [
+            "n > SUM(n)", "COUNT(*) > 1", "n = MAX(n)", "n > QUANTILE_CONT(n, 0.5)",
+            "ROW_NUMBER() OVER (ORDER BY n) < 3",
+        ],
+    )  # fmt: skip
+    def test_what_would_depend_on_other_records(self, where: str) -> None:
+        """On those of a batch, that is: on how the input happens to be cut."""
+        with pytest.raises(MappingError, match="where looks at one record at a time"):
+            Shape(where=where)
+
+    def test_a_text_in_a_condition_is_no_function(self) -> None:
+        for text in ('{"Agg":', '"expr":"Len"'):
+            assert Shape(where=f"n = '{text}' OR GREATEST(n, 1) > 0").where
+        assert Shape(where='"Len" > 0 AND "Agg" < 2').where
+
     @pytest.mark.parametrize("where", ["n >", "SELECT 1", "READ_CSV('x')", "n = 'x'"])
     def test_what_is_no_condition(self, where: str) -> None:
         with pytest.raises(MappingError, match=r"where cannot be (read|evaluated)"):
