@@ -182,13 +182,17 @@ def _unfinished(
 
 
 def _like(files: pa.Table, same: pa.Table) -> pa.Table:
-    """Rows of files that are imported ones in a new place, or written again."""
+    """Rows of files that are imported ones in a new place, or written again; and of old places."""
     places = pc.index_in(same["like"], files["path"])
     keys = pa.array(np.fromiter(map(path_key, same["path"].to_pylist()), np.uint64))
     rows = files.take(places).set_column(0, "key", keys)
     for name in ("path", "size", "changed"):
         rows = rows.set_column(rows.schema.get_field_index(name), name, same[name])
-    return rows.cast(manifest.FILES)
+    moved = same.filter(pc.not_equal(same["like"], same["path"]))
+    old = files.filter(pc.is_in(files["path"], moved["like"].combine_chunks()))
+    sizes = pa.array(np.full(len(old), manifest.MOVED))
+    old = old.set_column(old.schema.get_field_index("size"), "size", sizes)
+    return pa.concat_tables([rows.cast(manifest.FILES), old.cast(manifest.FILES)])
 
 
 def note_replay(run: OpenRun, read: int, failed: int) -> None:

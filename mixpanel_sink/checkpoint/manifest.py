@@ -45,7 +45,9 @@ FILES = pa.schema(
     }
 )
 """Columns of a segment: `counts.path_key`, path, bytes, last change as the file system tells it, a
-mark of the content, records read and failed, when it was imported and by which run."""
+mark of the content, records read and failed, when it was imported and by which run. A file that
+was moved has a row under its new path; that of the old one stays, and its bytes are `MOVED`."""
+MOVED = -1
 PLANNED = pa.schema(
     {"path": pa.string(), "size": pa.int64(), "changed": pa.float64(), "like": pa.string()}
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixpanel_sink.checkpoint.counts import path_key
+from mixpanel_sink.checkpoint.manifest import MOVED
 
 _THREADS = 16
 Mark = Callable[[str], bytes]
@@ -82,7 +83,7 @@ def compare(
     is_known = before[rows] == keys if len(before) else np.zeros(len(keys), bool)
     new = [Listed(*listing[at]) for at in np.flatnonzero(~is_known).tolist()]
     looked = _written(listing, files, is_known, rows)
-    is_away = np.ones(len(before), bool)
+    is_away = files["size"].to_numpy() != MOVED
     is_away[rows[is_known]] = False
     away = np.flatnonzero(is_away)
     told = details() if len(looked) or len(away) else None

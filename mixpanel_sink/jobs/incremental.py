@@ -28,6 +28,7 @@ from mixpanel_sink.checkpoint.owner import HEADER, mapping_mark, mapping_setting
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import CheckpointError, InputError, SettingError
+from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.process import HEARTBEATS
 from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.file_source import FileSource
@@ -176,7 +177,7 @@ def _today(
     note = RunNote(
         checkpoint.lease,
         started=time.time(),
-        failed_output=settings.failed_output or "",
+        failed_output=whole_prefix(settings.failed_output),
         mapping=mark,
     )
     run = OpenRun(checkpoint.path, note, bool(settings.failed_output))

@@ -67,6 +67,13 @@ def failed_prefix(prefix: str, run: str = "") -> str:
     return f"{prefix}-{run[:12]}" if run else prefix
 
 
+def whole_prefix(prefix: str | None) -> str:
+    """A prefix as a checkpoint remembers it: the next command may run in another folder."""
+    if not prefix or "://" in prefix:
+        return prefix or ""
+    return os.path.abspath(prefix)
+
+
 def kept_failures(prefix: str, run: str) -> list[str]:
     """The files of failed records that a run with a checkpoint has kept."""
     (found,) = FileSystems.match([f"{failed_prefix(prefix, run)}-*-of-*.jsonl"])

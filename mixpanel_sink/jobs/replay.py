@@ -36,6 +36,7 @@ from mixpanel_sink.errors import SettingError
 from mixpanel_sink.jobs.build import checked_write, mapping_of
 from mixpanel_sink.jobs.command import arguments, guarded, require
 from mixpanel_sink.jobs.notify import told
+from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import before_start, keep_accounts, run
 from mixpanel_sink.jobs.runners import make_pipeline
@@ -108,7 +109,7 @@ def _noted(settings: Settings, paths: Sequence[str]) -> OpenRun | None:
         new_token(),
         "replay",
         started=time.time(),
-        failed_output=settings.failed_output or "",
+        failed_output=whole_prefix(settings.failed_output),
         inputs=() if settings.only else tuple(paths),  # the other reasons are still to be sent
     )
     return OpenRun(settings.checkpoint, note)

@@ -13,7 +13,7 @@ import polars as pl
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
-from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
+from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs.outputs import kept_failures
 from mixpanel_sink.read.watermark import Watermark
@@ -39,6 +39,7 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
             f"{folder.path} holds no imports. Give the folder that --checkpoint names."
         )
     table = pl.DataFrame(known.files(folder, ["path", "size", "read", "failed", "at", "run"]))
+    table = table.filter(pl.col("size") != MOVED)
     days = (
         table.group_by(pl.from_epoch("at", time_unit="s").dt.date().alias("day"))
         .agg(pl.len().alias("files"), pl.col("size", "read", "failed").sum())

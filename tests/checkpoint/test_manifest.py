@@ -14,6 +14,7 @@ from mixpanel_sink.checkpoint.commit import OpenRun
 from mixpanel_sink.checkpoint.counts import FileCount, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Changed, Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import FILES, Manifest, RunNote
+from mixpanel_sink.checkpoint.plan import Plan, compare
 from mixpanel_sink.errors import CheckpointError
 
 
@@ -151,6 +152,24 @@ class TestCommit:
         files = {row["path"]: row for row in Manifest.load(folder).files(folder).to_pylist()}
         row = files["x/a"]
         assert (row["mark"], row["read"], row["run"], row["changed"]) == (b"m" * 16, 5, "r1", 9.0)
+        assert files["a"]["size"] == manifest.MOVED
+
+    def test_a_moved_file_is_not_moved_once_more(self, folder: Folder) -> None:
+        """Another file with its content is new; and the old place is not told every day."""
+        ended(folder, begun(folder, "r1", ["a"]), a=WHOLE)
+        lease.acquire(folder, "r2")
+        manifest.write_plan(folder, "r2", [], [(("x/a", 1, 9.0), "a")])
+        ended(folder, OpenRun(folder.path, RunNote("r2"), True, planned=True))
+        files = Manifest.load(folder).files(folder)
+
+        def plan(*paths: str) -> Plan:
+            listing = [(path, 1, 9.0) for path in paths]
+            return compare(listing, files, lambda: files, lambda path: b"m" * 16)
+
+        found = plan("x/a", "y/copy")
+        assert ([each.path for each in found.new], found.moved, found.gone) == (["y/copy"], [], [])
+        found = plan("x/a", "a")  # back again
+        assert ([each.path for each in found.touched], found.new) == (["a"], [])
 
     @pytest.mark.parametrize("step", range(7))
     def test_killed_at_any_write_it_is_whole(

@@ -88,7 +88,7 @@ def test_days(day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any) -
     assert "0 are new.\n" in day().out
 
     known = status(capsys, tmp_path)
-    assert (known["files"], known["read"], known["failed"]) == (4, 9700, 0)
+    assert (known["files"], known["read"], known["failed"]) == (3, 6700, 0)
     assert [run["files"] for run in known["runs"]] == [2, 1, 0, 0, 1]
     assert (known["held_by"], known["unended"], known["not_replayed"]) == (None, None, [])
     assert sorted(p.name for p in (tmp_path / "cp").glob("accepted-*")) == []
@@ -155,10 +155,12 @@ def test_failures_stay_until_they_are_replayed(
     day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any, monkeypatch: Any
 ) -> None:
     source = tmp_path / "in"
+    monkeypatch.chdir(tmp_path)
     write(source / "1.parquet", shop(10, user=[None, *["u"] * 9]))
-    assert "10 read = 9 accepted + 1 failed" in day().out
+    assert "10 read = 9 accepted + 1 failed" in day("--failed-output=failed").out
+    monkeypatch.chdir(source)
     write(source / "2.parquet", shop(10, first=10))
-    assert day().code == 0  # and does not remove what the first one kept
+    assert day("--failed-output=../failed").code == 0  # and does not remove what the first one kept
     known = status(capsys, tmp_path)
     (left,) = known["not_replayed"]
     assert (left["failed"], known["failed"]) == (1, 1)
