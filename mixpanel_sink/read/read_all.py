@@ -22,7 +22,8 @@ class ReadAllParquetTables(beam.PTransform):
     table or a queue gives. In a stream, too.
 
     Args:
-        columns: the columns to read; None for all.
+        columns: the columns to read; None for all. The keys of Hive's partitions in a path are
+            columns, too.
         empty_match_treatment: one of Beam's `EmptyMatchTreatment`: whether a path that matches
             nothing fails the pipeline. By default only a glob may match nothing.
 
@@ -46,7 +47,8 @@ class ReadAllParquetTables(beam.PTransform):
                 f"{', '.join(_TREATMENTS)}."
             )
         self._treatment = empty_match_treatment
-        self._read = ReadFiles([], Parquet(), Columns(None if columns is None else tuple(columns)))
+        wanted = Columns(None if columns is None else tuple(columns), keys=True)
+        self._read = ReadFiles([], Parquet(), wanted)
 
     def expand(self, patterns: Any) -> TablesResult:
         """Builds the flow: paths, files, row groups, tables."""

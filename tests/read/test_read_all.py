@@ -45,13 +45,21 @@ def run(paths: list[str], **options: Any) -> tuple[list[pa.Table], list[Any]]:
 
 
 def test_paths_and_globs_of_a_collection(folder: pathlib.Path) -> None:
+    (folder / "day=7").mkdir()
+    pq.write_table(pa.table({"id": ["id-20"]}), folder / "day=7" / "a.parquet")
     tables, failed = run(
-        [f"{folder}/[01].parquet", f"{folder}/torn.parquet", f"{folder}/none-*"], columns=["id"]
-    )
+        [
+            f"{folder}/[01].parquet", f"{folder}/torn.parquet", f"{folder}/none-*",
+            f"{folder}/day=7",
+        ],
+        columns=["id", "day"],
+    )  # fmt: skip
     assert sorted(each for table in tables for each in table["id"].to_pylist()) == sorted(
-        f"id-{n}" for n in range(20)
+        f"id-{n}" for n in range(21)
     )
-    assert {tuple(table.column_names) for table in tables} == {("id",)}
+    assert {tuple(table.column_names) for table in tables} == {("id",), ("id", "day")}
+    (day,) = [table["day"].to_pylist() for table in tables if "day" in table.column_names]
+    assert day == ["7"]  # as with ReadParquetTables
     ((reason, file),) = [(each.reason, each.file) for each in failed]
     assert (reason, file) == ("file_unreadable", f"{folder}/torn.parquet")
 
