@@ -100,12 +100,17 @@ function listen(drawing, { starts, step, series, x, inner, height, unit, onrange
   drawing.addEventListener("pointerleave", () => { tip.hidden = true; if (from === null) shade.setAttribute("width", 0); });
   if (!onrange) return;
   drawing.classList.add("ranged");
-  drawing.addEventListener("pointerdown", (event) => { from = at(event); drawing.setPointerCapture(event.pointerId); });
+  drawing.addEventListener("pointerdown", (event) => {
+    from = at(event);
+    drawing.setPointerCapture(event.pointerId);
+    drawing.dataset.held = "yes";  // it is not drawn again in the middle of this
+  });
   drawing.addEventListener("pointerup", (event) => {
     if (from === null) return;
     const to = at(event);
     const [a, b] = [Math.min(from, to), Math.max(from, to)];
     from = null;
+    delete drawing.dataset.held;
     shade.setAttribute("width", 0);
     tip.hidden = true;
     if (a !== b) onrange(starts[a], starts[b] + step);

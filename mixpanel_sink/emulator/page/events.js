@@ -152,6 +152,7 @@ export const events = {
     const data = stacked(counts, STEPS[unit], from ? [from, to] : []);
     const key = JSON.stringify(data);
     if (key === this.drawn && this.chart.firstChild) return;
+    if (this.chart.querySelector("[data-held]")) return;
     this.drawn = key;
     this.chart.replaceChildren(data.starts.length ? chart({
       title: "Events over time (UTC)", ...data, onrange: (from, to) => go({ from, to, range: "" }) }) : "");
