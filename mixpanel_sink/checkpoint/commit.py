@@ -198,6 +198,8 @@ def _like(files: pa.Table, same: pa.Table) -> pa.Table:
 def note_replay(run: OpenRun, read: int, failed: int) -> None:
     """Enters a replay that has ended: so many records were read, and so many failed again."""
     note = dataclasses.replace(run.note, ended=time.time(), read=read, failed=failed)
+    if failed and not note.failed_output:  # then the files that it read still hold them
+        note = dataclasses.replace(note, inputs=())
     _again(lambda: _note(open_folder(run.path), note))
 
 

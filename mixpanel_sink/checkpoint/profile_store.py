@@ -140,10 +140,12 @@ class ProfileStore:
         """Lets others put the logs into the shards."""
         self._lock.close()
 
-    def settle(self) -> None:
-        """Puts the logs of earlier runs into the shards, unless another process is at work."""
+    def settle(self, run: str = "") -> None:
+        """Puts the logs of earlier runs into the shards, unless another process is at work. Not
+        those of `run`, whose workers are at work: in cloud storage several of them may do this."""
         with self._guarded(), self._lock.alone() as alone:
-            if alone and (names := self._folder.names(_LOG)):
+            names = [n for n in self._folder.names(_LOG) if not n.startswith(f"{_LOG}{run}-")]
+            if alone and names:
                 there = set(self._folder.names("profiles-"))
                 for first in range(0, _SHARDS, _TOGETHER):
                     self._settle(names, range(first, first + _TOGETHER), there)

@@ -194,7 +194,7 @@ def open_profiles(job: Job, projects: Iterable[tuple[Target, ResolvedCredentials
             if held.state is not None:
                 held.state.store.close()
             store = store_of(job, projects)
-            store.settle()
+            store.settle(job.run)
             warn_of_mapping(store)
             held.state = ProfileState(store, job.endpoint, job.run, job.forgets)
         return held.state

@@ -206,6 +206,18 @@ class TestCommit:
         assert folder.names("files-") == sorted(named)
 
 
+@pytest.mark.parametrize(
+    ("failed", "kept", "replayed"), [(0, "", True), (1, "", False), (1, "failed", True)]
+)
+def test_a_replay_that_loses_what_fails_again_does_not_count(
+    folder: Folder, failed: int, kept: str, replayed: bool
+) -> None:
+    note = RunNote("r1", "replay", failed_output=kept, inputs=("failed/1.jsonl",))
+    commit.note_replay(OpenRun(folder.path, note), 5, failed)
+    (found,) = Manifest.load(folder).runs
+    assert bool(found.inputs) == replayed
+
+
 class TestTheLogOfChunks:
     @pytest.mark.parametrize("endpoint", ["import", "engage"])
     @pytest.mark.parametrize("was_killed", [True, False])

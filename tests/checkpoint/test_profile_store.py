@@ -75,6 +75,17 @@ def test_what_was_sent_is_known_to_the_next_run(path: str) -> None:
     assert sorted(store.ids(entries({9: 0, 40: 0, 5: 0, 50: 0}).keys)) == ["user-40", "user-9"]
 
 
+def test_a_worker_that_comes_late_leaves_the_logs_of_its_run(path: str) -> None:
+    first = ProfileStore(path, OWNER)
+    first.append("run1", entries({1: 11, 2: 12}))
+    first.append("run2", entries({2: 22, 3: 23}))
+    first.close()
+    late = ProfileStore(path, OWNER)
+    late.settle("run2")
+    assert held(late, "run2") == {1: 11, 2: 12}
+    assert held(late, "run3") == {1: 11, 2: 22, 3: 23}
+
+
 def test_logs_that_differ_leave_a_profile_unknown(path: str) -> None:
     """Nobody knows which was later: clocks step back, and workers change places."""
     one, other = ProfileStore(path, OWNER), ProfileStore(path, OWNER)
