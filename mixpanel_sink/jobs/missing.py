@@ -33,6 +33,9 @@ Update = Callable[[str], dict[str, Any]]
 """What is sent for the profile of an id."""
 
 
+_FILTERS = ("from_day", "to_day", "events", "where", "limit")
+
+
 def plan(job: Import) -> Update | None:
     """What is to be sent for a profile that is missing; None if that is only said.
 
@@ -46,6 +49,11 @@ def plan(job: Import) -> Update | None:
         raise SettingError(
             f"--missing {settings.missing} goes with --only-changed: the checkpoint knows which "
             "profiles there were."
+        )
+    if filters := [name for name in _FILTERS if getattr(settings, name)]:
+        raise SettingError(
+            f"--missing {settings.missing} and --{filters[0].removesuffix('_day')} contradict each "
+            "other: profiles that are only left out would count as gone. Leave out one of the two."
         )
     if settings.projects:
         raise SettingError(

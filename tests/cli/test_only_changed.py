@@ -162,6 +162,11 @@ def test_wrong_settings(place: Place, call: Call, mixpanel: Emulator) -> None:
         ([*profiles, "--only-changed"], MAPPING, "only_changed needs a checkpoint"),
         ([*profiles, "--missing=delete"], MAPPING, "goes with --only-changed"),
         (
+            [*profiles, "--only-changed", "--checkpoint=kept", "--missing=delete", "--where=1 = 1"],
+            MAPPING,
+            "--missing delete and --where contradict each other",
+        ),
+        (
             [*profiles, "--only-changed", "--checkpoint=kept"],
             "distinct_id: user\nadd: [at]\n",
             "the mapping's add changes a profile every time it is sent",
