@@ -103,7 +103,8 @@ def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) ->
     table = manifest.FILES.empty_table()
     if run.planned:
         table, note, open_keys = _complete(folder, known, run, note, counts)
-    is_open = bool(counts.total("open")) or bool(open_keys)
+    is_lost = not run.keeps_failed and bool(counts.total("failed"))
+    is_open = bool(counts.total("open")) or bool(open_keys) or is_lost
     watermarks = dict(known.watermarks)
     if run.watermark and watermark is not None and not is_open:
         watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}

@@ -135,6 +135,24 @@ class TestCommit:
         commit.commit(begun(folder, "r1", ["a"]), FileCounts.of({"a": WHOLE}))
         assert folder.stored(lease.NAME) is None
 
+    @pytest.mark.parametrize(
+        ("count", "keeps_failed", "moves"),
+        [
+            (FileCount(read=5), False, True),
+            (FileCount(read=5, failed=1), True, True),
+            (FileCount(read=5, failed=1), False, False),
+            (FileCount(read=5, open=1), True, False),
+        ],
+    )
+    def test_a_watermark_leaves_no_row_behind(
+        self, folder: Folder, count: FileCount, keeps_failed: bool, moves: bool
+    ) -> None:
+        lease.acquire(folder, "r1")
+        run = OpenRun(folder.path, RunNote("r1"), keeps_failed, watermark="orders n")
+        commit.commit(run, FileCounts.of({"": count}), ("INT64", 7))
+        found = Manifest.load(folder).watermarks
+        assert [each["value"] for each in found.values()] == [["INT64", 7]] * moves
+
     def test_a_run_that_lost_its_lease_enters_nothing(self, folder: Folder) -> None:
         run = begun(folder, "r1", ["a"])
         lease.release(folder, "r1")

@@ -239,6 +239,13 @@ def test_updates_that_add_are_not_read_twice(monkeypatch: pytest.MonkeyPatch) ->
         watermark_of(monkeypatch, adds, **table)
 
 
+def test_a_setting_that_is_refused_leaves_no_lease(day: Any, tmp_path: pathlib.Path) -> None:
+    write(tmp_path / "in" / "1.parquet", shop(1))
+    run = day("--missing=delete")
+    assert (run.code, "goes with --only-changed" in run.err) == (2, True)
+    assert not (tmp_path / "cp" / "lease.json").exists()
+
+
 @pytest.mark.parametrize("option", ["--on-changed=skip", "--leave-unfinished"])
 def test_options_that_need_a_checkpoint(send: Any, tmp_path: pathlib.Path, option: str) -> None:
     write(tmp_path / "a.parquet", shop(1))
