@@ -233,8 +233,22 @@ def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settin
     check_positions(source, mapping)
     destination = settings.destination if mapping is not None else None
     columns = check_fit(source, mapping, destination)
-    if columns is not None:
-        check_privacy(settings, columns)
+    if columns is None:
+        return
+    check_privacy(settings, columns)
+    _check_condition(mapping, columns)
+
+
+def _check_condition(mapping: AnyMapping | None, columns: Collection[str]) -> None:
+    """Says which column of `where` no file has: a condition on nothing leaves everything out."""
+    shape = getattr(mapping, "shape", None)
+    if not isinstance(shape, Shape) or shape.json or shape.flatten or shape.split:
+        return
+    for name in shape.condition_columns():
+        if name not in columns and name not in shape.defaults:
+            _LOGGER.warning(
+                "where names %r, which the input does not have; there it counts as null.", name
+            )
 
 
 def check_privacy(settings: Settings, columns: Collection[str]) -> None:

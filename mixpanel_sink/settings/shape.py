@@ -130,7 +130,7 @@ class Shape:
                 raise MappingError(f"shape.defaults gives {column!r} {value!r}; give one value.")
         if self.where is not None and (not isinstance(self.where, str) or not self.where.strip()):
             raise MappingError('shape.where is a condition, such as "amount > 0".')
-        self._condition_columns()
+        self.condition_columns()
         if self.where is not None and _looks_at_several(self.where):
             raise MappingError(
                 f"where looks at one record at a time, and {self.where!r} at several: leave out "
@@ -161,7 +161,8 @@ class Shape:
         check_keys(settings, [field.name for field in dataclasses.fields(cls)])
         return cls(**settings)
 
-    def _condition_columns(self) -> list[str]:
+    def condition_columns(self) -> list[str]:
+        """The columns that `where` looks at."""
         if self.where is None:
             return []
         import polars as pl  # here, because most mappings have no condition
@@ -180,7 +181,7 @@ class Shape:
         if self.json or self.flatten or self.split or self.defaults or self.drop or self.rename:
             return None
         sample = [self.sample.column] if isinstance(self.sample, Sample) else []
-        return [*self.cast, *self._condition_columns(), *sample]
+        return [*self.cast, *self.condition_columns(), *sample]
 
     def untouched(self, name: str) -> bool:
         """Whether a column that the input has is the same behind the steps, wherever it has a
@@ -198,7 +199,7 @@ class Shape:
                 two columns of one name.
         """
         parts = {*self.defaults, *(part for how in self.split.values() for part in how.into)}
-        asked = [name for name in self._condition_columns() if name not in parts]
+        asked = [name for name in self.condition_columns() if name not in parts]
         taken = (*self.json, *self.flatten, *self.split, *self.cast, *asked)
         others = [  # what the shape names as well is not a misspelt name of another column
             name

@@ -144,3 +144,14 @@ def test_what_is_wrong_shows_before_anything_is_sent(call, mixpanel, files, give
     assert said in sent.err
     assert sent.err.count("\n") <= 2
     assert not mixpanel.insert_ids()
+
+
+def test_a_condition_on_a_column_that_is_not_there_is_said(
+    call: Call, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pq.write_table(pa.table({"user": ["u1"], "at": [1_700_000_000]}), tmp_path / "a.parquet")
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text("event: {constant: A}\ndistinct_id: user\ntime: {column: at, unit: s}\n")
+    done = call("check", str(tmp_path / "a.parquet"), f"--mapping={mapping}", "--where=zzz > 0")
+    assert done.code == 1
+    assert "where names 'zzz', which the input does not have" in caplog.text
