@@ -1,6 +1,6 @@
 """What a slow server costs the sink's throughput; no quota.
 
-python -m benchmarks.latency --events 4000000 --latency_ms 200 --repeats 3
+python -m benchmarks.latency --events 4000000 --latency-ms 200 --repeats 3
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--events", type=int, default=4_000_000)
-    parser.add_argument("--latency_ms", type=float, default=200)
+    parser.add_argument("--latency-ms", type=float, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=paths.RESULTS)
     options = parser.parse_args()
@@ -27,7 +27,7 @@ def main() -> int:
     rates: dict[float, list[float]] = {0.0: [], options.latency_ms: []}
     for _ in range(options.repeats):
         for latency, found in rates.items():
-            with Server(f"--latency_ms={latency}") as server:
+            with Server(f"--latency-ms={latency}") as server:
                 command = registry.BY_NAME["sink"].command(parquet, server.url)
                 run = runs.run(command, options.events, server)
             if run.failure:

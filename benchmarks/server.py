@@ -1,6 +1,6 @@
 """A loopback server that reads requests, counts their events, and says that all is well.
 
-    python -m benchmarks.server [--port 0] [--latency_ms 200] [--quota 100/10] [--ids]
+    python -m benchmarks.server [--port 0] [--latency-ms 200] [--quota 100/10] [--ids]
 
 It prints its port. GET /stats tells what arrived since POST /reset, and what that cost
 the server. One thread and no framework: it shares the cores with what is measured.
@@ -199,7 +199,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--latency_ms", type=float, default=0.0)
+    parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--quota", default="0/1", help="requests/seconds")
     parser.add_argument("--ids", action="store_true", help="count distinct $insert_ids")
     options = parser.parse_args()

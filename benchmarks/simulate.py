@@ -129,7 +129,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each; the worst is shown")
-    parser.add_argument("--only_durations", action="store_true", help="without the simulation")
+    parser.add_argument("--only-durations", action="store_true", help="without the simulation")
     parser.add_argument("--out", type=Path, default=paths.REPOSITORY / "docs" / "scaling.md")
     options = parser.parse_args()
 

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=float, default=20, help="Events a second.")
-    parser.add_argument("--max_latency", type=float, default=2)
+    parser.add_argument("--max-latency", type=float, default=2)
     parser.add_argument("--request", type=float, default=0.5, help="Seconds for a request.")
     own = parser.parse_args(argv)
     waits = measure(own.seconds, own.rate, own.max_latency, find_prism())
