@@ -94,6 +94,7 @@ def test_a_range_is_chosen_on_the_chart(tab: Page, filled: Emulator, reference: 
     expect(tab.locator(".chip")).to_be_visible()
     assert "from=" in tab.url
     expect(tab.locator("tbody tr").first).to_be_visible()
+    expect(tab.locator(".told")).not_to_contain_text("49 events found")
     assert 5 <= tab.locator("tbody tr").count() <= 20
     tab.locator(".chip").click()
     expect(tab.locator("tbody tr")).to_have_count(49)
