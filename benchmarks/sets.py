@@ -89,7 +89,7 @@ def _with_nulls(table: pa.Table, name: str, where: Any) -> pa.Table:
 
 
 ALL = (
-    DataSet("narrow", 500_000, _narrow),
-    DataSet("orders", 300_000, _orders),
-    DataSet("wide", 60_000, _wide),
+    DataSet("narrow", 2_000_000, _narrow),
+    DataSet("orders", 1_000_000, _orders),
+    DataSet("wide", 200_000, _wide),
 )
