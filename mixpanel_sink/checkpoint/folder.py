@@ -95,6 +95,19 @@ def open_folder(path: str) -> Folder:
     return (_Google if path.startswith("gs://") else _Beam)(path)
 
 
+def append_whole(place: str, data: bytes) -> None:
+    """Adds bytes to the end of a file on this machine: all of them, or none."""
+    with open(place, "ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        except BaseException:
+            file.truncate(before)  # a full disk took half of it
+            raise
+
+
 class _Reads:
     appends = False
 
@@ -115,6 +128,13 @@ class _Reads:
         if (data := self.read(name)) is None:
             raise FileNotFoundError(name)
         return io.BytesIO(data)
+
+    def _check(self, name: str, expected: Any) -> None:
+        if expected is ANY:
+            return
+        found = self.stored(name)
+        if (ABSENT if found is None else found.version) != expected:
+            raise Changed(name)
 
 
 class _Local(_Reads):
@@ -149,15 +169,7 @@ class _Local(_Reads):
 
     def append(self, name: str, data: bytes) -> None:
         os.makedirs(self.path, exist_ok=True)
-        with open(self._place(name), "ab", buffering=0) as file:
-            before = file.tell()
-            try:
-                left = memoryview(data)
-                while left:
-                    left = left[file.write(left) :]
-            except BaseException:
-                file.truncate(before)  # a full disk took half of it
-                raise
+        append_whole(self._place(name), data)
 
     def open(self, name: str) -> Any:
         return open(self._place(name), "rb")
@@ -176,13 +188,6 @@ class _Local(_Reads):
 
     def _place(self, name: str) -> str:
         return os.path.join(self.path, name)
-
-    def _check(self, name: str, expected: Any) -> None:
-        if expected is ANY:
-            return
-        found = self.stored(name)
-        if (ABSENT if found is None else found.version) != expected:
-            raise Changed(name)
 
     @contextlib.contextmanager
     def _locked(self, expected: Any) -> Iterator[None]:
@@ -290,13 +295,6 @@ class _Beam(_Reads):
 
         found = FileSystems.match([f"{self.path}/{prefix}*"])[0].metadata_list
         return sorted(each.path.rpartition("/")[2] for each in found)
-
-    def _check(self, name: str, expected: Any) -> None:
-        if expected is ANY:
-            return
-        found = self.stored(name)
-        if (ABSENT if found is None else found.version) != expected:
-            raise Changed(name)
 
 
 def delete_all(folder: Folder, names: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import orjson
 
 from mixpanel_sink import extras
+from mixpanel_sink.checkpoint.folder import append_whole
 from mixpanel_sink.checkpoint.owner import HEADER as _HEADER
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
@@ -228,16 +229,7 @@ class _LocalFolder:
 
     def write(self, name: str, part: int, lines: bytes) -> None:
         del part
-        place = os.path.join(self.path, f"{name}.jsonl")
-        with open(place, "ab", buffering=0) as file:
-            before = file.tell()
-            try:
-                left = memoryview(lines)
-                while left:
-                    left = left[file.write(left) :]
-            except BaseException:
-                file.truncate(before)  # a full disk took half of it
-                raise
+        append_whole(os.path.join(self.path, f"{name}.jsonl"), lines)
 
     def read(
         self, prefix: str, seen: dict[str, int], skip: str
