@@ -62,7 +62,11 @@ def lines_of(
         ),
     )
     event = pl.struct(pl.col("event_name").alias("event"), properties.alias("properties"))
-    lines = frame.select((event.struct.json_encode() + "\n").alias("line")).to_series()
+    return buffer_of(frame.select((event.struct.json_encode() + "\n").alias("line")).to_series())
+
+
+def buffer_of(lines: pl.Series) -> tuple[memoryview, np.ndarray[Any, Any]]:
+    """The bytes of a column of lines, and where each begins (and the last ends)."""
     array: Any = lines.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]

@@ -7,10 +7,12 @@ them at every 2000th event, compresses the parts with ISA-L and posts them by a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
 from isal import igzip
@@ -22,29 +24,35 @@ SLICE_ROWS = 50_000
 THREADS = 3
 _HEADERS = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 
+Encode = Callable[[pa.RecordBatch, int], tuple[memoryview, Any]]
+"""From a slice and its first row to lines, and where each begins (and the last ends)."""
 
-def _work(slices: Slices, url: str) -> None:
+
+def send_file(encode: Encode, slice_rows: int) -> None:
+    """Sends the file that the command line names."""
+    path, endpoint = arguments.parse()
+    with pq.ParquetFile(path, memory_map=False) as file, ThreadPoolExecutor(THREADS) as pool:
+        slices = Slices(file, slice_rows)
+        for work in [pool.submit(_work, slices, endpoint, encode) for _ in range(THREADS)]:
+            work.result()
+
+
+def _work(slices: Slices, url: str, encode: Encode) -> None:
     with requests.Session() as session:
         session.auth = ("no-secret", "")
         while (taken := slices.take()) is not None:
-            batch, first_row = taken
-            frame: Any = pl.from_arrow(batch)
-            times = pl.col("updated_at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
-            buffer, ends = lines_of(frame, times, first_row)
-            for start in range(0, len(frame), BATCH_EVENTS):
-                stop = min(start + BATCH_EVENTS, len(frame))
+            buffer, ends = encode(*taken)
+            for start in range(0, len(ends) - 1, BATCH_EVENTS):
+                stop = min(start + BATCH_EVENTS, len(ends) - 1)
                 body = igzip.compress(buffer[int(ends[start]) : int(ends[stop])], 1)
                 session.post(f"{url}/import?strict=1", body, headers=_HEADERS).raise_for_status()
 
 
-def main() -> None:
-    """Sends the file."""
-    path, endpoint = arguments.parse()
-    with pq.ParquetFile(path, memory_map=False) as file, ThreadPoolExecutor(THREADS) as pool:
-        slices = Slices(file, SLICE_ROWS)
-        for work in [pool.submit(_work, slices, endpoint) for _ in range(THREADS)]:
-            work.result()
+def _lines(batch: pa.RecordBatch, first_row: int) -> tuple[memoryview, Any]:
+    frame: Any = pl.from_arrow(batch)
+    times = pl.col("updated_at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
+    return lines_of(frame, times, first_row)
 
 
 if __name__ == "__main__":
-    main()
+    send_file(_lines, SLICE_ROWS)
