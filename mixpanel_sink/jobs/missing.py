@@ -20,6 +20,9 @@ from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.outcome import EXIT_OK
 from mixpanel_sink.jobs.run import keep_accounts, run
 from mixpanel_sink.jobs.runners import make_pipeline
+from mixpanel_sink.settings.names import named
+from mixpanel_sink.settings.options import OPTIONS
+from mixpanel_sink.settings.options_to_read import FILTERS
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.shape import Shape
 from mixpanel_sink.stages.seen import kept
@@ -31,9 +34,6 @@ _BLOCK = 10_000
 
 Update = Callable[[str], dict[str, Any]]
 """What is sent for the profile of an id."""
-
-
-_FILTERS = ("from_day", "to_day", "events", "where", "limit")
 
 
 def plan(job: Import) -> Update | None:
@@ -50,10 +50,11 @@ def plan(job: Import) -> Update | None:
             f"--missing {settings.missing} goes with --only-changed: the checkpoint knows which "
             "profiles there were."
         )
-    if filters := [name for name in _FILTERS if getattr(settings, name)]:
+    filters = [each.name for each in OPTIONS if each.group == FILTERS]
+    if given := [name for name in filters if name in settings.given()]:
         raise SettingError(
-            f"--missing {settings.missing} and --{filters[0].removesuffix('_day')} contradict each "
-            "other: profiles that are only left out would count as gone. Leave out one of the two."
+            f"--missing {settings.missing} and {named('--', given[0])} contradict each other: "
+            "profiles that are only left out would count as gone. Leave out one of the two."
         )
     if settings.projects:
         raise SettingError(
