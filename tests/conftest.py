@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -16,6 +17,9 @@ import pytest
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.process import forget
 from mixpanel_sink.settings.credentials import ApiSecret
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SECRET = "s3cr3t-0123456789abcdef"
 TOKEN = "t0ken-0123456789abcdef"
@@ -43,6 +47,23 @@ def _loggers_are_heard() -> None:
         if name.partition(".")[0] == "mixpanel_sink" and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
     logging.getLogger("mixpanel_sink").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium, one for the whole process: Playwright starts only once in a thread."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is missing; `make test` installs it"
+    quiet = ["--no-sandbox", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=chromium,
+            args=[*quiet, "--disable-component-update", "--disable-sync"],
+        )
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

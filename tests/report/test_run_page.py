@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
 
 from mixpanel_sink.report.chart import Chart, over_time
 from mixpanel_sink.report.run_page import span
@@ -99,11 +100,8 @@ def test_it_says_what_to_do_next_and_which_settings_are_ours() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_has_no_barriers_and_fits_a_phone(scheme: str, tmp_path: object) -> None:
+def test_it_has_no_barriers_and_fits_a_phone(scheme: str, browser: Browser) -> None:
     """axe-core finds nothing, and nothing is wider than 390 px; on paper it has no dark ground."""
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
-
     long = {"reason": "refused", "count": 2, "message": "x" * 300, "file": f"gs://{'y' * 200}"}
     page = report(
         failures=[long],
@@ -111,17 +109,14 @@ def test_it_has_no_barriers_and_fits_a_phone(scheme: str, tmp_path: object) -> N
         accepted={("A" * 120, "2024-05-01"): 6000},
         files=[("f" * 150, 1)],
     ).to_html()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1440, "height": 900})
-        tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        tab.set_content(page)
-        found = Axe().run(tab).response["violations"]
-        assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
-        tab.set_viewport_size({"width": 390, "height": 844})
-        assert tab.evaluate("document.documentElement.scrollWidth") == 390
-        tab.emulate_media(media="print", color_scheme=scheme)  # type: ignore[arg-type]
-        back = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert back == "rgb(255, 255, 255)"
-        browser.close()
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    tab.set_content(page)
+    found = Axe().run(tab).response["violations"]
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
+    tab.set_viewport_size({"width": 390, "height": 844})
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    tab.emulate_media(media="print", color_scheme=scheme)  # type: ignore[arg-type]
+    back = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert back == "rgb(255, 255, 255)"
+    tab.close()
