@@ -54,7 +54,7 @@ format: $(STAMP)
 $(PRISM): $(STAMP)
 	GOBIN=$(abspath $(VENV))/bin go install github.com/apache/beam/sdks/v2/go/cmd/prism@$(BEAM)
 
-# Mixpanel's library for Node, one of the clients that judge the emulator.
+# Mixpanel's library for Node, one of the clients that judge the emulator; and Azure's storage emulator.
 NODE_CLIENTS = tests/clients/node/node_modules/.package-lock.json
 $(NODE_CLIENTS): tests/clients/node/package-lock.json
 	npm ci --prefix tests/clients/node --no-audit --no-fund --ignore-scripts --loglevel=error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 from typing import Any
 
 from mixpanel_sink.errors import SettingError
@@ -17,7 +18,7 @@ _NEEDS = {
     "bq": ("gcp", "google.cloud.bigquery_storage_v1"),
     "gcpsecret": ("gcp", "google.cloud.secretmanager"),
     "s3": ("aws", "boto3"),
-    "azfs": ("azure", "azure.storage.blob"),
+    "az": ("azure", "azure.storage.blob"),
     "delta": ("delta", "deltalake"),
     "iceberg": ("iceberg", "pyiceberg"),
 }
@@ -35,17 +36,26 @@ def require(path: str) -> None:
             the scheme has another name.
     """
     scheme, sign, _ = path.partition(":")
-    if path.startswith("az://"):
-        raise SettingError(f"{path}: write azfs://ACCOUNT/CONTAINER/PATH, as Beam calls it.")
+    if path.startswith("azfs://"):  # Beam's own: it knows no globs, and raises for missing files
+        container = path.removeprefix("azfs://").partition("/")[2]
+        raise SettingError(f"{path}: write az://{container or 'CONTAINER/PATH'}.")
     extra, module = _NEEDS.get(scheme, ("", ""))
     if sign and extra and not _is_installed(module):
         raise SettingError(
             f"{path} needs packages that are not installed: pip install 'mixpanel-sink[{extra}]'."
         )
-    if sign and scheme in ("s3", "azfs"):
+    if path.startswith(("s3://", "az://")):
         _set_options()
-    if sign and scheme == "s3":
+    if path.startswith("s3://"):
         _check_s3_credentials()
+    if path.startswith("az://"):
+        _check_azure_account()
+
+
+def plugins() -> list[str]:
+    """Modules with file systems of ours that this process has used, for Beam's workers to import
+    (`--beam_plugins`)."""
+    return [name for name in ("mixpanel_sink.azure_blobs",) if name in sys.modules]
 
 
 def _is_installed(module: str) -> bool:
@@ -79,3 +89,12 @@ def _check_s3_credentials() -> None:
             "s3:// needs Amazon's credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE, or give --s3_access_key_id=... and --s3_secret_access_key=..."
         )
+
+
+def _check_azure_account() -> None:
+    """The import makes the file system known to Beam."""
+    from apache_beam.io.filesystems import FileSystems
+
+    from mixpanel_sink.azure_blobs import client_of
+
+    client_of(FileSystems._pipeline_options)

@@ -70,6 +70,8 @@ FAILURES: Registry[FailureLog] = Registry()
 EXPORTERS: Registry[Exporter] = Registry()
 """What reads other projects, with their exports that still count against a quota, by host and
 credentials."""
+BLOBS: Registry[Any] = Registry()
+"""Clients of Azure's storage accounts, by what they were made of."""
 
 SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 """The sinks of each pipeline that is being built; it goes with the pipeline."""
@@ -84,6 +86,7 @@ _ALL: tuple[Registry[Any], ...] = (
     PROGRESS,
     FAILURES,
     EXPORTERS,
+    BLOBS,
 )
 
 

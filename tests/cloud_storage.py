@@ -1,4 +1,4 @@
-"""A bucket of a Cloud Storage emulator, for tests that need gs://."""
+"""Places of emulators, for tests that need gs:// or az://."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import http.server
 import json
 import pathlib
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from azure.storage.blob import BlobServiceClient, ContainerClient
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
@@ -59,6 +61,33 @@ def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
         gc.collect()
     server.stop()
     tokens.shutdown()
+
+
+NODE = pathlib.Path(__file__).parent / "clients" / "node" / "node_modules"
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The account of Azurite, and its key, which is the same everywhere and public."""
+
+
+@contextlib.contextmanager
+def emulated_container() -> Iterator[ContainerClient]:
+    """A container of Azurite's, named "events", and the environment to find its account."""
+    program = NODE / "azurite" / "dist" / "src" / "blob" / "main.js"
+    options = ["--blobPort", "0", "--inMemoryPersistence", "--silent", "--disableTelemetry"]
+    with subprocess.Popen(
+        ["node", program, *options, "--skipApiVersionCheck"], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            ready = next(line for line in server.stdout if "listens on" in line)
+            url = f"{ready.split()[-1]}/{ACCOUNT}"
+            text = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}"
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+                yield BlobServiceClient.from_connection_string(text).create_container("events")
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _service_account(token_port: int) -> dict[str, str]:

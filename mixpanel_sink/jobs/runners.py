@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from mixpanel_sink import errors
+from mixpanel_sink import errors, extras
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _LOCAL = ("DirectRunner", "FnApiRunner", "PrismRunner")
@@ -59,7 +59,9 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     Raises:
         SettingError: if Beam refuses the options.
     """
-    options.view_as(SetupOptions).save_main_session = False
+    setup = options.view_as(SetupOptions)
+    setup.save_main_session = False
+    setup.beam_plugins = [*(setup.beam_plugins or ()), *extras.plugins()]
     worker = options.view_as(WorkerOptions)
     worker.max_cache_memory_usage_mb = worker.max_cache_memory_usage_mb or _STATE_CACHE_MB
     _run_in_this_process(options)

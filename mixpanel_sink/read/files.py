@@ -176,7 +176,7 @@ def _remote(pattern: str) -> list[File]:
             return list(exact.values())
         pattern = pattern.rstrip("/") + "/**"
     elif FileSystems.exists(pattern):  # the name of one file that has a bracket
-        return [stated(FileSystems.metadata(pattern))]
+        return [stated(FileSystems.get_filesystem(pattern).metadata(pattern))]
     base = _base_of(pattern)
     found = matched(*{pattern, pattern.replace("/**/", "/")})
     return [file for path, file in found.items() if _shows(path, pattern, base)]

@@ -86,12 +86,6 @@ def test_a_partitioned_folder(
     assert mixpanel.stats()["events_distinct"] == 58
 
 
-def test_azures_scheme_is_beams(call: Call, tmp_path: pathlib.Path) -> None:
-    done = call("init", "az://container/a.csv", "-o", tmp_path / "m.yaml")
-    assert done.code == 2
-    assert "write azfs://ACCOUNT/CONTAINER/PATH" in done.err
-
-
 def test_without_credentials_it_is_one_sentence_at_once(
     call: Call, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

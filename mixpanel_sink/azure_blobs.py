@@ -1,0 +1,239 @@
+"""`az://CONTAINER/PATH`: Azure's Blob Storage as a file system of Beam's, by Azure's client.
+
+Beam's own, `azfs://`, raises where a file is missing, so that nothing that looks for one works with
+it, and moves files between addresses of Azure's public cloud only. Beam finds this one as soon
+as the module is imported (`extras.require`); workers import it as one of the `--beam_plugins`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from apache_beam.io.filesystem import (
+    BeamIOError,
+    CompressedFile,
+    CompressionTypes,
+    FileMetadata,
+    FileSystem,
+)
+from apache_beam.io.filesystemio import Downloader, DownloaderStream, Uploader, UploaderStream
+from apache_beam.options.pipeline_options import AzureOptions, PipelineOptions
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, ContentSettings, ExponentialRetry
+
+from mixpanel_sink.errors import SettingError
+from mixpanel_sink.process import BLOBS
+
+SCHEME = "az"
+_READ_BYTES = 4 << 20
+_WRITE_BYTES = 128 << 10
+_IN_MEMORY = 16 << 20
+_COPY_SECONDS = 0.5
+
+
+def client_of(options: PipelineOptions | None) -> BlobServiceClient:
+    """A client of the storage account that Beam's options or Azure's usual environment variables
+    name.
+
+    Raises:
+        SettingError: if they name none.
+    """
+    given = (options or PipelineOptions([])).view_as(AzureOptions)
+    text = given.azure_connection_string or os.getenv("AZURE_STORAGE_CONNECTION_STRING")
+    account = os.getenv("AZURE_STORAGE_ACCOUNT")
+    url = given.blob_service_endpoint or (
+        f"https://{account}.blob.core.windows.net" if account else ""
+    )
+    secret = os.getenv("AZURE_STORAGE_KEY") or os.getenv("AZURE_STORAGE_SAS_TOKEN")
+    identity = given.azure_managed_identity_client_id
+    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4)
+
+    def make() -> BlobServiceClient:
+        if text:
+            return BlobServiceClient.from_connection_string(text, retry_policy=retry)
+        if secret:
+            return BlobServiceClient(url, secret, retry_policy=retry)
+        from azure.identity import DefaultAzureCredential
+
+        credential = DefaultAzureCredential(managed_identity_client_id=identity)
+        return BlobServiceClient(url, credential, retry_policy=retry)
+
+    if not (text or url):
+        raise SettingError(
+            "az:// needs Azure's storage account. Set AZURE_STORAGE_CONNECTION_STRING, or "
+            "AZURE_STORAGE_ACCOUNT and either AZURE_STORAGE_KEY or what `az login` leaves."
+        )
+    client: BlobServiceClient = BLOBS.get((text, url, secret, identity), make)
+    return client
+
+
+class _AzureBlobs(FileSystem):
+    """The file system. Names have slashes; there are no folders."""
+
+    def __init__(self, pipeline_options: PipelineOptions) -> None:
+        super().__init__(pipeline_options)
+        self._options = pipeline_options
+
+    @classmethod
+    def scheme(cls) -> str:
+        return SCHEME
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join([basepath.rstrip("/"), *(path.strip("/") for path in paths)])
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return (path, "") if head == f"{SCHEME}:/" else (head, tail)
+
+    def mkdirs(self, path: str) -> None:
+        pass
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        container, name = _parts(dir_or_prefix)
+        for blob in self._client.get_container_client(container).list_blobs(name):
+            path = f"{SCHEME}://{container}/{blob.name}"
+            yield FileMetadata(path, blob.size, blob.last_modified.timestamp())
+
+    def create(
+        self,
+        path: str,
+        mime_type: str = "application/octet-stream",
+        compression_type: str = CompressionTypes.AUTO,
+    ) -> Any:
+        stream = UploaderStream(_Upload(self._blob(path), mime_type))
+        return self._packed(path, io.BufferedWriter(stream, _WRITE_BYTES), compression_type)
+
+    def open(
+        self,
+        path: str,
+        mime_type: str = "application/octet-stream",
+        compression_type: str = CompressionTypes.AUTO,
+    ) -> Any:
+        stream = DownloaderStream(_Download(self._blob(path)), _READ_BYTES)
+        return self._packed(path, io.BufferedReader(stream, _READ_BYTES), compression_type)
+
+    def copy(self, source_file_names: Sequence[str], destination_file_names: Sequence[str]) -> None:
+        pairs = list(zip(source_file_names, destination_file_names, strict=True))
+        self._for_each(pairs, lambda pair: self._copied(*pair))
+
+    def rename(
+        self, source_file_names: Sequence[str], destination_file_names: Sequence[str]
+    ) -> None:
+        def moved(pair: tuple[str, str]) -> None:
+            self._copied(*pair)
+            self._blob(pair[0]).delete_blob()
+
+        self._for_each(list(zip(source_file_names, destination_file_names, strict=True)), moved)
+
+    def exists(self, path: str) -> bool:
+        return bool(self._blob(path).exists())
+
+    def size(self, path: str) -> int:
+        return int(self.metadata(path).size_in_bytes)
+
+    def last_updated(self, path: str) -> float:
+        return float(self.metadata(path).last_updated_in_seconds)
+
+    def checksum(self, path: str) -> str:
+        return str(self._blob(path).get_blob_properties().etag)
+
+    def metadata(self, path: str) -> FileMetadata:
+        try:
+            found = self._blob(path).get_blob_properties()
+        except ResourceNotFoundError as error:
+            raise BeamIOError("There is no such file", {path: error}) from error
+        return FileMetadata(path, found.size, found.last_modified.timestamp())
+
+    def delete(self, paths: Sequence[str]) -> None:
+        def deleted(path: str) -> None:
+            below = [each.path for each in self._list(path)] if path.endswith("/") else [path]
+            for each in below:
+                with contextlib.suppress(ResourceNotFoundError):  # deleted by an earlier try
+                    self._blob(each).delete_blob()
+
+        self._for_each(paths, deleted)
+
+    def report_lineage(self, path: str, lineage: Any) -> None:
+        account = self._client.account_name
+        lineage.add("abs", account, *filter(None, _parts(path)), last_segment_sep="/")
+
+    @property
+    def _client(self) -> BlobServiceClient:
+        return client_of(self._options)
+
+    def _blob(self, path: str) -> Any:
+        return self._client.get_blob_client(*_parts(path))
+
+    def _packed(self, path: str, stream: Any, compression_type: str) -> Any:
+        kind = FileSystem._get_compression_type(path, compression_type)
+        if kind == CompressionTypes.UNCOMPRESSED:
+            return stream
+        return CompressedFile(stream, compression_type=kind)
+
+    def _copied(self, source: str, target: str) -> None:
+        blob = self._blob(target)
+        status = blob.start_copy_from_url(self._blob(source).url)["copy_status"]
+        while status == "pending":  # the source may be deleted after it
+            time.sleep(_COPY_SECONDS)
+            status = blob.get_blob_properties().copy.status
+        if status != "success":
+            raise OSError(f"{source} was not copied to {target} ({status})")
+
+    def _for_each(self, each: Sequence[Any], do: Any) -> None:
+        errors = {}
+        for one in each:
+            try:
+                do(one)
+            except Exception as error:  # Beam wants all of them together
+                errors[one] = error
+        if errors:
+            raise BeamIOError("Not all of it was done", errors)
+
+
+class _Download(Downloader):
+    def __init__(self, blob: Any) -> None:
+        self._blob = blob
+        try:
+            self._size = int(blob.get_blob_properties().size)
+        except ResourceNotFoundError as error:
+            raise FileNotFoundError(f"There is no {blob.url.partition('?')[0]}") from error
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def get_range(self, start: int, end: int) -> bytes:
+        return bytes(self._blob.download_blob(start, end - start).readall())
+
+
+class _Upload(Uploader):
+    """Nothing is there until all of it is."""
+
+    def __init__(self, blob: Any, mime_type: str) -> None:
+        self._blob, self._settings = blob, ContentSettings(mime_type)
+        self._held = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - `finish` closes it
+
+    def put(self, data: memoryview) -> None:
+        self._held.write(data)
+
+    def finish(self) -> None:
+        with self._held:
+            self._held.seek(0)
+            self._blob.upload_blob(self._held, overwrite=True, content_settings=self._settings)
+
+
+def _parts(path: str) -> tuple[str, str]:
+    """The container, and the name in it."""
+    container, _, name = path.removeprefix(f"{SCHEME}://").partition("/")
+    if not container:
+        raise ValueError(f"{path} names no container: az://CONTAINER/PATH")
+    return container, name
