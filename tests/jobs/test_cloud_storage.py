@@ -18,9 +18,11 @@ from mixpanel_sink.checkpoint import journal, lease
 from mixpanel_sink.checkpoint.folder import ABSENT, Changed, open_folder
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.jobs import import_files
 from mixpanel_sink.process import forget
 from mixpanel_sink.read.files import match_files
 from pipelines import json_lines_to_mixpanel, parquet_to_mixpanel, replay_failed, verify_import
+from tests.cli.test_formats import ROWS, content
 from tests.jobs.conftest import MAPPING
 
 
@@ -104,6 +106,33 @@ def test_packed_json_lines_from_cloud_storage(send, server, bucket) -> None:
     (line,) = written.download_as_bytes().splitlines()
     assert json.loads(line)["file"] == "gs://events/lines/a.jsonl.gz"
     assert json.loads(line)["row"] == 7
+
+
+ANY_FORMAT = """
+event: event_name
+distinct_id: {column: user_id, if_null: ""}
+time: {column: created_at, unit: iso8601}
+"""
+
+
+def test_each_format_is_the_same_events_from_cloud_storage(send, server, bucket) -> None:
+    made = {}
+    for suffix in ("csv.gz", "jsonl", "avro", "orc", "arrow", "xlsx"):
+        kind = {"arrow": "feather"}.get(suffix, suffix.removesuffix(".gz"))
+        data = gzip.compress(content(kind)) if suffix.endswith(".gz") else content(kind)
+        bucket.blob(f"formats/{suffix}/day=1/a.{suffix}").upload_from_string(data)
+        server.reset(quota="none")
+        more = ["--types=amount=number"] if kind == "csv" else []
+        # A folder whose partition key is a column.
+        source = f"gs://events/formats/{suffix}/"
+        run = send(source, *more, mapping=ANY_FORMAT, module=import_files)
+        assert f"{ROWS:,} read = {ROWS:,} accepted + 0 failed" in run.out, (suffix, run.err)
+        made[suffix] = sorted(
+            (e["event"], e["properties"]["time"], e["properties"]["amount"], e["properties"]["day"])
+            for e in server.events(limit=ROWS)
+        )
+    assert len(made["orc"]) == ROWS
+    assert [suffix for suffix, events in made.items() if events != made["orc"]] == []
 
 
 def test_nothing_there(send, bucket) -> None:
