@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import decimal
+import json
+import re
 from typing import Any
 
 import orjson
@@ -14,6 +16,7 @@ _MOST_DIGITS = 1000
 """Decimals with more digits before the point than this are all alike: too large."""
 _FLOAT_DIGITS = 15
 """A float keeps so many digits of any number."""
+_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 class Rounded:
@@ -58,6 +61,20 @@ def json_bytes(value: Any, rounded: list[Rounded] | None = None, exact: bool = F
         return orjson.Fragment(str(number)) if exact else float(number)
 
     return orjson.dumps(value, default=write)
+
+
+def read_json(text: str | bytes) -> Any:
+    """What a JSON text holds, with integers of any size.
+
+    Raises:
+        ValueError: if it is not JSON.
+        RecursionError: if it is nested too deep.
+    """
+    value = orjson.loads(text)
+    # orjson rounds integers beyond 64 bits; the sink names them.
+    if _LONG_NUMBER.search(text if isinstance(text, str) else text.decode()):
+        return json.loads(text)
+    return value
 
 
 def whole_number(value: Any) -> int | None:

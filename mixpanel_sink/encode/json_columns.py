@@ -54,12 +54,20 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
             return JsonType.UNFIT + json_bytes(plain, exact=True).decode()
         return None if plain is None else written.decode()
     except Exception:  # also of a user's class
-        return JsonType.UNFIT  # the record encoder says why
+        # The record encoder says why. An integer beyond 64 bits may yet become text.
+        return JsonType.UNFIT + (str(value) if type(value) is int else "")
 
 
 def json_values(column: pa.ChunkedArray) -> list[Any]:
     """The values of such a column; the ones that JSON does not have are missing."""
     return [None if text in (None, JsonType.UNFIT) else _value(text) for text in texts_of(column)]
+
+
+def lost_rows(column: pa.ChunkedArray) -> list[int]:
+    """Rows whose value is not in the column, because JSON does not have it; of any column."""
+    if not isinstance(column.type, JsonType):
+        return []
+    return [row for row, text in enumerate(texts_of(column)) if text == JsonType.UNFIT]
 
 
 def texts_of(column: pa.ChunkedArray) -> list[str | None]:

@@ -226,7 +226,7 @@ class MappedEventEncoder:
         value = self._required(record, part, what)
         return user_id(value, f"{what} ({part.name})", part.name)
 
-    def _ip(self, record: Mapping[Any, Any], part: Column | Constant | str) -> str:
+    def _ip(self, record: Mapping[Any, Any], part: Any) -> str:
         if isinstance(part, Constant):
             return part.value
         assert isinstance(part, Column)

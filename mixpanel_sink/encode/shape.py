@@ -6,19 +6,18 @@ One record that does not fit fails by itself; the others go on.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import decimal
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.api.values import id_text
 from mixpanel_sink.encode.arrow_rows import values_of
+from mixpanel_sink.encode.casts import cast
 from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.encode.json_columns import JsonType, json_column
 from mixpanel_sink.encode.tables import plain_column
@@ -26,7 +25,6 @@ from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import SHAPE_FAILED
 from mixpanel_sink.settings.shape import Sample, Shape, Split
 
-_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 _SHARES = 1_000_000
 """A sample is exact to so many parts of all users."""
 
@@ -141,8 +139,8 @@ class _Work:
         objects: list[dict[str, Any]] = []
         for row, text in enumerate(values_of(column)):
             try:
-                found = {} if text is None else orjson.loads(text)
-            except (orjson.JSONDecodeError, TypeError):
+                found = {} if text is None else read_json(text)
+            except (ValueError, TypeError, RecursionError):
                 found = None
             if not isinstance(found, dict):
                 self.failed[row] = RecordError(
@@ -191,8 +189,7 @@ class _Work:
         column = self.columns.get(name)
         if column is None:
             return
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            raise MappingError(f"split needs text, and {name!r} is {column.type}.")
+        column = _texts_of(column, name)
         if not how.into:
             self.columns[name] = pc.split_pattern(column, how.by)
             return
@@ -204,32 +201,9 @@ class _Work:
             self.columns[new] = pa.chunked_array([pa.array(texts, pa.string())])
 
     def cast(self, name: str, kind: str) -> None:
-        column = self.columns.get(name)
-        if column is None:
-            return
-        target, read = _CASTS[kind]
-        if column.type == target:
-            return
-        if kind in ("integer", "number") and pa.types.is_string(column.type):
-            try:
-                self.columns[name] = pc.cast(column, target)
-            except pa.ArrowInvalid:
-                pass
-            else:
-                return
-        values: list[Any] = []
-        for row, value in enumerate(values_of(column)):
-            try:
-                values.append(None if value is None else read(value))
-            except (ValueError, TypeError, ArithmeticError, RecordError):
-                self.failed[row] = RecordError(
-                    SHAPE_FAILED,
-                    f"{name} holds a value that cannot become {kind}. Correct it, or take {name} "
-                    "out of cast.",
-                    name,
-                )
-                values.append(None)
-        self.columns[name] = pa.chunked_array([pa.array(values, target)])
+        if name in self.columns:
+            self.columns[name], failed = cast(self.columns[name], name, kind)
+            self.failed |= failed
 
     def fill(self, name: str, value: Any) -> None:
         column = self.columns.get(name)
@@ -279,6 +253,16 @@ def _value_of(value: Any) -> Any:
     return next((part for part in parts if part is not None), None) if parts else value
 
 
+def _texts_of(column: Any, name: str) -> Any:
+    """A column of text in whatever layout, or of nothing but nulls, as plain text."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.cast(kind)
+    if pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return column.cast(pa.string())
+    raise MappingError(f"split needs text, and {name!r} is {kind}.")
+
+
 def _matches(
     columns: dict[str, Any], where: str, count: int
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -316,45 +300,3 @@ def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtyp
     share = hashed.str.to_integer(base=16, strict=False) % _SHARES
     mask = (share < round(sample.percent / 100 * _SHARES)).fill_null(True)
     return mask.to_numpy()
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, str):
-        return int(value.strip())
-    if isinstance(value, float | decimal.Decimal) and value != int(value):
-        raise ValueError
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, datetime.date | datetime.timedelta):
-        raise TypeError
-    return float(value)
-
-
-def _boolean(value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text not in (*_TRUE, *_FALSE):
-        raise ValueError
-    return text in _TRUE
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else id_text(value, "")
-
-
-def _time(value: Any) -> datetime.datetime:
-    if isinstance(value, datetime.datetime):
-        moment = value
-    else:
-        moment = datetime.datetime.fromisoformat(value.strip())
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
-
-
-_CASTS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "text": (pa.string(), _text),
-    "integer": (pa.int64(), _integer),
-    "number": (pa.float64(), _number),
-    "boolean": (pa.bool_(), _boolean),
-    "time": (pa.timestamp("us", "UTC"), _time),
-}

@@ -48,7 +48,7 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     if isinstance(value, decimal.Decimal) and value.is_finite():
         return math.floor(fractions.Fraction(value) * 1000 / _per_second(column))
     if isinstance(value, str):
-        return _text_ms(value, column)
+        return text_ns(value, column) // 10**6
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
         if type(micros := getattr(value, "micros", None)) is not int:
             raise _wrong_type(value, column)
@@ -62,6 +62,42 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     if isinstance(value, datetime.date):
         return _wall_ms(datetime.datetime(value.year, value.month, value.day), column)
     raise _wrong_type(value, column)
+
+
+def text_ns(text: str, column: TimeColumn) -> int:
+    """A text in nanoseconds since 1970, rounded down.
+
+    Raises:
+        RecordError: if it is not of the column's form.
+    """
+    patterns = column.patterns()
+    if not patterns:
+        raise RecordError(
+            "time_is_text",
+            f"time ({column.name}) is text. Set unit: iso8601 if it is such, a format such as "
+            "'%m/%d/%Y %H:%M', or convert it.",
+            column.name,
+        )
+    for pattern in patterns:
+        parts = _parts(text, pattern)
+        if parts is None:
+            continue
+        wall, fraction, zone = parts
+        try:
+            ms = _wall_ms(wall, column) if zone is None else _zoned_ms(wall, zone)
+        except OverflowError:
+            raise _out_of_range(column, text) from None
+        return ms * 10**6 + int(f"{fraction or ''}000000000"[:9])
+    if column.format is None and _OTHER_ISO_8601.match(text):
+        with contextlib.suppress(ValueError):
+            moment = datetime.datetime.fromisoformat(text.strip())
+            if moment.utcoffset() is None:
+                moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone))
+            return (moment - _EPOCH) // _MICROSECOND * 1000
+    form = "ISO 8601, such as 2024-01-15T10:00:00+01:00"
+    if column.format is not None:
+        form = f"of the form {' or '.join(column.format)}"
+    raise RecordError("time_unreadable", f"time ({column.name}) is not {form}.", column.name)
 
 
 def check_range(
@@ -110,37 +146,6 @@ def check_range(
         f"time ({column_name}) is {when}; Mixpanel takes 1971 until an hour from now.{advice}",
         column_name,
     )
-
-
-def _text_ms(text: str, column: TimeColumn) -> int:
-    patterns = column.patterns()
-    if not patterns:
-        raise RecordError(
-            "time_is_text",
-            f"time ({column.name}) is text. Set unit: iso8601 if it is such, a format such as "
-            "'%m/%d/%Y %H:%M', or convert it.",
-            column.name,
-        )
-    for pattern in patterns:
-        parts = _parts(text, pattern)
-        if parts is None:
-            continue
-        wall, fraction, zone = parts
-        try:
-            ms = _wall_ms(wall, column) if zone is None else _zoned_ms(wall, zone)
-        except OverflowError:
-            raise _out_of_range(column, text) from None
-        return ms + int(f"{fraction or ''}000"[:3])
-    if column.format is None and _OTHER_ISO_8601.match(text):
-        with contextlib.suppress(ValueError):
-            moment = datetime.datetime.fromisoformat(text.strip())
-            if moment.utcoffset() is None:
-                return _wall_ms(moment, column)
-            return ((moment - _EPOCH) // _MICROSECOND) // 1000
-    form = "ISO 8601, such as 2024-01-15T10:00:00+01:00"
-    if column.format is not None:
-        form = f"of the form {' or '.join(column.format)}"
-    raise RecordError("time_unreadable", f"time ({column.name}) is not {form}.", column.name)
 
 
 def _parts(text: str, pattern: str) -> tuple[datetime.datetime, str | None, str | None] | None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import orjson
-
+from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import blocks_of, estimated_rows, lines_of, opened, without_mark
@@ -26,7 +23,6 @@ BLOCK_BYTES = 4 << 20
 BLOCKS_TRIED = 3
 """Blocks after each other that are not plain, after which the others are not tried."""
 _MARK = b"\xef\xbb\xbf"
-_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +131,7 @@ def parse(text: bytes, row: int, kind: str = "Line") -> dict[str, Any] | BadReco
 def read_object(text: bytes) -> dict[str, Any] | str:
     """The JSON object of a text, or why there is none."""
     try:
-        value = orjson.loads(text)
-        if _LONG_NUMBER.search(text):  # orjson rounds integers beyond 64 bits; the sink names them
-            value = json.loads(text)
+        value = read_json(text)
     except ValueError as error:
         return f"is not JSON ({str(error).partition(':')[0]})"
     except RecursionError:  # of json, which goes less deep than orjson

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from mixpanel_sink.errors import MappingError
@@ -190,10 +190,25 @@ def changed_fields(value: Any) -> dict[str, Any]:
     return changed
 
 
-def part_of(key: str, value: Any) -> Any:
+def read_parts(mapping: Any, names: Iterable[str]) -> None:
+    """Replaces what a new mapping has in the forms of YAML, names and dicts, by value objects."""
+    for name in names:
+        value = getattr(mapping, name)
+        if isinstance(value, str):
+            value = _named(name, value)
+        elif isinstance(value, Mapping):
+            value = _part_of(name, dict(value))
+        object.__setattr__(mapping, name, value)
+
+
+def _named(key: str, name: str) -> Any:
+    if key == "insert_id":
+        return ColumnsId((name,))
+    return TimeColumn(name) if key == "time" else Column(name)
+
+
+def _part_of(key: str, value: dict[str, Any]) -> Any:
     """The value object of one setting in the YAML form, such as `{column: day, unit: s}`."""
-    if not isinstance(value, dict) or key in ("rename", "constants", "shape", "source", "filter"):
-        return value
     kinds: dict[str, Any] = {"column": Column, "constant": Constant}
     if key == "time":
         kinds = {"column": TimeColumn}

@@ -1,7 +1,7 @@
 """`EventMapping`: which column becomes which part of a Mixpanel event.
 
 The same thing in Python and in YAML. A bare string always names a column; everything
-else is an object (`Constant("Flight")`, in YAML `{constant: Flight}`).
+else is an object (`Constant("Flight")`, in YAML `{constant: Flight}`, and as a dict in Python).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from mixpanel_sink.settings.columns import (
     PositionId,
     TimeColumn,
     changed_fields,
-    part_of,
     plain,
+    read_parts,
 )
 from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, check_text, near
@@ -37,6 +37,9 @@ from mixpanel_sink.settings.yaml import load_yaml
 
 FIXED = ("$device_id", "$user_id", "distinct_id", "ip", "time", "$insert_id", "token")
 """Properties that the sink itself writes, in their order, behind all others."""
+_PARTS = ("event", "time", "distinct_id", "device_id", "user_id", "insert_id", "ip")
+_Part = Mapping[str, Any]
+"""As in YAML, such as {"column": "created_at", "unit": "ms"}."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +84,13 @@ class EventMapping:
     Constant(value='0')
     """
 
-    event: str | Column | Constant
-    time: str | TimeColumn
-    distinct_id: str | Column | Constant | None = None
-    device_id: str | Column | None = None
-    user_id: str | Column | None = None
-    insert_id: str | Sequence[str] | InsertId | None = None
-    ip: str | Column | Constant | None = NO_LOCATION
+    event: str | Column | Constant | _Part
+    time: str | TimeColumn | _Part
+    distinct_id: str | Column | Constant | _Part | None = None
+    device_id: str | Column | _Part | None = None
+    user_id: str | Column | _Part | None = None
+    insert_id: str | Sequence[str] | InsertId | _Part | None = None
+    ip: str | Column | Constant | _Part | None = NO_LOCATION
     properties: Literal["all"] | Sequence[str] = "all"
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     exclude: Sequence[str] = ()
@@ -101,14 +104,8 @@ class EventMapping:
 
     def __post_init__(self) -> None:
         put = functools.partial(object.__setattr__, self)
-        for name in ("event", "distinct_id", "device_id", "user_id", "ip"):
-            if isinstance(value := getattr(self, name), str):
-                put(name, Column(value))
-        if isinstance(self.time, str):
-            put("time", TimeColumn(self.time))
-        if isinstance(self.insert_id, str):
-            put("insert_id", ColumnsId((self.insert_id,)))
-        elif isinstance(self.insert_id, list | tuple):
+        read_parts(self, _PARTS)
+        if isinstance(self.insert_id, list | tuple):
             put("insert_id", ColumnsId(tuple(self.insert_id)))
         if self.properties != "all":
             if not isinstance(self.properties, list | tuple):
@@ -153,8 +150,7 @@ class EventMapping:
         for key in ("event", "time"):
             if settings.get(key) is None:
                 raise MappingError(f"The mapping does not say what {key!r} is: give it a column.")
-        arguments = {key: part_of(key, value) for key, value in settings.items()}
-        return cls(**arguments)
+        return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that differ from the defaults, as `from_dict` and YAML take them."""

@@ -18,8 +18,8 @@ from mixpanel_sink.settings.columns import (
     Constant,
     TimeColumn,
     changed_fields,
-    part_of,
     plain,
+    read_parts,
 )
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, near
 from mixpanel_sink.settings.shape import Shape
@@ -76,12 +76,12 @@ class UpdateMapping:
     union: Sequence[str] = ()
     remove: Sequence[str] = ()
     unset: Sequence[str] = ()
-    delete: str | Column | None = None
+    delete: str | Column | Mapping[str, Any] | None = None
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     exclude: Sequence[str] = ()
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    ip: str | Column | Constant | None = NO_LOCATION
-    time: str | TimeColumn | None = None
+    ip: str | Column | Constant | Mapping[str, Any] | None = NO_LOCATION
+    time: str | TimeColumn | Mapping[str, Any] | None = None
     ignore_time: bool = False
     drop_nulls: bool = True
     non_finite: Literal["fail", "drop"] = "fail"
@@ -91,11 +91,7 @@ class UpdateMapping:
     def __post_init__(self) -> None:
         if isinstance(self.shape, Mapping):
             object.__setattr__(self, "shape", Shape.from_dict(dict(self.shape)))
-        for name in (*self._identity, "ip", "delete"):
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, Column(value))
-        if isinstance(self.time, str):
-            object.__setattr__(self, "time", TimeColumn(self.time))
+        read_parts(self, (*self._identity, "ip", "delete", "time"))
         for name in self._operations:
             self._freeze(name)
         for name in ("rename", "constants", "source"):
@@ -201,7 +197,7 @@ class UpdateMapping:
         for key in cls._identity:
             if settings.get(key) is None:
                 raise MappingError(f"The mapping does not say what {key!r} is: give it a column.")
-        return cls(**{key: part_of(key, value) for key, value in settings.items()})
+        return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that differ from the defaults, as `from_dict` and YAML take them."""
@@ -303,7 +299,7 @@ class ProfileMapping(UpdateMapping):
     _identity: ClassVar[tuple[str, ...]] = ("distinct_id",)
     _operations: ClassVar[tuple[str, ...]] = tuple(COLUMN_OPERATIONS)
 
-    distinct_id: str | Column | Constant = dataclasses.field(kw_only=True)
+    distinct_id: str | Column | Constant | Mapping[str, Any] = dataclasses.field(kw_only=True)
     add: Sequence[str] = ()
     append: Sequence[str] = ()
 
@@ -323,5 +319,5 @@ class GroupMapping(UpdateMapping):
     _identity: ClassVar[tuple[str, ...]] = ("group_key", "group_id")
     _operations: ClassVar[tuple[str, ...]] = ("set", "set_once", "union", "remove", "unset")
 
-    group_key: str | Column | Constant = dataclasses.field(kw_only=True)
-    group_id: str | Column | Constant = dataclasses.field(kw_only=True)
+    group_key: str | Column | Constant | Mapping[str, Any] = dataclasses.field(kw_only=True)
+    group_id: str | Column | Constant | Mapping[str, Any] = dataclasses.field(kw_only=True)

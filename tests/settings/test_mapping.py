@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId, TimeColumn
+from mixpanel_sink import (
+    Column,
+    Constant,
+    ContentId,
+    EventMapping,
+    GroupMapping,
+    PositionId,
+    TimeColumn,
+)
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.shape import Sample, Shape, Split
+from mixpanel_sink.settings.yaml import load_yaml
 
 BASE: dict[str, Any] = {"event": "e", "time": "t", "distinct_id": "u"}
 FULL = """
@@ -78,6 +87,24 @@ def test_yaml_and_python_give_the_same() -> None:
 def test_forms_of_yaml(text: str, settings: Any) -> None:
     read = EventMapping.from_yaml(f"event: e\ntime: t\ndistinct_id: u\n{text}")
     assert read == EventMapping(**{**BASE, **settings})
+    assert read == EventMapping(**{**BASE, **load_yaml(text)})
+
+
+def test_dicts_mean_in_python_what_they_mean_in_yaml() -> None:
+    mapping = EventMapping(
+        event={"constant": "Visit"},
+        time={"column": "at", "unit": "ms", "time_zone": "Europe/Berlin"},
+        distinct_id={"column": "user", "if_null": ""},
+    )
+    assert mapping == EventMapping(
+        event=Constant("Visit"),
+        time=TimeColumn("at", "ms", "Europe/Berlin"),
+        distinct_id=Column("user", ""),
+    )
+    group = GroupMapping(group_key={"constant": "company"}, group_id="id", time={"column": "at"})
+    assert group == GroupMapping(group_key=Constant("company"), group_id="id", time="at")
+    with pytest.raises(MappingError, match=r"unknown setting 'units'\. Did you mean 'unit'"):
+        EventMapping(event="e", distinct_id="u", time={"column": "at", "units": "ms"})
 
 
 def test_example_configs_are_mappings() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -159,11 +160,36 @@ def _cast(value: Any, name: str, kind: str) -> Any:
 
 
 def _integer(value: Any) -> int:
+    if isinstance(value, int) and value < 2**64:
+        return int(value)
     if isinstance(value, str):
-        return int(value.strip())
-    if isinstance(value, float | decimal.Decimal) and value != int(value):
+        digits = value.strip()
+        if not digits.isascii() or not digits.lstrip("+-").isdecimal() or len(digits) > 1000:
+            raise ValueError
+        whole: int = int(digits)
+    elif isinstance(value, float | decimal.Decimal) and abs(value) <= 2**63 and not value % 1:
+        whole = int(value)
+    else:
         raise ValueError
-    return int(value)
+    if whole not in range(-(2**63), 2**63):
+        raise ValueError
+    return whole
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    if isinstance(value, str):
+        value = value.strip()
+        if not set(value) <= set("0123456789+-.eE") or len(value) > 1000:
+            raise ValueError
+    elif not isinstance(value, int | decimal.Decimal):
+        raise TypeError
+    given = decimal.Decimal(value)
+    number = float(given)
+    if math.isinf(number) or (given % 1 == 0 and decimal.Decimal(number) != given):
+        raise ValueError
+    return number
 
 
 def _boolean(value: Any) -> bool:
@@ -178,13 +204,15 @@ def _boolean(value: Any) -> bool:
 def _moment(value: Any) -> Moment:
     if isinstance(value, Moment):
         return Moment(value.nanoseconds, True)
-    return Moment(instant(value) // 1000 * 1000, True)
+    if isinstance(value, datetime.date):
+        return Moment((value.toordinal() - _EPOCH.toordinal()) * 86_400 * 10**9, True)
+    return Moment(instant(value), True)
 
 
 _CASTS: dict[str, Callable[[Any], Any]] = {
     "text": lambda value: text_of(value, ""),
     "integer": _integer,
-    "number": float,
+    "number": _number,
     "boolean": _boolean,
     "time": _moment,
 }
