@@ -167,7 +167,7 @@ def _integer(value: Any) -> int:
         if not digits.isascii() or not digits.lstrip("+-").isdecimal() or len(digits) > 1000:
             raise ValueError
         whole: int = int(digits)
-    elif isinstance(value, float | decimal.Decimal) and abs(value) <= 2**63 and not value % 1:
+    elif isinstance(value, float | decimal.Decimal) and -(2**63) <= value < 2**63 and not value % 1:
         whole = int(value)
     else:
         raise ValueError
