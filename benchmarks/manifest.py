@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from mixpanel_sink.checkpoint.counts import FileCount, FileCounts
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
 from mixpanel_sink.checkpoint.plan import Plan, compare
+from mixpanel_sink.read.listing import File, Listing
 
 GOAL_SECONDS = 10
 GOAL_BYTES = 500_000_000
@@ -43,7 +44,7 @@ def main() -> int:
             filling, longest = pool.submit(fill, name, options.files, options.runs).result()
         stored = sum(path.stat().st_size for path in Path(name).iterdir())
         count = len(list(Path(name).iterdir()))
-        listing = [*listed(0, options.files), *listed(options.files, _NEW)]
+        listing = Listing.of(listed(0, options.files + _NEW)).in_order()
         before = peak()
         started, used = time.monotonic(), time.process_time()
         plan = launch(folder, listing)
@@ -74,11 +75,11 @@ def main() -> int:
     return 0
 
 
-def listed(first: int, count: int) -> Iterator[tuple[str, int, float]]:
+def listed(first: int, count: int) -> Iterator[File]:
     """Files as a listing has them, in folders of days."""
     for number in range(first, first + count):
         day = number // 1000
-        yield (
+        yield File(
             f"gs://bucket/events/day={day:05}/part-{number:07}-c000.snappy.parquet",
             100_000 + number % 977,
             1.7e9 + number,
@@ -110,7 +111,7 @@ def fill(path: str, files: int, runs: int) -> tuple[float, float]:
     return total, longest
 
 
-def launch(folder: Folder, listing: list[tuple[str, int, float]]) -> Plan:
+def launch(folder: Folder, listing: Sequence[File]) -> Plan:
     """What an import does before it builds its graph."""
     known = Manifest.load(folder)
     files = known.files(folder, ["size", "changed"])

@@ -29,6 +29,8 @@ from mixpanel_sink.errors import CheckpointError
 VERSION = 1
 NAME = "manifest.json"
 SEGMENT, PLAN = "files-", "plan-"
+_TOGETHER = 1 << 16
+"""Rows that are read at once."""
 KEPT_RUNS = 1000
 """Runs that the pointer tells of; of earlier ones only the files are known."""
 FILES = pa.schema(
@@ -202,7 +204,12 @@ def read_segment(folder: Folder, segment: Segment, columns: Sequence[str] | None
         raise unusable(folder, error) from None
     if found is None or blake3(found.data).hexdigest() != segment.digest:
         raise damaged(folder, segment.name)
-    return pq.read_table(io.BytesIO(found.data), columns=None if columns is None else list(columns))
+    file = pq.ParquetFile(pa.BufferReader(found.data))
+    wanted = list(file.schema_arrow.names if columns is None else columns)
+    # In parts: reading whole columns takes several times their memory meanwhile.
+    parts = file.iter_batches(_TOGETHER, columns=wanted, use_threads=False)
+    schema = pa.schema([field for field in file.schema_arrow if field.name in wanted])
+    return pa.Table.from_batches(parts, schema).select(wanted)
 
 
 def write_segment(folder: Folder, table: pa.Table) -> Segment:
@@ -232,8 +239,11 @@ def with_files(folder: Folder, segments: Sequence[Segment], table: pa.Table) -> 
 def newest(table: pa.Table) -> pa.Table:
     """The last row of each path."""
     keys = table["key"].to_numpy()
+    in_order = np.sort(keys)
+    if not (in_order[1:] == in_order[:-1]).any():
+        return table
     last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
-    return table if len(last) == len(keys) else table.take(np.sort(last))
+    return table.take(np.sort(last))
 
 
 def write_plan(

@@ -14,6 +14,7 @@ from mixpanel_sink.checkpoint.counts import path_key
 from mixpanel_sink.checkpoint.manifest import MOVED
 
 _THREADS = 16
+_NOW = np.dtype([("key", "<u8"), ("size", "<i8"), ("changed", "<f8")])
 Mark = Callable[[str], bytes]
 """Gives a mark of a file's content. Errors are those of the file system."""
 
@@ -74,15 +75,10 @@ def compare(
         mark: of a file's content.
         meant: whether a path is of this input, which may be a part of what was imported.
     """
-    keys = np.fromiter((path_key(path) for path, *_ in listing), np.uint64, len(listing))
-    before = files["key"].to_numpy()
-    order = np.argsort(before)
-    places = np.searchsorted(before, keys, sorter=order)
-    places[places == len(before)] = 0
-    rows = order[places] if len(before) else np.zeros(len(keys), np.int64)
-    is_known = before[rows] == keys if len(before) else np.zeros(len(keys), bool)
+    now = np.fromiter(((path_key(path), size, at) for path, size, at in listing), _NOW)
+    rows, is_known = _found(now["key"], files["key"].to_numpy())
     new = [Listed(*listing[at]) for at in np.flatnonzero(~is_known).tolist()]
-    looked = _written(listing, files, is_known, rows)
+    looked = _written(now, files, is_known, rows)
     is_away = files["size"].to_numpy() != MOVED
     is_away[rows[is_known]] = False
     away = np.flatnonzero(is_away)
@@ -106,8 +102,21 @@ def compare(
     )
 
 
+def _found(
+    keys: np.ndarray[Any, Any], before: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """For each key its row among those of before, and whether it has one."""
+    if not len(before):
+        return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
+    order = np.argsort(before)
+    places = np.searchsorted(before, keys, sorter=order)
+    places[places == len(before)] = 0
+    rows = order[places]
+    return rows, before[rows] == keys
+
+
 def _written(
-    listing: Sequence[tuple[str, int, float]],
+    now: np.ndarray[Any, Any],
     files: pa.Table,
     is_known: np.ndarray[Any, Any],
     rows: np.ndarray[Any, Any],
@@ -115,11 +124,9 @@ def _written(
     """Places of known files whose size or time is another than when they were imported."""
     if not is_known.any():
         return np.empty(0, np.int64)
-    sizes = np.fromiter((size for _, size, _ in listing), np.int64, len(listing))
-    changed = np.fromiter((at for _, _, at in listing), np.float64, len(listing))
-    size_before = files["size"].to_numpy()[rows]
-    changed_before = files["changed"].to_numpy()[rows]
-    return np.flatnonzero(is_known & ((sizes != size_before) | (changed != changed_before)))
+    is_other = now["size"] != files["size"].to_numpy()[rows]
+    is_other |= now["changed"] != files["changed"].to_numpy()[rows]
+    return np.flatnonzero(is_known & is_other)
 
 
 def _moved(

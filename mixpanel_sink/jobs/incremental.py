@@ -32,7 +32,8 @@ from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.process import HEARTBEATS
 from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import File, fingerprint_of, meant_by
+from mixpanel_sink.read.files import fingerprint_of, meant_by
+from mixpanel_sink.read.listing import File, Listing
 from mixpanel_sink.read.source import Planned
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.read.watermark import Watermark, condition
@@ -208,7 +209,7 @@ def _today(
             dataclasses.replace(known, mapping=now).save(folder)
         return Today(source.only([]), checkpoint, run, is_empty=True)
     where = Planned(checkpoint.path, run.run, settings.leave_unfinished)
-    return Today(source.only([File(*each) for each in reading], where), checkpoint, run)
+    return Today(source.only(Listing.of(File(*each) for each in reading), where), checkpoint, run)
 
 
 def print_end(found: Today) -> None:

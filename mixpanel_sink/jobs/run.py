@@ -20,7 +20,7 @@ from mixpanel_sink.jobs.console import error_text, say_error
 from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
 from mixpanel_sink.jobs.watch import Watch
-from mixpanel_sink.read.files import File
+from mixpanel_sink.read.listing import File
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
 from mixpanel_sink.report.metrics import read_counters, read_texts

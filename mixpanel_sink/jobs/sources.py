@@ -69,7 +69,7 @@ def source_of(
         if option != "format" and value is not None
     }
     selection = None if whole else Selection(mapping, settings.limit)
-    return FileSource(settings.input, make_format(name, {**stated, **given}), selection=selection)
+    return source.read_as(make_format(name, {**stated, **given}), selection)
 
 
 def _given(settings: Settings, group: str) -> dict[str, Any]:

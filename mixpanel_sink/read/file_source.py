@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import File, match_sizes
+from mixpanel_sink.read.files import match_sizes
+from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped
 from mixpanel_sink.read.source import (
@@ -68,7 +69,7 @@ class FileSource:
         self._planned: Planned | None = None
 
     @functools.cached_property
-    def files(self) -> list[File]:
+    def files(self) -> Sequence[File]:
         """Paths, sizes, and when they were changed."""
         return match_sizes(self.patterns)
 
@@ -161,8 +162,16 @@ class FileSource:
         for name in ("_looked", "_estimates"):
             vars(made).pop(name, None)
         made._skipped = (0, 0)
-        made.files = list(files)
+        made.files = files
         made._planned = planned
+        return made
+
+    def read_as(self, format: Format, selection: Selection | None = None) -> FileSource:
+        """The same files in a format, without listing them again."""
+        made = copy.copy(self)
+        vars(made).pop("format", None)
+        made._format = format
+        made.selection = selection or Selection()
         return made
 
     def skipped(self) -> tuple[int, int]:

@@ -10,9 +10,9 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from blake3 import blake3
@@ -20,6 +20,7 @@ from isal import igzip
 
 from mixpanel_sink import extras
 from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.listing import File, Listing
 
 CHUNK_BYTES = 1 << 20
 """What is read from a file at once."""
@@ -35,20 +36,6 @@ to a temporary file beyond it."""
 _GLOB = re.compile(r"[*?\[]")
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd")
-
-
-class File(NamedTuple):
-    """A file of the input.
-
-    Attributes:
-        path: of it.
-        size: in bytes.
-        changed: when it was changed last, in seconds since 1970; 0 where nobody knows.
-    """
-
-    path: str
-    size: int
-    changed: float = 0.0
 
 
 class NoMatchError(InputError):
@@ -76,7 +63,7 @@ def match_some(pattern: str, empty_match_treatment: str) -> list[str]:
         raise
 
 
-def match_sizes(patterns: str | Sequence[str]) -> list[File]:
+def match_sizes(patterns: str | Sequence[str]) -> Sequence[File]:
     """The files of one or more patterns, each once, sorted within their pattern.
 
     A pattern is a file, a folder (all files below it), or a glob: `*` and `?` match within a name,
@@ -94,7 +81,7 @@ def match_sizes(patterns: str | Sequence[str]) -> list[File]:
     for pattern in given:
         for file in _matches(pattern):
             found.setdefault(file.path, file)
-    return list(found.values())
+    return Listing.of(found.values())
 
 
 def meant_by(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -116,13 +103,13 @@ def _whole(pattern: str) -> str:
     return pattern if "://" in pattern else os.path.abspath(os.path.expanduser(pattern))
 
 
-def _matches(pattern: str) -> list[File]:
+def _matches(pattern: str) -> Listing:
     local = "://" not in pattern
     pattern = _whole(pattern)
     if not local:
         extras.require(pattern)
     try:
-        found = _local(pattern) if local else _remote(pattern)
+        found = Listing.of(_local(pattern) if local else _remote(pattern))
     except Exception as error:  # each file system has errors of its own
         raise InputError(
             f"{pattern} cannot be listed ({short(error)}). Check the path, its permissions and, "
@@ -130,26 +117,26 @@ def _matches(pattern: str) -> list[File]:
         ) from None
     if not found:
         raise NoMatchError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
-    return sorted(found)
+    return found.in_order()
 
 
-def _local(pattern: str) -> list[File]:
+def _local(pattern: str) -> Iterator[File]:
     if os.path.isfile(pattern):  # even if its name has a bracket
-        return [_stated(pattern)]
+        yield _stated(pattern)
+        return
     if os.path.isdir(pattern):
         pattern = os.path.join(pattern, "**")
     base = _base_of(pattern)
     wanted = _regex(pattern)
     depth = None if "**" in pattern else pattern.count(os.sep) - base.count(os.sep)
-    found: list[File] = []
     for folder, folders, names in os.walk(base, followlinks=True):
         if depth is not None and folder.count(os.sep) - base.count(os.sep) >= depth - 1:
             folders.clear()
-        for name in names:
+        folders.sort()  # then a large listing is mostly in order
+        for name in sorted(names):
             path = os.path.join(folder, name)
             if wanted.fullmatch(path) and _shows(path, pattern, base):
-                found.append(_stated(path))
-    return found
+                yield _stated(path)
 
 
 def _stated(path: str) -> File:
@@ -157,15 +144,15 @@ def _stated(path: str) -> File:
     return File(path, state.st_size, state.st_mtime)
 
 
-def _remote(pattern: str) -> list[File]:
+def _remote(pattern: str) -> Iterable[File]:
     from apache_beam.io.filesystems import FileSystems
 
     def stated(metadata: Any) -> File:
         return File(metadata.path, metadata.size_in_bytes, metadata.last_updated_in_seconds or 0.0)
 
-    def matched(*wanted: str) -> dict[str, File]:
+    def matched(*wanted: str) -> dict[str, Any]:
         return {
-            metadata.path: stated(metadata)
+            metadata.path: metadata
             for result in FileSystems.match(list(wanted))
             for metadata in result.metadata_list
         }
@@ -173,13 +160,13 @@ def _remote(pattern: str) -> list[File]:
     if not _GLOB.search(pattern):
         exact = {} if pattern.endswith("/") else matched(pattern)
         if exact:
-            return list(exact.values())
+            return map(stated, exact.values())
         pattern = pattern.rstrip("/") + "/**"
     elif FileSystems.exists(pattern):  # the name of one file that has a bracket
         return [stated(FileSystems.get_filesystem(pattern).metadata(pattern))]
     base = _base_of(pattern)
     found = matched(*{pattern, pattern.replace("/**/", "/")})
-    return [file for path, file in found.items() if _shows(path, pattern, base)]
+    return (stated(one) for path, one in found.items() if _shows(path, pattern, base))
 
 
 def _base_of(pattern: str) -> str:
