@@ -7,6 +7,8 @@ What is here was measured, as CPU seconds of a launcher on the machine of benchm
 | no garbage collection during the imports, and what they leave behind is frozen | 0.2 |
 | Google's clients that Beam needs by name only are imported when they are first used | 0.2 |
 | pandas and MongoDB's client, which Beam imports if they are there, are not found | 0.5 |
+| the file systems of clouds are imported when a path names one | 0.5 |
+| Beam looks at the arguments of each method, and parses each group of options, once | 0.4 |
 | `leave` does not take a million objects apart | 0.3 |
 
 Polars and NumPy each open a pool of threads, one for each core. The sink encodes on threads of its
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import logging
@@ -25,10 +28,16 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, NoReturn
 
 _CLIENTS = ("bigquery", "dataflow", "pubsub")
+_FILE_SYSTEMS = {
+    "gs": "apache_beam.io.gcp.gcsfilesystem",
+    "s3": "apache_beam.io.aws.s3filesystem",
+    "azfs": "apache_beam.io.azure.blobstoragefilesystem",
+}
+"""By scheme, Beam's module, which imports the cloud's client."""
 
 
 class LazyModule(ModuleType):
@@ -63,13 +72,83 @@ def _lazy_clients() -> Iterator[None]:
 
 
 class _Absent:
-    """Finds no pandas and no MongoDB. (None in `sys.modules` would do, were it not for Cython.)"""
+    """Finds no pandas, no MongoDB and no file systems of clouds. (None in `sys.modules` would do,
+    were it not for Cython.)"""
 
-    names = ("pandas", "bson", "pymongo")
+    names = ("pandas", "bson", "pymongo", *_FILE_SYSTEMS.values())
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == _FILE_SYSTEMS["gs"]:  # its package is there now, and later imports this
+            sys.modules["apache_beam.io.gcp"].gcsio = _GCSIO  # type: ignore[attr-defined]
         if name in self.names:
             raise ModuleNotFoundError(f"{name} is not imported at the start", name=name)
+
+
+_GCSIO = LazyModule("apache_beam.io.gcp.gcsio")
+
+
+def _find_file_systems_later() -> None:
+    """Lets Beam import the file system of a cloud when it first meets a path in it."""
+    from apache_beam.io import gcp
+    from apache_beam.io.filesystems import FileSystems
+
+    if getattr(gcp, "gcsio", None) is _GCSIO:
+        del gcp.gcsio
+    find = FileSystems.get_filesystem
+
+    @functools.wraps(find)
+    def get_filesystem(path: str) -> Any:
+        scheme = FileSystems.get_scheme(path) if isinstance(path, str) else None
+        if scheme in _FILE_SYSTEMS:
+            with contextlib.suppress(ModuleNotFoundError):  # Beam says that there is none
+                importlib.import_module(_FILE_SYSTEMS[scheme])
+        return find(path)
+
+    FileSystems.get_filesystem = staticmethod(get_filesystem)
+
+
+def _look_once_at_arguments() -> None:
+    """Beam inspects all methods of each DoFn eight times while a pipeline is built and run."""
+    from apache_beam.transforms import core
+
+    inspect = core.get_function_args_defaults
+    known: dict[Any, tuple[list[str], list[Any]]] = {}
+
+    @functools.wraps(inspect)
+    def get_function_args_defaults(function: Any) -> tuple[list[str], list[Any]]:
+        key = getattr(function, "__func__", None)
+        if not isinstance(function, MethodType) or not isinstance(key, FunctionType):
+            return inspect(function)
+        if key not in known:
+            known[key] = inspect(function)
+        names, defaults = known[key]
+        return list(names), list(defaults)
+
+    core.get_function_args_defaults = get_function_args_defaults
+
+
+def _parse_options_once() -> None:
+    """Beam builds a parser, and parses the command line, whenever a step looks at an option. Where
+    a view has been made before, all values are in the options already: only its names are new."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    view_as = PipelineOptions.view_as
+    known: dict[Any, Any] = {}
+
+    @functools.wraps(view_as)
+    def cached(self: Any, cls: Any) -> Any:
+        visible = known.get(cls)
+        if visible is None or not vars(visible).keys() <= self._all_options.keys():
+            view = view_as(self, cls)
+            if cls.__init__ is PipelineOptions.__init__:
+                known[cls] = view._visible_options
+            return view
+        view = cls.__new__(cls)
+        view._flags, view._visible_options = self._flags, visible
+        view._all_options = self._all_options
+        return view
+
+    PipelineOptions.view_as = cached
 
 
 @contextlib.contextmanager
@@ -113,6 +192,9 @@ try:
         import mixpanel_sink.write  # noqa: F401
 
         pyarrow.array([])  # it looks once whether pandas is there
+    _find_file_systems_later()
+    _look_once_at_arguments()
+    _parse_options_once()
 finally:
     if _was_on:
         gc.enable()

@@ -11,7 +11,7 @@ import apache_beam, objsize, polars, pyarrow
 polars.from_arrow(pyarrow.table({"a": pyarrow.array([1.5, None])})).rows()
 objsize.get_deep_size("looks through all modules")
 late = {"google.cloud." + name for name in ("bigquery", "dataflow", "pubsub")}
-late |= {"pandas", "bson", "pymongo"}
+late |= {"pandas", "bson", "pymongo", "google.cloud.storage", "boto3", "azure"}
 print(gc.isenabled(), *sorted(late & set(sys.modules)))
 print(pyarrow.default_memory_pool().backend_name)
 from apache_beam.io.gcp import pubsub as in_beam
@@ -19,7 +19,9 @@ print(in_beam.pubsub.PublisherClient.__name__)
 from google.cloud import pubsub
 print(pubsub.__name__, type(pubsub).__name__)
 from apache_beam.io.filesystems import FileSystems
-print(type(FileSystems.get_filesystem("gs://bucket/object")).__name__)
+for scheme in ("gs", "s3", "azfs"):
+    print(type(FileSystems.get_filesystem(f"{scheme}://bucket/object")).__name__)
+print(hasattr(apache_beam.io.gcp.gcsio, "GcsIO"))
 from apache_beam.runners import create_runner
 print(type(create_runner("DataflowRunner")).__name__)
 """
@@ -37,7 +39,62 @@ def test_what_is_not_needed_is_loaded_on_first_use() -> None:
         "PublisherClient",
         "google.cloud.pubsub module",
         "GCSFileSystem",
+        "S3FileSystem",
+        "BlobStorageFileSystem",
+        "True",
         "DataflowRunner",
+    ]
+
+
+OPTIONS = """
+import mixpanel_sink.jobs.startup
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions
+from apache_beam.transforms.core import get_function_args_defaults
+
+class Mine(PipelineOptions):
+    @classmethod
+    def _add_argparse_args(cls, parser):
+        parser.add_argument("--mine", default="none")
+
+first = PipelineOptions(["--mine=1", "--streaming"])
+first.view_as(Mine).view_as(DebugOptions).add_experiment("a")
+first.view_as(Mine).mine = "2"
+print(first.view_as(Mine).mine, first.view_as(StandardOptions).streaming)
+second = PipelineOptions([], mine="3")
+print(second.view_as(Mine).mine, second.view_as(StandardOptions).streaming)
+print(first.view_as(DebugOptions).experiments, second.view_as(DebugOptions).experiments)
+print(type(first.view_as(Mine)).__name__, first.view_as(Mine).get_all_options()["streaming"])
+
+class Both:
+    def method(self, one, two=2):
+        pass
+
+class Other(Both):
+    def method(self, three, four=4, five=5):
+        super().method(three)
+
+for function in (Both().method, Both.method, Other().method, lambda six: None, Both().method):
+    names, defaults = get_function_args_defaults(function)
+    print(*names, *defaults)
+    names.append("of the caller")
+"""
+
+
+def test_what_beam_looks_up_once_stays_what_it_was() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", OPTIONS], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [
+        "2 True",
+        "3 False",
+        "['a'] None",
+        "Mine True",
+        "one two 2",
+        "self one two 2",
+        "three four five 4 5",
+        "six",
+        "one two 2",
     ]
 
 
