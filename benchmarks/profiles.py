@@ -9,6 +9,7 @@ second finds those that changed, and the third begins with what the second left.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from mixpanel_sink.checkpoint.profile_store import ProfileStore
 from mixpanel_sink.checkpoint.profiles import ProfileState
 
 BATCH = 10_000
+_LOOK_SECONDS = 0.05
 OWNER = Owner("", "mapping", "engage", "projects")
 
 
@@ -97,14 +99,26 @@ def measured(title: str, path: str, step: Callable[..., str], *given: object) ->
 
     process = context.Process(target=run)
     process.start()
+    most = 0
+    while not ours.poll(_LOOK_SECONDS):
+        most = max(most, on_disk(path))
     said, peak = ours.recv()
     process.join()
-    disk = sum(each.stat().st_size for each in pathlib.Path(path).iterdir())
+    disk = on_disk(path)
     print(
         f"{title}: {said}. Peak memory {peak / 1024:.0f} MB (of which {before / 1024:.0f} MB are "
-        f"there before); {disk / 1e6:.0f} MB on disk.",
+        f"there before); {disk / 1e6:.0f} MB on disk, at most {max(most, disk) / 1e6:.0f} MB.",
         flush=True,
     )
+
+
+def on_disk(path: str) -> int:
+    """Bytes of a folder's files, some of which may be removed meanwhile."""
+    found = 0
+    for each in pathlib.Path(path).iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += each.stat().st_size
+    return found
 
 
 def main() -> None:

@@ -3,20 +3,20 @@
     profiles.json             the header: version, endpoint, projects, mapping
     profiles-NN.shard         64 shards, by the first bits of a profile's key: a checksum, and then
                               Parquet with key, content and id
-    profile-log-RUN-ID-N.bin  what the run RUN has sent since, by process
+    profile-log-RUN-ID-N.bin  what the run RUN has sent since, by process, and for a part of the
+                              shards where files grow
 
 Key and content are 64-bit hashes: of a project and a profile's id, and of its last update. Each
 frame of a log has a checksum too, and what a killed process left half-written is not read. The logs
-go into the shards when a run begins: one shard after another, so that little memory is needed, and
-the logs are removed only when all shards are written. Killed in between, it is done again with the
-same result.
+go into the shards when a run begins: one part of them after another, so that little memory is needed,
+and a log is removed when its shards are written, so that little space is. Killed in between, it is
+done again with the same result.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import os
 import struct
 import uuid
@@ -31,12 +31,19 @@ import pyarrow.parquet as pq
 
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.checkpoint.profile_entries import (
+    GONE,
+    Base,
+    Entries,
+    Numbers,
+    from_parquet,
+    joined,
+    last_words,
+    to_parquet,
+)
 from mixpanel_sink.errors import CheckpointError
 
 VERSION = 1
-UNKNOWN, GONE = 0, 1
-"""Contents that are no hashes: nobody knows what Mixpanel holds, and it was removed there."""
-Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 
 _HEADER = "profiles.json"
 _LOCK = "profiles.lock"
@@ -44,71 +51,12 @@ _LOG = "profile-log-"
 _SHARDS = 64
 _SHIFT = np.uint64(58)
 _TOGETHER = 8
-"""Shards that one reading of the logs serves."""
+"""Shards that one part of the logs is for."""
+_PART = "part"
 _FRAME = struct.Struct(">III")
 """Compressed size, size, checksum."""
 _SUM = struct.Struct(">I")
 _ZSTD = pa.Codec("zstd")
-
-
-@dataclasses.dataclass(frozen=True)
-class Entries:
-    """Some profiles and what was sent for them, in that order."""
-
-    keys: Numbers
-    contents: Numbers
-    ids: pa.Array
-
-    @classmethod
-    def of(cls, keys: Numbers, contents: Numbers, ids: Iterable[str]) -> Entries:
-        """From plain values."""
-        return cls(keys, contents, pa.array(ids, pa.large_string()))
-
-    def take(self, which: Any) -> Entries:
-        """Some of them, by a mask or by their numbers."""
-        rows = np.flatnonzero(which) if which.dtype == bool else which
-        return Entries(self.keys[rows], self.contents[rows], self.ids.take(pa.array(rows)))
-
-    def last_of_each(self) -> Entries:
-        """The last of each key, sorted by key."""
-        _, from_end = np.unique(self.keys[::-1], return_index=True)
-        return self.take(len(self.keys) - 1 - from_end)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-def joined(parts: Iterable[Entries]) -> Entries:
-    """All of them, in their order."""
-    every = list(parts)
-    none = np.empty(0, np.uint64)
-    return Entries(
-        np.concatenate([none, *(part.keys for part in every)]),
-        np.concatenate([none, *(part.contents for part in every)]),
-        pa.chunked_array([part.ids for part in every], pa.large_string()).combine_chunks(),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Base:
-    """What was known when a run began, sorted by key.
-
-    Attributes:
-        keys, contents: of all profiles.
-        mark: tells it from what was known at another time.
-    """
-
-    keys: Numbers
-    contents: Numbers
-    mark: str
-
-    def find(self, keys: Numbers) -> tuple[Any, Any]:
-        """Where keys are, and which of them are there at all."""
-        if not len(self.keys):
-            return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
-        places = np.searchsorted(self.keys, keys)
-        places[places == len(self.keys)] = 0
-        return places, self.keys[places] == keys
 
 
 class ProfileStore:
@@ -145,12 +93,14 @@ class ProfileStore:
         those of `run`, whose workers are at work: in cloud storage several of them may do this."""
         with self._guarded(), self._lock.alone() as alone:
             names = [n for n in self._folder.names(_LOG) if not n.startswith(f"{_LOG}{run}-")]
-            if alone and names:
-                there = set(self._folder.names("profiles-"))
-                for first in range(0, _SHARDS, _TOGETHER):
-                    self._settle(names, range(first, first + _TOGETHER), there)
-                for name in names:
-                    self._folder.remove(name)
+            if not alone:
+                return
+            there = set(self._folder.names("profiles-"))
+            for part in range(_SHARDS // _TOGETHER if names else 0):
+                mine = [name for name in names if _part_of(name) in (part, None)]
+                self._settle(mine, range(part * _TOGETHER, (part + 1) * _TOGETHER), there)
+                self._remove(name for name in mine if _part_of(name) == part)
+            self._remove(name for name in names if _part_of(name) is None)
 
     def base(self, run: str) -> Base:
         """What is known, without what this run has sent."""
@@ -167,7 +117,7 @@ class ProfileStore:
                 start += size
             others = [n for n in self._folder.names(_LOG) if not n.startswith(f"{_LOG}{run}-")]
             if others:  # another process held the lock
-                found = _settled(self._logs(others, range(_SHARDS)))
+                found = last_words(self._logs(others, range(_SHARDS)))
                 blank = pa.nulls(len(keys), pa.large_string())
                 both = joined([Entries(keys, contents, blank), found]).last_of_each()
                 kept = both.contents != GONE
@@ -177,16 +127,16 @@ class ProfileStore:
 
     def append(self, run: str, entries: Entries) -> None:
         """Enters what was sent; with `UNKNOWN`, what is about to be sent."""
-        ids = orjson.dumps(entries.ids.to_pylist())
-        count = struct.pack(">I", len(entries))
-        raw = b"".join((count, entries.keys.tobytes(), entries.contents.tobytes(), ids))
-        packed = _ZSTD.compress(raw, asbytes=True)
-        frame = _FRAME.pack(len(packed), len(raw), zlib.crc32(packed)) + packed
-        name = f"{_LOG}{run}-{self._id}-{self._frames:08d}.bin"
+        log = f"{_LOG}{run}-{self._id}"
         with self._guarded():
-            self._folder.append(name, frame)
-        if not self._folder.appends:
-            self._frames += 1
+            if not self._folder.appends:
+                self._folder.write(f"{log}-{self._frames:08d}.bin", _frame(entries))
+                self._frames += 1
+                return
+            parts = (entries.keys >> _SHIFT) // np.uint64(_TOGETHER)
+            for part in np.unique(parts).tolist():
+                mine = entries.take(parts == part)
+                self._folder.append(f"{log}-{_PART}{part}.bin", _frame(mine))
 
     def ids(self, keys: Numbers) -> Iterator[str]:
         """The ids of profiles by their keys, of those that are in the shards."""
@@ -246,16 +196,20 @@ class ProfileStore:
         return bool(found) and found.get("mapping") != mine["mapping"]
 
     def _settle(self, names: list[str], shards: range, there: set[str]) -> None:
-        found = _settled(self._logs(names, shards))
+        found = last_words(self._logs(names, shards))
         for shard in shards:
             mine = found.take(found.keys >> _SHIFT == shard)
             if not len(mine):
                 continue
             name = f"profiles-{shard:02d}.shard"
-            known = [self._parquet(name, _entries)] if name in there else []
+            known = [self._parquet(name, from_parquet)] if name in there else []
             both = joined([*known, mine]).last_of_each()
-            data = _as_parquet(both.take(both.contents != GONE))
+            data = to_parquet(both.take(both.contents != GONE))
             self._folder.write(name, _SUM.pack(zlib.crc32(data)) + data)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._folder.remove(name)
 
     def _logs(self, names: list[str], shards: range) -> Iterator[Entries]:
         """Of each process, what it entered of these shards."""
@@ -312,6 +266,20 @@ class ProfileStore:
             ) from None
 
 
+def _frame(entries: Entries) -> bytes:
+    ids = orjson.dumps(entries.ids.to_pylist())
+    count = struct.pack(">I", len(entries))
+    raw = b"".join((count, entries.keys.tobytes(), entries.contents.tobytes(), ids))
+    packed = _ZSTD.compress(raw, asbytes=True)
+    return _FRAME.pack(len(packed), len(raw), zlib.crc32(packed)) + packed
+
+
+def _part_of(log: str) -> int | None:
+    """The part of the shards that a log is for; None for all of them."""
+    end = log.rpartition("-")[2].removesuffix(".bin")
+    return int(end.removeprefix(_PART)) if end.startswith(_PART) else None
+
+
 class _Lock:
     """Keeps the processes that read a local folder from one that puts its logs away.
 
@@ -350,45 +318,6 @@ class _Lock:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def _settled(logs: Iterable[Entries]) -> Entries:
-    """The last word of each log; unknown where logs differ, since nobody knows which was later."""
-    every = joined(log.last_of_each() for log in logs)
-    keys, first, count = np.unique(every.keys, return_index=True, return_counts=True)
-    if (count > 1).any():
-        order = np.argsort(every.keys, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(count)[:-1]])
-        sorted_contents = every.contents[order]
-        low = np.minimum.reduceat(sorted_contents, starts)
-        high = np.maximum.reduceat(sorted_contents, starts)
-        agreed = np.where(low == high, low, np.uint64(UNKNOWN))
-        return Entries(keys, agreed, every.ids.take(pa.array(first)))
-    return every.take(first)
-
-
-def _entries(file: pq.ParquetFile) -> Entries:
-    table = file.read()
-    ids = table["id"].cast(pa.large_string()).combine_chunks()
-    return Entries(table["key"].to_numpy(), table["content"].to_numpy(), ids)
-
-
-def _as_parquet(entries: Entries) -> bytes:
-    table = pa.table({"key": entries.keys, "content": entries.contents, "id": entries.ids})
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-        column_encoding={
-            "key": "DELTA_BINARY_PACKED",
-            "content": "PLAIN",
-            "id": "DELTA_LENGTH_BYTE_ARRAY",
-        },
-    )
-    return buffer.getvalue()
 
 
 def _short(error: Exception) -> str:

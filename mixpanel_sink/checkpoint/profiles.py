@@ -22,7 +22,8 @@ from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.checkpoint.log import Lookup
 from mixpanel_sink.checkpoint.owner import Owner
-from mixpanel_sink.checkpoint.profile_store import GONE, UNKNOWN, Entries, ProfileStore, joined
+from mixpanel_sink.checkpoint.profile_entries import GONE, UNKNOWN, Entries, joined
+from mixpanel_sink.checkpoint.profile_store import ProfileStore
 from mixpanel_sink.checkpoint.updates import KeySet
 from mixpanel_sink.process import PROFILES
 from mixpanel_sink.results import FailedRecord

@@ -13,7 +13,8 @@ import pytest
 from mixpanel_sink.checkpoint import profile_store
 from mixpanel_sink.checkpoint.folder import _Beam, _Local
 from mixpanel_sink.checkpoint.owner import Owner
-from mixpanel_sink.checkpoint.profile_store import GONE, UNKNOWN, Entries, ProfileStore
+from mixpanel_sink.checkpoint.profile_entries import GONE, UNKNOWN, Entries
+from mixpanel_sink.checkpoint.profile_store import ProfileStore
 from mixpanel_sink.errors import CheckpointError
 
 OWNER = Owner("", "mapping", "engage", "projects")
@@ -123,12 +124,39 @@ def test_a_kill_between_two_shards(path: str, monkeypatch: pytest.MonkeyPatch) -
     assert held(opened(path)) == expected
 
 
+def test_logs_go_into_the_shards_with_little_room(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part of the logs is removed before the next one is put away."""
+    store = opened(str(tmp_path))
+    for start in range(0, 20_000, 2000):
+        store.append("run1", entries({n: 5 for n in range(start, start + 2000)}))
+    store.close()
+    logs = size_of(tmp_path)
+    sizes = []
+    write = _Local.write
+
+    def measured(self: Any, name: str, data: bytes) -> None:
+        write(self, name, data)
+        sizes.append(size_of(tmp_path))
+
+    monkeypatch.setattr(_Local, "write", measured)
+    opened(str(tmp_path)).close()
+    shards = size_of(tmp_path)
+    assert len(sizes) >= 64
+    assert max(sizes) < logs + shards / 4
+
+
+def size_of(folder: pathlib.Path) -> int:
+    return sum(each.stat().st_size for each in folder.iterdir())
+
+
 def test_a_kill_in_the_middle_of_a_frame(tmp_path: pathlib.Path) -> None:
     store = opened(str(tmp_path))
     store.append("run1", entries({1: 11}))
     (log,) = tmp_path.glob("profile-log-*")
     whole = log.read_bytes()
-    store.append("run1", entries({2: 22}))
+    store.append("run1", entries({1: 12}))
     second = log.read_bytes()
     for size in range(len(whole), len(second)):
         log.write_bytes(second[:size])
