@@ -8,7 +8,7 @@
 
 Key and content are 64-bit hashes: of a project and a profile's id, and of its last update. Each
 frame of a log has a checksum too, and what a killed process left half-written is not read. The logs
-go into the shards when a run begins: one part of them after another, so that little memory is needed,
+go into the shards when a run begins: one part of them after another, to need little memory,
 and a log is removed when its shards are written, so that little space is. Killed in between, it is
 done again with the same result.
 """
