@@ -27,11 +27,13 @@ class TableOrigin:
         file: its path.
         key: what stands for it in position ids; see `ids.file_key`.
         first_row: counted from 0.
+        offsets: each row's place, counted from the first; None if there is no gap.
     """
 
     file: str
     key: str
     first_row: int
+    offsets: Sequence[int] | None = None
 
     @classmethod
     def of(cls, table: pa.Table) -> TableOrigin | None:
@@ -46,11 +48,27 @@ class TableOrigin:
 
     def at(self, row: int) -> TableOrigin:
         """Of the part that begins at this row of the table."""
-        return dataclasses.replace(self, first_row=self.first_row + row)
+        if self.offsets is None:
+            return dataclasses.replace(self, first_row=self.first_row + row)
+        return self.taking(range(row, len(self.offsets)))
+
+    def taking(self, rows: Sequence[int]) -> TableOrigin:
+        """Of some rows of the table, one or more, in their order."""
+        first = self.row(rows[0])
+        offsets = [self.row(row) - first for row in rows]
+        return dataclasses.replace(self, first_row=first, offsets=offsets)
+
+    def parts(self) -> tuple[TableOrigin, Sequence[int] | None]:
+        """The place of the first row, and the offsets of all from there."""
+        return dataclasses.replace(self, offsets=None), self.offsets
+
+    def row(self, row: int) -> int:
+        """The place in the file of a row of the table."""
+        return self.first_row + (row if self.offsets is None else self.offsets[row])
 
     def source(self, row: int) -> Source:
         """Of one row of the table."""
-        return Source(self.file, self.key, self.first_row + row)
+        return Source(self.file, self.key, self.row(row))
 
 
 @dataclasses.dataclass(frozen=True)

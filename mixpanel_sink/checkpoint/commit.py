@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_sink.checkpoint import lease, manifest
+from mixpanel_sink.checkpoint import lease, manifest, since
 from mixpanel_sink.checkpoint.compact import compact
 from mixpanel_sink.checkpoint.counts import FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Changed, Folder, delete_all, open_folder
@@ -24,6 +24,8 @@ from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
 from mixpanel_sink.errors import CheckpointError
 
 _T = TypeVar("_T")
+SeenOf = Mapping[str, since.Seen]
+"""What was seen of each file."""
 _NAMED = 20
 """Incomplete files that a run names."""
 
@@ -37,7 +39,9 @@ class OpenRun:
         note: of the run.
         keeps_failed: whether it keeps failed records: else a file with some is not complete.
         planned: whether it reads the files of a plan; else a table.
-        watermark: the name of the watermark that it moves; "" for none.
+        watermark: the name of a table's watermark that it moves; "" for none.
+        since: the column that tells which rows of files are new; "" for none.
+        step: its overlap, in its units.
     """
 
     path: str
@@ -45,6 +49,8 @@ class OpenRun:
     keeps_failed: bool = False
     planned: bool = False
     watermark: str = ""
+    since: str = ""
+    step: int = 0
 
     @property
     def run(self) -> str:
@@ -69,24 +75,29 @@ def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manife
         raise manifest.unusable(folder, error) from None
 
 
-def commit(run: OpenRun, counts: FileCounts, watermark: Any = None) -> RunNote:
+def commit(
+    run: OpenRun, counts: FileCounts, watermark: Any = None, seen: SeenOf | None = None
+) -> RunNote:
     """Ends a run all of whose records are accounted for, and gives its lease back.
 
     Args:
         run: that ends.
         counts: of its files.
         watermark: the largest value that a table had.
+        seen: of each file, where a column tells which of its rows are new.
 
     Raises:
         CheckpointError: if another run has taken the lease, or it cannot be written.
     """
-    note = _again(lambda: _commit(open_folder(run.path), run, counts, watermark))
+    note = _again(lambda: _commit(open_folder(run.path), run, counts, watermark, seen or {}))
     with contextlib.suppress(Exception):  # of each cloud's client; it expires
         lease.release(open_folder(run.path), run.run)
     return note
 
 
-def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) -> RunNote:
+def _commit(
+    folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any, seen: SeenOf
+) -> RunNote:
     known = Manifest.load(folder)
     done = next((each for each in known.runs if each.run == run.run), None)
     if done is not None:  # a runner tries again
@@ -102,10 +113,14 @@ def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) ->
     open_keys: set[int] = set()
     table = manifest.FILES.empty_table()
     if run.planned:
-        table, note, open_keys = _complete(folder, known, run, note, counts)
+        table, note, open_keys = _complete(folder, known, run, note, counts, seen)
     is_lost = not run.keeps_failed and bool(counts.total("failed"))
     is_open = bool(counts.total("open")) or bool(open_keys) or is_lost
     watermarks = dict(known.watermarks)
+    if run.since:
+        complete = set(table["path"].to_pylist())
+        seen = {path: found for path, found in seen.items() if path in complete}
+        since.move(watermarks, run.since, run.step, seen, note.late_paths)
     if run.watermark and watermark is not None and not is_open:
         watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}
     segments = manifest.with_files(folder, known.segments, table)
@@ -121,7 +136,7 @@ def _commit(folder: Folder, run: OpenRun, counts: FileCounts, watermark: Any) ->
 
 
 def _complete(
-    folder: Folder, known: Manifest, run: OpenRun, note: RunNote, counts: FileCounts
+    folder: Folder, known: Manifest, run: OpenRun, note: RunNote, counts: FileCounts, seen: SeenOf
 ) -> tuple[pa.Table, RunNote, set[int]]:
     """Rows of the complete files of a plan; the run's note; and the others, by `path_key`."""
     plan = manifest.read_plan(folder, run.run)
@@ -133,6 +148,12 @@ def _complete(
         done[:] = False
     if not run.keeps_failed:
         done &= found["failed"] == 0
+    late = []
+    for place in np.flatnonzero(done) if run.since else ():
+        mark = since.mark_of(known.watermarks, paths[place], run.since)
+        if since.has_others(mark, seen.get(paths[place])):
+            late.append(paths[place])
+            done[place] = False
     left = [paths[place] for place in np.flatnonzero(~done)]
     kept = found[done]
     count = len(kept)
@@ -155,6 +176,7 @@ def _complete(
         files=count,
         left=len(left),
         left_paths=tuple(left[:_NAMED]),
+        late_paths=tuple(late),
         read=int(kept["read"].sum()),
         failed=int(kept["failed"].sum()),
     )

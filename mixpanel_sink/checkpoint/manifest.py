@@ -77,6 +77,7 @@ class RunNote:
         files: that it has brought to their end.
         left: files that it was to bring, and that are not complete.
         left_paths: some of them.
+        late_paths: of them, those with rows that came too late for `--since`.
         read, failed: records of complete files; of a table's rows.
         failed_output: the prefix under which it kept failed records.
         inputs: files of failed records that a replay sent.
@@ -90,6 +91,7 @@ class RunNote:
     files: int = 0
     left: int = 0
     left_paths: tuple[str, ...] = ()
+    late_paths: tuple[str, ...] = ()
     read: int = 0
     failed: int = 0
     failed_output: str = ""
@@ -99,7 +101,8 @@ class RunNote:
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> RunNote:
         """From JSON."""
-        lists = {name: tuple(stored[name]) for name in ("left_paths", "inputs")}
+        names = ("left_paths", "late_paths", "inputs")
+        lists = {name: tuple(stored[name]) for name in names}
         return cls(**{**stored, **lists})
 
 

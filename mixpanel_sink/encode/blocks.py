@@ -122,7 +122,8 @@ class TableBlock(Block):
     def of(cls, table: pa.Table, origin: Run) -> TableBlock:
         """A table, whose own metadata may tell its file."""
         place = TableOrigin.of(table)
-        runs = runs_from(place, None, origin._replace(count=len(table)))
+        first, offsets = (None, None) if place is None else place.parts()
+        runs = runs_from(first, offsets, origin._replace(count=len(table)))
         return cls(None if place is None else place.key, runs, table)
 
     def __len__(self) -> int:

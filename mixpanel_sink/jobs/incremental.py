@@ -11,11 +11,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from blake3 import blake3
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit
@@ -29,18 +28,17 @@ from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import CheckpointError, InputError, SettingError
 from mixpanel_sink.jobs.outputs import whole_prefix
+from mixpanel_sink.jobs.since import check_since, rows_of_files, rows_of_table
 from mixpanel_sink.process import HEARTBEATS
-from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import fingerprint_of, meant_by
 from mixpanel_sink.read.listing import File, Listing
+from mixpanel_sink.read.since import Since
 from mixpanel_sink.read.source import Planned
 from mixpanel_sink.read.tables import TableSource
-from mixpanel_sink.read.watermark import Watermark, condition
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import Settings
-from mixpanel_sink.settings.profile_mapping import UpdateMapping
 
 _NAMED = 3
 """Files that a message names."""
@@ -99,42 +97,6 @@ def today(
         raise
 
 
-def _rows(
-    settings: Settings,
-    source: TableSource,
-    mapping: AnyMapping | None,
-    run: OpenRun,
-    watermarks: Mapping[str, Any],
-) -> tuple[TableSource, OpenRun]:
-    """The rows of a table that came since the last run; without a watermark all of them."""
-    column = settings.since
-    if column is None:
-        print("The table is read as a whole: --since COLUMN reads only what is new.")
-        return source, run
-    if not isinstance(source.table, BigQueryTable):
-        raise SettingError("--since is for BigQuery.")
-    for operation in ("add", "append", "remove"):
-        if isinstance(mapping, UpdateMapping) and mapping.columns_of(operation):
-            raise SettingError(
-                f"--since reads the latest rows again, and the mapping's {operation} would be "
-                "applied twice. Give each day's rows to a run of their own, with "
-                "--row-restriction and without --since."
-            )
-    table = source.table
-    chosen = table.query or table.where
-    name = f"{table.name} {column}" + (f" {_short(chosen)}" if chosen else "")
-    if name in watermarks:
-        last = Watermark(*watermarks[name]["value"])
-        print(f"Rows up to {column} {last.text} were imported before; reading from there on.")
-        table = table.since(condition(column, last, settings.overlap))
-    return source.after(table, column), dataclasses.replace(run, watermark=name)
-
-
-def _short(text: str) -> str:
-    """Tells queries and restrictions apart: a watermark is of one of them."""
-    return blake3(text.encode()).hexdigest()[:8]
-
-
 def check_alone(settings: Settings) -> None:
     """Refuses options that mean nothing without a checkpoint.
 
@@ -171,8 +133,10 @@ def _today(
 ) -> Today:
     known = Manifest.load(folder)
     now = mapping_settings(mapping, privacy_of(settings))
-    again = _checked_mapping(settings, folder, known, now)
     mark = mapping_mark(mapping, privacy_of(settings))
+    found = looked_at(settings, source, mapping, folder, known)
+    for line in found.lines:
+        print(line)
     if known.mapping is not None:
         adopt_mapping(folder, mark)
     note = RunNote(
@@ -182,34 +146,89 @@ def _today(
         mapping=mark,
     )
     run = OpenRun(checkpoint.path, note, bool(settings.failed_output))
-    if isinstance(source, TableSource):
-        rows, run = _rows(settings, source, mapping, run, {} if again else known.watermarks)
-        if again:
-            kept = {name: at for name, at in known.watermarks.items() if name != run.watermark}
-            known = dataclasses.replace(known, watermarks=kept)
+    known = found.known
+    if found.plan is None:
+        begin(folder, known, dataclasses.replace(run, watermark=found.watermark), now)
+        return Today(found.source, checkpoint, dataclasses.replace(run, watermark=found.watermark))
+    step = 0 if found.since is None else found.since.step
+    run = dataclasses.replace(run, planned=True, since=settings.since or "", step=step)
+    same = [*found.plan.moved, *((each, each.path) for each in found.plan.touched)]
+    if found.again:  # until they have been sent again: this run may not come to its end
+        keys = [path_key(each.path) for each in found.reading]
+        known = known.without(folder, np.array(keys))
+    if found.reading or same:
+        write_plan(folder, run.run, found.reading, same)
         begin(folder, known, run, now)
-        return Today(rows, checkpoint, run)
-    if settings.since:
-        raise SettingError("--since is for BigQuery. Of files, new ones are read without it.")
-    run = dataclasses.replace(run, planned=True)
-    plan = planned(settings, source, folder, known, again)
-    for line in described(plan, settings, again):
-        print(line)
-    reading = [*plan.new, *(plan.changed if settings.on_changed == "import" else ())]
-    same = [*plan.moved, *((each, each.path) for each in plan.touched)]
-    if again:  # until they have been sent again: this run may not come to its end
-        known = known.without(folder, np.array([path_key(each.path) for each in reading]))
-    if reading or same:
-        write_plan(folder, run.run, reading, same)
-        begin(folder, known, run, now)
-    if not reading:
+    if not found.reading:
         if same:
             commit(run, FileCounts())
         elif known.mapping is not None and known.mapping != now:
             dataclasses.replace(known, mapping=now).save(folder)
         return Today(source.only([]), checkpoint, run, is_empty=True)
     where = Planned(checkpoint.path, run.run, settings.leave_unfinished)
-    return Today(source.only(Listing.of(File(*each) for each in reading), where), checkpoint, run)
+    files = Listing.of(File(*each) for each in found.reading)
+    return Today(source.only(files, where, found.since), checkpoint, run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a run would have to do, as far as can be told without writing anything.
+
+    Attributes:
+        source: what is new of the input.
+        known: the manifest, with the watermarks that still count.
+        lines: the same for people.
+        again: whether everything is sent again, with another mapping.
+        plan: of files; None of a table.
+        reading: files that are to be read.
+        since: which rows of them; None for all.
+        watermark: the name of a table's watermark; "" for none.
+    """
+
+    source: FileSource
+    known: Manifest
+    lines: Sequence[str]
+    again: bool = False
+    plan: Plan | None = None
+    reading: Sequence[Listed] = ()
+    since: Since | None = None
+    watermark: str = ""
+
+
+def looked_at(
+    settings: Settings,
+    source: FileSource,
+    mapping: AnyMapping | None,
+    folder: Folder,
+    known: Manifest,
+) -> Look:
+    """Compares the input with the manifest; writes nothing.
+
+    Raises:
+        CheckpointError: if it is another mapping's.
+        InputError: if files that were imported have changed.
+        SettingError: if --since cannot work.
+    """
+    now = mapping_settings(mapping, privacy_of(settings))
+    again = _checked_mapping(settings, folder, known, now)
+    if isinstance(source, TableSource):
+        marks = {} if again else known.watermarks
+        rows, name, line = rows_of_table(settings, source, mapping, marks)
+        if again:
+            marks = {each: at for each, at in known.watermarks.items() if each != name}
+            known = dataclasses.replace(known, watermarks=marks)
+        return Look(rows, known, [line] if line else [], again, watermark=name)
+    check_since(settings, mapping)
+    plan = planned(settings, source, folder, known, again)
+    lines = described(plan, settings, again)
+    sends_changed = settings.on_changed == "import" or settings.since
+    reading = [*plan.new, *(plan.changed if sends_changed else ())]
+    since = None
+    if settings.since and reading:
+        since, known, more = rows_of_files(settings, source, mapping, plan, known)
+        lines += more
+    files = Listing.of(File(*each) for each in reading)
+    return Look(source.only(files, None, since), known, lines, again, plan, reading, since)
 
 
 def print_end(found: Today) -> None:
@@ -219,6 +238,11 @@ def print_end(found: Today) -> None:
         for note in known.runs[-1:]:
             if note.run == found.run.run and found.run.planned:
                 print(f"  Checkpoint: {_files(note.files)} imported")
+                for path in note.late_paths:
+                    print(
+                        f"  {path}: among the rows that were imported before, some are new, "
+                        "changed or gone. The next run reads the file as a whole."
+                    )
                 if note.left:
                     print(
                         f"  {_files(note.left)} not complete; the next run goes on with "
@@ -242,7 +266,7 @@ def planned(
         lambda path: fingerprint_of(path)[:MARK_BYTES],
         meant_by(source.patterns),
     )
-    if plan.changed and settings.on_changed == "fail":
+    if plan.changed and settings.on_changed == "fail" and not settings.since:
         raise InputError(_changed(plan.changed, known.mapping or {}, settings))
     return plan
 
@@ -292,6 +316,8 @@ def described(plan: Plan, settings: Settings, again: bool = False) -> list[str]:
     lines = [f"{known} imported before, {new:,} {'is' if new == 1 else 'are'} new."]
     if plan.changed:
         does = "sent again" if settings.on_changed == "import" else "skipped"
+        if settings.since and settings.on_changed == "fail":
+            does = f"read for what is new by {settings.since}"
         lines.append(
             f"{_files(len(plan.changed))} changed after the import, {does}: "
             f"{_named([each.path for each in plan.changed])}."

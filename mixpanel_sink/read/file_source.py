@@ -15,6 +15,7 @@ from mixpanel_sink.read.files import match_sizes
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped
+from mixpanel_sink.read.since import Since
 from mixpanel_sink.read.source import (
     ALL_COLUMNS,
     Columns,
@@ -67,6 +68,7 @@ class FileSource:
         self._format = format
         self._given = dict(given or {})
         self._planned: Planned | None = None
+        self.since: Since | None = None
 
     @functools.cached_property
     def files(self) -> Sequence[File]:
@@ -125,7 +127,10 @@ class FileSource:
     def elements(self, columns: Columns = ALL_COLUMNS, keep_text: bool = True) -> Iterator[Element]:
         """All rows, file by file."""
         yield from self._unreadable()
-        yield from self.selection.cut(self._readable(columns, keep_text))
+        readable = self._readable(self._and_since(columns), keep_text)
+        if self.since is not None:
+            readable = self.since.elements(readable)
+        yield from self.selection.cut(readable)
 
     def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
         """Rows evenly over files and units, each unit's first."""
@@ -140,23 +145,28 @@ class FileSource:
 
     def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
         """Reads all of it on a pipeline's workers."""
+        from mixpanel_sink.read.since_transform import ReadSince
         from mixpanel_sink.read.transform import ReadFiles
 
-        return ReadFiles(
+        read = ReadFiles(
             self.patterns,
             self.format,
-            columns,
+            self._and_since(columns),
             selection=self.selection,
             planned=self._planned,
             **options,
         )
+        return read if self.since is None else ReadSince(read, self.since)
 
-    def only(self, files: Sequence[File], planned: Planned | None = None) -> FileSource:
+    def only(
+        self, files: Sequence[File], planned: Planned | None = None, since: Since | None = None
+    ) -> FileSource:
         """The same source with some of its files.
 
         Args:
             files: these.
             planned: the plan that lists them, for workers.
+            since: which rows of them are wanted; None for all.
         """
         made = copy.copy(self)
         for name in ("_looked", "_estimates"):
@@ -164,6 +174,9 @@ class FileSource:
         made._skipped = (0, 0)
         made.files = files
         made._planned = planned
+        made.since = since
+        if since is not None:  # every row has to be seen
+            made.selection = Selection()
         return made
 
     def read_as(self, format: Format, selection: Selection | None = None) -> FileSource:
@@ -178,6 +191,16 @@ class FileSource:
         """Rows, and their stored bytes, that are not read: by the files' statistics none of them is
         wanted."""
         return self._skipped if self._looked else (0, 0)
+
+    def _and_since(self, columns: Columns) -> Columns:
+        """The columns, and the one that tells what came since."""
+        if self.since is None:
+            return columns
+        name = self.since.time.name
+        only = columns.only
+        if only is not None and name not in only:
+            only = (*only, name)
+        return columns._replace(only=only, but=columns.but - {name})
 
     def _readable(self, columns: Columns, keep_text: bool) -> Iterator[Element]:
         for units in self._units.values():

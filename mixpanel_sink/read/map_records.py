@@ -97,7 +97,8 @@ class _Map(beam.DoFn):
                 return rows_as_records(part, [row])[0]
 
             fresh = rows_as_records(part, range(len(part)))
-            yield from self._block(fresh, as_read, place and place.at(start), None)
+            first, offsets = (None, None) if place is None else place.at(start).parts()
+            yield from self._block(fresh, as_read, first, offsets)
 
     def _block(
         self,

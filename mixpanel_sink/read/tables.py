@@ -143,7 +143,7 @@ class TableSource(FileSource):
         self.files = [File(table.name, 0)]
         self.kind = table.kind
         self.table = table
-        self.since: str | None = None
+        self.watermark: str | None = None
 
     def after(self, table: Table, column: str) -> TableSource:
         """The rows of a table of which the largest value in a column is to be known.
@@ -157,7 +157,7 @@ class TableSource(FileSource):
         if column not in schema.names:
             raise SettingError(f"--since {column}: {table.name} has no such column.")
         kind_of(schema.field(column).type, column)
-        made.since = column
+        made.watermark = column
         return made
 
     def file_count(self) -> int:
@@ -187,6 +187,6 @@ class TableSource(FileSource):
         table, schema, *_ = self._rows.look
         in_turns = table.in_turns or options.get("in_turns", False)
         chosen = columns.of(schema.names)
-        if chosen is not None and self.since is not None and self.since not in chosen:
-            chosen = [*chosen, self.since]
-        return ReadTable(table, chosen, in_turns=in_turns, since=self.since)
+        if chosen is not None and self.watermark is not None and self.watermark not in chosen:
+            chosen = [*chosen, self.watermark]
+        return ReadTable(table, chosen, in_turns=in_turns, since=self.watermark)

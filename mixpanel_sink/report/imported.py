@@ -13,6 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from mixpanel_sink.checkpoint.commit import OpenRun, commit, note_replay
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCount, FileCounts
 from mixpanel_sink.checkpoint.log import TRANSIENT_REASONS
+from mixpanel_sink.checkpoint.since import by_path
 from mixpanel_sink.results import FailedRecord, ReadCount, Totals, WriteResult
 from mixpanel_sink.windowing import GLOBAL
 
@@ -29,7 +30,8 @@ class CommitRun(beam.PTransform):
         failed: PCollection of `FailedRecord`: the write's, and those of the source.
         listed: PCollection of files as the source found them; None of a table.
         kept: PCollection of what was written with failed records; None if they are not kept.
-        watermarks: PCollection of the largest values of a table's column; None of files.
+        watermarks: PCollection of the largest values of a table's column, or of what was seen of
+            files; None without --since.
     """
 
     def __init__(
@@ -98,7 +100,10 @@ class _Commit(beam.DoFn):
     ) -> None:
         del before
         found = FileCounts.from_bytes(counts)
-        commit(self._run, found, max(watermarks, default=None))
+        if self._run.planned:
+            commit(self._run, found, seen=by_path(watermarks))
+        else:
+            commit(self._run, found, max(watermarks, default=None))
 
 
 def _merged(parts: Iterable[bytes]) -> bytes:

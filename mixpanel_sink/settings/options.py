@@ -201,8 +201,8 @@ class Settings(Reading):
     )  # fmt: skip
     since: str | None = option(
         None, COLUMN, FAILURES, ("import", "template"), label="Watermark column",
-        help="With a checkpoint, for BigQuery: read rows whose value in this column is not below "
-        "the largest one of the last run.",
+        help="With a checkpoint, for BigQuery and for files to which rows are added: read rows "
+        "whose value in this column is not below the largest one of the last run.",
     )  # fmt: skip
     overlap: float = option(
         3600.0, SECONDS, FAILURES, ("import", "template"), label="Overlap of the watermark",

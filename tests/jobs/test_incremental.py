@@ -9,12 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mixpanel_sink.checkpoint.commit import OpenRun
-from mixpanel_sink.checkpoint.manifest import RunNote
 from mixpanel_sink.cli import main as command
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.jobs import incremental
+from mixpanel_sink.jobs.since import rows_of_table
 from mixpanel_sink.process import forget
 from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.parquet import Parquet
@@ -216,8 +214,7 @@ def watermark_of(monkeypatch: pytest.MonkeyPatch, mapping: Any = None, **table: 
     """The name under which a run with --since keeps its watermark."""
     monkeypatch.setattr(TableSource, "after", lambda self, table, column: self)
     source = TableSource(BigQueryTable(project="shop-prod", **table))
-    run = OpenRun("cp", RunNote("r"))
-    return incremental._rows(Settings(since="at"), source, mapping, run, {})[1].watermark
+    return rows_of_table(Settings(since="at"), source, mapping, {})[1]
 
 
 def test_a_watermark_is_of_one_query(monkeypatch: pytest.MonkeyPatch) -> None:

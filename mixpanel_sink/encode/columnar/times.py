@@ -68,7 +68,7 @@ def time_of(column: TimeColumn, inputs: Inputs) -> Time:
             expr = _in_zone(expr, column.timezone)
         return Time(expr.dt.epoch("ms"))
     if is_text(kind) and column.patterns():
-        return Time(_of_texts(convert(expr, kind), column))
+        return Time(of_texts(convert(expr, kind), column))
     if types.is_integer(kind) and column.unit in PER_SECOND:
         return Time(expr.cast(pl.Int64, strict=False), PER_SECOND[column.unit])
     if types.is_decimal(kind) and column.unit in PER_SECOND:
@@ -103,7 +103,7 @@ def _in_zone(expr: pl.Expr, zone: str) -> pl.Expr:
     return expr.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
 
 
-def _of_texts(text: pl.Expr, column: TimeColumn) -> pl.Expr:
+def of_texts(text: pl.Expr, column: TimeColumn) -> pl.Expr:
     """Milliseconds of texts; null for those that fit no pattern, are no time, or are left out by a
     change of clocks."""
     read = [_wall(text, pattern) for pattern in column.patterns()]

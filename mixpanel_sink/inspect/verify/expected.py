@@ -142,7 +142,7 @@ class Expectation:
         rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True))
         origin = TableOrigin.of(table)
         places = (
-            _Place(origin.file, origin.key, origin.first_row + first + row) if origin else _Place()
+            _Place(origin.file, origin.key, origin.row(first + row)) if origin else _Place()
             for row in range(len(part))
         )
         if self._plain:

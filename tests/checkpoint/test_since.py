@@ -1,0 +1,62 @@
+"""What is remembered of a file's rows, so that none is left out that nobody has seen."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixpanel_sink.checkpoint.since import Seen, by_path, has_others, mark_of, move
+
+VALUES = st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=60)
+
+
+def seen(values: list[int], step: int = 10, cutoff: int | None = None, now: int | None = None):
+    return Seen.of("f", "INT64", np.array(values, np.int64), step, cutoff, now)
+
+
+@given(VALUES, st.integers(1, 1000), st.integers(1, 5), st.one_of(st.none(), st.integers(0, 99)))
+def test_parts_add_up(values: list[int], step: int, parts: int, now: int | None) -> None:
+    cuts = [values[at::parts] for at in range(parts) if values[at::parts]]
+    whole = seen(values, step, 3, now)
+    merged = functools.reduce(Seen.with_, [seen(cut, step, 3, now) for cut in cuts])
+    assert merged == whole
+    assert by_path([tuple(seen(cut, step, 3, now)) for cut in cuts]) == {"f": whole}
+    mark = whole.mark(step)
+    bounded = [value if now is None else min(value, now) for value in values]
+    assert max(bounded) - 2 * step < mark.cutoff <= max(bounded) - step
+    assert mark.rows == sum(value < mark.cutoff for value in values)
+
+
+@given(VALUES, st.lists(st.integers(-(10**6), 2 * 10**6), max_size=9), st.integers(1, 1000))
+def test_rows_that_nobody_has_seen_are_noticed(
+    values: list[int], more: list[int], step: int
+) -> None:
+    mark = seen(values, step).mark(step)
+    after = seen([*values, *more], step, mark.cutoff)
+    assert has_others(mark, after) is any(value < mark.cutoff for value in more)
+
+
+def test_one_came_and_another_went() -> None:
+    values = [*range(100), 500]
+    mark = seen(values).mark(10)
+    assert not has_others(mark, seen(values[::-1], cutoff=mark.cutoff))
+    assert has_others(mark, seen([*range(1, 100), 500, 3], cutoff=mark.cutoff))
+    # ... with the same sum of values.
+    assert has_others(mark, seen([0, 0, 3, *range(3, 100), 500], cutoff=mark.cutoff))
+    assert has_others(mark, None)
+    assert not has_others(None, seen(values))
+
+
+def test_watermarks_move() -> None:
+    watermarks = {"bq://a at": {"value": ["DATE", 7]}}
+    text = seen([5000])._replace(kind="TEXT", path="g")
+    move(watermarks, "at", 10, {"f": seen([5]), "g": text}, [])
+    assert watermarks["g at"]["value"] == ("TIMESTAMP", 5_000_000)
+    assert mark_of(watermarks, "f", "at") == seen([5]).mark(10)
+    assert mark_of(watermarks, "f", "on") is None
+    assert mark_of({"f at": {"value": ["DATE", 7]}}, "f", "at") is None
+    move(watermarks, "at", 10, {}, ["f"])
+    assert sorted(watermarks) == ["bq://a at", "g at"]
