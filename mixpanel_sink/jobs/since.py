@@ -123,11 +123,8 @@ def rows_of_files(
     time = getattr(mapping, "time", None)
     if not isinstance(time, TimeColumn) or time.name != column:
         time = TimeColumn(column)
-    since = Since.of(
-        time,
-        source.only(Listing.of(File(*each) for each in reading)).sample(_SAMPLE_ROWS),
-        settings.overlap,
-    )
+    files = source.only(Listing.of(File(*each) for each in reading))
+    since = Since.of(time, files.sample(_SAMPLE_ROWS), settings.overlap)
     watermarks = dict(known.watermarks)
     marks: dict[str, Mark] = {}
     changed = {each.path for each in plan.changed} if settings.on_changed != "import" else ()
