@@ -5,21 +5,23 @@ One record that does not fit fails by itself; the others go on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.api.values import id_text
-from mixpanel_sink.encode.arrow_rows import values_of
+from mixpanel_sink.encode.arrow_rows import take_rows, values_of
 from mixpanel_sink.encode.casts import cast
 from mixpanel_sink.encode.hashing import blake3_hex
-from mixpanel_sink.encode.json_columns import JsonType, json_column
+from mixpanel_sink.encode.json_columns import JsonType, json_column, texts_of
 from mixpanel_sink.encode.tables import plain_column
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import SHAPE_FAILED
@@ -105,7 +107,7 @@ class _Work:
         made = pa.table(columns).replace_schema_metadata(self.table.schema.metadata)
         rows = np.flatnonzero(alive)
         left_out = len(self.table) - len(rows) - len(self.failed)
-        return Shaped(made.take(pa.array(rows)), rows, self.failed, left_out)
+        return Shaped(take_rows(made, rows.tolist()), rows, self.failed, left_out)
 
     def keep(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Leaves out what a condition does not match; what failed before stays failed."""
@@ -210,9 +212,17 @@ class _Work:
         if column is None or pa.types.is_null(column.type):
             self.columns[name] = pa.chunked_array([pa.array([value] * len(self.table))])
             return
+        if isinstance(column.type, JsonType):
+            text = orjson.dumps(value).decode()
+            filled = [text if each is None else each for each in texts_of(column)]
+            array = pa.ExtensionArray.from_storage(JsonType(), pa.array(filled, pa.string()))
+            self.columns[name] = pa.chunked_array([array])
+            return
         try:
+            if pa.types.is_dictionary(column.type) or pa.types.is_string_view(column.type):
+                column = _texts_of(column, name)
             self.columns[name] = pc.fill_null(column, pa.scalar(value, column.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, MappingError):
             raise MappingError(
                 f"defaults gives {name!r} {value!r}, and the column is {column.type}. Give a value "
                 "of that type, or cast the column first."
@@ -266,24 +276,40 @@ def _texts_of(column: Any, name: str) -> Any:
 def _matches(
     columns: dict[str, Any], where: str, count: int
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    expression = pl.sql_expr(where)
+    names = dict.fromkeys(expression.meta.root_names())
+    known = {name: columns[name] for name in names if name in columns}
+    for name, column in known.items():
+        if isinstance(column.type, JsonType):
+            raise MappingError(
+                f"where compares {name!r}, whose values are of several types. Cast it first, such "
+                f"as cast: {{{name}: text}}."
+            )
     try:
-        expression = pl.sql_expr(where)
-        names = expression.meta.root_names()
-        known = {name: columns[name] for name in names if name in columns}
-        frame: Any = pl.from_arrow(pa.table(known)) if known else pl.DataFrame()
-        missing = [pl.lit(None).alias(name) for name in names if name not in columns]
-        if not known:
-            frame = pl.DataFrame({"": pl.repeat(None, count, eager=True)})
-        found = frame.with_columns(missing).select(expression.cast(pl.Boolean).alias("keep"))
-        series = found["keep"].fill_null(False)
-        if len(series) == 1 != count:
-            series = pl.repeat(series[0], count, eager=True)
-        return series.to_numpy()
+        frame: Any = pl.from_arrow(pa.table({**known, "\0row": np.arange(count)}))
+        empty = [name for name in names if name not in known or frame[name].dtype == pl.Null]
+        series = _evaluate(frame, expression, empty).fill_null(False)
     except pl.exceptions.PolarsError as error:
         said = str(error).partition("\n")[0]
+        if "date/datetime/time" in said or "Datetime(" in said:
+            said += ". Compare dates as in day >= DATE '2024-01-31'"
         raise MappingError(
             f"where cannot be evaluated: {said}. The condition is {where!r}."
         ) from None
+    if len(series) == 1 != count:
+        series = pl.repeat(series[0], count, eager=True)
+    return series.to_numpy()
+
+
+def _evaluate(frame: Any, expression: Any, empty: Sequence[str]) -> Any:
+    """The condition as booleans. Columns of nothing but nulls tell no type: of those that others
+    may have, the first is taken with which the condition makes sense."""
+    condition = expression.cast(pl.Boolean).alias("keep")
+    for kind in (pl.Null, pl.String, pl.Float64, pl.Boolean) if empty else ():
+        nulls = [pl.lit(None, kind).alias(name) for name in empty]
+        with contextlib.suppress(pl.exceptions.PolarsError):
+            return frame.with_columns(nulls).select(condition)["keep"]
+    return frame.select(condition)["keep"]
 
 
 def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from blake3 import blake3
 
+from mixpanel_sink.errors import MappingError
 from mixpanel_sink.inspect.verify.exact import Moment, exact
 from mixpanel_sink.inspect.verify.held import Refused
 from mixpanel_sink.inspect.verify.ids import text_of
@@ -111,11 +112,18 @@ def _no_constant(text: str) -> Any:
     raise ValueError(text)
 
 
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(text)
+    return number
+
+
 def _json_object(value: Any, name: str) -> Record:
     if value is None:
         return {}
     try:
-        found = json.loads(value, parse_constant=_no_constant)
+        found = json.loads(value, parse_constant=_no_constant, parse_float=_finite)
+        json.dumps(found, ensure_ascii=False).encode()  # halves of surrogate pairs are not text
     except (ValueError, TypeError):
         found = None
     if not isinstance(found, dict):
@@ -235,10 +243,23 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
             ]
             series = pl.Series(values, strict=False)
         frame = frame.with_columns(series.alias(name))
-    matches = frame.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
+    matches = _evaluated(frame, expression)
     for place, keep in enumerate(matches.to_list()):
         if not keep and isinstance(records[place], dict):
             records[place] = None
+
+
+def _evaluated(frame: Any, expression: Any) -> Any:
+    """The condition for each row; a column of nulls has whatever type suits it."""
+    empty = [name for name, kind in frame.schema.items() if kind == pl.Null]
+    failed: Exception | None = None
+    for kind in (pl.Null, pl.String, pl.Int64, pl.Boolean):
+        try:
+            typed = frame.with_columns(pl.col(empty).cast(kind)) if empty else frame
+            return typed.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
+        except pl.exceptions.PolarsError as error:
+            failed = failed or error
+    raise MappingError(f"where cannot be evaluated: {failed}")
 
 
 def _python(value: Any) -> Any:
