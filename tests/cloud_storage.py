@@ -1,4 +1,4 @@
-"""Places of emulators, for tests that need gs:// or az://."""
+"""Places of emulators, for tests that need gs://, s3:// or az://."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
+import boto3
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from moto.server import ThreadedMotoServer
+
+from mixpanel_sink import extras
 
 
 class _Tokens(http.server.BaseHTTPRequestHandler):
@@ -36,7 +41,7 @@ class _Tokens(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
+def emulated_bucket(place: pathlib.Path, name: str = "events") -> Iterator[storage.Bucket]:
     """A bucket of the GCS emulator, and credentials (in `place`) that work without Google."""
     from gcp_storage_emulator.server import create_server
 
@@ -47,7 +52,7 @@ def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="events")
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=name)
     server.start()
     url = f"http://127.0.0.1:{port}"
     _wait_for(url)
@@ -55,12 +60,31 @@ def emulated_bucket(place: pathlib.Path) -> Iterator[storage.Bucket]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
         environment.setenv("STORAGE_EMULATOR_HOST", url)
-        yield client.bucket("events")
+        yield client.bucket(name)
         # What failed to be written is tried again when it is collected: for minutes, once the
         # emulator is gone.
         gc.collect()
     server.stop()
     tokens.shutdown()
+
+
+@contextlib.contextmanager
+def moto_bucket(name: str) -> Iterator[Any]:
+    """A bucket of moto's; credentials and address are where Amazon's library looks for them."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    region = "eu-central-1"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", region)
+        extras._check_s3_credentials.cache_clear()
+        yield boto3.resource("s3").create_bucket(
+            Bucket=name, CreateBucketConfiguration={"LocationConstraint": region}
+        )
+    server.stop()
 
 
 NODE = pathlib.Path(__file__).parent / "clients" / "node" / "node_modules"

@@ -9,34 +9,22 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystems import FileSystems
-from moto.server import ThreadedMotoServer
 
 from mixpanel_sink import extras
 from mixpanel_sink.emulator.testing import Emulator
 from tests.cli.conftest import Call
+from tests.cloud_storage import moto_bucket
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Named "events"; credentials and address are where Amazon's library looks for them."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    extras._check_s3_credentials.cache_clear()
-    made = boto3.resource("s3").create_bucket(
-        Bucket="events", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
-    yield made
-    server.stop()
+def bucket() -> Iterator[Any]:
+    """Named "events"."""
+    with moto_bucket("events") as made:
+        yield made
 
 
 def write(bucket: Any, path: str, rows: int) -> None:
