@@ -221,6 +221,8 @@ class _Work:
         try:
             if pa.types.is_dictionary(column.type) or pa.types.is_string_view(column.type):
                 column = _texts_of(column, name)
+            if isinstance(value, str) and pa.types.is_nested(column.type):
+                raise pa.ArrowTypeError  # Arrow would make a list of its letters
             self.columns[name] = pc.fill_null(column, pa.scalar(value, column.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, MappingError):
             raise MappingError(

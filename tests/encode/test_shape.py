@@ -186,6 +186,8 @@ class TestDefaults:
     def test_of_another_type(self) -> None:
         with pytest.raises(MappingError, match="cast the column first"):
             shape_table(pa.table({"n": [1, None]}), Shape(defaults={"n": "none"}))
+        with pytest.raises(MappingError, match="cast the column first"):
+            shape_table(pa.table({"n": [["a"], None]}), Shape(defaults={"n": "none"}))
 
 
 class TestWhere:
