@@ -71,8 +71,6 @@ def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manife
             f"Another run has written to the checkpoint {folder.path} at the same time. Run the "
             "same command again."
         ) from None
-    except Exception as error:  # OSError, and what each cloud's client raises
-        raise manifest.unusable(folder, error) from None
 
 
 def commit(

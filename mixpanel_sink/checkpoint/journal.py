@@ -16,6 +16,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import os
 import threading
 import time
@@ -37,6 +38,8 @@ _PARTS = {"projects": "project or region", "mapping": "mapping or other privacy 
 """Of an owner, for messages."""
 _READERS = 16
 """Objects that are read at the same time."""
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links answer."""
 WAITS = (0.2, 1.0, 4.0)
 """Seconds between the tries to write."""
 
@@ -219,7 +222,7 @@ class _LocalFolder:
             with open(draft, "wb") as file:
                 file.write(header)
             try:
-                os.link(draft, place)
+                _link(draft, place, header)
             except FileExistsError:
                 with open(place, "rb") as file:
                     check(file.read())
@@ -244,6 +247,17 @@ class _LocalFolder:
             whole = data[: data.rfind(b"\n") + 1]  # a killed process may leave half a line
             if whole:
                 yield name, whole, start + len(whole)
+
+
+def _link(draft: str, place: str, header: bytes) -> None:
+    """Gives a written file its name, unless there is one of that name."""
+    try:
+        os.link(draft, place)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with open(place, "xb", buffering=0) as file:  # FAT, exFAT and some shares have no links
+            file.write(header)
 
 
 class _CloudFolder:

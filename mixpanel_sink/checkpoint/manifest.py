@@ -11,10 +11,11 @@ size are merged, so that there are few, whatever the number of runs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from mixpanel_sink.checkpoint.folder import ABSENT, Folder
+from mixpanel_sink.checkpoint.folder import ABSENT, Changed, Folder
 from mixpanel_sink.errors import CheckpointError
 
 VERSION = 1
@@ -133,10 +134,8 @@ class Manifest:
         Raises:
             CheckpointError: if it is damaged or of another version, or cannot be read.
         """
-        try:
+        with usable(folder):
             found = folder.stored(NAME)
-        except Exception as error:  # OSError, and what each cloud's client raises
-            raise unusable(folder, error) from None
         if found is None:
             return cls()
         try:
@@ -168,13 +167,14 @@ class Manifest:
 
         Raises:
             Changed: if somebody has.
+            CheckpointError: if it cannot be written.
         """
         stored = {"version": VERSION, **dataclasses.asdict(self)}
         del stored["generation"]
         stored["runs"] = stored["runs"][-KEPT_RUNS:]
-        return dataclasses.replace(
-            self, generation=folder.write(NAME, orjson.dumps(stored), self.generation)
-        )
+        with usable(folder):
+            generation = folder.write(NAME, orjson.dumps(stored), self.generation)
+        return dataclasses.replace(self, generation=generation)
 
     def without(self, folder: Folder, keys: Any) -> Manifest:
         """The same without the rows of some files, by `counts.path_key`; not saved yet."""
@@ -201,10 +201,8 @@ def read_segment(folder: Folder, segment: Segment, columns: Sequence[str] | None
     Raises:
         CheckpointError: if it is missing or damaged.
     """
-    try:
+    with usable(folder):
         found = folder.stored(segment.name)
-    except Exception as error:  # OSError, and what each cloud's client raises
-        raise unusable(folder, error) from None
     if found is None or blake3(found.data).hexdigest() != segment.digest:
         raise damaged(folder, segment.name)
     file = pq.ParquetFile(pa.BufferReader(found.data))
@@ -219,7 +217,8 @@ def write_segment(folder: Folder, table: pa.Table) -> Segment:
     """Writes rows of `FILES` as a new segment."""
     data = _packed(table.sort_by("path"), ["run"])
     name = f"{SEGMENT}{uuid.uuid4().hex}.parquet"
-    folder.write(name, data, ABSENT)
+    with usable(folder):
+        folder.write(name, data, ABSENT)
     return Segment(name, len(table), blake3(data).hexdigest())
 
 
@@ -258,7 +257,8 @@ def write_plan(
     """Writes what a run is to read, and which files are imported ones in a new place."""
     rows = [*((*each, None) for each in files), *((*each, like) for each, like in same)]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-    folder.write(f"{PLAN}{run}.parquet", _packed(pa.table(columns, schema=PLANNED), []))
+    with usable(folder):
+        folder.write(f"{PLAN}{run}.parquet", _packed(pa.table(columns, schema=PLANNED), []))
 
 
 def read_plan(folder: Folder, run: str) -> pa.Table:
@@ -267,7 +267,8 @@ def read_plan(folder: Folder, run: str) -> pa.Table:
     Raises:
         CheckpointError: if it is gone.
     """
-    found = folder.stored(f"{PLAN}{run}.parquet")
+    with usable(folder):
+        found = folder.stored(f"{PLAN}{run}.parquet")
     if found is None:
         raise damaged(folder, f"{PLAN}{run}.parquet")
     return pq.read_table(io.BytesIO(found.data))
@@ -295,8 +296,22 @@ def damaged(folder: Folder, name: str) -> CheckpointError:
     )
 
 
-def unusable(folder: Folder, error: Exception) -> CheckpointError:
-    """What to raise for what a file system raised."""
+@contextlib.contextmanager
+def usable(folder: Folder) -> Iterator[None]:
+    """Says in a sentence what a file system raises.
+
+    Raises:
+        CheckpointError: instead of that.
+    """
+    try:
+        yield
+    except (CheckpointError, Changed):
+        raise
+    except Exception as error:  # OSError, and what each cloud's client raises
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: Folder, error: Exception) -> CheckpointError:
     said = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
     return CheckpointError(
         f"The checkpoint {folder.path} cannot be used ({said or type(error).__name__}). Check the "

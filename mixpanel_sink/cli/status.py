@@ -25,5 +25,5 @@ def run(
     try:
         status = status_of(checkpoint, files)
     except CheckpointError as error:
-        common.fail(str(error))
+        common.fail(error)
     print(json.dumps(status, indent=2) if as_json else render(status))

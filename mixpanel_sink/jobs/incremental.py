@@ -21,7 +21,7 @@ from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit
 from mixpanel_sink.checkpoint.compact import adopt_mapping
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
-from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, unusable, write_plan
+from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, usable, write_plan
 from mixpanel_sink.checkpoint.mapping_change import changes, is_from_position, meaning
 from mixpanel_sink.checkpoint.owner import HEADER, mapping_mark, mapping_settings
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
@@ -116,12 +116,8 @@ def taken(folder: Folder, token: str, seconds: float) -> None:
     Raises:
         CheckpointError: if another run holds it, or the folder cannot be used.
     """
-    try:
+    with usable(folder):
         lease.acquire(folder, token, seconds)
-    except CheckpointError:
-        raise
-    except Exception as error:  # OSError, and what each cloud's client raises
-        raise unusable(folder, error) from None
 
 
 def _today(
@@ -138,7 +134,8 @@ def _today(
     for line in found.lines:
         print(line)
     if known.mapping is not None:
-        adopt_mapping(folder, mark)
+        with usable(folder):
+            adopt_mapping(folder, mark)
     note = RunNote(
         checkpoint.lease,
         started=time.time(),
@@ -279,8 +276,11 @@ def _checked_mapping(
     Raises:
         CheckpointError: if it is another one, and nobody has said what to do.
     """
-    if known.mapping is None or known.mapping == now or folder.read(HEADER) is None:
-        return False  # without a header nothing was ever sent
+    if known.mapping is None or known.mapping == now:
+        return False
+    with usable(folder):
+        if folder.read(HEADER) is None:
+            return False  # without a header nothing was ever sent
     if settings.on_mapping_changed != "fail":
         return settings.on_mapping_changed == "all"
     count = sum(segment.rows for segment in known.segments)

@@ -1,7 +1,9 @@
 """The journal under every checkpoint: its header, and lines that survive a full disk."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -26,6 +28,21 @@ class TestTheHeader:
         Journal(str(tmp_path), OWNER)
         header = json.loads((tmp_path / "checkpoint.json").read_bytes())
         assert header == {"version": VERSION, **dataclasses.asdict(OWNER)}
+
+    @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+    def test_needs_no_hard_links(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        def refused(*_: str) -> None:
+            raise OSError(code, "no links here")
+
+        monkeypatch.setattr(os, "link", refused)
+        Journal(str(tmp_path), OWNER)
+        assert json.loads((tmp_path / "checkpoint.json").read_bytes())["version"] == VERSION
+        Journal(str(tmp_path), OWNER)
+        with pytest.raises(CheckpointError, match="belongs to another mapping"):
+            Journal(str(tmp_path), dataclasses.replace(OWNER, mapping="other"))
+        assert os.listdir(tmp_path) == ["checkpoint.json"]
 
     @pytest.mark.parametrize("part", ["input", "mapping", "endpoint", "projects"])
     def test_another_jobs_is_refused(self, tmp_path: pathlib.Path, part: str) -> None:

@@ -253,4 +253,6 @@ def test_options_that_need_a_checkpoint(send: Any, tmp_path: pathlib.Path, optio
 
 def test_the_status_of_nothing(tmp_path: pathlib.Path, capsys: Any) -> None:
     assert command(["status", str(tmp_path)]) == 2
-    assert "holds no imports. Give the folder that --checkpoint names." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds no imports. Give the folder that --checkpoint names." in said
+    assert "MXS312" in said, "the code of a checkpoint, and not of a setting"
