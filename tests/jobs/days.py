@@ -5,7 +5,12 @@
 Every day new files come, some of them late, and some files change; the command runs, is killed or
 not, and runs again until it ends. Afterwards every row must be stored once, and no more may have
 been sent than the files need, what was in flight at a kill, and what the faults cost.
-`test_days.py` does a little of it.
+`test_days.py` does a little of it. Each run is a process of its own, forked from one that has
+imported everything, so that a day costs a second or two.
+
+    python -m tests.jobs.days --transcript docs/decisions/thirty-days.md
+
+writes what 30 days of one seed cost.
 """
 
 from __future__ import annotations
@@ -14,11 +19,11 @@ import argparse
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,6 +45,24 @@ FAULTS = (
     {"kind": "rate_limit", "retry_after": "0", "skip": 1},
     {"kind": "too_large", "skip": 1},
 )
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["mixpanel_sink.jobs.import_files"])
+_Process = multiprocessing.context.ForkServerProcess
+
+
+def _import(arguments: list[str], secret: str, said: str) -> None:
+    """The command, in a process that is about to be killed or not."""
+    from mixpanel_sink.jobs import import_files
+
+    out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.environ["DAYS_SECRET"] = secret
+    code = import_files.main(arguments)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 @dataclasses.dataclass
@@ -98,7 +121,7 @@ class World:
         while self.rng.random() < 0.6 and self._killed():
             day.kills += 1
         done = self._run()
-        assert done.returncode == 0, (self.seed, number, done.stdout, done.stderr)
+        assert done[0] == 0, (self.seed, number, *done)
         day.requests = self.mixpanel.stats()["requests"] - before
         day.fewest = math.ceil(day.rows / BATCH)
         self.mixpanel.faults([])
@@ -128,7 +151,6 @@ class World:
 
     def _command(self) -> list[str]:
         return [
-            *(sys.executable, "-m", "mixpanel_sink.jobs.import_files"),
             f"--input={self.folder}/in",
             f"--mapping={self.folder}/mapping.yaml",
             f"--checkpoint={self.folder}/checkpoint",
@@ -141,15 +163,17 @@ class World:
             "--first-wait=0.01",
         ]
 
-    @property
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "DAYS_SECRET": self.mixpanel.api_secret}
+    def _start(self) -> _Process:
+        given = (self._command(), self.mixpanel.api_secret, f"{self.folder}/said")
+        process = _FORKS.Process(target=_import, args=given)
+        process.start()
+        return process
 
-    def _run(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self._command(), env=self._environment, capture_output=True, text=True, check=False,
-            timeout=600,
-        )  # fmt: skip
+    def _run(self) -> tuple[int | None, str]:
+        """The exit code, and what was said."""
+        process = self._start()
+        process.join(600)
+        return process.exitcode, (self.folder / "said").read_text()
 
     def _killed(self) -> bool:
         """Starts the command and kills it at a moment; whether it had not ended before."""
@@ -157,11 +181,8 @@ class World:
         target = self.mixpanel.stats()["requests"] + self.rng.randint(1, 4)
         spread = self.rng.uniform(0, 0.05)
         seen = set(self._names())
-        process = subprocess.Popen(
-            self._command(), env=self._environment, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        while process.poll() is None:
+        process = self._start()
+        while process.is_alive():
             new = [name for name in self._names() if name not in seen]
             if moment == "requests" and self.mixpanel.stats()["requests"] >= target:
                 break
@@ -169,12 +190,12 @@ class World:
                 break
             time.sleep(0.005)
         time.sleep(spread)
-        ended = process.poll() is not None
-        if not ended:
-            os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait() in (0, -signal.SIGKILL), (self.seed, "the command is wrong")
+        process.kill()
+        process.join()
+        said = (self.folder / "said").read_text()
+        assert process.exitcode in (0, -signal.SIGKILL), (self.seed, process.exitcode, said)
         self._settle()
-        return not ended
+        return process.exitcode != 0
 
     def _names(self) -> list[str]:
         try:
@@ -187,7 +208,7 @@ class World:
         before = -1
         while (requests := self.mixpanel.stats()["requests"]) != before:
             before = requests
-            time.sleep(0.3)
+            time.sleep(0.15)
 
     def _check(self, day: Day) -> None:
         stats = self.mixpanel.stats()
