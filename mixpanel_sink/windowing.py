@@ -16,11 +16,10 @@ from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.batch.runs import Run
+from mixpanel_sink.batch.runs import IN_GLOBAL, Run
 from mixpanel_sink.results import AcceptedRecord, FailedRecord, Receipt
 
 GLOBAL = Windowing(GlobalWindows())
-_IN_GLOBAL = ("",)
 
 
 class WindowCodec:
@@ -38,7 +37,7 @@ class WindowCodec:
     def encode(self, windows: Sequence[Any]) -> tuple[str, ...]:
         """Windows of an element as text."""
         if len(windows) == 1 and type(windows[0]) is GlobalWindow:
-            return _IN_GLOBAL
+            return IN_GLOBAL
         return tuple(self._encode(window) for window in windows)
 
     def decode(self, texts: Iterable[str]) -> tuple[Any, ...]:

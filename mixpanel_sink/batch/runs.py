@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+IN_GLOBAL = ("",)
+"""The windows of an element that is in the global one."""
+
 
 class Run(NamedTuple):
     """Neighbouring events of a chunk that share their origin.

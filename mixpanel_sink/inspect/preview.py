@@ -17,8 +17,8 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.source import FILE_UNREADABLE, Element, Source, columns_needed, rows_in
-from mixpanel_sink.report.failures import describe, in_order, summarize
-from mixpanel_sink.report.metrics import NOTED, lost_together
+from mixpanel_sink.report.noted import NOTED, lost_together
+from mixpanel_sink.report.summaries import describe, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.mapping import EventMapping

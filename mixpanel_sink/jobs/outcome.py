@@ -10,8 +10,8 @@ from mixpanel_sink.configured import endpoint_of
 from mixpanel_sink.jobs.console import say_error, styled
 from mixpanel_sink.jobs.progress import plural
 from mixpanel_sink.jobs.watch import Standing
-from mixpanel_sink.report.failures import describe
-from mixpanel_sink.report.metrics import NOTED
+from mixpanel_sink.report.noted import NOTED
+from mixpanel_sink.report.summaries import describe
 from mixpanel_sink.results import FailureSummary, Totals
 from mixpanel_sink.settings.options import Settings
 

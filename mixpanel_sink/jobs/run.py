@@ -23,7 +23,7 @@ from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.report.accounting import read_books
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
-from mixpanel_sink.report.metrics import read_counters, read_texts
+from mixpanel_sink.report.finished import read_counters, read_texts
 from mixpanel_sink.report.requests_summary import SummarizeRequests, read_requests
 from mixpanel_sink.report.run_report import RunReport
 from mixpanel_sink.results import FailedRecord, FailureSummary, WriteResult

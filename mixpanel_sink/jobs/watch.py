@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mixpanel_sink.process import LANES
-from mixpanel_sink.report.metrics import read_counters
+from mixpanel_sink.report.finished import read_counters
 from mixpanel_sink.send.lane import Lane, steady_clock
 from mixpanel_sink.send.tally import tally
 from mixpanel_sink.send.waits import Throttled

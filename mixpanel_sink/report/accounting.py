@@ -17,7 +17,8 @@ from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.errors import AccountingError, FailedRecordError
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report.failure_log import example
-from mixpanel_sink.report.metrics import NAMESPACE, lost_together, read_texts
+from mixpanel_sink.report.finished import NAMESPACE, read_texts
+from mixpanel_sink.report.noted import lost_together
 from mixpanel_sink.results import Books, FailedRecord, ReadCount, Receipt, Totals, WriteResult
 from mixpanel_sink.settings.job import OnFailure
 from mixpanel_sink.windowing import GLOBAL

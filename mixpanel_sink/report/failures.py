@@ -14,14 +14,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from mixpanel_sink import codes
-from mixpanel_sink.report.metrics import NAMESPACE, read_texts
+from mixpanel_sink.report.finished import NAMESPACE, read_texts
+from mixpanel_sink.report.summaries import enter, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 
 _LOGGER = logging.getLogger(__name__)
 _METRIC = "failures"
-_LONGEST = 500
-"""Characters of a message in a summary."""
 
 
 class SummarizeFailures(beam.PTransform):
@@ -47,46 +45,6 @@ def read_summaries(result: Any) -> list[FailureSummary]:
     return in_order(FailureSummary(*json.loads(text)) for text in read_texts(result, _METRIC))
 
 
-def in_order(summaries: Iterable[FailureSummary]) -> list[FailureSummary]:
-    """Most frequent first."""
-    return sorted(summaries, key=lambda each: (-each.count, each.reason))
-
-
-def describe(failures: Iterable[FailureSummary]) -> list[str]:
-    """Lines for people, led by an empty one; none if there are no failures."""
-    lines = []
-    for each in failures:
-        code = codes.of_reason(each.reason)
-        lines.append(f"  {code.code + ' ' if code else ''}{each.reason}  {each.count:,}")
-        if each.place:
-            lines.append(f"    {each.place}")
-        lines.append(f"    {each.message}")
-    return ["", "Failures, and an example of each", *lines] if lines else []
-
-
-def summarize(
-    summaries: dict[str, FailureSummary], failed: FailedRecord
-) -> dict[str, FailureSummary]:
-    """Enters one more failure; gives the same dict."""
-    message = failed.message[:_LONGEST]
-    one = FailureSummary(failed.reason, 1, message, failed.file, failed.row)
-    _enter(summaries, one)
-    return summaries
-
-
-def _enter(summaries: dict[str, FailureSummary], more: FailureSummary) -> None:
-    known = summaries.get(more.reason)
-    if known is not None:
-        # The same example whatever the order, so that two runs of a job say the same.
-        more = min(known, more, key=_place)._replace(count=known.count + more.count)
-    summaries[more.reason] = more
-
-
-def _place(summary: FailureSummary) -> tuple[bool, str, int, str]:
-    row = -1 if summary.row is None else summary.row
-    return summary.file is None, summary.file or "", row, summary.message
-
-
 class _Summarize(beam.CombineFn):
     def create_accumulator(self) -> dict[str, FailureSummary]:
         return {}
@@ -102,7 +60,7 @@ class _Summarize(beam.CombineFn):
         merged: dict[str, FailureSummary] = {}
         for accumulator in accumulators:
             for summary in accumulator.values():
-                _enter(merged, FailureSummary(*summary))
+                enter(merged, FailureSummary(*summary))
         return merged
 
     def extract_output(

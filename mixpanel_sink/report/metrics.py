@@ -42,14 +42,26 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
-from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.report.failure_log import failure_log
+from mixpanel_sink.report.finished import (
+    NAMESPACE as NAMESPACE,
+)
+from mixpanel_sink.report.finished import (
+    Spread as Spread,
+)
+from mixpanel_sink.report.finished import (
+    read_counters as read_counters,
+)
+from mixpanel_sink.report.finished import (
+    read_distributions as read_distributions,
+)
+from mixpanel_sink.report.finished import (
+    read_texts as read_texts,
+)
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.tally import (
     counts_of_failure,
@@ -57,25 +69,6 @@ from mixpanel_sink.send.tally import (
     counts_of_requests,
     tally,
 )
-
-NAMESPACE = "mixpanel_sink"
-NOTED = {
-    "long_strings": ("strings over 255 bytes", "Mixpanel cuts them"),
-    "rounded_decimals": ("decimals rounded", "to 64-bit floats"),
-    "reserved_properties": ("reserved properties", "rename them; see failures.md"),
-    "old_events": ("events over 2 years old", "Mixpanel deletes them by age"),
-    "old_events_5_years": ("  over 5 years old", "in projects of any age"),
-    "ignored_anon_ids": ("$anon_ids not a UUID v4", "original ID merge ignores them"),
-    "repeated_ids": ("events with another's id", "Mixpanel keeps one of each; see metrics.md"),
-    "hot_events": ("events of too busy users", "beyond 200,000 of a user and day"),
-}
-"""Counters of what Mixpanel takes and does not hold as it was, or not for long; what people call
-them, and a remark."""
-
-
-def lost_together(sample: KeySample) -> dict[str, int]:
-    """What Mixpanel loses of a run's events because of what they have in common, by counter."""
-    return {"repeated_ids": sample.repeated(), "hot_events": sample.hot()}
 
 
 def count(name: str, amount: int = 1) -> None:
@@ -137,53 +130,3 @@ class ThrottleCounter:
         if whole:
             self._fraction -= whole
             count("cumulativeThrottlingSeconds", whole)
-
-
-def read_counters(result: Any) -> dict[str, int]:
-    """All of the sink's counters of a finished pipeline, summed over its transforms."""
-    counters: collections.Counter[str] = collections.Counter()
-    for counter in result.metrics().query()["counters"]:
-        if counter.key.metric.namespace == NAMESPACE:
-            value = counter.committed if counter.committed is not None else counter.attempted
-            counters[counter.key.metric.name] += value or 0
-    return dict(counters)
-
-
-class Spread(NamedTuple):
-    """What a distribution tells of its values."""
-
-    count: int  # type: ignore[assignment]  # hides tuple.count
-    sum: int
-    min: int
-    max: int
-
-    def __add__(self, other: Spread) -> Spread:  # type: ignore[override]
-        return Spread(
-            self.count + other.count,
-            self.sum + other.sum,
-            min(self.min, other.min),
-            max(self.max, other.max),
-        )
-
-
-def read_distributions(result: Any) -> dict[str, Spread]:
-    """All of the sink's distributions of a finished pipeline, over all its transforms."""
-    found: dict[str, Spread] = {}
-    for metric in result.metrics().query()["distributions"]:
-        if metric.key.metric.namespace == NAMESPACE:
-            value = metric.committed if metric.committed is not None else metric.attempted
-            name = metric.key.metric.name
-            if value is not None and value.count:
-                spread = Spread(value.count, value.sum, value.min, value.max)
-                found[name] = found[name] + spread if name in found else spread
-    return found
-
-
-def read_texts(result: Any, name: str) -> set[str]:
-    """One of the sink's metrics that is a set of texts, of a finished pipeline."""
-    texts: set[str] = set()
-    for metric in result.metrics().query().get("string_sets", ()):
-        if metric.key.metric.namespace == NAMESPACE and metric.key.metric.name == name:
-            value = metric.committed if metric.committed is not None else metric.attempted
-            texts |= set(value or ())
-    return texts

@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from mixpanel_sink.report.metrics import NAMESPACE
+from mixpanel_sink.report.finished import NAMESPACE
 from mixpanel_sink.results import Receipt
 from mixpanel_sink.windowing import GLOBAL
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixpanel_sink import codes
 from mixpanel_sink.report.chart import Chart, over_time
-from mixpanel_sink.report.metrics import NOTED
+from mixpanel_sink.report.noted import NOTED
 from mixpanel_sink.report.requests_summary import LATENCIES_MS
 from mixpanel_sink.version import __version__
 

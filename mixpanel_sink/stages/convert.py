@@ -1,113 +1,44 @@
-"""Convert: records and tables to chunks of events, and the records that cannot be one.
-
-    element -> block -> redaction -> routing -> packer of a project -> chunks
-
-Each element becomes (part of) a `Block` at the door, and goes one way from there.
-"""
+"""Convert: records and tables to chunks of events, and the records that cannot be one."""
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 
-from mixpanel_sink.batch.origin import RecordBlock
-from mixpanel_sink.batch.runs import Run
-from mixpanel_sink.checkpoint.lease import keep_alive
-from mixpanel_sink.checkpoint.profiles import ProfileState, open_profiles
-from mixpanel_sink.encode.blocks import (
-    Block,
-    FailedBlock,
-    Failure,
-    RecordsBlock,
-    TableBlock,
-    failed_record,
-)
-from mixpanel_sink.encode.choose import encoder_for
-from mixpanel_sink.encode.filtering import filter_block
-from mixpanel_sink.encode.records import as_mapping
-from mixpanel_sink.encode.redaction import Masker, redact
-from mixpanel_sink.encode.routing import by_project
-from mixpanel_sink.encode.shaping import shape_block
-from mixpanel_sink.errors import RecordError
-from mixpanel_sink.report import metrics
-from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.job import Job
-from mixpanel_sink.settings.shape import Shape
-from mixpanel_sink.stages import outputs
-from mixpanel_sink.stages.gather import Gatherer
-from mixpanel_sink.stages.outputs import Outputs
-from mixpanel_sink.stages.pack import UNCHANGED, EncodeAhead, Packer
-from mixpanel_sink.stages.seen import Seen
+from mixpanel_sink.stages.converter import Converter
+from mixpanel_sink.stages.outputs import WindowedOutputs
 from mixpanel_sink.windowing import WindowCodec
 
 
 class ConvertToChunks(beam.DoFn):
-    """Emits (lane key, chunk as bytes); FAILED and READ on the side.
-
-    Elements are dicts, rows, named tuples, `pyarrow.Table`s and record batches, `RecordBlock`s, and
-    records that failed before, as `FailedRecord`s.
-    """
+    """Emits (lane key, chunk as bytes); FAILED and READ on the side. See `Converter`."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def setup(self) -> None:
         """Resolves the tokens and builds the encoders."""
-        job = self._job
-        keep_alive(job.checkpoint)
-        self._codec = WindowCodec(job.window_coder)
-        self._outputs = Outputs(job.endpoint, self._codec)
-        self._ahead = EncodeAhead()
-        self._state: ProfileState | None = None
-        if job.only_changed:
-            known = [(target, target.credentials.resolve()) for target in job.targets]
-            self._state = open_profiles(job, known)
-        self._packers = {
-            target.name: Packer(
-                target,
-                encoder_for(target, job.endpoint, job.mapping, job.clock, job.mark),
-                job.endpoint,
-                job.lanes,
-                self._ahead,
-                self._outputs,
-                self._state,
-            )
-            for target in job.targets
-        }
-        self._only = job.targets[0].name if job.route is None else None
-        self._masker = None if job.privacy is None else Masker(job.privacy, job.mapping is None)
+        self._codec = WindowCodec(self._job.window_coder)
+        outputs = WindowedOutputs(self._job.endpoint, self._codec)
+        self._converter = Converter(self._job, outputs)
         self.start_bundle()
 
     def start_bundle(self) -> None:
         """Begins with nothing in hand."""
-        self._ahead.cancel()
-        self._outputs.failures = 0
-        for packer in self._packers.values():
-            packer.start()
-        batch_events = self._job.targets[0].limits.batch_events
-        self._records = Gatherer(RecordsBlock, batch_events)
-        self._replays = Gatherer(FailedBlock, batch_events)
+        self._converter.begin()
         self._held: list[Any] = []
         self._windows: Any = None
         self._texts: tuple[str, ...] = ()
-        self._read: collections.Counter[tuple[str, str]] = collections.Counter()
-        """Records by project and file; under "" those of none that is known."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record, table, block or failed record."""
         if windowed.windows is not self._windows:  # which neighbours mostly share
             self._windows = windowed.windows
             self._texts = self._codec.encode(self._windows)
-        outputs: Iterable[Any] = ()
-        if type(element) is dict:  # most elements are; only some hand on what was gathered
-            if self._records.add(element, windowed.timestamp_micros, self._texts):
-                outputs = self._gathered(self._records)
-        else:
-            outputs = self._enter(element, Run(1, windowed.timestamp_micros, self._texts))
+        outputs = self._converter.add(element, windowed.timestamp_micros, self._texts)
         if len(windowed.windows) == 1:
             return outputs
         # Beam repeats what a DoFn puts into windows of its own once for each window of the
@@ -119,115 +50,9 @@ class ConvertToChunks(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         """Emits what is left, and the number of records read."""
         yield from self._held
-        yield from self._gathered(self._records, everything=True)
-        yield from self._gathered(self._replays, everything=True)
-        for packer in self._packers.values():
-            yield from packer.end_records()
-        yield from self._ahead.finish()
-        for packer in self._packers.values():
-            yield from packer.flush()
-            for name, count in packer.counts.items():
-                metrics.count(name, count)
-            for file, count in packer.unchanged.items():  # neither accepted nor failed
-                self._read[packer.name, file] -= count
-        samples = {name: packer.sample.to_text() for name, packer in self._packers.items()}
-        yield from self._outputs.read(self._read, samples)
-        if self._state is not None:
-            yield self._seen(self._state)
+        yield from self._converter.end()
         self.start_bundle()
-
-    def _seen(self, state: ProfileState) -> Any:
-        """Which of the known profiles this bundle has seen."""
-        known, places = state.base, [p for each in self._packers.values() for p in each.places]
-        unchanged = sum(each.counts[UNCHANGED] for each in self._packers.values())
-        records = sum(self._read.values()) + unchanged
-        seen = Seen.of(known.mark, len(known.keys), places, records, self._outputs.failures)
-        return outputs.in_global(outputs.SEEN, seen)
 
     def teardown(self) -> None:
         """Ends the threads."""
-        self._ahead.shutdown()
-
-    def _enter(self, element: Any, origin: Run) -> Iterator[Any]:
-        """The door: any element but a dict."""
-        if isinstance(element, pa.RecordBatch):
-            element = pa.Table.from_batches([element])
-        if isinstance(element, pa.Table | RecordBlock):
-            yield from self._gathered(self._records, everything=True)  # which came before
-            table = isinstance(element, pa.Table)
-            block: Block = (TableBlock.of if table else RecordsBlock.of_block)(element, origin)
-            yield from self._pass_on(block)
-            return
-        gatherer = self._records
-        if isinstance(element, FailedRecord):
-            gatherer = self._replays
-        else:
-            try:
-                element = as_mapping(element)
-            except RecordError as error:
-                failed = failed_record(error, element, None)
-                if self._masker is not None:  # nobody can tell what is in it
-                    failed = failed._replace(record_json=None)
-                yield from self._fail([(failed, origin)])
-                return
-        if gatherer.add(element, origin.timestamp, origin.windows):
-            yield from self._gathered(gatherer)
-
-    def _gathered(self, gatherer: Gatherer, everything: bool = False) -> Iterator[Any]:
-        for block in gatherer.take(everything):
-            yield from self._pass_on(block)
-
-    def _pass_on(self, block: Block) -> Iterator[Any]:
-        """A block, through its shape, filter, redaction and routing, to the packers of its
-        projects."""
-        failed: list[Failure] = []
-        for wanted in self._wanted(block, failed):
-            blocks = [wanted] if self._masker is None else redact(wanted, self._masker, failed)
-            for redacted in blocks:
-                for name, part in self._by_project(redacted, failed):
-                    for run in part.runs:
-                        self._read[name, run.file] += run.count
-                    yield from self._packers[name].add(part)
-        yield from self._fail(failed)
-
-    def _wanted(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
-        if isinstance(block, FailedBlock):  # what failed before has its shape, and was wanted
-            yield block
-            return
-        for shaped in self._shaped(block, failed):
-            kept = filter_block(shaped, self._job.mapping)
-            metrics.count("records_left_out", len(shaped) - len(kept))
-            if len(kept):
-                yield kept
-
-    def _shaped(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
-        mapping = self._job.mapping
-        shape = None if mapping is None else mapping.shape
-        if mapping is None or not isinstance(shape, Shape):
-            yield block
-            return
-        mapped = mapping.named_columns()
-        for part in block.slices(self._job.targets[0].limits.batch_events):
-            misfits: list[Failure] = []
-            made, left_out = shape_block(part, shape, mapped, misfits)
-            metrics.count("records_left_out", left_out)
-            if self._masker is not None:  # nobody can tell what is in it
-                misfits = [(each._replace(record_json=None), at) for each, at in misfits]
-            failed += misfits
-            if len(made):
-                yield made
-
-    def _by_project(self, block: Block, failed: list[Failure]) -> Iterable[tuple[str, Block]]:
-        if self._only is not None:
-            return [(self._only, block)]
-        route, raw = self._job.route, self._job.mapping is None
-        assert route is not None
-        return by_project(block, route, self._packers, raw, failed)
-
-    def _fail(self, failed: list[Failure]) -> Iterator[Any]:
-        """Records that get to no packer."""
-        for each, origin in failed:
-            if self._only is not None:
-                each = each._replace(destination=self._only)
-            self._read[each.destination or "", each.file or ""] += 1
-            yield self._outputs.failed(each, origin)
+        self._converter.close()

@@ -1,21 +1,16 @@
-"""Convert in this process, without a pipeline: the very code that a job runs on its workers.
+"""Convert in this process, without a pipeline or Beam: the very code that a job's workers run.
 
-For what looks at the events of an input and sends nothing: the dry run and the verification.
+For what looks at the events of an input and sends nothing, such as the dry run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-from apache_beam.coders.coders import GlobalWindowCoder
-from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import IMPORT
@@ -23,14 +18,16 @@ from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import KeySample
+from mixpanel_sink.batch.runs import IN_GLOBAL, Run
+from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.send.tally import counts_of_failure, tally
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.settings.quota import Quota
-from mixpanel_sink.stages.convert import ConvertToChunks
-from mixpanel_sink.stages.outputs import FAILED
+from mixpanel_sink.stages.converter import Converter
 
 
 def convert_tables(
@@ -58,26 +55,22 @@ def convert_tables(
     credentials: Any = _Known(token)
     destination = Destination.of()
     target = Target("local", destination, credentials, Quota.none(), limits or Limits())
-    convert = ConvertToChunks(
-        Job(
-            endpoint=IMPORT,
-            mapping=mapping,
-            targets=(target,),
-            route=None,
-            lanes=1,
-            window_coder=GlobalWindowCoder(),
-            privacy=privacy,
-            clock=clock,
-        )
+    job = Job(
+        endpoint=IMPORT,
+        mapping=mapping,
+        targets=(target,),
+        route=None,
+        lanes=1,
+        privacy=privacy,
+        clock=clock,
     )
-    convert.setup()
+    converter = Converter(job, _Plain(sample))
     try:
         for table in tables:
-            windowed = WindowedValue(table, MIN_TIMESTAMP, (GlobalWindow(),))
-            yield from _plain(convert.process(table, windowed), sample)
-        yield from _plain(convert.finish_bundle(), sample)
+            yield from converter.add(table, 0, IN_GLOBAL)
+        yield from converter.end()
     finally:
-        convert.teardown()
+        converter.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +83,31 @@ class _Known:
         return ResolvedCredentials("", "", token=self.token)
 
 
-def _plain(outputs: Iterable[Any], sample: KeySample | None) -> Iterator[EventChunk | FailedRecord]:
-    for output in outputs:
-        if isinstance(output, TaggedOutput):
-            if output.tag == FAILED:
-                yield output.value.value
-            elif sample is not None:
-                sample.merge(KeySample.from_text(output.value.value.sample))
-        else:
-            _, data = output.value
-            yield EventChunk.from_bytes(data)
+class _Plain:
+    """Outputs as they are; what a job counts in Beam's metrics is only in the process's tally."""
+
+    def __init__(self, sample: KeySample | None) -> None:
+        self._sample = sample
+        self.failures = 0
+
+    def chunk(self, name: str, lane: int, chunk: EventChunk) -> EventChunk:
+        return chunk
+
+    def failed(self, failed: FailedRecord, origin: Run) -> FailedRecord:
+        tally().add(counts_of_failure(failed))
+        failure_log().add(failed)
+        return failed
+
+    def read(
+        self, counts: Mapping[tuple[str, str], int], samples: Mapping[str, str]
+    ) -> Iterator[Any]:
+        if self._sample is not None:
+            for text in samples.values():
+                self._sample.merge(KeySample.from_text(text))
+        yield from ()
+
+    def seen(self, mark: str, known: int, places: list[Any], records: int) -> Any:
+        raise AssertionError("no checkpoint is at hand here")
+
+    def count(self, name: str, amount: int) -> None:
+        tally().add({name: amount})

@@ -15,6 +15,7 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FailedRecord, ReadCount
+from mixpanel_sink.stages.seen import Seen
 from mixpanel_sink.windowing import WindowCodec
 
 FAILED = "failed"
@@ -25,7 +26,7 @@ SEEN = "seen"
 """... and, where only changed profiles are sent, which of the known ones a bundle saw."""
 
 
-class Outputs:
+class WindowedOutputs:
     """Makes them. Chunks go into the global window; failed records where their record was.
 
     Args:
@@ -60,6 +61,14 @@ class Outputs:
         for (name, file), count in counts.items():
             metrics.count("records_read", count)
             yield in_global(READ, ReadCount(name, count, left.pop(name, ""), file))
+
+    def count(self, name: str, amount: int) -> None:
+        """Adds to one of the sink's metrics."""
+        metrics.count(name, amount)
+
+    def seen(self, mark: str, known: int, places: list[Any], records: int) -> Any:
+        """Which of the known profiles the bundle saw."""
+        return in_global(SEEN, Seen.of(mark, known, places, records, self.failures))
 
 
 def in_global(tag: str, value: Any) -> Any:

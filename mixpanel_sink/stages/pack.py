@@ -8,8 +8,8 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.batch.builder import ChunkBuilder
@@ -25,7 +25,6 @@ from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.settle import without_token
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.stages.gather import Gatherer
-from mixpanel_sink.stages.outputs import Outputs
 
 ENCODERS = 2
 """Threads that encode blocks ahead of Send. More won nothing on two cores."""
@@ -33,6 +32,39 @@ UNCHANGED = "profiles_unchanged"
 """Counter of updates that are not sent, because they would change nothing."""
 AHEAD = 2
 """Blocks that may wait, encoded, for their turn."""
+
+
+class Outputs(Protocol):
+    """Makes what Convert puts out, for whoever runs it.
+
+    Attributes:
+        failures: how many failed records there were since it was last set to 0.
+    """
+
+    failures: int
+
+    def chunk(self, name: str, lane: int, chunk: EventChunk) -> Any:
+        """A chunk for a lane of a project."""
+        ...
+
+    def failed(self, failed: FailedRecord, origin: Run) -> Any:
+        """A failed record, which is counted here."""
+        ...
+
+    def read(
+        self, counts: Mapping[tuple[str, str], int], samples: Mapping[str, str]
+    ) -> Iterator[Any]:
+        """How many records were read, by project and file, and the sample of each project's
+        keys."""
+        ...
+
+    def seen(self, mark: str, known: int, places: list[Any], records: int) -> Any:
+        """Which of the known profiles a bundle saw."""
+        ...
+
+    def count(self, name: str, amount: int) -> None:
+        """Adds to a counter."""
+        ...
 
 
 class EncodeAhead:

@@ -4,13 +4,8 @@ import itertools
 
 import apache_beam as beam
 
-from mixpanel_sink.report.failures import (
-    SummarizeFailures,
-    describe,
-    in_order,
-    read_summaries,
-    summarize,
-)
+from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
+from mixpanel_sink.report.summaries import describe, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 
 FAILED = [

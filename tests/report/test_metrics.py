@@ -27,7 +27,7 @@ import json, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from mixpanel_sink import ApiSecret, EventMapping, TimeColumn, WriteToMixpanel
-from mixpanel_sink.report.metrics import NAMESPACE, read_counters, read_distributions
+from mixpanel_sink.report.finished import NAMESPACE, read_counters, read_distributions
 
 def record(number):
     user = "null" if number == 7 else f"u{number // 3}"

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from mixpanel_sink.inspect.verify.findings import KINDS, SHOWN, Findings
-from mixpanel_sink.report.failures import describe
+from mixpanel_sink.report.summaries import describe
 from mixpanel_sink.results import FailureSummary
 
 

@@ -20,7 +20,7 @@ from mixpanel_sink.inspect.verify.spill import Spill
 from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
 from mixpanel_sink.read.source import Source, columns_needed
-from mixpanel_sink.report.failures import in_order, summarize
+from mixpanel_sink.report.summaries import in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
