@@ -1,10 +1,10 @@
 """The write that `Settings` describe, for those who have no Python objects: the commands, Beam
-YAML, and pipelines in other languages."""
+YAML, and pipelines in other languages. Only `write_of` imports Beam."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.api.limits import Limits
@@ -26,11 +26,14 @@ from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
 from mixpanel_sink.settings.project import Project, Target, projects_from_yaml
 from mixpanel_sink.settings.quota import Quota, default_quota
 from mixpanel_sink.settings.retry import RetryPolicy
-from mixpanel_sink.write import WriteToMixpanel
-from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
+
+if TYPE_CHECKING:
+    from mixpanel_sink.write import WriteToMixpanel
+    from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
+
+    Write = WriteToMixpanel | WriteProfilesToMixpanel | WriteGroupsToMixpanel
 
 AnyMapping = EventMapping | ProfileMapping | GroupMapping
-Write = WriteToMixpanel | WriteProfilesToMixpanel | WriteGroupsToMixpanel
 
 MAPPINGS: dict[str, type[EventMapping | ProfileMapping | GroupMapping]] = {
     "import": EventMapping,
@@ -202,6 +205,9 @@ def write_of(
     Raises:
         SettingError: what is wrong.
     """
+    from mixpanel_sink.write import WriteToMixpanel
+    from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToMixpanel
+
     projects = projects_of(settings, prefix)
     keywords: dict[str, Any] = {
         "checkpoint": checkpoint,

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 from mixpanel_sink.jobs import import_files
 from mixpanel_sink.jobs.build import Import
+from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.runners import make_pipeline
-from mixpanel_sink.jobs.startup import leave
 
 # isort: split
 import apache_beam as beam

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixpanel_sink.jobs import replay
-from mixpanel_sink.jobs.startup import leave
+from mixpanel_sink.jobs.launcher import leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:

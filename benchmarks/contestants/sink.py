@@ -8,7 +8,7 @@ import os
 
 from benchmarks.contestants import arguments
 from benchmarks.mappings import mapping_file
-from mixpanel_sink.jobs.startup import leave
+from mixpanel_sink.jobs.launcher import leave
 from pipelines import parquet_to_mixpanel
 
 

@@ -25,7 +25,7 @@ def find() -> str | None:
 
 if __name__ == "__main__":
     from benchmarks.contestants.sink import run
-    from mixpanel_sink.jobs.startup import leave
+    from mixpanel_sink.jobs.launcher import leave
 
     leave(
         run(

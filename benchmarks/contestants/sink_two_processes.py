@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.contestants.sink import run
-from mixpanel_sink.jobs.startup import leave
+from mixpanel_sink.jobs.launcher import leave
 
 if __name__ == "__main__":
     leave(

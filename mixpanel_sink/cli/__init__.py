@@ -19,6 +19,7 @@ equal; 2 a setting is wrong, and nothing was sent; 130 interrupted.
 
 from __future__ import annotations
 
+import mixpanel_sink.jobs.launcher  # noqa: F401  # isort: skip
 import sys
 from collections.abc import Callable, Sequence
 

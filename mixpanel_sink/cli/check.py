@@ -17,11 +17,10 @@ def run(settings: Settings, as_json: common.AsJson = False) -> None:
     """
     from mixpanel_sink.inspect.preview import SAMPLE_ROWS, render
     from mixpanel_sink.jobs.check import exit_code, previewed
-    from mixpanel_sink.jobs.parse import beam_options
 
     rows = "all" if settings.every_row else settings.rows or str(SAMPLE_ROWS)
     try:
-        shown = previewed(settings, rows, beam_options(settings, ()))
+        shown = previewed(settings, rows)
     except (SettingError, InputError) as error:
         common.fail(error)
     code = exit_code(shown)

@@ -35,8 +35,8 @@ def run(
     Example: mixpanel-sink import events.parquet -m events.yaml --region eu
     """
     from mixpanel_sink.jobs import import_files, runners
+    from mixpanel_sink.jobs.beam_options import beam_options, check_others
     from mixpanel_sink.jobs.command import guarded
-    from mixpanel_sink.jobs.parse import beam_options, check_others
 
     def started(given: Settings) -> int:
         words = context.obj or []

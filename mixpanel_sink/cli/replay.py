@@ -18,8 +18,8 @@ def run(context: typer.Context, settings: Settings) -> None:
     Example: mixpanel-sink replay 'failed/20240531-*.jsonl' -m events.yaml
     """
     from mixpanel_sink.jobs import replay
+    from mixpanel_sink.jobs.beam_options import beam_options, check_others
     from mixpanel_sink.jobs.command import guarded
-    from mixpanel_sink.jobs.parse import beam_options, check_others
 
     def started() -> int:
         words = context.obj or []

@@ -73,7 +73,7 @@ def _spelled(option: Option, sign: str, value: str) -> list[str]:
 
 def _takes_value(name: str) -> bool:
     """Whether an option of Beam's takes the word after it."""
-    from mixpanel_sink.jobs.parse import beam_parser
+    from mixpanel_sink.jobs.beam_options import beam_parser
 
     action = beam_parser()._option_string_actions.get(f"--{name}")
     if action is None:

@@ -6,41 +6,35 @@ from __future__ import annotations
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
 import dataclasses
 import logging
-from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.configured import (
-    MAPPINGS,
     AnyMapping,
-    Write,
     credentials_of,
     projects_of,
-    text_of,
     write_of,
 )
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.jobs import runners
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.incremental import Today, check_alone, today
+from mixpanel_sink.jobs.mappings import check_input, is_private, mapping_of
 from mixpanel_sink.jobs.outputs import check_output
 from mixpanel_sink.jobs.run import before_start, keep_accounts
-from mixpanel_sink.jobs.sources import check_positions, source_of
+from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, columns_needed
 from mixpanel_sink.read.transform import ReadResult
 from mixpanel_sink.report.imported import CommitRun
 from mixpanel_sink.results import WriteResult
 from mixpanel_sink.settings.checkpoint import Checkpoint
-from mixpanel_sink.settings.columns import PositionId
-from mixpanel_sink.settings.filter import Filter
-from mixpanel_sink.settings.mapping import EventMapping
-from mixpanel_sink.settings.names import named, near
 from mixpanel_sink.settings.options import Settings
-from mixpanel_sink.settings.shape import Shape
+
+if TYPE_CHECKING:
+    from mixpanel_sink.configured import Write
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -154,52 +148,6 @@ class Import:
             _ = result.read.pipeline | "Enter into the checkpoint" >> commit
 
 
-def is_private(settings: Settings) -> bool:
-    """Whether the text of a bad line may hold what must not leave the workers."""
-    return bool(settings.drop_properties or settings.hash_properties)
-
-
-def mapping_of(settings: Settings) -> AnyMapping | None:
-    """The mapping in the settings' file, if there is one. Ids of events are from position where it
-    does not say: real tables hold rows that are equal and yet two events.
-
-    Raises:
-        SettingError: if it cannot be read, or is wrong.
-    """
-    if not settings.mapping:
-        if settings.from_day or settings.to_day or settings.events or settings.where:
-            raise SettingError("--from, --to, --events and --where need --mapping.")
-        return None
-    text = text_of(settings.mapping, "mapping")
-    mapping = filtered(MAPPINGS[settings.endpoint_kind].from_yaml(text), settings)
-    if isinstance(mapping, EventMapping) and mapping.insert_id is None:
-        return dataclasses.replace(mapping, insert_id=PositionId())
-    return mapping
-
-
-def filtered(mapping: AnyMapping, settings: Settings) -> AnyMapping:
-    """The mapping with the settings' filters beside its own. Of days and names the settings' count.
-
-    Raises:
-        SettingError: for filters of events where there are none, or a condition that is wrong.
-    """
-    if settings.where:
-        shape = mapping.shape if isinstance(mapping.shape, Shape) else Shape()
-        alone = dataclasses.replace(shape, where=settings.where)  # it must be right by itself
-        both = f"({shape.where}) AND ({settings.where})" if shape.where else settings.where
-        mapping = dataclasses.replace(mapping, shape=dataclasses.replace(alone, where=both))
-    given = {
-        "first_day": settings.from_day, "last_day": settings.to_day, "events": settings.events
-    }  # fmt: skip
-    given = {name: value for name, value in given.items() if value}
-    if not given:
-        return mapping
-    if not isinstance(mapping, EventMapping):
-        raise SettingError("--from, --to and --events are for events; use --where for profiles.")
-    own = mapping.filter if isinstance(mapping.filter, Filter) else Filter()
-    return dataclasses.replace(mapping, filter=dataclasses.replace(own, **given))  # type: ignore[arg-type]
-
-
 def checked_write(
     settings: Settings,
     options: PipelineOptions,
@@ -222,47 +170,3 @@ def checked_write(
         for credentials in every:
             credentials.resolve()  # a bad reference shows now
     return write
-
-
-def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settings) -> None:
-    """Refuses a mapping, or columns for the project or to hide, that do not fit the input.
-
-    Raises:
-        InputError, SettingError: what is wrong.
-    """
-    check_positions(source, mapping)
-    destination = settings.destination if mapping is not None else None
-    columns = check_fit(source, mapping, destination)
-    if columns is None:
-        return
-    check_privacy(settings, columns)
-    _check_condition(mapping, columns)
-
-
-def _check_condition(mapping: AnyMapping | None, columns: Collection[str]) -> None:
-    """Says which column of `where` no file has: a condition on nothing leaves everything out."""
-    shape = getattr(mapping, "shape", None)
-    if not isinstance(shape, Shape) or shape.json or shape.flatten or shape.split:
-        return
-    for name in shape.condition_columns():
-        if name not in columns and name not in shape.defaults:
-            _LOGGER.warning(
-                "where names %r, which the input does not have; there it counts as null.", name
-            )
-
-
-def check_privacy(settings: Settings, columns: Collection[str]) -> None:
-    """Refuses a misspelt column to drop or hash: what was to be hidden would be sent. Another that
-    is not there may be meant for other files: that is said only.
-
-    Raises:
-        SettingError: names it.
-    """
-    for option in ("drop_properties", "hash_properties"):
-        for name in getattr(settings, option):
-            if name in columns:
-                continue
-            said = f"{named('--', option)} names {name!r}, which the input does not have."
-            if meant := near(name, sorted(columns)):
-                raise SettingError(f"{said}{meant} Nothing was sent.")
-            _LOGGER.warning("%s", said)

@@ -1,25 +1,22 @@
-"""What an import would send: nothing is sent, and no secret is needed."""
+"""What an import would send: nothing is sent, and no secret is needed. No Beam here, unless a file
+is not local."""
 
 from __future__ import annotations
-
-import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.configured import privacy_of, target_of
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.inspect.preview import Preview, preview, render
-from mixpanel_sink.jobs.build import check_input, mapping_of
 from mixpanel_sink.jobs.command import require
+from mixpanel_sink.jobs.mappings import check_input, mapping_of
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK
 from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
 
 
-def start(settings: Settings, rows: str, options: PipelineOptions, format: str | None) -> int:
+def start(settings: Settings, rows: str, format: str | None) -> int:
     """Shows what the import would send, and gives the exit code; raises as `previewed`."""
-    shown = previewed(settings, rows, options, format)
+    shown = previewed(settings, rows, format)
     print(render(shown))
     return exit_code(shown)
 
@@ -29,15 +26,12 @@ def exit_code(shown: Preview) -> int:
     return EXIT_FAILED if shown.files_unreadable or not shown.looked_at.events else EXIT_OK
 
 
-def previewed(
-    settings: Settings, rows: str, options: PipelineOptions, format: str | None = None
-) -> Preview:
+def previewed(settings: Settings, rows: str, format: str | None = None) -> Preview:
     """What the import would send.
 
     Args:
         settings: of the user.
         rows: "all", or how many to look at.
-        options: Beam's, for its file systems.
         format: of the files where the settings do not say; None: by name or content.
 
     Raises:
@@ -48,7 +42,6 @@ def previewed(
     mapping = mapping_of(settings)
     if not isinstance(mapping, EventMapping):
         raise MappingError("A dry run shows events; this mapping makes something else.")
-    FileSystems.set_options(options)
     source = source_of(settings, format, mapping)
     check_input(source, mapping, settings)
     return preview(

@@ -20,18 +20,19 @@ import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from mixpanel_sink.jobs import check, missing
+from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
 from mixpanel_sink.jobs.incremental import print_end
+from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.outcome import EXIT_OK
-from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import run
 from mixpanel_sink.jobs.runners import make_pipeline, runs_remotely
-from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.settings.options import Settings
 
 Build = Callable[[Import], beam.Pipeline]
@@ -65,7 +66,8 @@ def start(
         SettingError, InputError, DestinationError: what is wrong, before anything is sent.
     """
     if settings.dry_run is not None:
-        return check.start(settings, settings.dry_run, options, format)
+        FileSystems.set_options(options)
+        return check.start(settings, settings.dry_run, format)
     return told("import", settings, lambda: _start(Import.of(settings, options, format), build))
 
 

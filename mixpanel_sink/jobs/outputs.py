@@ -7,10 +7,9 @@ import os
 import re
 import tempfile
 
-from apache_beam.io.filesystems import FileSystems
-
 from mixpanel_sink import extras
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.read.files import match_some
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.jsonl$")
 """How Beam ends the names of the files that it writes."""
@@ -33,6 +32,8 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
     option = option.replace("_", "-")
     if "://" in path:
         extras.require(path)
+        from apache_beam.io.filesystems import FileSystems
+
         try:
             FileSystems.get_filesystem(path)
         except ValueError:
@@ -76,8 +77,7 @@ def whole_prefix(prefix: str | None) -> str:
 
 def kept_failures(prefix: str, run: str) -> list[str]:
     """The files of failed records that a run with a checkpoint has kept."""
-    (found,) = FileSystems.match([f"{failed_prefix(prefix, run)}-*-of-*.jsonl"])
-    return [file.path for file in found.metadata_list]
+    return match_some(f"{failed_prefix(prefix, run)}-*-of-*.jsonl", "ALLOW")
 
 
 def remove_old(prefix: str) -> None:
@@ -86,6 +86,8 @@ def remove_old(prefix: str) -> None:
 
     Says which. Where this machine may not look or remove, they stay.
     """
+    from apache_beam.io.filesystems import FileSystems
+
     with contextlib.suppress(Exception):  # of each cloud's client
         (found,) = FileSystems.match([f"{prefix}-*-of-*.jsonl"])
         old = [file.path for file in found.metadata_list if _SHARD.search(file.path)]

@@ -33,14 +33,15 @@ from mixpanel_sink.checkpoint.manifest import RunNote
 from mixpanel_sink.checkpoint.owner import fingerprint
 from mixpanel_sink.configured import endpoint_of
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.jobs.build import checked_write, mapping_of
+from mixpanel_sink.jobs.beam_options import parse
+from mixpanel_sink.jobs.build import checked_write
 from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.launcher import leave
+from mixpanel_sink.jobs.mappings import mapping_of
 from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.outputs import whole_prefix
-from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import before_start, keep_accounts, run
 from mixpanel_sink.jobs.runners import make_pipeline
-from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.failed_records import ReadFailedRecords, check_files, check_reasons
 from mixpanel_sink.read.files import match_sizes
 from mixpanel_sink.report.imported import NoteReplay

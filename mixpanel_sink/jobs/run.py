@@ -8,13 +8,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.configured import Write, endpoint_of, quota_of
+from mixpanel_sink.configured import endpoint_of, quota_of
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
 from mixpanel_sink.jobs.console import error_text, say_error
 from mixpanel_sink.jobs.following import after_sending
@@ -29,6 +29,9 @@ from mixpanel_sink.report.run_report import RunReport
 from mixpanel_sink.results import FailedRecord, FailureSummary, WriteResult
 from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.options import REFERENCES, Settings
+
+if TYPE_CHECKING:
+    from mixpanel_sink.configured import Write
 
 
 def before_start(write: Write, settings: Settings, options: Any, topic: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Imports what every job needs, quickly, and ends the process quickly. Import it before Beam.
+"""Imports Beam, and what every job needs, quickly. Import it before Beam.
 
 What is here was measured, as CPU seconds of a launcher on the machine of benchmarks/RESULTS.md:
 
@@ -9,27 +9,20 @@ What is here was measured, as CPU seconds of a launcher on the machine of benchm
 | pandas and MongoDB's client, which Beam imports if they are there, are not found | 0.5 |
 | the file systems of clouds are imported when a path names one | 0.5 |
 | Beam looks at the arguments of each method, and parses each group of options, once | 0.4 |
-| `leave` does not take a million objects apart | 0.3 |
-
-Polars and NumPy each open a pool of threads, one for each core. The sink encodes on threads of its
-own, beside which those only cost. Arrow's own allocator keeps what is freed; the system's gives it
-back, and is as fast for the large blocks of tables.
 """
 
 from __future__ import annotations
 
-import atexit
+import mixpanel_sink.jobs.launcher  # isort: skip
 import contextlib
 import functools
 import gc
 import importlib
 import logging
-import os
 import sys
-import threading
 from collections.abc import Iterator
 from types import FunctionType, MethodType, ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 _CLIENTS = ("bigquery", "dataflow", "pubsub")
 _FILE_SYSTEMS = {
@@ -164,23 +157,6 @@ def _without() -> Iterator[None]:
         warnings.disabled = False
 
 
-def leave(code: int) -> NoReturn:
-    """Ends the process as `sys.exit` does, but leaves its million objects to the operating system:
-    to take them apart one by one costs a tenth of a second.
-
-    Threads are waited for, what is registered with `atexit` runs, and the streams are flushed.
-    """
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
-            stream.flush()
-    os._exit(code)
-
-
-for _pool in ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_pool, "1")
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 _was_on = gc.isenabled()
 gc.disable()
 try:

@@ -3,7 +3,6 @@ again."""
 
 from __future__ import annotations
 
-import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
 import contextlib
 import datetime
 from collections.abc import Iterator, Mapping, Sequence

@@ -35,13 +35,14 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from mixpanel_sink.configured import MAPPINGS, AnyMapping, text_of
 from mixpanel_sink.errors import MappingError, SettingError
-from mixpanel_sink.jobs.build import checked_write, is_private
+from mixpanel_sink.jobs.beam_options import parse
+from mixpanel_sink.jobs.build import checked_write
 from mixpanel_sink.jobs.command import arguments, guarded, require
+from mixpanel_sink.jobs.launcher import leave
+from mixpanel_sink.jobs.mappings import is_private
 from mixpanel_sink.jobs.notify import told
-from mixpanel_sink.jobs.parse import parse
 from mixpanel_sink.jobs.run import before_start, run
 from mixpanel_sink.jobs.runners import make_pipeline
-from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.read.json_lines import read_object
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.results.shown import record_as_json

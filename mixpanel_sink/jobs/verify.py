@@ -13,7 +13,7 @@ was sent; 1 if not, or if the export failed; 2 if a setting is wrong.
 
 from __future__ import annotations
 
-import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import mixpanel_sink.jobs.launcher  # noqa: F401  # isort: skip
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from mixpanel_sink.errors import DestinationError, MappingError
 from mixpanel_sink.inspect.presets import raw_events
 from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
-from mixpanel_sink.jobs.build import mapping_of
 from mixpanel_sink.jobs.command import arguments, guarded, require
 from mixpanel_sink.jobs.console import say_error
+from mixpanel_sink.jobs.launcher import leave
+from mixpanel_sink.jobs.mappings import mapping_of
 from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.jobs.parse import parse_all
 from mixpanel_sink.jobs.sources import source_of
-from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
 

@@ -17,10 +17,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from mixpanel_sink.errors import AccountingError
 from mixpanel_sink.inspect.verify import render
 from mixpanel_sink.jobs import runners, verify
+from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.command import arguments, guarded
+from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.outputs import check_output
-from mixpanel_sink.jobs.parse import parse
-from mixpanel_sink.jobs.startup import leave
 from mixpanel_sink.settings.options import Settings
 
 _LOGGER = logging.getLogger(__name__)

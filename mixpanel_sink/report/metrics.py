@@ -48,19 +48,11 @@ from apache_beam.metrics import Metrics
 
 from mixpanel_sink.report.failure_log import failure_log
 from mixpanel_sink.report.finished import (
-    NAMESPACE as NAMESPACE,
-)
-from mixpanel_sink.report.finished import (
-    Spread as Spread,
-)
-from mixpanel_sink.report.finished import (
-    read_counters as read_counters,
-)
-from mixpanel_sink.report.finished import (
-    read_distributions as read_distributions,
-)
-from mixpanel_sink.report.finished import (
-    read_texts as read_texts,
+    NAMESPACE,
+    Spread,
+    read_counters,
+    read_distributions,
+    read_texts,
 )
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.send.tally import (
@@ -69,6 +61,16 @@ from mixpanel_sink.send.tally import (
     counts_of_requests,
     tally,
 )
+
+__all__ = [
+    "NAMESPACE",
+    "Spread",
+    "count",
+    "count_failed",
+    "read_counters",
+    "read_distributions",
+    "read_texts",
+]
 
 
 def count(name: str, amount: int = 1) -> None:

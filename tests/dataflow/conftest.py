@@ -26,7 +26,7 @@ from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from google.cloud import storage
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs.parse import MixpanelOptions  # noqa: F401  (its options are to be known)
+from mixpanel_sink.jobs.beam_options import MixpanelOptions  # noqa: F401  (its options are to be known)
 from tests import virtual_environment
 from tests.cloud_storage import emulated_bucket
 from tests.prism import prism_or_skip

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mixpanel_sink import __version__
-from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.settings.option import FLAG, NUMBER, Option
 from mixpanel_sink.settings.options import options_of
 from tests.dataflow.conftest import ROOT

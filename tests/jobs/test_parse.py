@@ -6,7 +6,8 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.jobs.parse import beam_parser, parse, spelled
+from mixpanel_sink.jobs.beam_options import beam_parser, parse
+from mixpanel_sink.jobs.parse import spelled
 from mixpanel_sink.settings.options import COMMANDS, OPTIONS, options_of
 
 

@@ -24,7 +24,7 @@ from apache_beam.yaml.yaml_provider import InlineProvider
 from mixpanel_sink import expansion_service, rows
 from mixpanel_sink.cli import main as command
 from mixpanel_sink.jobs import reference
-from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.settings.options import Settings
 
 def helped(call, *arguments):

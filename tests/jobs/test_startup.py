@@ -100,7 +100,7 @@ def test_what_beam_looks_up_once_stays_what_it_was() -> None:
 
 ENDING = """
 import atexit, sys, threading, time
-from mixpanel_sink.jobs.startup import leave
+from mixpanel_sink.jobs.launcher import leave
 atexit.register(lambda: print("registered"))
 threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
 print("some words on stderr", file=sys.stderr)

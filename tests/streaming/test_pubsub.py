@@ -14,7 +14,7 @@ import pytest
 from apache_beam.io.gcp.pubsub import PubsubMessage
 
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs.parse import parse
+from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.stream_pubsub import (
     MESSAGE_ID,
     PUBLISH_TIME,
