@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import mixpanel_sink
@@ -63,6 +66,42 @@ def test_a_package_is_looked_at_as_a_whole() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "mixpanel_sink.windowing imports Beam" in done.stderr
+
+
+START = """
+import sys
+from mixpanel_sink.cli import main
+
+def run(code, *words, without):
+    assert main(words) == code, words
+    for name in without:
+        assert name not in sys.modules, f"{words[0]} imports {name}"
+
+HEAVY = ("apache_beam", "polars", "pyarrow", "numpy", "requests")
+run(0, "--help", without=HEAVY)
+run(0, "check", "--help", without=HEAVY)
+run(0, "explain", "MXS511", without=HEAVY)
+run(0, "doctor", "--offline", without=HEAVY[:4])
+run(0, "init", "events.parquet", without=HEAVY[:2])
+run(0, "check", "events.parquet", "--mapping=mapping.yaml", without=HEAVY[:1])
+run(2, "status", "nowhere", without=HEAVY[:1])
+secret = "--api-secret=env:THIS_IS_NOT_SET"
+run(2, "verify", "events.parquet", "--mapping=mapping.yaml", secret, without=HEAVY[:1])
+run(2, "export", "--from=2024-05-01", "--to=2024-05-02", secret, without=HEAVY[:1])
+run(2, "lookup-table", "list", secret, without=HEAVY[:1])
+"""
+
+
+def test_commands_without_a_pipeline_start_without_beam(tmp_path: pathlib.Path) -> None:
+    """And help without Arrow, and a proposal without Polars: each costs tenths of a second."""
+    at = pa.array([1717000000 + i for i in range(3)], pa.timestamp("s", tz="UTC"))
+    table = pa.table({"event": ["Seen"] * 3, "user_id": ["a", "b", "c"], "at": at})
+    pq.write_table(table, tmp_path / "events.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", START], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MIXPANEL")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
 
 
 def test_imports_follow_the_layers() -> None:

@@ -16,6 +16,9 @@ import pyarrow as pa
 
 from mixpanel_sink.batch.runs import Run
 
+SLICE_ROWS = 50_000
+"""Rows of one table, which is read and encoded at once."""
+
 _KEY = b"mixpanel_sink.batch.origin"
 
 

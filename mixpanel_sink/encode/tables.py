@@ -19,6 +19,7 @@ import pyarrow as pa
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import Keys
+from mixpanel_sink.batch.origin import SLICE_ROWS
 from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.event_json import COUNTED, EncodedEvent
@@ -26,10 +27,9 @@ from mixpanel_sink.encode.json_columns import json_column
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
 
-SLICE_ROWS = 50_000
-"""Rows of a table that are encoded at once ..."""
 SLICE_BYTES = 8_000_000
-"""... if they are no larger than this in Arrow's form."""
+"""`SLICE_ROWS` rows of a table are encoded at once if they are no larger than this in Arrow's
+form."""
 MOST_MISSING = 3
 """Records with different keys are a table if it has at most so many times the cells that they
 have; else it would be mostly nulls."""

@@ -27,7 +27,6 @@ from mixpanel_sink.inspect.sampled import (
     matching,
     nulls,
 )
-from mixpanel_sink.read.csv import CsvRows
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
@@ -82,10 +81,12 @@ def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_
         stem = pathlib.PurePath(path).name.partition(".")[0]
         title = stem.replace("_", " ").replace("-", " ").title() or "Event"
     settings: dict[str, Any] = {}
-    if isinstance(given := files.format, CsvRows):
-        settings = csv_settings(path)
-        own = {option.name: getattr(given, option.name) for option in given.options}
-        settings |= {name: own[name] for name in own if own[name] != getattr(CsvRows(), name)}
+    if files.format.name == "CSV":
+        from mixpanel_sink.read.csv import CsvRows  # which imports Polars
+
+        plain, settings = CsvRows(), csv_settings(path)
+        own = {each.name: getattr(files.format, each.name) for each in plain.options}
+        settings |= {name: own[name] for name in own if own[name] != getattr(plain, name)}
         files = FileSource(files.patterns, CsvRows(**settings))
         settings = {"format": "csv", **settings}
     return propose(files.sample(rows), title, settings)

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import file_key
-from mixpanel_sink.batch.origin import TableOrigin
-from mixpanel_sink.encode.tables import SLICE_ROWS
+from mixpanel_sink.batch.origin import SLICE_ROWS, TableOrigin
 from mixpanel_sink.read.files import fingerprint_of, opened_whole
 from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit, unreadable
 

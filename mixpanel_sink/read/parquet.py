@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixpanel_sink.api.insert_ids import file_key
-from mixpanel_sink.batch.origin import TableOrigin
-from mixpanel_sink.encode.tables import SLICE_ROWS
+from mixpanel_sink.batch.origin import SLICE_ROWS, TableOrigin
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import is_passing, opened_whole, short
 from mixpanel_sink.read.int96 import Inexact, int96_columns, with_nanoseconds

@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_sink.encode.filtering import time_as
 from mixpanel_sink.settings.columns import Column
 from mixpanel_sink.settings.filter import Filter
 from mixpanel_sink.settings.shape import Shape
@@ -56,6 +55,8 @@ def _of_filter(mapping: Any, schema: pa.Schema) -> Iterator[tuple[str, Any]]:
         kind = _type_of(mapping.event.name, schema)
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             yield mapping.event.name, pc.field(mapping.event.name).isin(list(wanted.events))
+    from mixpanel_sink.encode.filtering import time_as  # which imports Polars
+
     time = mapping.time
     for ms, compare in zip(wanted.span_ms, (operator.ge, operator.lt), strict=True):
         limit = time_as(_type_of(time.name, schema), time, ms)

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.batch.runs import Run
-from mixpanel_sink.encode.blocks import Block, RecordsBlock, TableBlock
-from mixpanel_sink.encode.filtering import counted_rows
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.source import Element, Format, Unit, first_rows, rows_in
 from mixpanel_sink.results import FailedRecord
+
+if TYPE_CHECKING:
+    from mixpanel_sink.encode.blocks import Block
 
 _STEP_ROWS = 2000
 
@@ -89,6 +90,8 @@ def _first_counted(element: Element, most: int, mapping: Any) -> tuple[Element |
     """The element up to its last row that may be taken, and how many of its rows count."""
     if isinstance(element, FailedRecord):
         return element, rows_in(element)
+    from mixpanel_sink.encode.filtering import counted_rows  # which imports Polars
+
     count = 0
     for start in range(0, rows_in(element), _STEP_ROWS):
         rows = counted_rows(_block(element, start), mapping)
@@ -99,6 +102,8 @@ def _first_counted(element: Element, most: int, mapping: Any) -> tuple[Element |
 
 
 def _block(element: pa.Table | RecordBlock, start: int) -> Block:
+    from mixpanel_sink.encode.blocks import RecordsBlock, TableBlock
+
     if isinstance(element, RecordBlock):
         part = element.records[start : start + _STEP_ROWS]
         return RecordsBlock.of_block(RecordBlock(part, None), Run(len(part), 0, ()))

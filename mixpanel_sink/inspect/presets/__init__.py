@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from mixpanel_sink.api.limits import MIN_TIME_MS
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.source import Source
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.yaml import load_yaml
+
+if TYPE_CHECKING:
+    from mixpanel_sink.read.source import Source
 
 _FOLDER = pathlib.Path(__file__).parent
 _SECONDS = (
@@ -109,10 +109,12 @@ def _may_be_inside(name: str, columns: list[str]) -> bool:
 def in_seconds(source: Source) -> bool:
     """Whether raw events have their time in seconds: Mixpanel's own export has, and ours has
     milliseconds."""
+    from mixpanel_sink.batch.origin import RecordBlock  # here: the help needs no Arrow
+
     for element in source.spread(1):
         if isinstance(element, FailedRecord):
             continue
-        rows = element.to_pylist() if isinstance(element, pa.Table) else element.records
+        rows = element.records if isinstance(element, RecordBlock) else element.to_pylist()
         for event in rows:
             properties = event.get("properties")
             time = properties.get("time") if isinstance(properties, Mapping) else None
