@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixpanel_sink.api.endpoints import IMPORT, Endpoint
 from mixpanel_sink.api.failed_records import (
@@ -25,8 +25,10 @@ from mixpanel_sink.api.failed_records import (
 )
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.retry_after import retry_after
-from mixpanel_sink.api.transport import Response
 from mixpanel_sink.errors import AuthenticationError, DestinationError
+
+if TYPE_CHECKING:
+    from mixpanel_sink.api.transport import Response
 
 
 @dataclasses.dataclass(frozen=True)

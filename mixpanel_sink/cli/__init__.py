@@ -19,7 +19,6 @@ equal; 2 a setting is wrong, and nothing was sent; 130 interrupted.
 
 from __future__ import annotations
 
-import mixpanel_sink.jobs.launcher  # noqa: F401  # isort: skip
 import sys
 from collections.abc import Callable, Sequence
 
@@ -43,6 +42,7 @@ from mixpanel_sink.cli.help import Command, Group
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
 from mixpanel_sink.jobs.console import say_error
+from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.version import __version__
 
 _HELP = """Brings event data to Mixpanel: each event once, within the quota, all accounted for.
@@ -102,8 +102,11 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs `mixpanel-sink` and gives its exit code."""
-    given = sys.argv[1:] if args is None else list(args)
+    """Runs `mixpanel-sink` and gives its exit code; without args this process's own command, after
+    which it leaves."""
+    if args is None:
+        leave(main(sys.argv[1:]))
+    given = list(args)
     function = _MADE.get(" ".join(given[:2])) or _MADE.get("".join(given[:1]))
     try:
         words, beam = sorted_out(given, table.extras_of(function) if function else ())
