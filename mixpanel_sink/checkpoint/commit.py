@@ -133,6 +133,16 @@ def _commit(
     return note
 
 
+def tidy(folder: Folder, known: Manifest, run: str) -> None:
+    """Removes what a run left that was killed after its commit, where there is nothing to do. What
+    cannot be removed stays for the next run."""
+    if not folder.names(manifest.PLAN):
+        return
+    unfinished, plans = _unfinished(folder, known, run, ())
+    compact(folder.path, unfinished)
+    _tidy(folder, {*(each.name for each in known.segments), *plans})
+
+
 def _complete(
     folder: Folder, known: Manifest, run: OpenRun, note: RunNote, counts: FileCounts, seen: SeenOf
 ) -> tuple[pa.Table, RunNote, set[int]]:

@@ -8,22 +8,27 @@ from typing import Annotated
 import typer
 
 from mixpanel_sink.cli import common
-from mixpanel_sink.errors import CheckpointError
+from mixpanel_sink.errors import CheckpointError, SettingError
 
 
 def run(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Its folder.")],
     files: Annotated[bool, typer.Option("--files", help="List every imported file.")] = False,
     as_json: common.AsJson = False,
+    html: Annotated[
+        str, typer.Option("--html", metavar="FILE", help="Write a page over all runs.")
+    ] = "",
 ) -> None:
     """Show what was imported by day, the last runs, and failed records that were not replayed.
 
     Example: mixpanel-sink status checkpoints/events
     """
-    from mixpanel_sink.jobs.status import render, status_of
+    from mixpanel_sink.jobs.status import render, status_of, write_page
 
     try:
         status = status_of(checkpoint, files)
-    except CheckpointError as error:
+        if html:
+            write_page(status, html)
+    except (CheckpointError, SettingError) as error:
         common.fail(error)
     print(json.dumps(status, indent=2) if as_json else render(status))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mixpanel_sink.checkpoint import lease
-from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit
+from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit, tidy
 from mixpanel_sink.checkpoint.compact import adopt_mapping
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
@@ -161,6 +161,8 @@ def _today(
             commit(run, FileCounts())
         elif known.mapping is not None and known.mapping != now:
             dataclasses.replace(known, mapping=now).save(folder)
+        with usable(folder):
+            tidy(folder, Manifest.load(folder), run.run)
         return Today(source.only([]), checkpoint, run, is_empty=True)
     where = Planned(checkpoint.path, run.run, settings.leave_unfinished)
     files = Listing.of(File(*each) for each in found.reading)

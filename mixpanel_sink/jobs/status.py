@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
-from mixpanel_sink.errors import CheckpointError
-from mixpanel_sink.jobs.outputs import kept_failures
+from mixpanel_sink.errors import CheckpointError, SettingError
+from mixpanel_sink.jobs.outputs import check_output, kept_failures
 from mixpanel_sink.read.watermark import Watermark
+from mixpanel_sink.report.checkpoint_page import checkpoint_page
 
 _SHOWN = 10
 """Days and runs that are printed, the last ones."""
@@ -149,6 +153,22 @@ def render(status: Mapping[str, Any]) -> str:
     for row in status.get("each_file", ()):
         lines.append(f"{row['path']}  {row['read']:,} read, {row['failed']:,} failed, {row['at']}")
     return "\n".join(lines)
+
+
+def write_page(status: Mapping[str, Any], path: str) -> None:
+    """Writes the page over all runs.
+
+    Raises:
+        SettingError: if it cannot be written.
+    """
+    marks = {name: Watermark(*mark["value"]).text for name, mark in status["watermarks"].items()}
+    text = checkpoint_page(status, time.time(), marks)
+    check_output("html", path)
+    try:
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(text.encode("utf-8", "replace"))
+    except Exception as error:  # OSError, and what each cloud's client raises
+        raise SettingError(f"--html {path} could not be written ({error}).") from None
 
 
 def _table(head: str, second: str, rows: Sequence[tuple[str, int, Any]]) -> list[str]:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import functools
-import importlib.resources
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixpanel_sink import codes
 from mixpanel_sink.report.chart import Chart, over_time
 from mixpanel_sink.report.noted import NOTED
+from mixpanel_sink.report.page_parts import bars, size, span, template
 from mixpanel_sink.report.requests_summary import LATENCIES_MS
 from mixpanel_sink.version import __version__
 
 if TYPE_CHECKING:
-    import jinja2
-
     from mixpanel_sink.report.run_report import RunReport
 
 _FILES = 50
@@ -28,7 +23,7 @@ _DAYS = 45
 
 def page(report: RunReport) -> str:
     """The page."""
-    return _template().render(
+    return template("run_page.html").render(
         title=report.title,
         when=_when(report),
         good=report.balanced and report.count("events_accepted") > 0,
@@ -38,29 +33,18 @@ def page(report: RunReport) -> str:
         next_steps=report.next_steps,
         failures=[_failure(each) for each in report.failures],
         failed_output=report.failed_output if report.failures else None,
-        files=[(path, _size(size)) for path, size in report.files[:_FILES]],
+        files=[(path, size(count)) for path, count in report.files[:_FILES]],
         files_left=max(0, len(report.files) - _FILES),
         settings=[
             (f"--{name.replace('_', '-')}", value) for name, value in report.settings.items()
         ],
         quota=report.quota,
         version=__version__,
-        latency=_bars(list(zip(_latencies(), report.requests.latency, strict=True))),
-        fill=_bars([(f"{5 * n + 5} %", count) for n, count in enumerate(report.requests.fill)]),
+        latency=bars(list(zip(_latencies(), report.requests.latency, strict=True))),
+        fill=bars([(f"{5 * n + 5} %", count) for n, count in enumerate(report.requests.fill)]),
         counters=[(name, f"{value:,}") for name, value in sorted(report.counters.items())],
         **_names_and_days(report),
     )
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    text = importlib.resources.files(__package__).joinpath("run_page.html").read_text("utf-8")
-    return environment.from_string(text)
 
 
 def _when(report: RunReport) -> str:
@@ -87,7 +71,7 @@ def _tiles(report: RunReport) -> list[tuple[str, str]]:
         ("failed", f"{report.count('records_failed'):,}"),
         ("requests", f"{report.count('requests'):,}"),
         ("retries", f"{report.count('retries'):,}"),
-        ("sent", _size(report.count("sent_bytes"))),
+        ("sent", size(report.count("sent_bytes"))),
         ("time", span(report.seconds)),
         ("held back by the quota", span(report.count("cumulativeThrottlingSeconds"))),
         ("accepted a second", f"{accepted / max(report.seconds, 1e-9):,.0f}"),
@@ -143,43 +127,13 @@ def _names_and_days(report: RunReport) -> dict[str, Any]:
     if rest:
         most = [*most[:_NAMES], (f"{len(rest):,} other names", sum(count for _, count in rest))]
     return {
-        "names": _bars(most),
+        "names": bars(most),
         "names_said": f"{len(names):,} name{'' if len(names) == 1 else 's'}",
-        "days": _bars(sorted(days.items())),
+        "days": bars(sorted(days.items())),
         "days_said": "By month of the event" if by_month else "By day of the event",
     }
-
-
-def _bars(rows: Sequence[tuple[str, int]]) -> list[dict[str, str]]:
-    """Rows with a bar each; empty ones at both ends are left out."""
-    filled = [place for place, (_, count) in enumerate(rows) if count]
-    if not filled:
-        return []
-    most = max(count for _, count in rows)
-    return [
-        {"name": name, "count": f"{count:,}", "percent": f"{100 * count / most:.1f}"}
-        for name, count in rows[filled[0] : filled[-1] + 1]
-    ]
 
 
 def _latencies() -> list[str]:
     bounds = [f"up to {ms} ms" if ms < 1000 else f"up to {ms // 1000} s" for ms in LATENCIES_MS]
     return [*bounds, "more"]
-
-
-def _size(size: int) -> str:
-    if size < 1000:
-        return f"{size} bytes"
-    power = min(3, int(math.log10(size) // 3))
-    return f"{size / 1000**power:.1f} {('', 'kB', 'MB', 'GB')[power]}"
-
-
-def span(seconds: float) -> str:
-    """Seconds as a person says them: 7.2 s, 12 min 5 s, 3 h 20 min, 5 d 2 h."""
-    if seconds < 60:
-        return f"{seconds:.1f}".removesuffix(".0") + " s"
-    whole = round(seconds)
-    units = ((whole // 86_400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"))
-    parts = [*units, (whole % 60, "s")]
-    first = next(place for place, (number, _) in enumerate(parts) if number)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from mixpanel_sink.checkpoint import commit
 from mixpanel_sink.cli import main as command
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import SettingError
@@ -124,6 +125,26 @@ def test_files_that_are_all_sent_again_stay_so_until_they_are(
     assert "100 read = 100 accepted + 0 failed" in day(mapping=other).out
 
 
+def test_what_a_run_left_that_was_killed_after_its_commit_is_removed(
+    day: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a run that has nothing else to do."""
+    write(tmp_path / "in" / "1.parquet", shop(10))
+    with monkeypatch.context() as killed:
+        killed.setattr(commit, "compact", lambda *_: None)
+        killed.setattr(commit, "_tidy", lambda *_: None)
+        assert day().code == 0
+
+    def left() -> set[str]:
+        names = {path.name.partition("-")[0] for path in (tmp_path / "cp").iterdir()}
+        return names & {"plan", "accepted"}
+
+    assert left() == {"plan", "accepted"}
+    assert "Nothing is new" in day().out
+    assert left() == set()
+    assert "1 file was imported before, 0 are new." in day().out
+
+
 def test_a_mapping_that_did_not_fit_is_corrected(day: Any, tmp_path: pathlib.Path) -> None:
     write(tmp_path / "in" / "1.parquet", shop(10))
     run = day(mapping=MAPPING.replace(": user", ": usr"))
@@ -163,6 +184,10 @@ def test_failures_stay_until_they_are_replayed(
     (left,) = known["not_replayed"]
     assert (left["failed"], known["failed"]) == (1, 1)
     (kept,) = left["files"]
+    assert command(["status", f"{tmp_path}/cp", f"--html={tmp_path}/all.html"]) == 0
+    page = (tmp_path / "all.html").read_text()
+    assert f"mixpanel-sink replay {kept} --mapping MAPPING" in page
+    capsys.readouterr()
     fixed = tmp_path / "fixed.yaml"
     fixed.write_text(MAPPING.replace(": user", ": {column: user, if_null: guest}"))
     forget()

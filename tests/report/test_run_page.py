@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from mixpanel_sink.report.chart import Chart, over_time
-from mixpanel_sink.report.run_page import span
+from mixpanel_sink.report.page_parts import span
 from mixpanel_sink.settings.quota import Quota
 from tests.report.test_run_report import report
 
