@@ -16,7 +16,9 @@ import pyarrow as pa
 import yaml
 from pyarrow import types
 
+from mixpanel_sink.errors import InputError
 from mixpanel_sink.inspect.dialect import csv_settings
+from mixpanel_sink.inspect.presets import proposed_for_raw_events, recognized
 from mixpanel_sink.inspect.propose_time import time_of
 from mixpanel_sink.inspect.sampled import (
     Notes,
@@ -28,12 +30,16 @@ from mixpanel_sink.inspect.sampled import (
     nulls,
 )
 from mixpanel_sink.read.file_source import FileSource
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 
 SAMPLE_ROWS = 20_000
 """Rows by which a mapping is proposed."""
-_EVENT = ("event_name", "event", "eventname", "action", "event_type", "activity", "name", "type")
+_EVENT = (
+    "event_name", "event", "eventname", "action", "event_type", "activity", "name", "type",
+    "ereignis", "aktion", "événement", "evenement", "evento",
+)  # fmt: skip
 _USER = (
     "distinct_id", "user_id", "userid", "uid", "customer_id", "account_id", "member_id",
     "visitor_id", "person_id", "client_id", "user", "customer", "user_pseudo_id", "anonymous_id",
@@ -74,7 +80,7 @@ def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_
         rows: of the sample.
 
     Raises:
-        InputError: if no file can be read.
+        InputError: if no file can be read, or nothing tells its types.
     """
     path = files.files[0].path
     if title is None:
@@ -89,7 +95,36 @@ def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_
         settings |= {name: own[name] for name in own if own[name] != getattr(plain, name)}
         files = FileSource(files.patterns, CsvRows(**settings))
         settings = {"format": "csv", **settings}
-    return propose(files.sample(rows), title, settings)
+    sample = files.sample(rows)
+    if not len(sample) and all(types.is_null(field.type) for field in sample.schema):
+        raise InputError(f"{path} has no record to tell a mapping by.{_first_failure(files)}")
+    tool = recognized(sample.schema)
+    if tool == "mixpanel":
+        said = "these are Mixpanel's events already, and the mapping is that of --from mixpanel."
+        text = proposed_for_raw_events(files)
+        return Proposal(text, EventMapping.from_yaml(text), (said,))
+    proposal = propose(sample, title, settings)
+    hints = []
+    if tool is not None:
+        hints.append(f"it looks like an export of {tool}: --from {tool} has its whole mapping.")
+    if settings and any(map(_is_value, sample.schema.names)):
+        hints.append(
+            f"the first line of {path} looks like a record and not like the names of columns: if "
+            "there are no names, put a line of them in front."
+        )
+    return dataclasses.replace(proposal, guesses=(*hints, *proposal.guesses))
+
+
+def _first_failure(files: FileSource) -> str:
+    for element in files.spread(1):
+        if isinstance(element, FailedRecord):
+            return f" {element.message}"
+    return ""
+
+
+def _is_value(name: str) -> bool:
+    """Whether a name is rather a number or a date."""
+    return bool(re.fullmatch(r"[+-]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d.*", name.strip()))
 
 
 def propose(

@@ -37,12 +37,16 @@ def nulls(column: Any) -> str:
 
 def matching(columns: Iterable[str], words: Sequence[str]) -> list[str]:
     """Columns of such names, best first: the very word, then one that ends in it."""
-    plain = {
-        name: re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("$") for name in columns
-    }
+    plain = {name: _plain(name) for name in columns}
     exact = [name for word in words for name, text in plain.items() if text == word]
     ends = [n for w in words if len(w) > 2 for n, text in plain.items() if text.endswith("_" + w)]
     return list(dict.fromkeys([*exact, *ends]))
+
+
+def _plain(name: str) -> str:
+    """In one spelling: "User ID", userId and $user_id are user_id."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"\W+|_+", "_", words).strip("_")
 
 
 def is_text(kind: pa.DataType) -> bool:

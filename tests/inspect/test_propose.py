@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import time
 from typing import Any
@@ -15,10 +16,18 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.origin import Source
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.encode.schema import check_schema
+from mixpanel_sink.errors import InputError
 from mixpanel_sink.inspect.propose import propose, propose_for
 from mixpanel_sink.jobs.demo import shop_events
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.settings.columns import Column, Constant, PositionId, TimeColumn
+from mixpanel_sink.settings.columns import (
+    Column,
+    ColumnsId,
+    Constant,
+    ContentId,
+    PositionId,
+    TimeColumn,
+)
 from mixpanel_sink.settings.mapping import EventMapping
 
 NOW = int(time.time())
@@ -232,3 +241,56 @@ def test_a_german_spreadsheet(tmp_path: pathlib.Path) -> None:
         "format": "csv", "delimiter": ";", "encoding": "windows-1252", "decimal": ",",
         "thousands": ".", "types": {"Bestellnummer": "integer", "Betrag": "number"},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", ["User ID", "user-id", "$user_id", "UserId", "user id "])
+def test_spellings_of_a_name(spelling: str) -> None:
+    assert propose(pa.table({"at": [1], spelling: ["u"]})).mapping.distinct_id == Column(spelling)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("event,user_id,time\n", "has no record to tell a mapping by."),
+        (
+            'event,user_id,time\nA,u1,"never ends\nB,u2,2024-05-02\n',
+            "has no record to tell a mapping by. The row in lines 2 to 3 cannot be read",
+        ),
+    ],
+)
+def test_a_file_without_records(tmp_path: pathlib.Path, lines: str, said: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(lines)
+    with pytest.raises(InputError) as caught:
+        propose_for(FileSource(str(path)))
+    assert said in str(caught.value)
+
+
+def test_a_file_without_names(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("A,u1,2024-05-01\nB,u2,2024-05-02\n")
+    assert "looks like a record" in propose_for(FileSource(str(path))).guesses[0]
+
+
+@pytest.mark.parametrize(
+    ("inner", "unit", "insert_id"),
+    [
+        ('"time":1714557600,"$insert_id":"a"', "s", ColumnsId(("$insert_id",))),
+        ('"time":1714557600000', "ms", ContentId()),
+    ],
+)
+def test_raw_mixpanel_events(tmp_path: pathlib.Path, inner: str, unit: str, insert_id: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f'[{{"event":"A","properties":{{"distinct_id":"u1",{inner}}}}}]')
+    proposal = propose_for(FileSource(str(path)))
+    assert isinstance(proposal.mapping, EventMapping)
+    assert proposal.mapping.time == TimeColumn("time", unit=unit)
+    assert proposal.mapping.insert_id == insert_id
+    assert "Mixpanel's events already" in proposal.guesses[0]
+
+
+def test_another_tools_export_is_recognized(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.jsonl"
+    names = "event_text anonymous_id user_id context_ip timestamp id"
+    path.write_text(json.dumps(dict.fromkeys(names.split(), "x")) + "\n")
+    assert "--from segment" in propose_for(FileSource(str(path))).guesses[0]

@@ -25,6 +25,8 @@ _SECONDS = (
     "unit: ms}                  # milliseconds, as mixpanel-sink asks for them",
     "unit: s}                   # seconds, as the input has them",
 )
+_LOOSE = ("mixpanel", "mixpanel-parquet")
+"""Their columns may be those of anybody's events."""
 PRESETS = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
@@ -57,7 +59,7 @@ def preset_for(name: str, source: Source) -> str:
         InputError: if the input is not that tool's export.
     """
     check_preset(name, source.schema().names)
-    return _raw_events_text(source) if name == "mixpanel" else preset(name)
+    return proposed_for_raw_events(source) if name == "mixpanel" else preset(name)
 
 
 def raw_events(source: Source) -> EventMapping:
@@ -65,9 +67,30 @@ def raw_events(source: Source) -> EventMapping:
     return EventMapping.from_yaml(_raw_events_text(source))
 
 
+def proposed_for_raw_events(source: Source) -> str:
+    """A mapping of raw Mixpanel events, with ids made of their content if they have none."""
+    text = _raw_events_text(source)
+    properties = source.schema().field("properties").type
+    if pa.types.is_struct(properties) and properties.get_field_index("$insert_id") < 0:
+        return text.replace("\ninsert_id: $insert_id", "\ninsert_id: {from: content}")
+    return text
+
+
 def _raw_events_text(source: Source) -> str:
+    """The mapping of raw Mixpanel events, with the unit that their times have."""
     text = preset("mixpanel")
     return text.replace(*_SECONDS) if in_seconds(source) else text
+
+
+def recognized(schema: pa.Schema) -> str | None:
+    """The preset for what an input surely is: raw Mixpanel events, or a tool's export of events."""
+    names = schema.names
+    if {"event", "properties"} <= set(names):
+        kind = schema.field("properties").type
+        if pa.types.is_struct(kind) and {"distinct_id", "time"} <= {field.name for field in kind}:
+            return "mixpanel"
+    events = [name for name in PRESETS if not name.endswith("-users") and name not in _LOOSE]
+    return next((name for name in events if not _missing(name, names)), None)
 
 
 def check_preset(name: str, columns: list[str]) -> None:
