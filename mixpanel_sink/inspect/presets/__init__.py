@@ -18,6 +18,8 @@ from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.settings.yaml import load_yaml
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mixpanel_sink.read.source import Source
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -70,8 +72,8 @@ def raw_events(source: Source) -> EventMapping:
 def proposed_for_raw_events(source: Source) -> str:
     """A mapping of raw Mixpanel events, with ids made of their content if they have none."""
     text = _raw_events_text(source)
-    properties = source.schema().field("properties").type
-    if pa.types.is_struct(properties) and properties.get_field_index("$insert_id") < 0:
+    inner = _fields_of(source.schema(), "properties")
+    if inner and "$insert_id" not in inner:
         return text.replace("\ninsert_id: $insert_id", "\ninsert_id: {from: content}")
     return text
 
@@ -82,13 +84,19 @@ def _raw_events_text(source: Source) -> str:
     return text.replace(*_SECONDS) if in_seconds(source) else text
 
 
+def _fields_of(schema: pa.Schema, name: str) -> set[str]:
+    """The fields of a column of objects; none of another column's."""
+    from pyarrow import types  # here: the help needs no Arrow
+
+    kind = schema.field(name).type if name in schema.names else None
+    return {field.name for field in kind} if kind and types.is_struct(kind) else set()
+
+
 def recognized(schema: pa.Schema) -> str | None:
     """The preset for what an input surely is: raw Mixpanel events, or a tool's export of events."""
     names = schema.names
-    if {"event", "properties"} <= set(names):
-        kind = schema.field("properties").type
-        if pa.types.is_struct(kind) and {"distinct_id", "time"} <= {field.name for field in kind}:
-            return "mixpanel"
+    if "event" in names and {"distinct_id", "time"} <= _fields_of(schema, "properties"):
+        return "mixpanel"
     events = [name for name in PRESETS if not name.endswith("-users") and name not in _LOOSE]
     return next((name for name in events if not _missing(name, names)), None)
 
