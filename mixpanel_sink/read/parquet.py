@@ -31,7 +31,7 @@ from mixpanel_sink.results import FailedRecord
 
 BATCH_ROWS = SLICE_ROWS
 """Rows of one table, which is encoded at once, ..."""
-TABLE_BYTES = 32_000_000
+TABLE_BYTES = 16_000_000
 """... if it is no larger than this ..."""
 STEP_ROWS = 10_000
 """... and of so many rows more at most. A file does not tell how large its texts are in memory: its

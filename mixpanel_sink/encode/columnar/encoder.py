@@ -211,10 +211,12 @@ class ColumnarEncoder:
         end = '"}}' if self._token is None else f'","token":{quoted(self._token)}}}}}'
         event = plan.event(frame, plain)
         if plan.content_id and position is None:
-            bare = frame.select(line([*event, "}}"]).alias(_TEXT))
+            bare = frame.select(line([*event, "}}"], skip_nulls=True).alias(_TEXT))
             hashed = bare
             if plan.rounded(frame):
-                hashed = plan.exact(frame).select(line([*event, "}}"]).alias(_TEXT))
+                hashed = plan.exact(frame).select(
+                    line([*event, "}}"], skip_nulls=True).alias(_TEXT)
+                )
             digest = self._salted(content_hash(pl.col(_TEXT))).alias("i:insert_id")
             bare = bare.with_columns(hashed.select(digest).to_series())
             start = pl.col(_TEXT).str.strip_suffix("}}")
@@ -230,7 +232,7 @@ class ColumnarEncoder:
             pieces = [_LEAD, *event, id_key, self._salted(insert_id, f"{position}-"), end]
         else:
             pieces = [_LEAD, *event, f"{id_key}{position}-", insert_id, end]
-        return frame.with_columns(line(pieces).alias(_TEXT))
+        return frame.with_columns(line(pieces, skip_nulls=True).alias(_TEXT))
 
     def _salted(self, insert_id: pl.Expr, prefix: str = "") -> pl.Expr:
         """As `insert_ids.salted_id` makes it of the prefix and the id; without a salt the id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence, Set
 from typing import Any
@@ -19,18 +20,24 @@ Piece = str | pl.Expr
 """Of a line: the same text in every row, or a column of texts."""
 
 
-def line(pieces: Sequence[Piece]) -> pl.Expr:
-    """The pieces, one after the other, as one text a row; null where a piece is."""
+def line(pieces: Sequence[Piece], skip_nulls: bool = False) -> pl.Expr:
+    """The pieces, one after the other, as one text a row; null where a piece is, unless nulls are
+    to be skipped."""
     joined = itertools.groupby(pieces, lambda piece: isinstance(piece, str))
     exprs: list[Any] = []
     for same, group in joined:
-        exprs += [pl.lit("".join(group))] if same else group  # type: ignore[arg-type]
-    return pl.concat_str(exprs)
+        exprs += [_literal("".join(group))] if same else group  # type: ignore[arg-type]
+    return pl.concat_str(exprs, ignore_nulls=skip_nulls)
 
 
-def written(column: str, kind: pl.DataType, plain: Set[str]) -> list[Piece] | None:
-    """A column's values as pieces of JSON; None if only Polars' JSON writer can write them."""
-    value = pl.col(column)
+@functools.lru_cache(10_000)
+def _literal(text: str) -> pl.Expr:
+    """To make one takes as long as to write it for a hundred rows."""
+    return pl.lit(text)
+
+
+def written(column: str, value: pl.Expr, kind: pl.DataType, plain: Set[str]) -> list[Piece] | None:
+    """Values of a column as pieces of JSON; None if only Polars' JSON writer can write them."""
     if kind == pl.String:
         return ['"', value, '"'] if column in plain else None
     if kind.is_integer() or kind == pl.Float64:

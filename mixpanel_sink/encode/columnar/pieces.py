@@ -15,19 +15,20 @@ class Nulls(enum.Enum):
 
     NONE = enum.auto()
     SOME = enum.auto()
+    MOST = enum.auto()
     ALL = enum.auto()
 
     @classmethod
     def of(cls, nulls: int, rows: int) -> Nulls:
         """For so many nulls in so many rows."""
-        if not nulls:
-            return cls.NONE
-        return cls.ALL if nulls == rows else cls.SOME
+        if not nulls or nulls == rows:
+            return cls.ALL if nulls else cls.NONE
+        return cls.MOST if nulls > rows // 2 else cls.SOME
 
 
 class Pieces:
     """Puts members together to JSON; neighbours that Polars' JSON writer must write go through it
-    together.
+    together. A member that a row does not have is null.
 
     Args:
         schema: of the frame that holds the values.
@@ -66,24 +67,40 @@ class Pieces:
         nulls = self._nulls[column]
         if drop_nulls and nulls is Nulls.ALL:
             return
-        missing = drop_nulls and nulls is Nulls.SOME
+        if drop_nulls and nulls is not Nulls.NONE:
+            self._end_run()
+            self._pieces.append(self._optional(name, column, nulls))
+            return
         values = pl.col(column)
-        texts: list[Piece] | None = [values]
-        if column not in self._json:
-            texts = written(column, self._schema[column], self._plain)
-        if texts is None and not missing:
+        texts = self._texts(column, values)
+        if texts is None:
             self._run.append(values.alias(name))
             return
+        if nulls is not Nulls.NONE:  # nulls are written as such
+            texts = [line(texts).fill_null("null")]
         self._end_run()
-        if texts is None:
-            member: list[Piece] = [inside([values.alias(name)]), ","]
-        elif missing or nulls is Nulls.NONE:
-            member = [f"{quoted(name)}:", *texts, ","]
-        else:  # nulls are written as such
-            member = [f"{quoted(name)}:", line(texts).fill_null("null"), ","]
-        if missing:
-            member = [pl.when(values.is_not_null()).then(line(member)).otherwise(pl.lit(""))]
-        self._pieces.extend(member)
+        self._pieces.extend([f"{quoted(name)}:", *texts, ","])
+
+    def _texts(self, column: str, values: pl.Expr) -> list[Piece] | None:
+        """The pieces of a column's values; None if Polars' JSON writer must write them."""
+        if column in self._json:
+            return [values]
+        return written(column, values, self._schema[column], self._plain)
+
+    def _optional(self, name: str, column: str, nulls: Nulls) -> pl.Expr:
+        """A member that some rows do not have. Where most do not, and to write a value costs more
+        than to put it in its place, only the others are written."""
+        values = pl.col(column)
+        present = values.is_not_null()
+        few = nulls is Nulls.MOST and self._schema[column] != pl.String
+        if few:
+            values = values.drop_nulls()
+        texts = self._texts(column, values)
+        pieces = [inside([values.alias(name)])] if texts is None else [f"{quoted(name)}:", *texts]
+        member = line([*pieces, ","])
+        if few:
+            return member.gather(pl.when(present).then(present.cum_sum() - 1))
+        return pl.when(present).then(member) if texts is None else member
 
     def end(self, *pieces: Piece) -> list[Piece]:
         """All pieces, these at the end."""

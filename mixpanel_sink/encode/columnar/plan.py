@@ -70,12 +70,15 @@ class Plan:
             *identity_parts(mapping, self.inputs),
             Part("i:time", self._time.milliseconds),
         ]
+        self._exprs = [part.expr.alias(part.name) for part in self._parts]
         checks = [check for part in self._parts for check in part.checks]
         checks += self._ignore_check(dict(properties))
         checks += self._count_check([column for _, column in properties], extra)
         self._ok = pl.all_horizontal([check.fill_null(False) for check in checks])
         self._json = frozenset(part.name for part in self._parts if part.is_json)
-        self._cut = [part.name for part in self._parts if part.cut]
+        cut = [pl.col(part.name).str.len_bytes() for part in self._parts if part.cut]
+        long = [(size > LONG_STRING_BYTES).sum() for size in cut]
+        self._long = pl.sum_horizontal(long) if long else None
         self._rounds = [part.name for part in self._parts if part.rounds]
         self._nested = [part.name for part in self._parts if part.nested]
         self._members = {name: f"p:{name}" for name, _ in properties}
@@ -139,19 +142,19 @@ class Plan:
             A frame of the parts and of `ok`, and its columns whose text needs no escapes.
         """
         frame, columns = self.inputs.read(table)
-        exprs = [part.expr.alias(part.name) for part in self._parts]
         ok = self._ok & self._time.in_range(now, max_age)
-        parts: Any = frame.lazy().select(*exprs, ok.alias("ok")).collect()
+        parts: Any = frame.lazy().select(*self._exprs, ok.alias("ok")).collect()
         for name in self._rounds:
             both = parts.get_column(name).struct
             exact = both.field("exact").alias(f"{_EXACT}{name}")
             parts = parts.with_columns(both.field("text").alias(name), exact)
         sources = frozenset().union(*(part.text.sources for part in self._parts))
         special = self.inputs.special(columns, sources)
+        types = dict(zip(parts.columns, parts.dtypes, strict=True))
         plain = {
             part.name
             for part in self._parts
-            if parts.schema[part.name] == pl.String
+            if types[part.name] == pl.String
             and not part.text.escapes
             and special.isdisjoint(part.text.sources)
         }
@@ -160,10 +163,9 @@ class Plan:
     def count_long(self, frame: pl.DataFrame) -> int:
         """Text values that Mixpanel will cut."""
         count = self._long_constants * len(frame)
-        if not self._cut or not len(frame):
+        if self._long is None or not len(frame):
             return count
-        long = [(pl.col(name).str.len_bytes() > LONG_STRING_BYTES).sum() for name in self._cut]
-        return count + int(frame.select(pl.sum_horizontal(long)).item() or 0)
+        return count + int(frame.select(self._long).item() or 0)
 
     def count_before(self, frame: pl.DataFrame, moment: int) -> int:
         """Events before a moment, in milliseconds since 1970."""
