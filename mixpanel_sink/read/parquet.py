@@ -31,8 +31,10 @@ from mixpanel_sink.results import FailedRecord
 
 BATCH_ROWS = SLICE_ROWS
 """Rows of one table, which is encoded at once, ..."""
-TABLE_BYTES = 16_000_000
+TABLE_BYTES = 32_000_000
 """... if it is no larger than this ..."""
+_ENOUGH_BYTES = TABLE_BYTES // 2
+"""Of batches that are put together: the next table is read while these are being encoded."""
 STEP_ROWS = 10_000
 """... and of so many rows more at most. A file does not tell how large its texts are in memory: its
 sizes count a dictionary once. Five requests' worth, so that tables stay whole requests."""
@@ -285,7 +287,7 @@ def _tables(batches: Iterable[pa.RecordBatch | Inexact], rows: int) -> Iterator[
             held.append(batch)
             count += len(batch)
             size += batch.nbytes
-            if count >= rows or size >= TABLE_BYTES:
+            if count >= rows or size >= _ENOUGH_BYTES:
                 yield pa.Table.from_batches(held)
                 held, count, size = [], 0, 0
     except Exception:  # the file is damaged from here on: what came before is good
