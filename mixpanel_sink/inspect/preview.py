@@ -72,6 +72,7 @@ class Preview:
             their counter.
         left_out: rows of those looked at that the mapping's filter and shape leave out.
         skipped: rows that are not read, since the files' statistics rule them out.
+        new: what a checkpoint has left to do, in lines for people; empty without a checkpoint.
     """
 
     files: int
@@ -88,6 +89,12 @@ class Preview:
     altered: dict[str, int] = dataclasses.field(default_factory=dict)
     left_out: int = 0
     skipped: int = 0
+    new: tuple[str, ...] = ()
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether the checkpoint has left nothing to do."""
+        return bool(self.new) and not self.files and not self.rows
 
     @property
     def whole(self) -> bool:
@@ -110,6 +117,8 @@ def preview(
     token: bool = False,
     privacy: Privacy | None = None,
     clock: Callable[[], float] = time.time,
+    uncounted: bool = False,
+    new: Sequence[str] = (),
 ) -> Preview:
     """Maps and checks a sample of an input, or all of it, as a job would; nothing is sent.
 
@@ -124,13 +133,15 @@ def preview(
         token: whether events carry the project token.
         privacy: what events do not hold. Its key is not needed: hashes are made without it.
         clock: seconds since 1970.
+        uncounted: whether only reading tells which rows are wanted.
+        new: what a checkpoint has left to do.
     """
     quota = quota or Quota()
     limits = limits or limits_of(quota)
     privacy = None if privacy is None else dataclasses.replace(privacy, key=None)
     source = as_source(files, mapping)
-    known = source.row_count()
-    everything = rows is None or source.estimated_rows() <= rows
+    known = None if uncounted else source.row_count()
+    everything = rows is None or uncounted or source.estimated_rows() <= rows
     columns = columns_needed(mapping)
     elements = source.elements(columns) if everything else source.spread(rows or 0, columns)
     seen = _Seen()
@@ -162,12 +173,15 @@ def preview(
         altered={name: counts[name] for name in NOTED} | lost_together(sample),
         left_out=counts["records_left_out"],
         skipped=source.skipped()[0],
+        new=tuple(new),
     )
 
 
 def render(preview: Preview) -> str:
     """The preview for people."""
-    lines = ["Dry run: nothing was sent."]
+    lines = ["Dry run: nothing was sent.", *preview.new]
+    if preview.nothing_new:
+        return "\n".join([*lines, "Nothing is new; a run would send nothing."])
     lines.append(_line("files", preview.files))
     estimated = "" if preview.rows_known else "estimated from the files' sizes"
     lines.append(_line("rows", preview.rows, estimated))

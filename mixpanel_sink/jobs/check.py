@@ -22,7 +22,10 @@ def start(settings: Settings, rows: str, format: str | None) -> int:
 
 
 def exit_code(shown: Preview) -> int:
-    """0 if all of the input could be read and something of it would be accepted."""
+    """0 if all of the input could be read and something of it would be accepted, or nothing of it
+    is new."""
+    if shown.nothing_new:
+        return EXIT_OK
     return EXIT_FAILED if shown.files_unreadable or not shown.looked_at.events else EXIT_OK
 
 
@@ -35,7 +38,7 @@ def previewed(settings: Settings, rows: str, format: str | None = None) -> Previ
         format: of the files where the settings do not say; None: by name or content.
 
     Raises:
-        SettingError, InputError: what is wrong.
+        SettingError, InputError, CheckpointError: what is wrong.
     """
     require(settings, "input", "mapping")
     target = target_of(settings)
@@ -44,6 +47,14 @@ def previewed(settings: Settings, rows: str, format: str | None = None) -> Previ
         raise MappingError("A dry run shows events; this mapping makes something else.")
     source = source_of(settings, format, mapping)
     check_input(source, mapping, settings)
+    new: list[str] = []
+    uncounted = False
+    if settings.checkpoint:
+        from mixpanel_sink.jobs.incremental import left_to_do  # `check` starts faster without it
+
+        found = left_to_do(settings, source, mapping)
+        source, new = found.source, list(found.lines)
+        uncounted = found.since is not None and bool(found.since.marks)
     return preview(
         source,
         mapping,
@@ -52,4 +63,6 @@ def previewed(settings: Settings, rows: str, format: str | None = None) -> Previ
         quota=target.quota,
         token=target.credentials.token is not None,
         privacy=privacy_of(settings),
+        uncounted=uncounted,
+        new=new,
     )

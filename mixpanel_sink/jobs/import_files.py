@@ -27,7 +27,7 @@ from mixpanel_sink.jobs import check, missing
 from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
-from mixpanel_sink.jobs.incremental import print_end
+from mixpanel_sink.jobs.incremental import check_alone, print_end
 from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.outcome import EXIT_OK
@@ -67,6 +67,8 @@ def start(
     """
     if settings.dry_run is not None:
         FileSystems.set_options(options)
+        if not settings.checkpoint:
+            check_alone(settings)
         return check.start(settings, settings.dry_run, format)
     return told("import", settings, lambda: _start(Import.of(settings, options, format), build))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -228,6 +229,25 @@ def looked_at(
         lines += more
     files = Listing.of(File(*each) for each in reading)
     return Look(source.only(files, None, since), known, lines, again, plan, reading, since)
+
+
+def left_to_do(settings: Settings, source: FileSource, mapping: AnyMapping | None) -> Look:
+    """What the next run would have to do. Takes no lease and writes nothing.
+
+    Raises:
+        CheckpointError, InputError, SettingError: as that run would.
+    """
+    folder = open_folder(str(settings.checkpoint))
+    known = Manifest.load(folder)
+    found = looked_at(settings, source, mapping, folder, known)
+    if known.open is None or not (found.reading or found.plan is None):
+        return found
+    begun = datetime.datetime.fromtimestamp(known.open.started, datetime.timezone.utc)
+    more = (
+        f"The run of {begun:%Y-%m-%d %H:%M} UTC has not ended: what it has sent of these is not "
+        "sent again, and is counted below."
+    )
+    return dataclasses.replace(found, lines=[*found.lines, more])
 
 
 def print_end(found: Today) -> None:

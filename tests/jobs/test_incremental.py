@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -281,3 +282,31 @@ def test_the_status_of_nothing(tmp_path: pathlib.Path, capsys: Any) -> None:
     said = capsys.readouterr().err
     assert "holds no imports. Give the folder that --checkpoint names." in said
     assert "MXS312" in said, "the code of a checkpoint, and not of a setting"
+
+
+def test_a_dry_run_shows_what_is_new(
+    day: Any, server: Emulator, tmp_path: pathlib.Path, capsys: Any
+) -> None:
+    write(tmp_path / "in" / "1.parquet", shop(1000))
+    assert day().code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "cp").iterdir()}
+    run = day("--dry-run")
+    assert (run.code, run.err) == (0, "")
+    assert run.out.splitlines() == [
+        "Dry run: nothing was sent.",
+        "1 file was imported before, 0 are new.",
+        "Nothing is new; a run would send nothing.",
+    ]
+    write(tmp_path / "in" / "2.parquet", shop(70, first=1000))
+    run = day("--dry-run")
+    assert run.out.splitlines()[1] == "1 file was imported before, 1 is new."
+    assert re.findall(r"^  (\w+) +(\d+)$", run.out, re.M)[:2] == [("files", "1"), ("rows", "70")]
+    write(tmp_path / "in" / "1.parquet", shop(999))
+    run = day("--dry-run")
+    assert (run.code, "1 file changed after the import" in run.err) == (2, True)
+    run = day("--dry-run", "--on-changed=skip")
+    assert "changed after the import, skipped" in run.out
+    run = day("--dry-run", mapping=MAPPING + "exclude: [amount]\n")
+    assert "mapping or privacy settings are not those" in run.err
+    assert {path: path.read_bytes() for path in (tmp_path / "cp").iterdir()} == before
+    assert server.stats()["requests"] == 1

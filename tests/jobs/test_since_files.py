@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+import re
 from typing import Any
 
 import polars as pl
@@ -62,6 +63,11 @@ def test_an_export_that_grows(day: Any, server: Emulator, tmp_path: pathlib.Path
     grown = orders([*range(5000), -9, 5001, 5002]).to_pydict()  # one is late
     grown["user"][5001] = None
     write(path, pa.table(grown, schema=orders([]).schema), row_group_size=900)
+    run = day("--dry-run", "300")
+    assert f"1 file changed after the import, read for what is new by updated_at: {path}" in run.out
+    assert re.findall(r"^  (rows|events) +(\d+)$", run.out, re.M)[:2] == [
+        ("rows", "4"), ("events", "3"),
+    ]  # fmt: skip
     run = day()
     assert f"1 file changed after the import, read for what is new by updated_at: {path}" in run.out
     assert f"{path}: rows up to updated_at 2024-11-25 07:00:00.000000+00:00 were" in run.out
