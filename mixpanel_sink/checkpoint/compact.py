@@ -22,7 +22,7 @@ def compact(path: str, incomplete: Collection[int]) -> None:
         incomplete: files whose chunks stay, by `counts.path_key`.
     """
     folder = open_folder(path)
-    owner = _owner(folder)
+    owner = owner_of(folder)
     if owner is None:
         return
     old = folder.names(f"accepted-{owner.mark}-")
@@ -36,7 +36,8 @@ def compact(path: str, incomplete: Collection[int]) -> None:
     delete_all(folder, old)
 
 
-def _owner(folder: Folder) -> Owner | None:
+def owner_of(folder: Folder) -> Owner | None:
+    """Whose checkpoint it is; None if nothing was ever sent."""
     found = folder.stored(HEADER)
     return None if found is None else Owner.from_header(orjson.loads(found.data))
 

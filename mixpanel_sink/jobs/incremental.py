@@ -23,11 +23,12 @@ from mixpanel_sink.checkpoint.compact import adopt_mapping
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, usable, write_plan
-from mixpanel_sink.checkpoint.mapping_change import changes, is_from_position, meaning
-from mixpanel_sink.checkpoint.owner import HEADER, mapping_mark, mapping_settings
+from mixpanel_sink.checkpoint.mapping_change import is_from_position
+from mixpanel_sink.checkpoint.owner import mapping_mark, mapping_settings
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import CheckpointError, InputError, SettingError
+from mixpanel_sink.jobs.mapping_changed import checked_mapping, files_named, files_of
 from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.jobs.since import check_since, rows_of_files, rows_of_table
 from mixpanel_sink.process import HEARTBEATS
@@ -40,9 +41,6 @@ from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.names import named
 from mixpanel_sink.settings.options import Settings
-
-_NAMED = 3
-"""Files that a message names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,18 +207,18 @@ def looked_at(
         InputError: if files that were imported have changed.
         SettingError: if --since cannot work.
     """
-    now = mapping_settings(mapping, privacy_of(settings))
-    again = _checked_mapping(settings, folder, known, now)
+    again, lines = checked_mapping(settings, mapping, folder, known)
     if isinstance(source, TableSource):
         marks = {} if again else known.watermarks
         rows, name, line = rows_of_table(settings, source, mapping, marks)
         if again:
             marks = {each: at for each, at in known.watermarks.items() if each != name}
             known = dataclasses.replace(known, watermarks=marks)
-        return Look(rows, known, [line] if line else [], again, watermark=name)
+        lines += [line] if line else []
+        return Look(rows, known, lines, again, watermark=name)
     check_since(settings, mapping)
     plan = planned(settings, source, folder, known, again)
-    lines = described(plan, settings, again)
+    lines += described(plan, settings, again)
     sends_changed = settings.on_changed == "import" or settings.since
     reading = [*plan.new, *(plan.changed if sends_changed else ())]
     since = None
@@ -256,7 +254,7 @@ def print_end(found: Today) -> None:
         known = Manifest.load(open_folder(found.checkpoint.path))
         for note in known.runs[-1:]:
             if note.run == found.run.run and found.run.planned:
-                print(f"  Checkpoint: {_files(note.files)} imported")
+                print(f"  Checkpoint: {files_of(note.files)} imported")
                 for path in note.late_paths:
                     print(
                         f"  {path}: among the rows that were imported before, some are new, "
@@ -264,8 +262,8 @@ def print_end(found: Today) -> None:
                     )
                 if note.left:
                     print(
-                        f"  {_files(note.left)} not complete; the next run goes on with "
-                        f"{_named(note.left_paths)}"
+                        f"  {files_of(note.left)} not complete; the next run goes on with "
+                        f"{files_named(note.left_paths)}"
                     )
 
 
@@ -290,31 +288,6 @@ def planned(
     return plan
 
 
-def _checked_mapping(
-    settings: Settings, folder: Folder, known: Manifest, now: dict[str, Any]
-) -> bool:
-    """Whether all files are to be sent again, with another mapping than before.
-
-    Raises:
-        CheckpointError: if it is another one, and nobody has said what to do.
-    """
-    if known.mapping is None or known.mapping == now:
-        return False
-    with usable(folder):
-        if folder.read(HEADER) is None:
-            return False  # without a header nothing was ever sent
-    if settings.on_mapping_changed != "fail":
-        return settings.on_mapping_changed == "all"
-    count = sum(segment.rows for segment in known.segments)
-    safe = endpoint_of(settings).repeats_safely
-    raise CheckpointError(
-        f"The mapping or privacy settings are not those of the {_files(count)} in the checkpoint "
-        f"{folder.path}: {'; '.join(changes(known.mapping, now))}. "
-        f"{meaning(known.mapping, now, safe)} With --on-mapping-changed=new, files that are new "
-        "are sent with the new mapping; with =all, every file is sent again. Nothing was sent."
-    )
-
-
 def _changed(changed: Sequence[Listed], mapping: dict[str, Any], settings: Settings) -> str:
     if not endpoint_of(settings).repeats_safely:
         what = "all of their updates would be applied again"
@@ -323,9 +296,9 @@ def _changed(changed: Sequence[Listed], mapping: dict[str, Any], settings: Setti
     else:
         what = "rows that are as they were keep their ids and are not stored twice"
     return (
-        f"{_files(len(changed))} changed after the import: {_named([f.path for f in changed])}. "
-        f"Sent again, {what}. Give --on-changed=import to send them, or =skip to leave them. "
-        "Nothing was sent."
+        f"{files_of(len(changed))} changed after the import: "
+        f"{files_named([each.path for each in changed])}. Sent again, {what}. "
+        "Give --on-changed=import to send them, or =skip to leave them. Nothing was sent."
     )
 
 
@@ -333,34 +306,25 @@ def described(plan: Plan, settings: Settings, again: bool = False) -> list[str]:
     """What there is to do, in lines for people; `again` if the mapping is another one."""
     new = len(plan.new)
     if again:
-        return [f"With the new mapping, every file is sent again: {_files(new)}."]
-    known = f"{_files(plan.known)} {'was' if plan.known == 1 else 'were'}"
+        return [f"With the new mapping, every file is sent again: {files_of(new)}."]
+    known = f"{files_of(plan.known)} {'was' if plan.known == 1 else 'were'}"
     lines = [f"{known} imported before, {new:,} {'is' if new == 1 else 'are'} new."]
     if plan.changed:
         does = "sent again" if settings.on_changed == "import" else "skipped"
         if settings.since and settings.on_changed == "fail":
             does = f"read for what is new by {settings.since}"
         lines.append(
-            f"{_files(len(plan.changed))} changed after the import, {does}: "
-            f"{_named([each.path for each in plan.changed])}."
+            f"{files_of(len(plan.changed))} changed after the import, {does}: "
+            f"{files_named([each.path for each in plan.changed])}."
         )
     if plan.moved:
         lines.append(
-            f"{_files(len(plan.moved))} moved after the import, not sent again: "
-            f"{_named([f'{old} is {each.path}' for each, old in plan.moved])}."
+            f"{files_of(len(plan.moved))} moved after the import, not sent again: "
+            f"{files_named([f'{old} is {each.path}' for each, old in plan.moved])}."
         )
     if plan.gone:
         lines.append(
-            f"{_files(len(plan.gone))} imported before, not there any more: {_named(plan.gone)}."
+            f"{files_of(len(plan.gone))} imported before, not there any more: "
+            f"{files_named(plan.gone)}."
         )
     return lines
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
-
-
-def _named(paths: Sequence[str]) -> str:
-    shown = ", ".join(paths[:_NAMED])
-    left = len(paths) - _NAMED
-    return f"{shown} and {left:,} more" if left > 0 else shown

@@ -310,3 +310,37 @@ def test_a_dry_run_shows_what_is_new(
     assert "mapping or privacy settings are not those" in run.err
     assert {path: path.read_bytes() for path in (tmp_path / "cp").iterdir()} == before
     assert server.stats()["requests"] == 1
+
+
+@pytest.mark.parametrize("kind", ["events", "updates"])
+def test_half_sent_files_and_another_mapping(
+    day: Any, server: Emulator, tmp_path: pathlib.Path, monkeypatch: Any, kind: str
+) -> None:
+    path = write(tmp_path / "in" / "1.parquet", shop(3000, user=[f"u{n}" for n in range(3000)]))
+    mapping, more = MAPPING, ["--throttled-seconds=0.05", "--first-wait=0.01"]
+    if kind == "updates":
+        monkeypatch.setenv("TEST_TOKEN", server.project_token)
+        mapping = "distinct_id: user\nadd: [amount]\n"
+        more += [
+            "--endpoint-kind=engage",
+            "--project-token=env:TEST_TOKEN",
+            "--api-secret=",
+            "--lanes=1",
+        ]
+    server.faults([{"kind": "rate_limit", "times": 1000, "skip": 1}])
+    run = day(*more, mapping=mapping)
+    assert f"the next run goes on with {path}" in run.out, run.err
+    server.faults([])
+    other = mapping + "exclude: [at]\n" if kind == "events" else mapping + "set: [name]\n"
+    begun = f"did not finish: up to 2,000 records of {path} were accepted."
+    run = day(*more, "--on-mapping-changed=new", mapping=other)
+    if kind == "updates":
+        assert run.code == 2
+        assert begun in run.err
+        assert "what they add would count twice. Run once more with the old mapping" in run.err
+        assert server.stats()["requests_by_endpoint"]["/engage"]["200"] == 1
+        run = day(*more, "--on-mapping-changed=new", "--on-ambiguous=retry", mapping=other)
+    assert f"{begun} With the new mapping it is all sent again." in run.out, run.err
+    assert "3,000 read = 3,000 accepted + 0 failed" in run.out
+    run = day(*more, mapping=other)
+    assert "Nothing is new" in run.out, run.err
