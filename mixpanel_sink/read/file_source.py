@@ -6,7 +6,7 @@ import concurrent.futures
 import copy
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,7 +15,6 @@ from mixpanel_sink.read.files import match_sizes
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped
-from mixpanel_sink.read.since import Since
 from mixpanel_sink.read.source import (
     ALL_COLUMNS,
     Columns,
@@ -32,6 +31,9 @@ from mixpanel_sink.read.source import (
     unreadable_file,
 )
 from mixpanel_sink.results import FailedRecord
+
+if TYPE_CHECKING:  # it needs Polars, which a proposal does without
+    from mixpanel_sink.read.since import Since
 
 _THREADS = 16
 
