@@ -1,6 +1,7 @@
 """What a launcher imports, in a process of its own: here Beam is imported already."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -43,6 +44,52 @@ def test_what_is_not_needed_is_loaded_on_first_use() -> None:
         "BlobStorageFileSystem",
         "True",
         "DataflowRunner",
+    ]
+
+
+USERS = """
+import sys, typing
+import mixpanel_sink.jobs.import_files
+import apache_beam as beam
+import pyarrow
+
+class Row(typing.NamedTuple):
+    kind: str
+    amount: int
+
+hidden = {"pandas", "bson", "pymongo", "apache_beam.io.mongodbio"}
+print("at the start:", *sorted(hidden & set(sys.modules)))
+print(beam.io.ReadFromMongoDB.__module__, beam.io.mongodbio.MongoClient.__module__)
+from apache_beam.io import ReadFromCsv
+import pandas
+print(pyarrow.array(pandas.Series([1.0, None])).null_count)  # Arrow looks at once for pandas
+from apache_beam.dataframe.convert import to_dataframe, to_pcollection
+with beam.Pipeline("FnApiRunner") as pipeline:
+    rows = pipeline | ReadFromCsv(sys.argv[1])
+    rows |= beam.Map(lambda row: Row(row.kind, row.amount + 1)).with_output_types(Row)
+    sums = to_dataframe(rows).groupby("kind").sum()
+    sums = to_pcollection(sums, include_indexes=True)
+    _ = sums | beam.Map(lambda row: print(row.kind, row.amount))
+print(beam.io.textio.ReadFromCsv is ReadFromCsv, hasattr(beam.io, "ReadFromNowhere"))
+import apache_beam.yaml.yaml_provider
+print("ReadFromCsv" in str(apache_beam.yaml.yaml_provider.standard_providers().keys()))
+"""
+
+
+def test_a_users_pipeline_finds_what_was_hidden(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "x.csv").write_text("kind,amount\na,1\na,2\n")
+    run = subprocess.run(
+        [sys.executable, "-c", USERS, str(tmp_path / "x.csv")],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [
+        "at the start:",
+        "apache_beam.io.mongodbio pymongo.synchronous.mongo_client",
+        "1",
+        "a 5",
+        "True False",
+        "True",
     ]
 
 
