@@ -324,16 +324,16 @@ def lines_of(file: Any) -> Iterator[bytes]:
 
 def blocks_of(file: Any, size: int) -> Iterator[bytes]:
     """Whole lines, about so many bytes together, each with a line break at its end."""
-    held = b""
-    while more := bytes(file.read(max(size, len(held)))):
-        held += more
-        end = held.rfind(b"\n") + 1
-        if end:
-            yield held[:end]
-            held = held[end:]
-        check_line(len(held))
-    if held:
-        yield held + b"\n"
+    held: list[Any] = []
+    while more := bytes(file.read(max(size, sum(map(len, held))))):
+        if end := more.rfind(b"\n") + 1:
+            yield b"".join([*held, memoryview(more)[:end]])
+            held = [more[end:]]
+        else:
+            held.append(more)
+        check_line(sum(map(len, held)))
+    if rest := b"".join(held):
+        yield rest + b"\n"
 
 
 def check_line(size: int) -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, ClassVar
+
+import orjson
 
 from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError
+from mixpanel_sink.read.ahead import worked_ahead
 from mixpanel_sink.read.files import blocks_of, estimated_rows, lines_of, opened, without_mark
-from mixpanel_sink.read.json_tables import Schema, schema_of_block, table_of_block
+from mixpanel_sink.read.json_tables import (
+    Types,
+    add_types,
+    first_records,
+    has_long_number,
+    schema_of,
+    table_of_block,
+)
 from mixpanel_sink.read.json_values import is_lines, values_of
 from mixpanel_sink.read.records import BadRecord, RecordFormat, Row, elements_of
 from mixpanel_sink.read.source import Columns, Element, Unit
@@ -20,9 +30,9 @@ LINES_CHECKED = 1000
 """Lines whose keys are taken for the file's columns before anything is sent."""
 BLOCK_BYTES = 4 << 20
 """Lines that become a table at once."""
-BLOCKS_TRIED = 3
-"""Blocks after each other that are not plain, after which the others are not tried."""
-_MARK = b"\xef\xbb\xbf"
+BLOCKS_TRIED = 8
+"""Blocks after each other that are not plain, after which the others are not tried: more than are
+under way at once, of which none knows what the others show."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +75,15 @@ class JsonLines(RecordFormat):
         if not lines:
             yield from super().elements(unit, columns, keep_text)
             return
-        tables = _Tables()
+        tables = _Tables(columns.required)
         row = 0
         with opened(unit.path) as file:
-            for block in blocks_of(file, BLOCK_BYTES):
-                plain = block if row else block.removeprefix(_MARK)
-                table = tables.of(plain)
+            blocks = without_mark(blocks_of(file, BLOCK_BYTES))
+            for block, table in worked_ahead(blocks, tables.of):
                 if table is None:
-                    texts = enumerate(plain[:-1].split(b"\n"), row)
-                    rows = ((number, parse(text, number)) for number, text in texts if text.strip())
-                    yield from elements_of(rows, unit.path, unit.key, keep_text)
+                    yield from elements_of(
+                        tables.learn(_rows_of(block, row)), unit.path, unit.key, keep_text
+                    )
                 else:
                     if (wanted := columns.of(table.column_names)) is not None:
                         table = table.select(wanted)
@@ -96,25 +105,54 @@ class JsonLines(RecordFormat):
 
 
 class _Tables:
-    """Makes tables of blocks, until too many are not plain."""
+    """Makes tables of blocks, until too many after each other are not plain.
 
-    def __init__(self) -> None:
-        self._schema: Schema | None = None
+    Args:
+        required: columns whose keys no line may lack; None for all.
+    """
+
+    def __init__(self, required: Collection[str] | None) -> None:
+        self._required = required
+        self._types: Types = {}
         self._left = BLOCKS_TRIED
 
     def of(self, block: bytes) -> Any:
-        """The table, or None."""
+        """The table, or None. Several threads ask."""
         if not self._left:
             return None
-        if self._schema is None:
-            self._schema = schema_of_block(block)
-        table = None if self._schema is None else table_of_block(block, self._schema)
-        if table is None:  # the next one may have other columns
-            self._schema = None
-            self._left -= 1
-        else:
-            self._left = BLOCKS_TRIED
+        types = self._types
+        if not types:
+            add_types(types := {}, first_records(block))
+            self._types = types
+        schema = schema_of(types)
+        table = None if schema is None else table_of_block(block, schema, self._required)
+        self._left = BLOCKS_TRIED if table is not None else self._left - 1
         return table
+
+    def learn(self, rows: Iterator[Row]) -> Iterable[Row]:
+        """The rows of a block that is not plain: its columns may be those of the next ones."""
+        if not self._left:
+            return rows
+        held = list(rows)
+        records = [record for _, record in held if isinstance(record, dict)]
+        types = {name: set(kinds) for name, kinds in self._types.items()}
+        add_types(types, records)
+        self._types = {} if schema_of(types) is None else types
+        return held
+
+
+def _rows_of(block: bytes, first: int) -> Iterator[Row]:
+    """As `JsonLines.rows`, of a block of lines."""
+    is_long = has_long_number(block)
+    for row, text in enumerate(block[:-1].split(b"\n"), first):
+        try:
+            value = orjson.loads(text)
+        except ValueError:
+            value = None
+        if type(value) is dict and not is_long:
+            yield row, value
+        elif text.strip():
+            yield row, parse(text, row)
 
 
 def parse(text: bytes, row: int, kind: str = "Line") -> dict[str, Any] | BadRecord:

@@ -1,16 +1,19 @@
 """A block of JSON lines as a table, by Polars, where it surely means the same as line by line.
 
-Polars takes a missing key for null, a number where text is expected for text, and leaves out keys
-that it does not expect. So what it has read is counted: keys, quotes, nulls and fractions must be
-as many as the block has.
+Polars takes a missing key for null and a number where text is expected for text, leaves out keys
+that it does not expect, and keeps the first of two values of one key. So what it has read is
+counted: pairs, quotes, fractions and nulls must be as many as the block has, and each null that
+the block states must be one in the table, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,43 +21,51 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+from mixpanel_sink.encode.tables import MOST_MISSING
+
 _LINES = 200
 """By which the columns of the blocks that follow are told."""
 _TYPES: Mapping[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
 _ODD_KEY = re.compile(r'[":{\[\\.]|null')
 _HIDDEN = re.compile(rb"\\u(?:00[0-7]|[dD][89a-fA-F])")
 """Escapes of characters that are counted here, and halves of surrogate pairs."""
+_NULL = re.compile(rb'": ?n')
+"""The end of a key and the beginning of its null."""
+_PIECE = 1 << 17
+"""Bytes that are looked through at once: what comes of it stays in the processor's cache."""
+_WORD = 8
+"""Bytes that are compared at once."""
 
 Schema = dict[str, Any]
+Types = dict[str, set[type]]
+_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def schema_of_block(block: bytes) -> Schema | None:
-    """The columns of its first lines, if they are plain and the same in all of them."""
-    types: dict[str, set[type]] = {}
-    names: list[str] | None = None
+def first_records(block: bytes) -> list[dict[str, Any]]:
+    """The objects of its first lines."""
+    records = []
     for line in itertools.islice(_lines(block), _LINES):
-        try:
-            record = orjson.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(record, dict):
-            continue
-        if names is None:
-            names = list(record)
-            types = {name: set() for name in names}
-        if record.keys() != types.keys():
-            return None
+        with contextlib.suppress(ValueError):
+            records.append(orjson.loads(line))
+    return [record for record in records if isinstance(record, dict)]
+
+
+def add_types(types: Types, records: Iterable[Mapping[str, Any]]) -> None:
+    """Adds the keys of records, and the types of their values."""
+    for record in records:
         for name, value in record.items():
+            kinds = types.setdefault(name, set())
             if value is not None:
-                types[name].add(type(value))
-    if not names or any(_ODD_KEY.search(name) for name in names):
+                kinds.add(type(value))
+
+
+def schema_of(types: Types) -> Schema | None:
+    """The columns, if each has plain values of one type."""
+    if not types or any(_ODD_KEY.search(name) for name in types):
         return None
-    schema: Schema = {}
-    for name, kinds in types.items():
-        if len(kinds) > 1 or not kinds <= _TYPES.keys():
-            return None
-        schema[name] = _TYPES[next(iter(kinds), str)]
-    return schema
+    if any(len(kinds) > 1 or not kinds <= _TYPES.keys() for kinds in types.values()):
+        return None
+    return {name: _TYPES[next(iter(kinds), str)] for name, kinds in types.items()}
 
 
 def _lines(block: bytes) -> Iterator[bytes]:
@@ -64,8 +75,24 @@ def _lines(block: bytes) -> Iterator[bytes]:
         at = end + 1
 
 
-def table_of_block(block: bytes, schema: Schema) -> pa.Table | None:
-    """Whole lines as a table with a row for each; None if that is not beyond doubt."""
+def has_long_number(block: bytes) -> bool:
+    """Whether it has 19 digits in a row, such as an integer beyond 64 bits has."""
+    runs = np.frombuffer(block, np.uint8) - np.uint8(ord("0")) < 10
+    for step in (1, 2, 4, 8, 3):  # runs of 2, 4, 8, 16 and 19
+        runs = runs[:-step] & runs[step:]
+    return bool(runs.any())
+
+
+def table_of_block(
+    block: bytes, schema: Schema, required: Collection[str] | None = None
+) -> pa.Table | None:
+    """Whole lines as a table with a row for each; None if that is not beyond doubt.
+
+    Args:
+        block: the lines.
+        schema: of the columns.
+        required: those whose keys no line may lack; None for all. Others become null.
+    """
     rows = block.count(b"\n")
     if b"\\u" in block and _HIDDEN.search(block):
         return None
@@ -76,56 +103,115 @@ def table_of_block(block: bytes, schema: Schema) -> pa.Table | None:
     if frame.height != rows or frame.columns != list(schema):
         return None
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return table if _is_all(block, table, schema, rows) else None
-
-
-def _is_all(block: bytes, table: pa.Table, schema: Schema, rows: int) -> bool:
     texts = [column for column in table.columns if pa.types.is_large_string(column.type)]
-    inside = b"\0".join(data for column in texts for data in _data(column))
-
-    def outside(mark: bytes) -> int:
-        if len(mark) > 1:
-            return block.count(mark) - inside.count(mark)
-        return _count(block, mark) - _count(inside, mark)
-
-    keys = rows * len(schema)
-    given = sum(len(column) - column.null_count for column in texts)
-    nulls = sum(column.null_count for column in table.columns)
-    fractions = sum(
-        len(column) - column.null_count
-        for column in table.columns
-        if pa.types.is_floating(column.type)
-    )
-    return (
-        outside(b":") == keys
-        and outside(b"{") == rows
-        and outside(b"[") == 0
-        and outside(b'"') == 2 * keys + 2 * given
-        and outside(b".") == fractions
-        and outside(b"null") == nulls
-        and all(
-            _nulls_of(block, name) == table.column(name).null_count
-            for name in schema
-            if table.column(name).null_count
-        )
-    )
+    inside = [data for column in texts for data in _data(column)]
+    stated = _stated_nulls(block, frame, inside)
+    if stated is None:
+        return None
+    whole = stated.keys() if required is None else stated.keys() & required
+    return table if all(frame[name].null_count() == stated[name] for name in whole) else None
 
 
-def _count(data: bytes, mark: bytes) -> int:
+def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[_Bytes]) -> dict[str, int] | None:
+    """How many nulls the block states, by column; None if the frame may not hold what it states.
+
+    Args:
+        block: the lines.
+        frame: of them.
+        inside: the bytes of all its texts.
+    """
+    filled = {column.name: len(column) - column.null_count() for column in frame}
+    cells = sum(filled.values())
+    texts = sum(filled[name] for name, kind in frame.schema.items() if kind == pl.String)
+    fractions = sum(filled[name] for name, kind in frame.schema.items() if kind == pl.Float64)
+    data = np.frombuffer(block, np.uint8)
+
+    def outside(mark: str) -> int:
+        return _count(data, mark) - sum(_count(each, mark) for each in inside)
+
+    pairs = outside(":")
+    if frame.height * frame.width > MOST_MISSING * pairs:  # a table of mostly nulls
+        return None
+    if outside('"') != 2 * pairs + 2 * texts or (fractions and outside(".") != fractions):
+        return None
+    # Each cell that is not null is the value of a pair, so that the values of all other pairs must
+    # be null. A list or an object is either an error of Polars', or a cell of text; quotes are
+    # missing then.
+    stated = dict.fromkeys(frame.columns, 0)
+    if pairs == cells:
+        return stated
+    nulls = _key_ends(block, data, inside)
+    if len(nulls) != pairs - cells:
+        return None
+    lines = _places(data, b"\n")
+    words = np.ndarray((len(block) - _WORD + 1,), "<u8", block, 0, (1,))
+    for name in frame.columns:
+        if filled[name] == frame.height:
+            continue
+        is_null = frame[name].is_null().to_numpy()
+        for key in {orjson.dumps(name), json.dumps(name).encode()}:
+            its = _has_key(words, nulls, key)
+            rows = np.searchsorted(lines, nulls[its])
+            if not is_null[rows].all() or (np.diff(rows) <= 0).any():
+                return None
+            stated[name] += len(rows)
+            nulls = nulls[~its]
+    return None if len(nulls) else stated
+
+
+def _key_ends(block: bytes, data: _Bytes, inside: Iterable[_Bytes]) -> Any:
+    """Where the keys of nulls end; none if that is not sure.
+
+    A value that begins with an n is a null: Polars has read the block as JSON.
+    """
+    style = _NULL.search(block)
+    if style is None or any(style[0] in each.tobytes() for each in inside):
+        return np.zeros(0, np.int64)
+    return _places(data, style[0])
+
+
+def _has_key(words: Any, ends: Any, key: bytes) -> Any:
+    """At which of the places that key, with its quotes, ends.
+
+    Args:
+        words: the eight bytes from each place of the block on, as a number. There are as many
+            from each byte of a key on, since a null and a line's end follow it.
+        ends: the places.
+        key: that one.
+    """
+    starts = ends + 1 - len(key)
+    its = starts >= 0
+    for at in range(0, len(key), _WORD):
+        piece = key[at : at + _WORD]
+        mask = np.uint64(2 ** (8 * len(piece)) - 1)
+        places = starts[its] + at
+        its[its] = words[places] & mask == int.from_bytes(piece, "little")
+    return its
+
+
+def _count(data: _Bytes, mark: str) -> int:
     """As `bytes.count`, which is slow where there are many."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(mark)))
+    pieces = range(0, len(data), _PIECE)
+    return sum(int(np.count_nonzero(data[at : at + _PIECE] == ord(mark))) for at in pieces)
 
 
-def _nulls_of(block: bytes, name: str) -> int:
-    key = orjson.dumps(name)
-    return block.count(key + b": null") + block.count(key + b":null")
+def _places(data: _Bytes, mark: bytes) -> Any:
+    """Where it begins."""
+    found = []
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE + len(mark) - 1]
+        begins = piece[len(mark) - 1 :] == mark[-1]
+        for at, letter in enumerate(mark[:-1]):
+            begins &= piece[at : at + len(begins)] == letter
+        found.append(np.flatnonzero(begins) + start)
+    return np.concatenate(found)
 
 
-def _data(column: Any) -> Iterator[bytes]:
+def _data(column: Any) -> Iterator[_Bytes]:
     """The bytes of a column's texts."""
     for chunk in column.chunks:
         _, offsets, data = chunk.buffers()
         if data is not None and len(chunk):
             ends = memoryview(offsets).cast("q")
             first, last = ends[chunk.offset], ends[chunk.offset + len(chunk)]
-            yield data.slice(first, last - first).to_pybytes()
+            yield np.frombuffer(data, np.uint8)[first:last]

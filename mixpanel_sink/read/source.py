@@ -16,6 +16,7 @@ from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import is_passing, short
 from mixpanel_sink.read.partitions import with_keys
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.mapping import EventMapping
 
 Element: TypeAlias = "pa.Table | RecordBlock | FailedRecord"
 """What a source yields. A failed record is a bad line (`line_unreadable`, which counts as a record
@@ -68,11 +69,13 @@ class Columns(NamedTuple):
         only: these; None for all.
         but: not these, of all. They are not decoded.
         keys: whether the keys of Hive's partitions in a file's path are columns as well.
+        required: of these a record that lacks one differs from one that has null; None for all.
     """
 
     only: tuple[str, ...] | None = None
     but: frozenset[str] = frozenset()
     keys: bool = False
+    required: frozenset[str] | None = None
 
     def of(self, names: Sequence[str]) -> list[str] | None:
         """Those of a file that has these; None if it is all of them."""
@@ -287,10 +290,14 @@ def first_rows(element: pa.Table | RecordBlock, rows: int) -> pa.Table | RecordB
 def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:
     """The columns that a mapping reads, and more that something else does; those that a path has
     are among them."""
+    required = None
+    if isinstance(mapping, EventMapping) and mapping.drop_nulls:
+        required = frozenset(mapping.mapped_columns())
     listed = mapping.columns()
     if listed is not None:
-        return Columns(tuple(dict.fromkeys([*listed, *more])), keys=True)
+        only = tuple(dict.fromkeys([*listed, *more]))
+        return Columns(only, keys=True, required=required)
     if mapping.shape is not None:  # what it excludes are columns that the shape makes
-        return Columns(keys=True)
+        return Columns(keys=True, required=required)
     left_out = frozenset(mapping.exclude) - {*mapping.named_columns(), *more}
-    return Columns(None, left_out, keys=True)
+    return Columns(None, left_out, keys=True, required=required)

@@ -21,7 +21,7 @@ from mixpanel_sink.read import json_lines, json_values
 from mixpanel_sink.read.json_lines import JsonLines
 from mixpanel_sink.read.json_values import is_lines, values_of
 from mixpanel_sink.read.records import BadRecord
-from mixpanel_sink.read.source import ALL_COLUMNS, Unit
+from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Unit, guarded
 from mixpanel_sink.results import FailedRecord
 
 OBJECTS: list[dict[str, Any]] = [
@@ -134,11 +134,11 @@ def by_rows(path: str) -> dict[int, Any]:
     }
 
 
-def by_elements(path: str) -> tuple[dict[int, Any], int]:
+def by_elements(path: str, columns: Columns = ALL_COLUMNS) -> tuple[dict[int, Any], int]:
     """The same of the elements, and how many rows came in tables."""
     found: dict[int, Any] = {}
     in_tables = 0
-    for element in JsonLines().elements(Unit(path, "key"), ALL_COLUMNS):
+    for element in JsonLines().elements(Unit(path, "key"), columns):
         if isinstance(element, FailedRecord):
             assert element.row is not None
             found[element.row] = element.message
@@ -221,3 +221,111 @@ def test_plain_lines_are_read_as_tables(tmp_path, monkeypatch) -> None:
     assert in_tables > 2700
     assert found.pop(1500).startswith("Line 1501 is not JSON")
     assert found == {row: record for row, record in enumerate(records) if row != 1500}
+
+
+def without_nulls(found: dict[int, Any]) -> dict[int, Any]:
+    """Rows without their nulls, but for that of a column whose keys no line may lack."""
+    return {
+        row: record
+        if isinstance(record, str)
+        else {k: record[k] for k in sorted(record) if record[k] is not None or k == "a"}
+        for row, record in sorted(found.items())
+    }
+
+
+@settings(max_examples=100, deadline=None)
+@given(lines(), st.data(), st.sampled_from([30, 100, 1000]))
+def test_a_missing_key_is_a_null_where_that_is_the_same(
+    texts: list[str], data: Any, block: int
+) -> None:
+    made = []
+    for text in texts:
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and record:
+            gone = data.draw(st.sets(st.sampled_from(sorted(record)), max_size=2))
+            text = json.dumps({k: v for k, v in record.items() if k not in gone})
+        made.append(text)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = pathlib.Path(folder, "a.jsonl")
+        path.write_bytes("\n".join(made).encode())
+        patch.setattr(json_lines, "BLOCK_BYTES", block)
+        patch.setattr(json_lines, "BLOCKS_TRIED", 1000)
+        expected = by_rows(str(path))
+        found, _ = by_elements(str(path), Columns(required=frozenset("a")))
+    assert repr(without_nulls(found)) == repr(without_nulls(expected))
+
+
+ODD_LINES = {
+    "a key twice": '{"a": 1, "a": 2}',
+    "a key twice, null last": '{"a": 1, "a": null}',
+    "a key twice, null first": '{"a": null, "a": 1}',
+    "a key twice, both null": '{"a": null, "a": null}',
+    "a key that no other line has": '{"z": 1}',
+    "such a key with null": '{"z": null}',
+    "a number in a column of text": '{"b": 5}',
+    "text in a column of numbers": '{"a": "5"}',
+    "a number and text that change places": '{"b": 5, "a": "x"}',
+    "a list in a column of text": '{"b": ["x"]}',
+    "an object in a column of text": '{"b": {"x": "y"}}',
+    "an integer among floats": '{"c": 3}',
+    "a float without a fraction": '{"c": 1e5}',
+    "a number beyond 64 bits": '{"a": 123456789012345678901}',
+    "what looks like a null": '{"b": "\\"a\\": null"}',
+    "two on a line": '{"a": 1}{"a": 2}',
+    "nothing": "{}",
+    "another style": '{"a":null,"b":null}',
+}
+
+
+@pytest.mark.parametrize("compact", [False, True], ids=["spaces", "compact"])
+def test_one_odd_line_among_plain_ones(tmp_path, compact: bool) -> None:
+    """Whatever it is, it means what it means by itself."""
+    path = tmp_path / "a.jsonl"
+    plain: list[dict[str, Any]] = [
+        {"a": 1, "b": 'text: "x" and null', "c": 0.5, "größe": True},
+        {"a": None, "b": None, "c": None, "größe": None},
+        {"b": "y", "größe": False},
+        {"a": 2, "c": 2.25},
+        {},
+    ]
+    separators = (",", ":") if compact else None
+    texts = [json.dumps(record, separators=separators) for record in plain * 3]
+    for odd in ODD_LINES.values():
+        path.write_text("\n".join([*texts, odd, *texts]))
+        expected = by_rows(str(path))
+        found, _ = by_elements(str(path), Columns(required=frozenset("a")))
+        assert repr(without_nulls(found)) == repr(without_nulls(expected)), odd
+
+
+def test_lines_with_gaps_are_read_as_tables(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 5000)
+    records = [
+        {
+            "user": f"u{i}",
+            **({"n": i} if i % 3 else {}),
+            **({"x": i + 0.5} if i % 5 else {"x": None}),
+            **({"rare": True} if i > 1000 and i % 50 == 0 else {}),
+        }
+        for i in range(3000)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    found, in_tables = by_elements(f"{tmp_path}/a.jsonl", Columns(required=frozenset({"user"})))
+    assert in_tables > 2000
+    assert [{k: v for k, v in row.items() if v is not None} for row in found.values()] == [
+        {k: v for k, v in row.items() if v is not None} for row in records
+    ]
+    _, in_tables = by_elements(f"{tmp_path}/a.jsonl", Columns(required=frozenset({"n"})))
+    assert in_tables < 5  # the last block
+
+
+def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 3000)
+    packed = gzip.compress("\n".join(json.dumps({"n": i}) for i in range(200_000)).encode(), 1)
+    (tmp_path / "a.jsonl.gz").write_bytes(packed[:-500])
+    *tables, broken = guarded(JsonLines(), Unit(f"{tmp_path}/a.jsonl.gz", "k"), ALL_COLUMNS)
+    assert sum(len(table) for table in tables if isinstance(table, pa.Table)) > 150_000
+    assert isinstance(broken, FailedRecord)
+    assert broken.reason == "file_unreadable"
