@@ -110,6 +110,12 @@ ERRORS: tuple[Code, ...] = (
         ("tells its format",),
     ),
     Code(
+        "MXS303", "input-unreachable",
+        "The connection to the storage or the system that has the input failed. Nothing was sent.",
+        "Check the network and the address, and run the same command again.",
+        ("Check the network and the address, and run the same command again",),
+    ),
+    Code(
         "MXS311", "output-not-writable",
         "Failed records, the report or the checkpoint cannot be written there. Nothing was sent.",
         "Give a folder that you may write to; gs://BUCKET/PATH where the workers run elsewhere.",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import opened, short
+from mixpanel_sink.read.files import opened, reached, short
 
 SAMPLE_BYTES = 1 << 20
 _ROWS = 5000
@@ -40,8 +40,10 @@ def csv_settings(path: str) -> dict[str, Any]:
         InputError: if it cannot be opened.
     """
     try:
-        with opened(path) as file:
+        with reached(path), opened(path) as file:
             sample = bytes(file.read(SAMPLE_BYTES))
+    except InputError:
+        raise
     except Exception as error:  # of the disk, of compression, and of each cloud's client
         raise InputError(f"{path} cannot be read ({short(error)}).") from None
     encoding = _encoding(sample)

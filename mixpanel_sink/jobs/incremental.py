@@ -33,7 +33,7 @@ from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.jobs.since import check_since, rows_of_files, rows_of_table
 from mixpanel_sink.process import HEARTBEATS
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import fingerprint_of, meant_by
+from mixpanel_sink.read.files import fingerprint_of, meant_by, reached
 from mixpanel_sink.read.listing import File, Listing
 from mixpanel_sink.read.since import Since
 from mixpanel_sink.read.source import Planned
@@ -280,12 +280,17 @@ def planned(
         source.files,
         before.files(folder, ["size", "changed"]),
         lambda: before.files(folder, ["path", "mark"]),
-        lambda path: fingerprint_of(path)[:MARK_BYTES],
+        _mark_of,
         meant_by(source.patterns),
     )
     if plan.changed and settings.on_changed == "fail" and not settings.since:
         raise InputError(_changed(plan.changed, known.mapping or {}, settings))
     return plan
+
+
+def _mark_of(path: str) -> bytes:
+    with reached(path):
+        return fingerprint_of(path)[:MARK_BYTES]
 
 
 def _changed(changed: Sequence[Listed], mapping: dict[str, Any], settings: Settings) -> str:

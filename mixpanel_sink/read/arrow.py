@@ -12,7 +12,7 @@ from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import SLICE_ROWS, TableOrigin
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import fingerprint_of, opened_whole
-from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit, unreadable
+from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit, asked
 
 FILE_MARK, STREAM_MARK, FEATHER_1 = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
 
@@ -52,13 +52,11 @@ class ArrowFiles:
                 row += len(table)
 
     def _ask(self, path: str, question: Any) -> Any:
-        try:
+        def answer() -> Any:
             with opened_whole(path) as file:
                 return question(_Batches(file, Columns()))
-        except InputError:
-            raise
-        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-            raise unreadable(self, path, error) from None
+
+        return asked(self.name, path, answer)
 
 
 class _Batches:

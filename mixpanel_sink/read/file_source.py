@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import match_sizes
+from mixpanel_sink.read.files import UnreachableError, match_sizes, reached
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped
@@ -102,13 +102,15 @@ class FileSource:
 
     def schema_of(self, path: str) -> pa.Schema:
         """One file's columns, and those that its path has."""
-        return schema_with_keys(self.format.schema(path), path)
+        with reached(path):
+            return schema_with_keys(self.format.schema(path), path)
 
     def sample(self, rows: int) -> pa.Table:
         """The first readable file's first rows."""
 
         def first(path: str) -> Any:
-            return with_keys(self.format.sample(path, rows), path, Columns(keys=True))
+            with reached(path):
+                return with_keys(self.format.sample(path, rows), path, Columns(keys=True))
 
         return self._first(first)
 
@@ -207,7 +209,8 @@ class FileSource:
     def _readable(self, columns: Columns, keep_text: bool) -> Iterator[Element]:
         for units in self._units.values():
             for unit in together(units or []):
-                yield from guarded(self.format, unit, columns, keep_text)
+                with reached(unit.path):
+                    yield from guarded(self.format, unit, columns, keep_text)
 
     def _spread_of(self, path: str, rows: int, columns: Columns) -> Iterator[Element]:
         units: Sequence[Unit] = self._units[path] or []
@@ -217,7 +220,8 @@ class FileSource:
             places = range(len(units))
         takes = shares(rows, [sizes[place] for place in places])
         for place, take in zip(places, takes, strict=True):
-            yield from _first_rows(guarded(self.format, units[place], columns), take)
+            with reached(path):
+                yield from _first_rows(guarded(self.format, units[place], columns), take)
 
     @functools.cached_property
     def _looked(self) -> dict[str, list[Unit] | InputError]:
@@ -230,8 +234,11 @@ class FileSource:
 
     def _look(self, path: str) -> tuple[int, int, list[Unit] | InputError]:
         try:
-            units = units_of(self.format, path)
-            wanted = self.selection.units(self.format, path, units)
+            with reached(path):
+                units = units_of(self.format, path)
+                wanted = self.selection.units(self.format, path, units)
+        except UnreachableError:
+            raise
         except InputError as error:
             return 0, 0, error
         return *skipped(units, wanted), wanted
@@ -256,10 +263,11 @@ class FileSource:
     def _rows_of(self, path: str) -> int:
         if path not in self._estimates:
             counts = [unit.rows for unit in self._units[path] or []]
-            known = None not in counts
-            self._estimates[path] = (
-                sum(count or 0 for count in counts) if known else self.format.estimated_rows(path)
-            )
+            if None not in counts:
+                self._estimates[path] = sum(count or 0 for count in counts)
+            else:
+                with reached(path):
+                    self._estimates[path] = self.format.estimated_rows(path)
         return self._estimates[path]
 
     def _first(self, ask: Any) -> Any:
@@ -267,6 +275,8 @@ class FileSource:
         for path, *_ in self.files:
             try:
                 return ask(path)
+            except UnreachableError:
+                raise
             except InputError as error:
                 wrong = wrong or error
         raise wrong or InputError("There are no files.")

@@ -35,7 +35,18 @@ _IN_MEMORY = 64 << 20
 to a temporary file beyond it."""
 _GLOB = re.compile(r"[*?\[]")
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_PASSING = {
+    "RequestException",  # of requests, and so Google's client of Cloud Storage
+    "TransportError", "RetryError", "ServiceUnavailable",  # of Google's other clients
+    "EndpointConnectionError", "HTTPClientError",  # of Amazon's
+    "ServiceRequestError", "ServiceResponseError",  # of Azure's
+}  # fmt: skip
+"""Names of errors of the network, besides Python's own."""
 PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd")
+
+
+class UnreachableError(InputError):
+    """An input that may be in order, but the connection to it failed."""
 
 
 class NoMatchError(InputError):
@@ -109,7 +120,10 @@ def _matches(pattern: str) -> Listing:
     if not local:
         extras.require(pattern)
     try:
-        found = Listing.of(_local(pattern) if local else _remote(pattern))
+        with reached(pattern):
+            found = Listing.of(_local(pattern) if local else _remote(pattern))
+    except InputError:
+        raise
     except Exception as error:  # each file system has errors of its own
         raise InputError(
             f"{pattern} cannot be listed ({short(error)}). Check the path, its permissions and, "
@@ -228,10 +242,16 @@ def opened(path: str) -> Iterator[Any]:
 @contextmanager
 def opened_whole(path: str) -> Iterator[Any]:
     """The same for a format that needs random access."""
-    with open_file(path) as file:
+    with open_file(path) as opened_file:
+        file = _Remembering(opened_file) if "://" in path else opened_file
         packing = _packing(file)
         if packing is None:
-            yield file
+            try:
+                yield file
+            except Exception as error:
+                if "://" in path and file.failure is not None and not is_passing(error):
+                    raise file.failure from error
+                raise
             return
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as whole:
             with _unpacked(file, packing) as plain:
@@ -255,6 +275,26 @@ def _unpacked(file: Any, packing: str | None) -> Any:
     if packing == "zstd":
         return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
     return _Open(file)
+
+
+class _Remembering:
+    """A remote file that remembers that the connection failed: Arrow's reader of ORC, in C++, makes
+    an error of the file of it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.failure: Exception | None = None
+
+    def read(self, *size: int) -> Any:
+        try:
+            return self._file.read(*size)
+        except Exception as error:  # of each cloud's client
+            if is_passing(error):
+                self.failure = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _Open:
@@ -354,9 +394,35 @@ def without_mark(lines: Iterator[bytes]) -> Iterator[bytes]:
     yield from lines
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether a retry of the bundle may help: the network's fault, not the file's."""
-    return isinstance(error, ConnectionError | TimeoutError)
+def is_passing(error: BaseException) -> bool:
+    """Whether a retry may help: the network's fault, not the file's."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if not _PASSING.isdisjoint(each.__name__ for each in type(error).__mro__):
+        return True
+    details = getattr(error, "exception_details", None)  # of Beam's file systems
+    causes = [*(details.values() if isinstance(details, dict) else ()), error.__cause__]
+    return any(is_passing(each) for each in causes if isinstance(each, BaseException))
+
+
+@contextmanager
+def reached(name: str) -> Iterator[None]:
+    """What a command does with an input before it sends anything, where nobody else tries again.
+
+    Raises:
+        UnreachableError: for an error that `is_passing`.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # each cloud's client has errors of its own
+        if not is_passing(error):
+            raise
+        raise UnreachableError(
+            f"The connection to {name} failed ({short(error)}). Check the network and the address, "
+            "and run the same command again."
+        ) from None
 
 
 def short(error: Exception) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import SLICE_ROWS, TableOrigin
 from mixpanel_sink.read.files import fingerprint_of, opened_whole
-from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit, unreadable
+from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit, asked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Orc:
                     row += len(table)
 
     def _ask(self, path: str, question: Any) -> Any:
-        try:
+        def answer() -> Any:
             with opened_whole(path) as opened:
                 return question(_orc(opened))
-        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-            raise unreadable(self, path, error) from None
+
+        return asked(self.name, path, answer)
 
 
 def _orc(file: Any) -> Any:

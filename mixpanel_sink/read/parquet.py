@@ -24,7 +24,7 @@ from mixpanel_sink.read.source import (
     Element,
     FormatOption,
     Unit,
-    unreadable,
+    asked,
     unreadable_file,
 )
 from mixpanel_sink.results import FailedRecord
@@ -99,15 +99,11 @@ class Parquet:
                 yield _placed(unit, element, reading.row)
 
     def _ask(self, path: str, question: Callable[[Any], Any]) -> Any:
-        try:
+        def answer() -> Any:
             with opened_whole(path) as file:
                 return question(file)
-        except InputError:
-            raise
-        except Exception as error:  # pyarrow, OSError, and what each cloud's client raises
-            if is_passing(error):
-                raise
-            raise unreadable(self, path, error) from None
+
+        return asked(self.name, path, answer)
 
 
 class _Reading:

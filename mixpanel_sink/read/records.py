@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -12,7 +11,7 @@ import pyarrow as pa
 from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import fingerprint_of, short
+from mixpanel_sink.read.files import fingerprint_of, is_passing, short
 from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.results.shown import record_as_json
@@ -75,10 +74,13 @@ class RecordFormat:
         """The first good records."""
         names = checked_columns(self, path)
         good: list[dict[str, Any]] = []
-        with contextlib.suppress(Exception):  # the file breaks off; whoever reads it all says so
+        try:
             for _, record in itertools.islice(self.rows(path), rows):
                 if not isinstance(record, BadRecord):
                     good.append(record)
+        except Exception as error:  # the file breaks off; whoever reads it all says so
+            if is_passing(error):
+                raise
         return table_of_sample(names, good)
 
     def units(self, path: str) -> list[Unit]:
@@ -192,10 +194,8 @@ def checked_columns(reader: Reader, path: str) -> list[str]:
     except InputError:
         raise
     except Exception as error:  # of formats, of the disk, and of each cloud's client
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: str, error: Exception) -> InputError:
-    return InputError(
-        f"{path} cannot be read ({short(error)}). Check that it is whole, and of this kind."
-    )
+        if is_passing(error):
+            raise
+        raise InputError(
+            f"{path} cannot be read ({short(error)}). Check that it is whole, and of this kind."
+        ) from None

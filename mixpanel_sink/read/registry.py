@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.files import PACKED_SUFFIXES, opened, short
+from mixpanel_sink.read.files import PACKED_SUFFIXES, opened, reached, short
 from mixpanel_sink.read.source import Format, FormatOption
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.names import near
@@ -132,8 +132,10 @@ def format_name(path: str) -> str:
         if plain.endswith(entry.suffixes):
             return name
     try:
-        with opened(path) as file:
+        with reached(path), opened(path) as file:
             beginning = bytes(file.read(1024)).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except InputError:
+        raise
     except Exception as error:  # of the disk, of compression, and of each cloud's client
         raise InputError(f"{path} cannot be read ({short(error)}).") from None
     for name, entry in FORMATS.items():

@@ -6,8 +6,8 @@ imported until `Source.read`, or until a file is not local.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -22,6 +22,7 @@ Element: TypeAlias = "pa.Table | RecordBlock | FailedRecord"
 """What a source yields. A failed record is a bad line (`line_unreadable`, which counts as a record
 read), or a file or a part of one (`file_unreadable`, of which nobody can count the records)."""
 
+_Answer = TypeVar("_Answer")
 FILE_UNREADABLE = "file_unreadable"
 UNIT_ROWS = 200_000
 """Small neighbouring units are read together up to this many rows."""
@@ -195,20 +196,33 @@ class Source(Protocol):
         ...
 
 
+def asked(name: str, path: str, question: Callable[[], _Answer]) -> _Answer:
+    """The answer to a question about a file, or one sentence.
+
+    Raises:
+        InputError: if the file cannot be read as such a file.
+        ConnectionError and its like: of the network, for whoever can try again.
+    """
+    try:
+        return question()
+    except InputError:
+        raise
+    except Exception as error:  # of formats, of the disk, and of each cloud's client
+        if is_passing(error):
+            raise
+        raise InputError(
+            f"{path} cannot be read as {name} ({short(error)}). Check that it is whole and "
+            "readable."
+        ) from None
+
+
 def units_of(format: Format, path: str) -> list[Unit]:
     """A file's units.
 
     Raises:
         InputError: if it cannot be read.
     """
-    try:
-        return format.units(path)
-    except InputError:
-        raise
-    except Exception as error:  # of formats, of the disk, and of each cloud's client
-        if is_passing(error):
-            raise
-        raise unreadable(format, path, error) from None
+    return asked(format.name, path, lambda: format.units(path))
 
 
 def together(units: Iterable[Unit]) -> Iterator[Unit]:
@@ -262,14 +276,6 @@ def guarded(
 def unreadable_file(path: str, message: str) -> FailedRecord:
     """A file that cannot be read, or not all of it."""
     return FailedRecord(reason=FILE_UNREADABLE, message=message, file=path)
-
-
-def unreadable(format: Format, path: str, error: Exception) -> InputError:
-    """What to raise for what a library raised."""
-    return InputError(
-        f"{path} cannot be read as {format.name} ({short(error)}). Check that it is whole and "
-        "readable."
-    )
 
 
 def rows_in(element: Element) -> int:

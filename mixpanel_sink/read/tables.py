@@ -15,6 +15,7 @@ import pyarrow as pa
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.file_source import FileSource
+from mixpanel_sink.read.files import reached
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Element, FormatOption, Unit
 from mixpanel_sink.read.watermark import kind_of
@@ -98,7 +99,8 @@ class TableFormat:
     @functools.cached_property
     def look(self) -> Look:
         """What the table says about itself, asked once."""
-        return self.table.look()
+        with reached(self.table.name):
+            return self.table.look()
 
     def schema(self, path: str) -> pa.Schema:
         """The table's columns."""
