@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import opened, reached, short
+from mixpanel_sink.read.connection import reached, short
+from mixpanel_sink.read.files import opened
 
 SAMPLE_BYTES = 1 << 20
 _ROWS = 5000

@@ -32,8 +32,9 @@ from mixpanel_sink.jobs.mapping_changed import checked_mapping, files_named, fil
 from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.jobs.since import check_since, rows_of_files, rows_of_table
 from mixpanel_sink.process import HEARTBEATS
+from mixpanel_sink.read.connection import reached
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import fingerprint_of, meant_by, reached
+from mixpanel_sink.read.files import fingerprint_of, meant_by
 from mixpanel_sink.read.listing import File, Listing
 from mixpanel_sink.read.since import Since
 from mixpanel_sink.read.source import Planned

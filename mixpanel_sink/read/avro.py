@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import fastavro
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import open_file, opened, short
+from mixpanel_sink.read.connection import short
+from mixpanel_sink.read.files import open_file, opened
 from mixpanel_sink.read.records import RecordFormat, Row
 
 _COUNTED_BLOCKS = 20

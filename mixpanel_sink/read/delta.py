@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mixpanel_sink import extras
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.files import is_passing, short
+from mixpanel_sink.read.connection import is_passing, short
 from mixpanel_sink.read.tables import Look, TableSource
 
 SCHEME = "delta:"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import UnreachableError, match_sizes, reached
+from mixpanel_sink.read.connection import UnreachableError, reached
+from mixpanel_sink.read.files import match_sizes
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped

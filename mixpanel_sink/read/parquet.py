@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import SLICE_ROWS, TableOrigin
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import is_passing, opened_whole, short
+from mixpanel_sink.read.connection import is_passing, short
+from mixpanel_sink.read.files import opened_whole
 from mixpanel_sink.read.int96 import Inexact, int96_columns, with_nanoseconds
 from mixpanel_sink.read.partitions import partition_keys
 from mixpanel_sink.read.pruning import wanted_rows

@@ -11,7 +11,8 @@ import pyarrow as pa
 from mixpanel_sink.api.insert_ids import file_key
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import fingerprint_of, is_passing, short
+from mixpanel_sink.read.connection import is_passing, short
+from mixpanel_sink.read.files import fingerprint_of
 from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.results.shown import record_as_json

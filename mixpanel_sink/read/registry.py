@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mixpanel_sink.errors import InputError, SettingError
-from mixpanel_sink.read.files import PACKED_SUFFIXES, opened, reached, short
+from mixpanel_sink.read.connection import reached, short
+from mixpanel_sink.read.files import PACKED_SUFFIXES, opened
 from mixpanel_sink.read.source import Format, FormatOption
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.names import near

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import is_passing, short
+from mixpanel_sink.read.connection import is_passing, short
 from mixpanel_sink.read.partitions import with_keys
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.read.connection import reached
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import reached
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.source import ALL_COLUMNS, Columns, Element, FormatOption, Unit
 from mixpanel_sink.read.watermark import kind_of

@@ -20,8 +20,9 @@ from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import read_plan
 from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.read.connection import is_passing, short
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import is_passing, match_files, short, size_and_mark
+from mixpanel_sink.read.files import match_files, size_and_mark
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.records import FormatOfReader, Reader
 from mixpanel_sink.read.selection import Selection, skipped

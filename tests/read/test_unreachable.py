@@ -18,8 +18,8 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth.exceptions import TransportError
 
+from mixpanel_sink.read.connection import UnreachableError, is_passing
 from mixpanel_sink.read.file_source import FileSource
-from mixpanel_sink.read.files import UnreachableError, is_passing
 from mixpanel_sink.read.registry import FORMATS, make_format
 from mixpanel_sink.read.source import Columns, guarded, rows_in, units_of
 from mixpanel_sink.read.tables import TableSource
