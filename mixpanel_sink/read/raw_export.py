@@ -11,7 +11,7 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -40,6 +40,7 @@ QUOTA = Quota.parse("60/hour, 3/second")
 QUERIES = 50
 """Exports at most that one command asks for: 60 an hour are allowed."""
 _MAX_LINE = 16_000_000
+_BLOCK_BYTES = 8_000_000
 _MAX_FILTER = 2000
 """Letters of the event filter; a longer one might make the URL too long for someone."""
 
@@ -128,6 +129,16 @@ class Exporter:
         Raises:
             DestinationError: if the API refuses, or does not answer for too long.
         """
+        self.read_lines(first, last, events, lambda blocks: take(_events(blocks)))
+
+    def read_lines(
+        self,
+        first: datetime.date,
+        last: datetime.date,
+        events: Sequence[str] | None,
+        take: Callable[[Iterator[bytes]], Any],
+    ) -> None:
+        """As `read`, but gives bytes, whole lines each time; see `event_of_line`."""
         waits = self._retry.waits()
         failing = throttled = 0.0
         while True:
@@ -160,7 +171,7 @@ class Exporter:
         first: datetime.date,
         last: datetime.date,
         events: Sequence[str] | None,
-        take: Callable[[Iterator[dict[str, Any]]], None],
+        take: Callable[[Iterator[bytes]], Any],
     ) -> float | None:
         """One query. Gives None if it is done, or how long to wait (0: as long as you like)."""
         query = {"from_date": str(first), "to_date": str(last), "time_in_ms": "true"}
@@ -182,7 +193,7 @@ class Exporter:
                 self._asked()
                 asked = False
                 if response.status_code == 200:
-                    take(_events(response))
+                    take(_blocks(response))
                     return None
                 return self._refused(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -254,31 +265,46 @@ def spans(
         yield first + datetime.timedelta(start), first + datetime.timedelta(end)
 
 
-def _events(response: requests.Response) -> Iterator[dict[str, Any]]:
-    for line in _lines(response):
-        try:
-            event = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            text = line[:80].decode("utf-8", "replace")
-            raise Broken(f"the export holds a line that is not JSON ({text!r})") from None
-        if (
-            not isinstance(event, dict)
-            or not isinstance(event.get("properties"), dict)
-            or not isinstance(event.get("event"), str)
-        ):
-            raise Broken("the export holds a line that is not an event")
-        yield event
+def _events(blocks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    lines = (line for block in blocks for line in block.split(b"\n"))
+    return (event_of_line(line) for line in lines if line.strip())
 
 
-def _lines(response: requests.Response) -> Iterator[bytes]:
-    rest = b""
+def event_of_line(line: bytes) -> dict[str, Any]:
+    """The event that a line of the export holds.
+
+    Raises:
+        Broken: if it holds none.
+    """
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        text = line[:80].decode("utf-8", "replace")
+        raise Broken(f"the export holds a line that is not JSON ({text!r})") from None
+    if (
+        not isinstance(event, dict)
+        or not isinstance(event.get("properties"), dict)
+        or not isinstance(event.get("event"), str)
+    ):
+        raise Broken("the export holds a line that is not an event")
+    return event
+
+
+def _blocks(response: requests.Response) -> Iterator[bytes]:
+    parts: list[bytes] = []
+    size = 0
     for part in response.iter_content(1 << 18):
-        *lines, rest = (rest + part).split(b"\n")
-        if len(rest) > _MAX_LINE:
+        head, line_break, rest = part.rpartition(b"\n")
+        if size + len(part) >= _BLOCK_BYTES and line_break:
+            yield b"".join([*parts, head, line_break])
+            parts, size = [], 0
+            part = rest
+        parts.append(part)
+        size += len(part)
+        if size > _MAX_LINE:
             raise Broken(f"the export holds a line of over {_MAX_LINE} bytes")
-        yield from (line for line in lines if line.strip())
-    if rest.strip():
-        yield rest
+    if size:
+        yield b"".join(parts)
 
 
 def _short(error: Exception) -> str:

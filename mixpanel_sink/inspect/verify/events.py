@@ -25,6 +25,7 @@ _OF_MIXPANEL = frozenset(
     $is_reshuffled $identified_id $failure_reason $failure_description $warnings
     """.split()  # noqa: SIM905
 )
+BEFORE_IDENTITY = "$distinct_id_before_identity"
 _APART = ("time", "distinct_id", "$insert_id", "token", "ip")
 _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|\+00:?00)?", re.ASCII
@@ -104,7 +105,7 @@ def exported_event(event: Mapping[str, Any]) -> Event:
     time = properties.get("time")
     time = int(time) if isinstance(time, int | float) else 0
     coarse = abs(time) < 30_000_000_000  # seconds until the year 2920, no milliseconds since 1971
-    distinct_id = properties.get("$distinct_id_before_identity", properties.get("distinct_id"))
+    distinct_id = sent_distinct_id(properties)
     made = event_of(
         event["event"],
         properties,
@@ -113,6 +114,12 @@ def exported_event(event: Mapping[str, Any]) -> Event:
         str(properties.get("$insert_id") or ""),
     )
     return dataclasses.replace(made, coarse=True) if coarse else made
+
+
+def sent_distinct_id(properties: Mapping[str, Any]) -> Any:
+    """The id that was sent, where the export still knows it."""
+    before = properties.get(BEFORE_IDENTITY)
+    return properties.get("distinct_id") if before is None else before
 
 
 def event_of(
@@ -152,6 +159,11 @@ def _part(key: str) -> str:
     if key in _APART:
         return "apart"
     return "added" if key.startswith(("mp_", "$mp_")) or key in _OF_MIXPANEL else "own"
+
+
+def is_own(key: str) -> bool:
+    """Whether a property of this name is the user's own, to be compared as it is."""
+    return _part(key) == "own"
 
 
 def differences(

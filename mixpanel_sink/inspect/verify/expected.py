@@ -7,7 +7,6 @@ the settings of the mapping straight to what should be there.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +39,7 @@ from mixpanel_sink.inspect.verify.ids import (
     masked,
     user_id,
 )
+from mixpanel_sink.inspect.verify.places import Place, chosen, places_of, some_of
 from mixpanel_sink.inspect.verify.roles import serving, written
 from mixpanel_sink.inspect.verify.shaped import shaped
 from mixpanel_sink.inspect.verify.times import event_time, milliseconds_of
@@ -58,21 +58,6 @@ _SHAPED_ROWS = 2000
 """Rows that are shaped together: the keys in their JSON are columns of all of them."""
 _MOST_PROPERTIES = 254
 _ABSENT = object()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """Where a record lies; `key` is empty where position ids cannot be made."""
-
-    file: str = ""
-    key: str = ""
-    row: int = -1
-
-    def failed(self, refused: Refused) -> FailedRecord:
-        """The record there, which cannot be an event."""
-        file, row = (self.file, self.row) if self.file else (None, None)
-        reason, message = refused.reason, refused.message
-        return FailedRecord(reason, message, field=refused.field, file=file, row=row)
 
 
 class Expectation:
@@ -99,29 +84,29 @@ class Expectation:
         now: int,
         mark: RunMark | None = None,
     ) -> None:
-        self._mapping = mapping
+        self.mapping = mapping
         self._shape = mapping.shape if isinstance(mapping.shape, Shape) else None
-        self._plain = self._shape is None and mapping.filter is None
+        self.plain = self._shape is None and mapping.filter is None
         self._rows = _ROWS if self._shape is None else _SHAPED_ROWS
-        self._limits = limits
-        self._dropped = frozenset(privacy.drop if privacy else ())
-        self._hidden = frozenset(privacy.hash if privacy else ())
+        self.limits = limits
+        self.dropped = frozenset(privacy.drop if privacy else ())
+        self.hidden = frozenset(privacy.hash if privacy else ())
         keyed = privacy is not None and privacy.key is not None
         self._key = resolve(privacy.key, "The key of Privacy") if keyed else ""  # type: ignore
         # What the sink adds to the JSON that a content id is made of.
-        self._added = len(',"$insert_id":""') + (0 if token is None else len(token) + 11)
+        self.added = len(',"$insert_id":""') + (0 if token is None else len(token) + 11)
         self._unseen = 1 if token is None else 2
-        self._mark = mark
+        self.mark = mark
         if mark is not None:
-            self._added += len(mark.json)
+            self.added += len(mark.json)
             self._unseen += 1
-        self._now = now
-        self._drop = mapping.non_finite == "drop"
-        self._constants = {
-            name: held(exact(value), name, self._drop) for name, value in mapping.constants.items()
+        self.now = now
+        self.drop = mapping.non_finite == "drop"
+        self.constants = {
+            name: held(exact(value), name, self.drop) for name, value in mapping.constants.items()
         }
         rule = mapping.insert_id
-        self._id_columns = list(map(Column, rule.columns)) if isinstance(rule, ColumnsId) else []
+        self.id_columns = list(map(Column, rule.columns)) if isinstance(rule, ColumnsId) else []
         self._plans: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
 
     def of(self, elements: Iterable[Any]) -> Iterator[Event | FailedRecord]:
@@ -129,53 +114,66 @@ class Expectation:
         for element in elements:
             if isinstance(element, FailedRecord):
                 yield element
-            elif isinstance(element, pa.Table):
-                for first in range(0, len(element), self._rows):
-                    yield from self._of_table(element, first)
             else:
-                yield from self._of_block(element)
+                yield from (each for each in self.each(element) if each is not None)
 
-    def _of_table(self, table: pa.Table, first: int) -> Iterator[Event | FailedRecord]:
-        part = table.slice(first, self._rows)
+    def each(
+        self, element: pa.Table | RecordBlock, rows: Sequence[int] | None = None
+    ) -> Iterator[Event | FailedRecord | None]:
+        """What each row, or each of these, should be; None if it is left out."""
+        if isinstance(element, RecordBlock):
+            if rows is None:
+                return self._of_block(element)
+            if self._shape is None:
+                return self._of_block(some_of(element, rows))
+            return chosen(self._of_block(element), rows)  # a shape looks at neighbours
+        every = range(len(element))
+        if rows is None or self._shape is None:
+            return self._of_table(element, every if rows is None else rows)
+        return chosen(self._of_table(element, every), rows)
+
+    def _of_table(
+        self, table: pa.Table, rows: Sequence[int]
+    ) -> Iterator[Event | FailedRecord | None]:
+        for first in range(0, len(rows), self._rows):
+            yield from self._of_rows(table, rows[first : first + self._rows])
+
+    def _of_rows(
+        self, table: pa.Table, rows: Sequence[int]
+    ) -> Iterator[Event | FailedRecord | None]:
+        part = table.slice(rows.start, len(rows)) if isinstance(rows, range) else table.take(rows)
         columns = self._columns(part)
         keys = tuple(columns)
-        rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        records = (dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True))
         origin = TableOrigin.of(table)
-        places = (
-            _Place(origin.file, origin.key, origin.row(first + row)) if origin else _Place()
-            for row in range(len(part))
-        )
-        if self._plain:
-            for record, place in zip(rows, places, strict=True):
+        places = places_of(origin, rows)
+        if self.plain:
+            for record, place in zip(records, places, strict=True):
                 yield self._one(record, place)
         elif self._shape is None:
-            yield from self._wanted(rows, places)
+            yield from self._wanted(records, places)
         else:
-            yield from self._of_shaped(list(rows), places, part)
+            yield from self._of_shaped(list(records), places, part)
 
     def _columns(self, part: pa.Table) -> dict[str, list[Any]]:
         """The exact values of each column, as privacy lets them be where nothing comes first."""
         columns: dict[str, list[Any]] = {}
         for name in dict.fromkeys(part.schema.names):
             column = part.column(part.schema.names.index(name))
-            if self._plain and name in self._dropped:
+            if self.plain and name in self.dropped:
                 continue
             if part.schema.names.count(name) > 1:
                 two = Unfit("duplicate_property", f"in two columns named {name!r}")
                 columns[name] = [two] * len(part)
                 continue
             columns[name] = exact_column(column)
-            if self._plain and name in self._hidden:
-                columns[name] = [self._mask(value, name) for value in columns[name]]
+            if self.plain and name in self.hidden:
+                columns[name] = [self.mask(value, name) for value in columns[name]]
         return columns
 
-    def _of_block(self, block: RecordBlock) -> Iterator[Event | FailedRecord]:
+    def _of_block(self, block: RecordBlock) -> Iterator[Event | FailedRecord | None]:
         records = [{name: exact(value) for name, value in one.items()} for one in block.records]
-        origin, offsets = block.origin, block.offsets or range(len(records))
-        places = (
-            _Place(origin.file, origin.key, origin.first_row + offset) if origin else _Place()
-            for offset in offsets
-        )
+        places = places_of(block.origin, block.offsets or range(len(records)))
         if self._shape is not None:
             for first in range(0, len(records), _SHAPED_ROWS):
                 part = records[first : first + _SHAPED_ROWS]
@@ -184,36 +182,39 @@ class Expectation:
         yield from self._wanted(records, places)
 
     def _of_shaped(
-        self, records: list[dict[str, Any]], places: Iterable[_Place], table: pa.Table | None
-    ) -> Iterator[Event | FailedRecord]:
+        self, records: list[dict[str, Any]], places: Iterable[Place], table: pa.Table | None
+    ) -> Iterator[Event | FailedRecord | None]:
         assert self._shape is not None
-        made = shaped(records, self._shape, self._mapping.named_columns(), table)
+        made = shaped(records, self._shape, self.mapping.named_columns(), table)
         for record, place in zip(made, places, strict=True):
             if isinstance(record, Refused):
                 yield place.failed(record)
-            elif record is not None:
+            elif record is None:
+                yield None
+            else:
                 yield from self._wanted([record], [place])
 
     def _wanted(
-        self, records: Iterable[Mapping[str, Any]], places: Iterable[_Place]
-    ) -> Iterator[Event | FailedRecord]:
+        self, records: Iterable[Mapping[str, Any]], places: Iterable[Place]
+    ) -> Iterator[Event | FailedRecord | None]:
         for record, place in zip(records, places, strict=True):
-            if not self._is_left_out(record):
-                yield self._one(self._private(record), place)
+            left_out = self._is_left_out(record)
+            yield None if left_out else self._one(self._private(record), place)
 
     def _private(self, record: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            name: self._mask(value, name) if name in self._hidden else value
+            name: self.mask(value, name) if name in self.hidden else value
             for name, value in record.items()
-            if name not in self._dropped
+            if name not in self.dropped
         }
 
-    def _mask(self, value: Any, name: str) -> Any:
+    def mask(self, value: Any, name: str) -> Any:
+        """What privacy makes of an exact value of this column."""
         if isinstance(value, Unfit):
             return value
         return masked(value, name, self._key)
 
-    def _one(self, record: Mapping[str, Any], place: _Place) -> Event | FailedRecord:
+    def _one(self, record: Mapping[str, Any], place: Place) -> Event | FailedRecord:
         try:
             return self._event(record, place)
         except Refused as refused:
@@ -221,7 +222,7 @@ class Expectation:
 
     def _is_left_out(self, record: Mapping[str, Any]) -> bool:
         """Whether the filter knows the record's name or time, and does not want it."""
-        wanted, part = self._mapping.filter, self._mapping.event
+        wanted, part = self.mapping.filter, self.mapping.event
         if not isinstance(wanted, Filter):
             return False
         if wanted.events and isinstance(part, Column):
@@ -230,7 +231,7 @@ class Expectation:
                 name = self._value(record, part, "event")
             if isinstance(name, str) and name not in wanted.events:
                 return True
-        column = self._mapping.time
+        column = self.mapping.time
         assert isinstance(column, TimeColumn)
         if (value := record.get(column.name)) is None:
             return False
@@ -239,20 +240,20 @@ class Expectation:
         except Refused:
             return False
 
-    def _event(self, record: Mapping[str, Any], place: _Place) -> Event:
-        mapping = self._mapping
+    def _event(self, record: Mapping[str, Any], place: Place) -> Event:
+        mapping = self.mapping
         properties: dict[str, Any] = {}
         moments = []
-        for name, column in self._plan(tuple(record)):
+        for name, column in self.plan(tuple(record)):
             value = record[column]
             if not is_held(value):
                 if isinstance(value, Moment):
                     moments.append(name)
-                value = held(value, name, self._drop)
+                value = held(value, name, self.drop)
             if value is not None or not mapping.drop_nulls:
                 properties[name] = value
-        if self._constants:
-            properties = dict(sorted({**properties, **self._constants}.items()))
+        if self.constants:
+            properties = dict(sorted({**properties, **self.constants}.items()))
         device = self._optional_id(record, mapping.device_id, "$device_id")
         user = self._optional_id(record, mapping.user_id, "$user_id")
         if device is not None:
@@ -278,19 +279,19 @@ class Expectation:
             insert_id = hashed(json_of(event, exactly=True).decode())
         if mapping.salt:
             insert_id = hashed(f"{mapping.salt}\0{insert_id}")
-        if self._mark is not None:
-            if self._mark.name in properties:
-                raise Refused("duplicate_property", "It is the run's property.", self._mark.name)
-            properties[self._mark.name] = self._mark.run
-        if len(text) + self._added + len(insert_id) > self._limits.event_bytes:
+        if self.mark is not None:
+            if self.mark.name in properties:
+                raise Refused("duplicate_property", "It is the run's property.", self.mark.name)
+            properties[self.mark.name] = self.mark.run
+        if len(text) + self.added + len(insert_id) > self.limits.event_bytes:
             raise Refused("event_too_large", f"The event is {len(text):,} bytes of JSON.")
         return event_of(name, properties, time, distinct_id, insert_id, tuple(moments))
 
-    def _plan(self, columns: tuple[Any, ...]) -> list[tuple[str, str]]:
+    def plan(self, columns: tuple[Any, ...]) -> list[tuple[str, str]]:
         """(property, column), sorted by property."""
         if (known := self._plans.get(columns)) is not None:
             return known
-        mapping = self._mapping
+        mapping = self.mapping
         left_out = set(mapping.exclude)
         if mapping.properties == "all":
             chosen: Sequence[str] = columns
@@ -335,7 +336,7 @@ class Expectation:
         return None if value is None else user_id(value, part.name)
 
     def _distinct_id(self, record: Mapping[str, Any], device: str | None, user: str | None) -> str:
-        part = self._mapping.distinct_id
+        part = self.mapping.distinct_id
         if isinstance(part, Constant):
             check_user_id(part.value, "distinct_id")
             return part.value
@@ -349,7 +350,7 @@ class Expectation:
         return f"$device:{device}"
 
     def _ip(self, record: Mapping[str, Any]) -> str:
-        part = self._mapping.ip
+        part = self.mapping.ip
         if isinstance(part, Constant):
             return part.value
         assert isinstance(part, Column)
@@ -359,13 +360,13 @@ class Expectation:
         return value or "0"
 
     def _time(self, record: Mapping[str, Any]) -> int:
-        part = self._mapping.time
+        part = self.mapping.time
         assert isinstance(part, TimeColumn)
         value = self._needed(record, part, "time")
-        return event_time(value, part, self._now, self._limits.max_age_seconds)
+        return event_time(value, part, self.now, self.limits.max_age_seconds)
 
     def _name(self, record: Mapping[str, Any]) -> str:
-        part = self._mapping.event
+        part = self.mapping.event
         if isinstance(part, Constant):
             return part.value
         assert isinstance(part, Column)
@@ -378,11 +379,11 @@ class Expectation:
             raise Refused("event_too_long", "event is longer than 255 bytes.", part.name)
         return name
 
-    def _given_id(self, record: Mapping[str, Any], place: _Place) -> str | None:
+    def _given_id(self, record: Mapping[str, Any], place: Place) -> str | None:
         """The `$insert_id`; None where the content makes it."""
-        rule = self._mapping.insert_id
+        rule = self.mapping.insert_id
         if isinstance(rule, ColumnsId):
-            values = [self._value(record, column, "insert_id") for column in self._id_columns]
+            values = [self._value(record, column, "insert_id") for column in self.id_columns]
             if all(value is None for value in values):
                 raise Refused("insert_id_null", "insert_id is null.", rule.columns[0])
             if len(values) == 1:

@@ -10,14 +10,17 @@ import pathlib
 import zoneinfo
 from typing import IO, Any
 
+import numpy as np
 import orjson
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.inspect.verify.events import Event
-from mixpanel_sink.inspect.verify.match import Finding, Same
+from mixpanel_sink.inspect.verify.match import Finding
 
 SHOWN = 20
 """Events of each kind that the report shows."""
+QUARTER = 900_000
+"""Milliseconds; no zone's day begins within a quarter of an hour."""
 KINDS = ("missing", "unexpected", "altered")
 
 
@@ -45,11 +48,27 @@ class Days:
 
     def of(self, milliseconds: int) -> datetime.date:
         """The day of a time."""
-        quarter = milliseconds // 900_000  # no zone's day begins within a quarter of an hour
+        quarter = milliseconds // QUARTER
         if (day := self._known.get(quarter)) is None:
-            day = datetime.datetime.fromtimestamp(quarter * 900, self._zone).date()
+            day = datetime.datetime.fromtimestamp(quarter * (QUARTER // 1000), self._zone).date()
             self._known[quarter] = day
         return day
+
+    def within(
+        self, times: Any, first: datetime.date, last: datetime.date
+    ) -> tuple[Any, datetime.date, datetime.date]:
+        """Which times are of these days, and the earliest and the latest day of those.
+
+        Args:
+            times: milliseconds since 1970, an array.
+            first, last: days, both included.
+        """
+        quarters, places = np.unique(times // QUARTER, return_inverse=True)
+        days = [self.of(quarter * QUARTER) for quarter in quarters.tolist()]
+        wanted = np.array([first <= day <= last for day in days], np.bool_)
+        kept = [day for day in days if first <= day <= last]
+        earliest = min(kept, default=datetime.date.max)
+        return wanted[places], earliest, max(kept, default=datetime.date.min)
 
 
 class Findings:
@@ -64,7 +83,6 @@ class Findings:
         self.kinds: collections.Counter[str] = collections.Counter()
         self.expected = self.actual = self.repeats = 0
         self.counts: dict[tuple[str, str], list[int]] = collections.defaultdict(lambda: [0, 0])
-        self._counted: dict[tuple[bytes, datetime.date], list[int]] = {}
         self._days = days
         self._folder = folder
         self._first: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in KINDS}
@@ -88,11 +106,8 @@ class Findings:
                     file.write(f'{day},"{name}",{expected},{actual}\n'.encode())
         self._stack.close()
 
-    def add(self, finding: Finding | Same) -> None:
+    def add(self, finding: Finding) -> None:
         """Enters one."""
-        if isinstance(finding, Same):
-            self._same(finding)
-            return
         kind = finding.kind
         self.kinds[kind] += 1
         # An altered event is counted where it is on each side, but for times in another zone.
@@ -114,15 +129,14 @@ class Findings:
         if len(first) > 50 * SHOWN:
             self._first[kind] = heapq.nsmallest(SHOWN, first, key=lambda each: each[:3])
 
-    def _same(self, same: Same) -> None:
-        self.kinds["equal"] += 1
-        self.expected += 1
-        self.actual += 1
-        key = same.event, self._days.of(same.time)
-        if (count := self._counted.get(key)) is None:
-            count = self._counted[key] = self.counts[str(key[1]), orjson.loads(same.event)]
-        count[0] += 1
-        count[1] += 1
+    def equal(self, event: str, time: int, count: int) -> None:
+        """Enters events of one name and day that are the same on both sides."""
+        self.kinds["equal"] += count
+        self.expected += count
+        self.actual += count
+        counted = self.counts[str(self._days.of(time)), event]
+        counted[0] += count
+        counted[1] += count
 
     def shown(self) -> dict[str, list[dict[str, Any]]]:
         """The first of each kind, by day and id."""

@@ -16,7 +16,7 @@ from mixpanel_sink.inspect.verify.held import Refused, held, json_of
 from mixpanel_sink.results.shown import record_as_json
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-")
-_RESERVED = frozenset(
+RESERVED = frozenset(
     """
     anonymous nil none null undefined unknown 0 -1 true false [] {} <nil> n/a na anon
     00000000-0000-0000-0000-000000000000
@@ -48,7 +48,7 @@ def column_id(value: Any, field: str) -> str:
     text = text_of(value, field)
     if not text:
         raise Refused("insert_id_null", f"insert_id ({field}) is empty.", field)
-    fits = len(text) <= 36 and _PLAIN.issuperset(text) and text.lower() not in _RESERVED
+    fits = len(text) <= 36 and _PLAIN.issuperset(text) and text.lower() not in RESERVED
     return text if fits else hashed(text)
 
 
@@ -92,7 +92,7 @@ def user_id(value: Any, field: str) -> str:
 
 def check_user_id(text: str, field: str) -> None:
     """Raises Refused for an id that Mixpanel refuses or would cut."""
-    if text.lower() in _RESERVED:
+    if text.lower() in RESERVED:
         raise Refused("distinct_id_reserved", f"{field} is {text!r}.", field)
     held(text, field, False)
     if len(text) > _ID_BYTES or len(text.encode()) > _ID_BYTES:

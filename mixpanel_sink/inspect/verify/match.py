@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import zoneinfo
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from mixpanel_sink.inspect.verify.events import Event, differences
 
@@ -46,21 +46,9 @@ class Finding:
         return event
 
 
-class Same(NamedTuple):
-    """An event that is the same on both sides, as most are: its name in JSON, and its time."""
-
-    event: bytes
-    time: int
-
-    @property
-    def kind(self) -> str:
-        """As a finding has it."""
-        return "equal"
-
-
 def match(
     expected: Iterable[bytes], actual: Iterable[bytes], zone: zoneinfo.ZoneInfo | None = None
-) -> Iterator[Finding | Same]:
+) -> Iterator[Finding]:
     """What became of each event of a part.
 
     Args:
@@ -70,15 +58,10 @@ def match(
     """
     wanted, found = _by_id(expected), _by_id(actual)
     for insert_id, lines in wanted.items():
-        others = found.pop(insert_id, [])
-        if len(lines) == 1 == len(others) and _plainly_equal(lines[0], others[0]):
-            _, event, time, _ = lines[0].split(b"\t", 3)
-            yield Same(event, int(time))
-        else:
-            findings = _match_id(lines, others, zone)
-            if len(lines) > 1:
-                yield dataclasses.replace(next(findings), repeats=len(lines) - 1)
-            yield from findings
+        findings = _match_id(lines, found.pop(insert_id, []), zone)
+        if len(lines) > 1:
+            yield dataclasses.replace(next(findings), repeats=len(lines) - 1)
+        yield from findings
     for lines in found.values():
         yield from _match_id([], lines, zone)
 
@@ -88,11 +71,6 @@ def _by_id(lines: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     for line in lines:
         by_id[line[: line.index(b"\t")]].append(line)
     return by_id
-
-
-def _plainly_equal(expected: bytes, actual: bytes) -> bool:
-    compared, rest = expected.rsplit(b"\t", 1)
-    return rest.startswith(b"[{},") and compared == actual.rsplit(b"\t", 1)[0]
 
 
 def _match_id(

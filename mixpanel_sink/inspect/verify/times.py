@@ -10,6 +10,8 @@ import re
 import zoneinfo
 from typing import Any
 
+import polars as pl
+
 from mixpanel_sink.inspect.verify.exact import Moment, Unfit
 from mixpanel_sink.inspect.verify.held import Refused
 from mixpanel_sink.settings.columns import TimeColumn
@@ -56,6 +58,12 @@ def event_time(value: Any, column: TimeColumn, now: int, max_age: float | None =
     if max_age is not None and milliseconds < now - max_age * 1000:
         raise Refused("too_old_for_track", f"time ({column.name}) is too old.", column.name)
     return milliseconds
+
+
+def is_possible(times: pl.Series, now: int, max_age: float | None = None) -> pl.Series:
+    """Whether `event_time` takes each of these times, in milliseconds since 1970."""
+    first = _FIRST if max_age is None else max(_FIRST, math.ceil(now - max_age * 1000))
+    return times.is_between(first, now + _AHEAD)
 
 
 def milliseconds_of(value: Any, column: TimeColumn) -> int:

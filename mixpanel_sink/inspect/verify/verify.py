@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.inspect.verify.events import Event, exported_event
+from mixpanel_sink.inspect.verify.compare import compare
 from mixpanel_sink.inspect.verify.expected import Expectation
+from mixpanel_sink.inspect.verify.exported import Reading
 from mixpanel_sink.inspect.verify.findings import Days, Findings
-from mixpanel_sink.inspect.verify.match import match
 from mixpanel_sink.inspect.verify.result import Verification
-from mixpanel_sink.inspect.verify.spill import Spill
+from mixpanel_sink.inspect.verify.sides import Exported, Input
 from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
 from mixpanel_sink.read.source import Source, columns_needed
-from mixpanel_sink.report.summaries import in_order, summarize
-from mixpanel_sink.results import FailedRecord, FailureSummary
+from mixpanel_sink.report.summaries import in_order
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.run_mark import RunMark
@@ -63,7 +60,9 @@ def verify(
         run_id: the run that must have sent them all; None for any.
         clock: seconds since 1970.
 
-    Memory holds one of many parts of both sides; a temporary folder has the rest.
+    Memory holds one of many parts of both sides; a temporary folder has the rest. Most events are
+    compared by hashes (see `canonical`), whole columns at a time; what is not plainly the same is
+    looked at value by value.
 
     Raises:
         SettingError: for days in the wrong order, or an unknown zone.
@@ -71,7 +70,6 @@ def verify(
     """
     _check_order(first, last)
     days = Days(zone)
-    failures: dict[str, FailureSummary] = {}
     mark = None if run_property is None else RunMark(run_property, run_id or "")
     expectation = Expectation(
         mapping, limits or Limits(), privacy, token, int(clock() * 1000), mark
@@ -80,15 +78,20 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="mixpanel-verify-") as folder:
         source = as_source(files, mapping)
         rows = source.estimated_rows()
-        wanted = _Wanted(Spill(_folder(folder, "input"), rows), days, first, last)
-        expected = expectation.of(source.elements(columns_needed(mapping)))
-        wanted.take(_first(expected, limit), failures)
-        if wanted.names:
+        wanted = Input(folder, rows, expectation, days, first, last)
+        wanted.take(source.elements(columns_needed(mapping)), limit)
+        names = frozenset(wanted.names.numbers)
+        if names:
             first, last = first or wanted.earliest, last or wanted.latest
-        actual = Spill(_folder(folder, "export"), rows)
-        names = None if all_events else sorted(wanted.names)
-        exported = _export(exporter, first, last, names, actual, any_run)
-        findings = _compared(wanted.spill, actual, days, report_dir)
+        actual = Exported(
+            folder, rows, None if all_events else names, Reading(wanted.kinds, any_run)
+        )
+        if first is not None and last is not None and (names or all_events):
+            exported = _export(exporter, first, last, None if all_events else names, actual)
+        else:
+            exported = 0
+        with Findings(days, report_dir) as findings:
+            compare(wanted, actual, expectation, folder, findings, days)
     return Verification.of(
         findings,
         first=first,
@@ -97,20 +100,8 @@ def verify(
         host=exporter.host,
         duplicates=exported - findings.actual,
         outside=wanted.outside,
-        failures=tuple(in_order(failures.values())),
+        failures=tuple(in_order(wanted.failures.values())),
     )
-
-
-def _first(
-    events: Iterator[Event | FailedRecord], limit: int | None
-) -> Iterator[Event | FailedRecord]:
-    """As many as the limit says; files that cannot be read count as no record."""
-    count = 0
-    for event in events:
-        yield event
-        count += not isinstance(event, FailedRecord) or event.row is not None
-        if count == limit:
-            return
 
 
 def _check_order(first: datetime.date | None, last: datetime.date | None) -> None:
@@ -118,96 +109,24 @@ def _check_order(first: datetime.date | None, last: datetime.date | None) -> Non
         raise SettingError(f"The last day, {last}, is before the first, {first}.")
 
 
-def _compared(expected: Spill, actual: Spill, days: Days, report_dir: str | None) -> Findings:
-    """Compares part by part."""
-    with Findings(days, report_dir) as findings:
-        for part in range(actual.parts):
-            for finding in match(expected.lines(part), actual.lines(part), days.zone):
-                findings.add(finding)
-    return findings
-
-
-class _Wanted:
-    """The events of the input, of the days in question, on disk.
-
-    Attributes:
-        names: of the events.
-        earliest, latest: days of them.
-        outside: how many were of other days.
-    """
-
-    def __init__(
-        self, spill: Spill, days: Days, first: datetime.date | None, last: datetime.date | None
-    ) -> None:
-        self.spill = spill
-        self.names: set[str] = set()
-        self.earliest, self.latest = datetime.date.max, datetime.date.min
-        self.outside = 0
-        self._days = days
-        self._first, self._last = first or datetime.date.min, last or datetime.date.max
-
-    def take(
-        self, events: Iterable[Event | FailedRecord], failures: dict[str, FailureSummary]
-    ) -> None:
-        """Takes events and failures."""
-        for event in events:
-            if isinstance(event, FailedRecord):
-                summarize(failures, event)
-                continue
-            day = self._days.of(event.time)
-            if not self._first <= day <= self._last:
-                self.outside += 1
-                continue
-            self.names.add(event.event)
-            self.earliest, self.latest = min(self.earliest, day), max(self.latest, day)
-            _keep(self.spill, event)
-
-
 def _export(
     exporter: Exporter,
-    first: datetime.date | None,
-    last: datetime.date | None,
-    names: Sequence[str] | None,
-    spill: Spill,
-    any_run: RunMark | None = None,
+    first: datetime.date,
+    last: datetime.date,
+    names: frozenset[str] | None,
+    actual: Exported,
 ) -> int:
-    """Reads all days into the spill, and gives the number of events."""
-    if first is None or last is None or (names is not None and not names):
-        return 0
-    wanted = None if names is None else frozenset(names)
+    """Reads all days, and gives the number of events."""
     total = 0
-
     for start, end in spans(first, last, QUERIES):
-        savepoint = spill.savepoint()
+        savepoint = actual.savepoint()
         count = 0
 
-        def take(events: Iterator[dict[str, Any]]) -> None:
+        def take(blocks: Iterator[bytes]) -> None:
             nonlocal count
-            count = 0
-            spill.rollback(savepoint)  # noqa: B023
-            for given in events:
-                if wanted is None or given["event"] in wanted:
-                    _keep(spill, exported_event(_of_any_run(given, any_run)))
-                    count += 1
+            actual.rollback(savepoint)  # noqa: B023
+            count = actual.take(blocks)
 
-        exporter.read(start, end, names, take)
+        exporter.read_lines(start, end, None if names is None else sorted(names), take)
         total += count
     return total
-
-
-def _of_any_run(event: dict[str, Any], mark: RunMark | None) -> dict[str, Any]:
-    """The event as if the run that is expected had sent it, whichever run it was."""
-    if mark is None or not isinstance(event["properties"].get(mark.name), str):
-        return event
-    return {**event, "properties": {**event["properties"], mark.name: mark.run}}
-
-
-def _keep(spill: Spill, event: Event) -> None:
-    # Events of others may have no id; they must not all be in one part.
-    spill.add(event.insert_id or event.distinct_id, event.to_line())
-
-
-def _folder(parent: str, name: str) -> pathlib.Path:
-    folder = pathlib.Path(parent, name)
-    folder.mkdir()
-    return folder
