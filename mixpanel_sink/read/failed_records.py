@@ -18,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from mixpanel_sink import coders
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.files import match_files
+from mixpanel_sink.read.shown import shown
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import REASONS, FailedRecord
 from mixpanel_sink.settings.names import near
@@ -50,6 +51,12 @@ class ReadFailedRecords(beam.PTransform):
         self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
         check_reasons(only or ())
         self._only = None if only is None else frozenset(only)
+
+    def display_data(self) -> dict[str, Any]:
+        """What runners show."""
+        return shown(
+            patterns=self._patterns, only=None if self._only is None else sorted(self._only)
+        )
 
     def expand(self, pbegin: Any) -> Any:
         """Builds the flow: patterns, files, lines, failed records."""

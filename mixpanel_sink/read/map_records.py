@@ -64,6 +64,10 @@ class MapRecords(beam.PTransform):
         mapped.element_type = RecordBlock  # for its coder; there are failed records among them
         return mapped
 
+    def display_data(self) -> dict[str, Any]:
+        """What runners show."""
+        return {"fn": _name(self._fn)}
+
     def default_label(self) -> str:
         """As Beam's own Map has it."""
         return f"MapRecords({_name(self._fn)})"

@@ -57,4 +57,5 @@ class ReadAllParquetTables(beam.PTransform):
 
     def display_data(self) -> dict[str, Any]:
         """What runners show."""
-        return {"empty_match_treatment": self._treatment}
+        own = {"empty_match_treatment": self._treatment}
+        return {**self._read.display_data(), **own}

@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from mixpanel_sink import coders
 from mixpanel_sink.read.bigquery import BigQueryTable
+from mixpanel_sink.read.in_turns import AllOfThem
+from mixpanel_sink.read.shown import shown
 from mixpanel_sink.read.source import Element
 from mixpanel_sink.read.tables import Table
-from mixpanel_sink.read.transform import AllOfThem, ReadResult
+from mixpanel_sink.read.transform import ReadResult
 from mixpanel_sink.read.watermark import Watermark, largest
 from mixpanel_sink.report import lineage
 from mixpanel_sink.results import FailedRecord
@@ -77,7 +79,12 @@ class ReadTable(beam.PTransform):
 
     def display_data(self) -> dict[str, Any]:
         """What runners show."""
-        return {"table": self._table.name}
+        return shown(
+            table=self._table.name,
+            columns=self._columns,
+            since=self._since,
+            in_turns=self._in_turns or None,
+        )
 
 
 class ReadBigQueryTables(beam.PTransform):

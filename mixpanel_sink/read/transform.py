@@ -13,7 +13,6 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.coders import registry
-from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 
 from mixpanel_sink import coders
 from mixpanel_sink.batch.origin import RecordBlock
@@ -23,9 +22,11 @@ from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.connection import is_passing, short
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import match_files, size_and_mark
+from mixpanel_sink.read.in_turns import AllOfThem
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.records import FormatOfReader, Reader
 from mixpanel_sink.read.selection import Selection, skipped
+from mixpanel_sink.read.shown import reading_shown
 from mixpanel_sink.read.source import (
     ALL_COLUMNS,
     FILE_UNREADABLE,
@@ -116,6 +117,12 @@ class ReadFiles(beam.PTransform):
         self._planned = planned
         self._reading = (format, columns, keep_text)
         self._in_turns = in_turns
+
+    def display_data(self) -> dict[str, Any]:
+        """What runners show."""
+        format, columns, _ = self._reading
+        selection, planned = self._selection, self._planned
+        return reading_shown(self._patterns, format, columns, selection, planned, self._in_turns)
 
     def expand(self, pbegin: Any) -> ReadResult:
         """Builds the flow: patterns, files, units, elements."""
@@ -223,6 +230,10 @@ class ReadParquetTables(beam.PTransform):
         """Builds the flow: patterns, files, row groups, tables."""
         return TablesResult(*self._read.expand(pbegin)[:2])
 
+    def display_data(self) -> dict[str, Any]:
+        """What runners show."""
+        return self._read.display_data()
+
 
 class RecordsResult(NamedTuple):
     """Records, with those that are bad; and one failed record for each file that cannot be read
@@ -259,6 +270,10 @@ class ReadRecords(beam.PTransform):
     def expand(self, pbegin: Any) -> RecordsResult:
         """Builds the flow: patterns, files, blocks."""
         return RecordsResult(*self._read.expand(pbegin)[:2])
+
+    def display_data(self) -> dict[str, Any]:
+        """What runners show."""
+        return self._read.display_data()
 
 
 class _ListUnits(beam.DoFn):
@@ -365,22 +380,6 @@ class _ReadFirst(beam.DoFn):
 def _count_skipped(rows: int, size: int) -> None:
     metrics.count("rows_skipped", rows)
     metrics.count("bytes_skipped", size)
-
-
-class AllOfThem(beam.RestrictionProvider):
-    """A list's range, which the runner need not split at the beginning."""
-
-    def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
-        """All."""
-        return OffsetRange(0, len(element))
-
-    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
-        """Of a range."""
-        return OffsetRestrictionTracker(restriction)
-
-    def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:
-        """How many items are left."""
-        return restriction.size()
 
 
 class _ReadInTurns(_Read):

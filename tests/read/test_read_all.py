@@ -11,15 +11,26 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.fileio import EmptyMatchTreatment
 from apache_beam.metrics.metric import Lineage
+from apache_beam.transforms.display import DisplayData
 
 from mixpanel_sink import (
+    BigQueryTable,
+    EventMapping,
     InputError,
+    JsonLines,
+    MapRecords,
     ReadAllParquetTables,
     ReadBigQueryTables,
+    ReadFailedRecords,
     ReadParquetTables,
+    ReadRecords,
     SettingError,
 )
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.read.parquet import Parquet
+from mixpanel_sink.read.source import Columns, Planned
+from mixpanel_sink.read.table_transform import ReadTable
+from mixpanel_sink.read.transform import ReadFiles
 from tests.read.bigquery_server import BigQueryServer
 from tests.read.test_bigquery import bigquery  # noqa: F401
 from tests.running import IN_PROCESS, Kept
@@ -88,6 +99,51 @@ def test_settings_that_are_wrong() -> None:
         ReadAllParquetTables(empty_match_treatment="allow")
     with pytest.raises(SettingError, match="ReadAllParquetTables"):
         _ = beam.Pipeline() | beam.Create(["a"]) | ReadParquetTables("a")
+
+
+def test_what_runners_show_of_readers() -> None:
+    mapping = EventMapping(event="name", distinct_id="user", time="at")
+    columns = {"columns": ["name", "user"]}
+    files = {"patterns": "a/*.parquet, b.parquet", "format": "Parquet", "columns": "name, user"}
+    more = {"limit": 7, "mapping": mapping, "in_turns": True}
+    read = ReadParquetTables(["a/*.parquet", "b.parquet"], **columns, **more)
+    selected = {"limit": 7, "skips_row_groups": True, "in_turns": True}
+    assert _shown(read) == {**files, **selected}
+    assert _shown(ReadParquetTables("a")) == {"patterns": "a", "format": "Parquet"}
+    every = ReadAllParquetTables(**columns)
+    assert _shown(every) == {
+        "format": "Parquet",
+        "columns": "name, user",
+        "empty_match_treatment": EmptyMatchTreatment.ALLOW_IF_WILDCARD,
+    }
+    assert _shown(ReadRecords("a.jsonl", JsonLines())) == {
+        "patterns": "a.jsonl",
+        "format": "JSON lines",
+    }
+    left_out = ReadFiles(
+        "a", Parquet(), Columns(but=frozenset("ba")), planned=Planned("gs://b/folder", "run-1")
+    )
+    assert _shown(left_out) == {
+        "patterns": "a",
+        "format": "Parquet",
+        "columns_left_out": "a, b",
+        "checkpoint": "gs://b/folder",
+    }
+    failed = ReadFailedRecords("f/*.jsonl", only=["time_null", "distinct_id_null"])
+    assert _shown(failed) == {"patterns": "f/*.jsonl", "only": "distinct_id_null, time_null"}
+    table = BigQueryTable("bq://shop-prod.sales.orders")
+    assert _shown(ReadBigQueryTables(table)) == {"source": "bq://shop-prod.sales.orders"}
+    assert _shown(ReadTable(table, ["a", "b"], since="at", in_turns=True)) == {
+        "table": "bq://shop-prod.sales.orders",
+        "columns": "a, b",
+        "since": "at",
+        "in_turns": True,
+    }
+    assert _shown(MapRecords(len)) == {"fn": "len"}
+
+
+def _shown(transform: Any) -> dict[str, Any]:
+    return {item.key: item.value for item in DisplayData.create_from(transform).items}
 
 
 def test_lineage_is_reported_as_beams_own_ios_do(

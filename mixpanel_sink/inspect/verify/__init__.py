@@ -6,6 +6,11 @@
 | `held.py`     | what Mixpanel should hold for such a value                                   |
 | `ids.py`      | ids and hashes, `times.py` the event's time, both from exact values          |
 | `expected.py` | the events that should be there: all of the above by the mapping's settings  |
+| `columns.py`, `tables.py` | the same for whole tables, as far as it is certain           |
+| `exported.py` | the events that Mixpanel holds, whole blocks of lines at a time               |
+| `canonical.py`| hashes of values: what counts as the same has the same hash                   |
+| `sides.py`, `rows.py` | both sides on disk: what is needed of each event, and where it lies   |
+| `compare.py`  | compares both sides by these hashes, and the rest by `match.py`               |
 | `events.py`   | one form for events of both sides, and what counts as the same               |
 | `spill.py`    | keeps events on disk, in parts that fit into memory                          |
 | `match.py`    | compares a part of both sides                                                |
