@@ -27,12 +27,13 @@ _ADDED = (
 )
 
 
-def exported_file(parquet: Path, mapping: EventMapping) -> Path:
+def exported_file(parquet: Path) -> Path:
     """What the raw export gives of the file's events; made once."""
     path = parquet.with_suffix(".export.jsonl")
     if path.exists():
         return path
     unfinished = path.with_suffix(f".{os.getpid()}.part")
+    mapping = EventMapping.from_yaml(sets.MAPPING)
     tables = as_source([str(parquet)], mapping).elements()
     with unfinished.open("wb") as out:
         for chunk in convert_tables(tables, mapping):
@@ -68,7 +69,7 @@ def measured(parquet: Path, events: int, folder: Path) -> measure.Cost:
     """The cost of one proof."""
     mapping = folder / "verifying.yaml"
     mapping.write_text(sets.MAPPING)
-    exported = exported_file(parquet, EventMapping.from_yaml(sets.MAPPING))
+    exported = exported_file(parquet)
     module = [sys.executable, "-m", "benchmarks.verifying", "--serve", str(exported)]
     with subprocess.Popen(module, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from benchmarks import data, paths, quota, registry, report, runs, types
+from benchmarks import data, paths, quota, registry, report, runs, types, verifying
 from benchmarks.counting import count_events
 from benchmarks.serving import Server
 
@@ -163,3 +163,14 @@ def test_every_kind_of_dict_is_encoded_together() -> None:
     found = list(types.record_costs(50))
     assert [name for name, _, _ in found] == [*types.RECORDS, types.EVENTS]
     assert all(together > 0 and singly > 0 for _, together, singly in found)
+
+
+def test_a_proof_is_measured(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    cost = verifying.measured(data.parquet_file(300), 300, tmp_path)
+    assert cost.cpu > 0
+    assert cost.peak_memory > 10**7
+    exported = verifying.exported_file(data.parquet_file(300))
+    exported.write_bytes(exported.read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(SystemExit, match=r"1 of 300 events is missing"):
+        verifying.measured(data.parquet_file(300), 300, tmp_path)
