@@ -22,7 +22,7 @@ from mixpanel_sink.inspect.verify.canonical import hashes_of_cells
 from mixpanel_sink.inspect.verify.events import Event, _same, exported_event
 from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.exported import Reading
-from mixpanel_sink.inspect.verify.sides import _summary_of_events
+from mixpanel_sink.inspect.verify.sides import _slice, _summary_of_events
 from mixpanel_sink.inspect.verify.tables import PlainTables, Summary
 from mixpanel_sink.read.raw_export import Broken
 from mixpanel_sink.settings.run_mark import RunMark
@@ -138,6 +138,27 @@ def plain_table(**more: Any) -> pa.Table:
         "key": [f"k{row}" for row in range(rows)],
     }
     return pa.table({**columns, **more})
+
+
+def test_rows_of_a_file_that_are_left_out_count_in_positions() -> None:
+    mapping = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))
+    whole = TableOrigin("f.parquet", "0123456789abcdef0123", 7)
+    expectation = Expectation(mapping, Limits(), None, None, NOW)
+    table = plain_table(user=list("abcd"))
+    for origin, rows in ((whole, [7, 8, 9, 10]), (whole.taking([1, 4, 5, 90]), [8, 11, 12, 97])):
+        placed = origin.attach(table)
+        found = PlainTables(expectation, {}).summarize(placed)
+        assert found is not None
+        assert found.ids.to_list() == [f"{origin.key}-{row}" for row in rows]
+        alone = [event.insert_id for event in expectation.of([placed])]  # type: ignore[union-attr]
+        assert alone == found.ids.to_list()
+        for event in expectation.each(placed, [2]):
+            assert isinstance(event, Event)
+            assert event.insert_id == found.ids[2]
+        sliced = _slice(placed, 2)
+        found = PlainTables(expectation, {}).summarize(sliced)
+        assert found is not None
+        assert found.ids.to_list() == alone[2:]
 
 
 def test_what_is_refused_or_not_certain_is_not_sure() -> None:
