@@ -101,7 +101,8 @@ properties: $(STAMP)
 
 kills: $(STAMP)
 	$(BIN)/python -m tests.jobs.kills --kills 20
-	$(BIN)/python -m tests.jobs.days --seeds 500 --days 30
+	$(BIN)/python -m tests.jobs.killed_days --seeds 500 --days 30
+	$(BIN)/python -m tests.jobs.days --seeds 30 --days 30
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak --events 10000000 --fault-rate 0.05

@@ -8,9 +8,9 @@ been sent than the files need, what was in flight at a kill, and what the faults
 `test_days.py` does a little of it. Each run is a process of its own, forked from one that has
 imported everything, so that a day costs a second or two.
 
-    python -m tests.jobs.days --transcript docs/decisions/thirty-days.md
+    python -m tests.jobs.days --seeds 1 --first-seed 3 --transcript docs/decisions/incremental.md
 
-writes what 30 days of one seed cost.
+puts what the days of the first seed cost into a page.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ MAPPING = (
     "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\ninsert_id: n\n"
     "include_mapped: true\n"
 )
+BEGIN, END = "<!-- days: begin -->", "<!-- days: end -->"
+"""Around the transcript in a page."""
 MOMENTS = ("plan-", "accepted-", "files-", "requests", "soon")
 FAULTS = (
     {"kind": "rate_limit", "retry_after": "0", "skip": 1},
@@ -237,29 +239,46 @@ def simulate(seed: int, days: int) -> list[Day]:
         return done
 
 
+def table(days: list[Day]) -> str:
+    """What each day cost."""
+    lines = ["day  new  changed    rows  kills  faults  requests  fewest"]
+    lines += [
+        f"{day.number:3}  {day.new:3}  {day.changed:7}  {day.rows:6,}  {day.kills:5}  "
+        f"{bool(day.faults):6}  {day.requests:8}  {day.fewest:6}"
+        for day in days
+    ]
+    return "\n".join(lines)
+
+
+def put(page: pathlib.Path, transcript: str) -> None:
+    """Puts a transcript where the page has one."""
+    before, _, rest = page.read_text().partition(f"{BEGIN}\n")
+    _, _, after = rest.partition(f"{END}\n")
+    assert after, f"{page} has no place for a transcript"
+    page.write_text(f"{before}{BEGIN}\n```\n{transcript}\n```\n{END}\n{after}")
+
+
 def main() -> int:
     """Many seeds; a table of the first, a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--transcript", type=pathlib.Path, metavar="PAGE")
     own = parser.parse_args()
     for seed in range(own.first_seed, own.first_seed + own.seeds):
         days = simulate(seed, own.days)
-        if seed == own.first_seed:
-            print("day  new  changed    rows  kills  requests  fewest")
-            for day in days:
-                print(
-                    f"{day.number:3}  {day.new:3}  {day.changed:7}  {day.rows:6,}  {day.kills:5}  "
-                    f"{day.requests:8}  {day.fewest:6}"
-                )
         total, fewest = sum(d.requests for d in days), sum(d.fewest for d in days)
         kills = sum(d.kills for d in days)
-        print(
+        said = (
             f"seed {seed}: {own.days} days, {kills} kills, {total} requests where {fewest} are the "
-            "fewest; nothing lost, nothing stored twice",
-            flush=True,
+            "fewest; nothing lost, nothing stored twice"
         )
+        if seed == own.first_seed:
+            print(table(days))
+            if own.transcript is not None:
+                put(own.transcript, f"{table(days)}\n{said}")
+        print(said, flush=True)
     return 0
 
 
