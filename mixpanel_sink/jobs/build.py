@@ -8,6 +8,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
+import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -20,7 +21,7 @@ from mixpanel_sink.configured import (
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.jobs import runners
 from mixpanel_sink.jobs.command import require
-from mixpanel_sink.jobs.incremental import Today, check_alone, today
+from mixpanel_sink.jobs.incremental import Today, check_alone, give_back, held, today
 from mixpanel_sink.jobs.mappings import check_input, is_private, mapping_of
 from mixpanel_sink.jobs.outputs import check_output
 from mixpanel_sink.jobs.run import before_start, keep_accounts
@@ -49,7 +50,8 @@ class Import:
         source: the input.
         mapping: how records become events or updates; None if they are events already.
         write: the transform that sends them.
-        today: with a checkpoint, what is left to do; its lease has to be released.
+        today: with a checkpoint of files, what is left to do.
+        held: the checkpoint whose lease has to be given back; None without one.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Import:
     mapping: AnyMapping | None
     write: Write
     today: Today | None = None
+    held: Checkpoint | None = None
 
     @classmethod
     def of(cls, settings: Settings, options: PipelineOptions, format: str | None = None) -> Import:
@@ -82,18 +85,22 @@ class Import:
         source = source_of(settings, format, mapping)
         if source.format.states_columns:
             require(settings, "mapping")  # only lines of JSON may be events already
-        if not settings.checkpoint or settings.only_changed:  # of profiles, and not of files
+        of_files = bool(settings.checkpoint) and not settings.only_changed  # else of profiles
+        if not of_files:
             check_alone(settings)
+        if not settings.checkpoint:
             return cls._checked(settings, options, source, mapping)
         checked_write(settings, options, mapping, Checkpoint(settings.checkpoint))
         remote = runners.runs_remotely(options)
         if remote:
             check_output("checkpoint", settings.checkpoint, remote)
-        found = today(settings, source, mapping, remote)
+        found = today(settings, source, mapping, remote) if of_files else None
+        checkpoint = held(settings.checkpoint, remote) if found is None else found.checkpoint
+        source = source if found is None else found.source
         try:
-            return cls._checked(settings, options, found.source, mapping, found)
+            return cls._checked(settings, options, source, mapping, found, checkpoint)
         except BaseException:
-            found.release()
+            give_back(checkpoint)
             raise
 
     @classmethod
@@ -104,10 +111,8 @@ class Import:
         source: FileSource,
         mapping: AnyMapping | None,
         found: Today | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Import:
-        checkpoint = None if found is None else found.checkpoint
-        if settings.only_changed and settings.checkpoint:
-            checkpoint = Checkpoint(settings.checkpoint)
         write = checked_write(settings, options, mapping, checkpoint)
         if found is not None and found.is_empty:
             if not runners.runs_remotely(options):
@@ -115,7 +120,7 @@ class Import:
         else:
             check_input(source, mapping, settings)
             before_start(write, settings, options)
-        return cls(settings, options, source, mapping, write, found)
+        return cls(settings, options, source, mapping, write, found, checkpoint)
 
     @property
     def columns(self) -> Columns:
@@ -146,6 +151,13 @@ class Import:
         if run is not None:
             commit = CommitRun(run, result, failed, source.listed, kept, source.watermarks)
             _ = result.read.pipeline | "Enter into the checkpoint" >> commit
+        elif self.held is not None and runners.runs_remotely(self.options):
+            # Nobody waits for the job: it gives the lease back itself.
+            _ = result.totals | "Give the lease back" >> beam.Map(_given_back, self.held)
+
+
+def _given_back(_: Any, checkpoint: Checkpoint) -> None:
+    give_back(checkpoint)
 
 
 def checked_write(

@@ -27,7 +27,7 @@ from mixpanel_sink.jobs import check, missing
 from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
-from mixpanel_sink.jobs.incremental import check_alone, print_end
+from mixpanel_sink.jobs.incremental import check_alone, give_back, print_end
 from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.outcome import EXIT_OK
@@ -74,27 +74,23 @@ def start(
 
 
 def _start(job: Import, build: Build) -> int:
-    if job.settings.only_changed:
-        update = missing.plan(job)
-        code = run(build(job), job.settings, job.source.row_count)
-        return missing.after(job, update, code)
-    if job.today is None:
-        missing.plan(job)
-        return run(build(job), job.settings, job.source.row_count, job.source.files)
     is_handed_on = False
     try:
-        missing.plan(job)
-        if job.today.is_empty:
+        update = missing.plan(job)
+        if job.today is not None and job.today.is_empty:
             print("Nothing is new; nothing was sent.")
             return EXIT_OK
-        code = run(build(job), job.settings, job.source.row_count, job.source.files)
+        files = () if job.settings.only_changed else job.source.files
+        code = run(build(job), job.settings, job.source.row_count, files)
         is_handed_on = code == EXIT_OK and runs_remotely(job.options)
-        if not is_handed_on:
+        if job.settings.only_changed:
+            return missing.after(job, update, code)
+        if job.today is not None and not is_handed_on:
             print_end(job.today)
         return code
     finally:
-        if not is_handed_on:  # the job gives the lease back itself
-            job.today.release()
+        if job.held is not None and not is_handed_on:  # the job gives the lease back itself
+            give_back(job.held)
 
 
 def main(

@@ -62,10 +62,36 @@ class Today:
 
     def release(self) -> None:
         """Gives the lease back, if the run still has it."""
-        path = self.checkpoint.path
-        HEARTBEATS.get((path, self.run.run), lambda: lease.Heartbeat(path, self.run.run)).stop()
-        with contextlib.suppress(Exception):  # of each cloud's client; it expires
-            lease.release(open_folder(path), self.run.run)
+        give_back(self.checkpoint)
+
+
+def held(path: str, remote: bool) -> Checkpoint:
+    """A checkpoint whose lease this run has taken, and renews from now on.
+
+    Args:
+        path: of the checkpoint.
+        remote: whether its workers are elsewhere.
+
+    Raises:
+        CheckpointError: if another run holds it, or the folder cannot be used.
+    """
+    checkpoint = Checkpoint(path, lease=lease.new_token())
+    seconds = lease.REMOTE_SECONDS if remote else lease.LOCAL_SECONDS
+    taken(open_folder(path), checkpoint.lease, seconds)
+    try:
+        lease.keep_alive(checkpoint)
+    except BaseException:
+        give_back(checkpoint)
+        raise
+    return checkpoint
+
+
+def give_back(checkpoint: Checkpoint) -> None:
+    """Gives the lease back, if the run still has it."""
+    path, token = checkpoint.path, checkpoint.lease
+    HEARTBEATS.get((path, token), lambda: lease.Heartbeat(path, token)).stop()
+    with contextlib.suppress(Exception):  # of each cloud's client; it expires
+        lease.release(open_folder(path), token)
 
 
 def today(
@@ -83,17 +109,11 @@ def today(
         CheckpointError: if another run holds it, or it is damaged or another mapping's.
         InputError: if files that were imported have changed.
     """
-    path = str(settings.checkpoint)
-    folder = open_folder(path)
-    token = lease.new_token()
-    seconds = lease.REMOTE_SECONDS if remote else lease.LOCAL_SECONDS
-    taken(folder, token, seconds)
-    checkpoint = Checkpoint(path, lease=token)
+    checkpoint = held(str(settings.checkpoint), remote)
     try:
-        lease.keep_alive(checkpoint)
-        return _today(settings, source, mapping, folder, checkpoint)
+        return _today(settings, source, mapping, open_folder(checkpoint.path), checkpoint)
     except BaseException:
-        Today(source, checkpoint, OpenRun(path, RunNote(token))).release()
+        give_back(checkpoint)
         raise
 
 
@@ -107,6 +127,11 @@ def check_alone(settings: Settings) -> None:
     for name in ("on_changed", "on_mapping_changed", "leave_unfinished", "since", "overlap"):
         if name in given:
             option = named("--", name)
+            if settings.only_changed and settings.checkpoint:
+                raise SettingError(
+                    f"{option} is for checkpoints that know files; --only-changed reads the whole "
+                    "input and compares profiles. Leave out one of the two."
+                )
             raise SettingError(f"{option} goes with --checkpoint, which remembers what there was.")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mixpanel_sink.checkpoint import lease
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.process import forget
 from tests.cli.conftest import Call
@@ -182,3 +184,22 @@ def test_wrong_settings(place: Place, call: Call, mixpanel: Emulator) -> None:
         assert done.code == 2, words
         assert says in done.err, done.err
     assert mixpanel.stats()["requests"] == 0
+
+
+def test_one_run_at_a_time(place: Place) -> None:
+    place.users(a="free", b="pro")
+    folder = open_folder("kept")
+    lease.acquire(folder, "another")
+    done = place.run()
+    assert done.code == 2
+    assert "/kept is in use: " in done.err
+    assert not place.sent()
+    lease.release(folder, "another")
+    done = place.run("--missing=nobody")
+    assert done.code == 2
+    done = place.run("--on-changed=skip")
+    assert "--on-changed is for checkpoints that know files" in done.err
+    done = place.run()
+    assert done.code == 0, done.err
+    assert {*place.sent()} == {"a", "b"}
+    assert folder.read(lease.NAME) is None  # given back by each of them

@@ -13,11 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
+from mixpanel_sink.checkpoint import lease
+from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.manifest import Manifest
+from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import reference, template
 from tests import virtual_environment
 from tests.dataflow.conftest import ROOT, SECRET, TOKEN, Staged, parameters
 
 MAPPING = "event: name\ndistinct_id: user\ntime: {column: at, unit: ms}\ninsert_id: id\n"
+REST = ("replay", "stream", "verify")
 ROWS = [
     {"name": "Order", "user": f"u{i}", "at": 1_704_067_200_000 + i, "id": f"o-{i}"}
     for i in range(3)
@@ -55,7 +60,10 @@ def given(job: str, mixpanel: Any) -> dict[str, str]:
             "mapping": "gs://events/users.yaml",
             "endpoint_kind": "engage",
             "project_token": "env:FLEX_TOKEN",
+            "only_changed": "true",
+            "checkpoint": "gs://events/kept-profiles",
         },
+        "import": {"input": "gs://events/keyed.parquet", "checkpoint": "gs://events/kept-import"},
         "replay": {"input": "gs://events/again-*.jsonl"},
         "stream": {
             "input": "projects/test-project/subscriptions/events",
@@ -78,7 +86,7 @@ def others(bucket, mixpanel, image, staged) -> dict[str, Staged]:
     bucket.blob("users.yaml").upload_from_string("distinct_id: user\n")
     users = [{"user": f"u{i}", "plan": "pro"} for i in range(4)]
     bucket.blob("users.parquet").upload_from_string(parquet(users))
-    launches = {job: given(job, mixpanel) for job in ("profiles", "replay", "stream", "verify")}
+    launches = {job: given(job, mixpanel) for job in ("profiles", "import", *REST)}
     words = [[f"--{k}={v}" for k, v in each.items()] + ["--no_auth"] for each in launches.values()]
     environment = virtual_environment.without_clone(
         PYTHONPATH=str(image.root / "template"), FLEX_API_SECRET=SECRET, FLEX_TOKEN=TOKEN
@@ -113,13 +121,30 @@ def test_the_stream_reads_the_subscription_and_has_a_dead_letter_topic(others) -
     assert any(name.startswith("Write to Mixpanel/Send/") for name in steps)
 
 
+def test_a_launched_job_keeps_its_lease_and_gives_it_back(
+    others, shared_prism, mixpanel, bucket
+) -> None:
+    """Nobody waits for it: the launcher takes the lease, the workers renew it and give it back."""
+    mixpanel.reset()
+    for job in ("import", "profiles"):
+        folder = open_folder(f"gs://events/kept-{job}")
+        holder = lease.Holder.from_json(folder.read(lease.NAME))
+        assert holder.seconds == lease.REMOTE_SECONDS
+        assert not holder.is_gone()  # although the launcher has ended
+        with pytest.raises(CheckpointError, match=r"is in use: .* has held it since"):
+            lease.acquire(folder, "another")
+        state, said = shared_prism.run(others[job])
+        assert state == "DONE", said
+        assert folder.read(lease.NAME) is None
+    assert mixpanel.stats()["events_distinct"] == len(ROWS)
+    assert mixpanel.profile("u3")["properties"] == {"plan": "pro"}
+    (run,) = Manifest.load(open_folder("gs://events/kept-import")).runs
+    assert (run.files, run.read) == (1, len(ROWS))
+
+
 def test_their_graphs_run(others, shared_prism, mixpanel, bucket) -> None:
     """On Prism. (A stream's cannot: Pub/Sub is read by Dataflow itself.)"""
     mixpanel.reset()
-    state, said = shared_prism.run(others["profiles"])
-    assert state == "DONE", said
-    plans = [mixpanel.profile(f"u{i}")["properties"]["plan"] for i in range(4)]
-    assert plans == ["pro"] * 4
     # Nothing is there yet, so that the verification must fail.
     state, said = shared_prism.run(others["verify"])
     assert state == "FAILED"
