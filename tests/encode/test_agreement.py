@@ -316,6 +316,31 @@ def test_300_columns() -> None:
     assert _reasons(Case(_table(**columns), listed)) == []
 
 
+@pytest.mark.parametrize("drop_nulls", [True, False])
+@pytest.mark.parametrize("present", [1, 9, 20, 21, 39, 40])
+def test_columns_of_which_few_or_many_values_are_there(present: int, drop_nulls: bool) -> None:
+    kinds: dict[str, list[Any]] = {
+        "integer": [-7, 0, 2**40],
+        "float": [0.1, -1e300, 5e-324],
+        "boolean": [True, False, False],
+        "text": ["a", "", "c d"],
+        "quoted": ['a"b', "\\", "\n"],
+        "list": [[1, 2], [], [None]],
+        "struct": [{"a": 1, "b": None}, {"a": None, "b": "x"}, {"a": 3, "b": '"'}],
+        "decimal": [decimal.Decimal("1.50"), decimal.Decimal("-0.01"), decimal.Decimal(7)],
+        "moment": [datetime.datetime(2024, 2, 29, 1), datetime.datetime(1969, 1, 1), None],
+    }
+    rows = 40
+    columns: dict[str, Any] = {"e": ["E"] * rows, "t": [NOW // 1000] * rows, "u": ["ann"] * rows}
+    for place, (name, three) in enumerate(kinds.items()):
+        # Each column has its values in other rows: the first, the last, and some between.
+        where = {(place * 7 + i * 3) % rows for i in range(present)}
+        columns[name] = [three[i % 3] if i in where else None for i in range(rows)]
+    mapping = dataclasses.replace(MAPPING, drop_nulls=drop_nulls, insert_id=ContentId())
+    (piece,) = _check(Case(pa.table(columns), mapping))
+    assert len(piece.rows) == rows
+
+
 def test_maps_stay_columnar() -> None:
     kind = pa.map_(pa.string(), pa.list_(pa.timestamp("ms")))
     moment = datetime.datetime(2024, 2, 29)
