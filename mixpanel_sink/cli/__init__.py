@@ -19,6 +19,7 @@ equal; 2 a setting is wrong, and nothing was sent; 130 interrupted.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -113,7 +114,27 @@ def main(args: Sequence[str] | None = None) -> int:
     except ValueError as error:
         say_error(str(error), "SettingError")
         return 2
-    return command.run(make_app(beam), words, "mixpanel-sink")
+    try:
+        result = make_app(beam)(words, prog_name="mixpanel-sink", standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except typer.TyperException as error:
+        if message := error.format_message():  # none where a group's help was shown
+            say_error(_plain(message), "SettingError")
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _plain(message: str) -> str:
+    """What is wrong with a command line, as we say it."""
+    if found := re.match(r"No such option: (\S+)(?: \(Possible options: (.*)\))?", message):
+        meant = f" Did you mean {found[2].replace(', ', ' or ')}?" if found[2] else ""
+        return f"The option {found[1]} is unknown.{meant} --help shows all options."
+    if found := re.match(r"Missing \w+ '(.*)'", message):
+        return f"{found[1].partition(chr(39))[0]} is missing; --help shows all options."
+    if message.startswith("No such command"):
+        return f"{message} mixpanel-sink --help lists all commands."
+    return message if message.endswith((".", "?")) else f"{message}."
 
 
 def _show_version(asked: bool) -> None:

@@ -58,6 +58,25 @@ def test_explain(call: Call, word: str) -> None:
     assert json.loads(call("explain", word, "--json").out)["fix"] == found.fix
 
 
+def test_a_wrong_command_line_is_said_with_its_code(call: Call) -> None:
+    help = "--help shows all options."
+    for words, said in (
+        ("chekc", "No such command 'chekc'. Did you mean 'check'? mixpanel-sink --help lists"),
+        ("check a --maping m", f"The option --maping is unknown. Did you mean --mapping? {help}"),
+        ("check", f"FILES… is missing; {help}"),
+        ("lookup-table upload a.csv", f"--id is missing; {help}"),
+        ("explain", f"CODE is missing; {help}"),
+        ("check a -m", "Option '-m' requires an argument."),
+    ):
+        shown = call(*words.split())
+        assert shown.code == 2
+        assert shown.err.startswith(f"Error: {said}"), shown.err
+        assert re.search(r"^  MXS10\d: mixpanel-sink explain MXS10\d$", shown.err, re.MULTILINE)
+    shown = call("lookup-table")  # the help
+    assert shown.out.startswith("Usage: mixpanel-sink lookup-table")
+    assert shown.err == ""
+
+
 def test_explain_what_nobody_knows(call: Call) -> None:
     shown = call("explain", "distinct_id_nul")
     assert shown.code == 2

@@ -182,8 +182,8 @@ def test_wrong_settings(call: Call, server: Emulator, place: pathlib.Path) -> No
         ([*upload, *where(server), "--key=artst"], "Did you mean 'artist'"),
         ([*upload, *where(server), "--columns=id,artst"], "Did you mean 'artist'"),
         (["lookup-table", "upload", "none.csv", "--id=t", *where(server)], "No file matches"),
-        ([*upload, *where(server), "--quotta=1"], "No such option"),
-        (["lookup-table", "upload", "songs.csv", *where(server)], "Missing option"),
+        ([*upload, *where(server), "--quotta=1"], "MXS102"),
+        (["lookup-table", "upload", "songs.csv", *where(server)], "--id is missing"),
     ):
         done = call(*words)
         assert done.code == 2, words
