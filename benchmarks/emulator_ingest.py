@@ -3,7 +3,7 @@
 Sends gzip NDJSON requests of 2000 events, 13 properties and about 310 bytes each, over a few
 keep-alive connections. The bodies are made before the clock starts.
 
-    python benchmarks/emulator_ingest.py --requests 300
+    python -m benchmarks.emulator_ingest --requests 300
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from mixpanel_sink.emulator.testing import Emulator
@@ -61,10 +62,10 @@ def main() -> None:
         bodies.append(gzip.compress(lines, 1))
     total = options.requests * BATCH
     with Emulator(variant=options.variant) as mixpanel:
-        before = _process(mixpanel.pid)
+        before = process_usage(mixpanel.pid)
         start = time.perf_counter()
         threads = [
-            threading.Thread(target=_send, args=(mixpanel, bodies[i :: options.connections]))
+            threading.Thread(target=send, args=(mixpanel, bodies[i :: options.connections]))
             for i in range(options.connections)
         ]
         for thread in threads:
@@ -72,7 +73,7 @@ def main() -> None:
         for thread in threads:
             thread.join()
         seconds = time.perf_counter() - start
-        cpu, memory = _process(mixpanel.pid)
+        cpu, memory = process_usage(mixpanel.pid)
         stored = mixpanel.stats()["events_distinct"]
         assert stored == total, f"{stored} of {total} events are stored"
     cpu -= before[0]
@@ -84,7 +85,8 @@ def main() -> None:
     )
 
 
-def _send(mixpanel: Emulator, bodies: list[bytes]) -> None:
+def send(mixpanel: Emulator, bodies: Iterable[bytes]) -> None:
+    """Send each body to /import over one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", mixpanel.port)
     credentials = base64.b64encode(f"{mixpanel.api_secret}:".encode()).decode()
     headers = {
@@ -101,7 +103,7 @@ def _send(mixpanel: Emulator, bodies: list[bytes]) -> None:
     connection.close()
 
 
-def _process(pid: int) -> tuple[float, float]:
+def process_usage(pid: int) -> tuple[float, float]:
     """CPU seconds and resident megabytes of a process; zeros where there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

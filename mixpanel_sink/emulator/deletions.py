@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from mixpanel_sink.emulator import clock
+from mixpanel_sink.emulator.rows import EventRow
+from mixpanel_sink.emulator.texts import Texts
 
 DAY = 86_400
 OLDEST_DAYS = 180
@@ -20,8 +22,10 @@ OLDEST_DAYS = 180
 UNDO_DAYS = 7
 DROPPED_DAYS = 30
 PER_MONTH = 10
-_EVENT = "request, project, key, event, distinct_id, insert_id, time, json"
+_EVENT = "request, project, key, event, distinct_id, insert_id, time"
 _DUPLICATE = "request, project, event, distinct_id, insert_id, time, json"
+_PORTION = 5000
+"""How many events' JSON is looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Deletions:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._texts = Texts(db)
         self._any = db.execute("SELECT 1 FROM deletions LIMIT 1").fetchone() is not None
 
     def clear(self) -> None:
@@ -138,8 +143,8 @@ class Deletions:
             (deletion.project, submitted, about, bool(deletion.users)),
         ).lastrowid
         assert number is not None
-        count = self._move(deletion, number, "events", _EVENT)
-        self._move(deletion, number, "duplicates", _DUPLICATE)
+        count = self._move_events(deletion, number)
+        self._move_duplicates(deletion, number)
         self._db.execute("UPDATE deletions SET events = ? WHERE id = ?", (count, number))
         self._db.execute(
             "DELETE FROM known.keys WHERE key IN (SELECT key FROM deleted WHERE deletion = ?)",
@@ -153,37 +158,64 @@ class Deletions:
         self._any = True
         return number, count
 
-    def _move(self, deletion: Deletion, number: int, table: str, columns: str) -> int:
-        """Moves what fits from a table to the deleted ones."""
+    def _fitting(self, deletion: Deletion, table: str) -> tuple[str, list[Any]]:
+        """What is asked of a table, besides the values of properties."""
         if deletion.users:
             condition = "distinct_id IN (SELECT value FROM json_each(?))"
             values: list[Any] = [orjson.dumps(deletion.users).decode()]
         else:
             condition, values = "event = ?", [deletion.event]
-        found = self._db.execute(
-            f"SELECT seq, json FROM {table} WHERE project = ? AND time >= ? AND time < ?"
-            f" AND {condition}",
-            (deletion.project, deletion.since, deletion.until, *values),
+        return (
+            f" FROM {table} WHERE project = ? AND time >= ? AND time < ? AND {condition}",
+            [deletion.project, deletion.since, deletion.until, *values],
         )
+
+    def _move_events(self, deletion: Deletion, number: int) -> int:
+        """Move the events that fit to the deleted ones, with their JSON; return their count."""
+        where, values = self._fitting(deletion, "events")
+        numbers = [seq for (seq,) in self._db.execute(f"SELECT seq{where}", values)]
+        count = 0
+        for start in range(0, len(numbers), _PORTION):
+            portion = numbers[start : start + _PORTION]
+            texts = self._texts.of(portion)
+            fitting = [(text, seq) for seq, text in texts.items() if deletion.fits(text)]
+            self._db.executemany(
+                f"INSERT INTO deleted (deletion, origin, seq, {_EVENT}, json)"
+                f" SELECT {number}, 'events', seq, {_EVENT}, ? FROM events WHERE seq = ?",
+                fitting,
+            )
+            self._db.executemany("DELETE FROM events WHERE seq = ?", ((seq,) for _, seq in fitting))
+            count += len(fitting)
+        return count
+
+    def _move_duplicates(self, deletion: Deletion, number: int) -> None:
+        """Move the duplicates that fit to the deleted ones."""
+        where, values = self._fitting(deletion, "duplicates")
+        found = self._db.execute(f"SELECT seq, json{where}", values)
         numbers = str([seq for seq, text in found if deletion.fits(text)])
         self._db.execute(
-            f"INSERT INTO deleted (deletion, origin, seq, {columns})"
-            f" SELECT ?, '{table}', seq, {columns} FROM {table}"
+            f"INSERT INTO deleted (deletion, origin, seq, {_DUPLICATE})"
+            f" SELECT ?, 'duplicates', seq, {_DUPLICATE} FROM duplicates"
             " WHERE seq IN (SELECT value FROM json_each(?))",
             (number, numbers),
         )
-        return self._db.execute(
-            f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (numbers,)
-        ).rowcount
+        self._db.execute(
+            "DELETE FROM duplicates WHERE seq IN (SELECT value FROM json_each(?))", (numbers,)
+        )
 
     def _undo(self, number: int) -> int:
-        for table, columns in (("events", _EVENT), ("duplicates", _DUPLICATE)):
-            # Their numbers may have been given to others meanwhile.
-            self._db.execute(
-                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM deleted"
-                " WHERE deletion = ? AND origin = ? ORDER BY seq",
-                (number, table),
-            )
+        events = self._db.execute(
+            f"SELECT {_EVENT}, json FROM deleted WHERE deletion = ? AND origin = 'events'"
+            " ORDER BY seq",
+            (number,),
+        )
+        while rows := events.fetchmany(_PORTION):
+            self._texts.add([row[0] for row in rows], [EventRow(*row[1:]) for row in rows])
+        self._db.execute(
+            f"INSERT INTO duplicates ({_DUPLICATE}) SELECT {_DUPLICATE} FROM deleted"
+            " WHERE deletion = ? AND origin = 'duplicates' ORDER BY seq",
+            (number,),
+        )
         self._db.execute(
             "INSERT OR REPLACE INTO known.keys SELECT key, request FROM deleted"
             " WHERE deletion = ? AND key IS NOT NULL",

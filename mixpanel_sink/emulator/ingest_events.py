@@ -6,6 +6,7 @@ and writes it together with the records, so that whoever has the answer finds bo
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -47,13 +48,15 @@ def import_events(
         return _refuse(delivery, desk, entry, refusal)
     checks = _import_rules(settings, project, strict)
     rows: list[EventRow] = []
+    taking = _Taking(desk, entry, rows, by_id=settings.dedupe_rule == "page")
     failures = Failures(settings)
-    for index, (event, text) in enumerate(zip(batch.objects, batch.texts, strict=True)):
-        found = _check(event, len(text), checks, entry.path, project, settings)
-        if isinstance(found, rules.Problem):
+    records = zip(batch.objects, batch.texts, rules.plain(batch.texts), strict=True)
+    for index, (event, text, plain) in enumerate(records):
+        found = _check(event, text, plain, checks, entry.path, project, settings)
+        if not isinstance(found, int):
             failures.add(index, _insert_id(event), found)
-        elif tampering.spares(index, len(batch.objects)):
-            _take(event, text, found, project, desk, entry, rows)
+        elif tampering is NO_TAMPERING or tampering.spares(index, len(batch.objects)):
+            _take(event, text, found, project, taking)
     entry.failed = len(failures.logged)
     entry.accepted = len(rows) + entry.dropped
     if failures.logged and strict:
@@ -84,16 +87,19 @@ def track_events(
         return refuse_tracked(delivery, desk, entry, refusal, as_json)
     tokens, checks = settings.tokens(), _track_rules(settings, bool(delivery.strict))
     rows: list[EventRow] = []
+    by_id = settings.dedupe_rule == "page"
+    taking = _Taking(desk, entry, rows, by_id=by_id, now=checks.now)
     failures = Failures(settings)
     valid, token_error = 0, None
-    for index, (event, text) in enumerate(zip(batch.objects, batch.texts, strict=True)):
+    records = zip(batch.objects, batch.texts, rules.plain(batch.texts), strict=True)
+    for index, (event, text, plain) in enumerate(records):
         project = tokens.get(_property(event, "token"))
-        found = _check(event, len(text), checks, entry.path, project, settings)
+        found = _check(event, text, plain, checks, entry.path, project, settings)
         if isinstance(found, int):
             valid += 1
             if project is not None:
                 if tampering.spares(index, len(batch.objects)):
-                    _take(event, text, found, project, desk, entry, rows, now=checks.now)
+                    _take(event, text, found, project, taking)
                 continue
             found = INVALID_TOKEN
             token_error = found.message
@@ -149,7 +155,8 @@ def _same_token(events: Sequence[Any], project: Project) -> None:
 
 def _check(
     event: Any,
-    size: int,
+    text: bytes,
+    plain: bool,
     checks: rules.Rules,
     path: str,
     project: Project | None,
@@ -159,28 +166,33 @@ def _check(
         return rules.Problem("", event.message)
     name = event.get("event") if type(event) is dict else None
     if type(name) is not str or name not in identity.EVENTS:
-        return rules.check(event, size, checks)
-    found = rules.check(event, size, checks.for_identity())
+        return rules.check(event, len(text), checks, plain=plain)
+    found = rules.check(event, len(text), checks.for_identity())
     if type(found) is not int or project is None:
         return found
     return identity.check(event, path, project, settings) or found
 
 
-def _take(
-    event: dict[str, Any],
-    text: bytes,
-    long_strings: int,
-    project: Project,
-    desk: Desk,
-    entry: Entry,
-    rows: list[EventRow],
-    now: float | None = None,
-) -> None:
-    """Add the event's row, unless it is one that Mixpanel takes and silently drops.
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """Where the valid events of a request go.
 
-    With `now`, in epoch seconds, a later time is overwritten with it.
+    `by_id`: the ``$insert_id`` alone says what a duplicate is. With `now`, in epoch seconds, a
+    later time is overwritten with it.
     """
-    properties = event["properties"]
+
+    desk: Desk
+    entry: Entry
+    rows: list[EventRow]
+    by_id: bool
+    now: float | None = None
+
+
+def _take(
+    event: dict[str, Any], text: bytes, long_strings: int, project: Project, taking: _Taking
+) -> None:
+    """Add the event's row, unless it is one that Mixpanel takes and silently drops."""
+    entry, now, properties = taking.entry, taking.now, event["properties"]
     if properties.get("$ignore"):
         entry.dropped += 1
         return
@@ -189,39 +201,39 @@ def _take(
     if long_strings:
         entry.truncated_strings += long_strings
         event = rules.shorten(event)
+        properties = event["properties"]
         text = orjson.dumps(event)
-    given = event["properties"].get("time")
-    if now is not None and given is not None and rules.epoch_ms(given) > now * 1000:
-        event["properties"]["time"] = int(now)
+    time = properties.get("time")
+    if now is not None and time is not None and rules.epoch_ms(time) > now * 1000:
+        properties["time"] = time = int(now)
         text = orjson.dumps(event)
-    rows.append(_row(event, text, project, desk, entry))
+    moment = rules.epoch_ms(time) if time is not None else int(entry.arrived * 1000)
+    name, insert_id = event["event"], properties.get("$insert_id")
+    distinct_id = _user_of(name, event, project, taking.desk)
+    key: int | None = None
+    if insert_id is None:
+        entry.without_insert_id += 1
+    elif taking.by_id:
+        key = dedupe_key(f"page\0{project.id}\0{insert_id}")
+    else:
+        key = dedupe_key(f"{project.id}\0{name}\0{moment}\0{distinct_id}\0{insert_id}")
+    taking.rows.append(EventRow(project.id, key, name, distinct_id, insert_id, moment, text))
 
 
-def _row(
-    event: dict[str, Any], text: bytes, project: Project, desk: Desk, entry: Entry
-) -> EventRow:
-    settings, name, properties = desk.settings, event["event"], event["properties"]
-    insert_id = properties.get("$insert_id")
-    distinct_id = properties.get("distinct_id")
+def _user_of(name: str, event: dict[str, Any], project: Project, desk: Desk) -> str | None:
+    """The event's user; what it says of ids that belong together is noted."""
+    properties = event["properties"]
     if name in identity.EVENTS:
-        desk.identities.take(event, project, settings)
-        distinct_id = identity.named_by(event)
-    elif project.identity_mode == "simplified" and (
+        desk.identities.take(event, project, desk.settings)
+        return identity.named_by(event)
+    distinct_id: str | None = properties.get("distinct_id")
+    if project.identity_mode == "simplified" and (
         "$device_id" in properties or "$user_id" in properties
     ):
         user, device = properties.get("$user_id"), properties.get("$device_id")
         desk.identities.pair(device, user, project)
-        distinct_id = identity.user_of(user, device) or distinct_id
-    given = properties.get("time")
-    moment = rules.epoch_ms(given) if given is not None else int(entry.arrived * 1000)
-    key: int | None = None
-    if insert_id is None:
-        entry.without_insert_id += 1
-    elif settings.dedupe_rule == "page":
-        key = dedupe_key("page", project.id, insert_id)
-    else:
-        key = dedupe_key(project.id, name, moment, distinct_id, insert_id)
-    return EventRow(project.id, key, name, distinct_id, insert_id, moment, text)
+        return identity.user_of(user, device) or distinct_id
+    return distinct_id
 
 
 def _property(event: Any, name: str) -> Any:

@@ -10,6 +10,7 @@ import orjson
 
 from mixpanel_sink.emulator.people import DEVICE, PeopleQueries
 from mixpanel_sink.emulator.rows import ExportRow, geolocation
+from mixpanel_sink.emulator.texts import Texts
 
 # Indexes of these are made when a query first asks for the column: at three million events each
 # costs every insert a few microseconds, and most runs never filter.
@@ -25,19 +26,18 @@ class EventQueries:
     def __init__(self, db: sqlite3.Connection, people: PeopleQueries) -> None:
         self._db = db
         self._people = people
+        self._texts = Texts(db)
 
     def stored(
         self, limit: int = 100, offset: int = 0, filters: Mapping[str, str] = MappingProxyType({})
     ) -> list[bytes]:
         """The JSON of stored events in the order of arrival; filters are exact matches."""
         where = self._where(filters)
-        return [
-            text
-            for (text,) in self._db.execute(
-                f"SELECT json FROM events{where} ORDER BY seq LIMIT ? OFFSET ?",
-                (*filters.values(), limit, offset),
-            )
-        ]
+        rows = self._db.execute(
+            f"SELECT seq FROM events{where} ORDER BY seq LIMIT ? OFFSET ?",
+            (*filters.values(), limit, offset),
+        )
+        return list(self._texts.of(seq for (seq,) in rows).values())
 
     def _where(self, filters: Mapping[str, str]) -> str:
         for name in filters:
@@ -105,7 +105,7 @@ class EventQueries:
     def details(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Events by their numbers, in that order, each with what is known beside it."""
         rows = self._db.execute(
-            "SELECT e.seq, e.request, e.project, r.arrived, r.path, r.geo, e.distinct_id, e.json"
+            "SELECT e.seq, e.request, e.project, r.arrived, r.path, r.geo, e.distinct_id"
             " FROM events e JOIN requests r ON r.id = e.request"
             " WHERE e.seq IN (SELECT value FROM json_each(?))",
             (str(list(numbers)),),
@@ -114,9 +114,10 @@ class EventQueries:
         for project in {row[2] for row in rows}:
             ids = {row[6] for row in rows if row[2] == project and row[6] is not None}
             users[project] = self._people.users_of(project, ids)
+        texts = self._texts.of(row[0] for row in rows)
         found = {}
-        for seq, request, project, arrived, path, geo, distinct_id, text in rows:
-            event = orjson.loads(text)
+        for seq, request, project, arrived, path, geo, distinct_id in rows:
+            event = orjson.loads(texts[seq])
             found[seq] = {
                 "seq": seq,
                 "request": request,
@@ -160,10 +161,11 @@ class EventQueries:
             self._db.execute(
                 f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} (project, time)"
             )
+            json = "NULL" if table == "events" else "e.json"
             time, seq = since, -1
             while True:
                 rows = self._db.execute(
-                    "SELECT e.seq, e.time, e.distinct_id, e.json, r.arrived, r.path, r.geo"
+                    f"SELECT e.seq, e.time, e.distinct_id, {json}, r.arrived, r.path, r.geo"
                     f" FROM {table} e CROSS JOIN requests r ON r.id = e.request"
                     f" WHERE e.project = ? AND (e.time, e.seq) > (?, ?) AND e.time < ?{chosen}"
                     " ORDER BY e.time, e.seq LIMIT ?",
@@ -172,7 +174,11 @@ class EventQueries:
                 if not rows:
                     break
                 seq, time = rows[-1][:2]
-                yield [ExportRow(*row) for row in rows]
+                portion = [ExportRow(*row) for row in rows]
+                if table == "events":
+                    texts = self._texts.of(row.seq for row in portion)
+                    portion = [row._replace(json=texts[row.seq]) for row in portion]
+                yield portion
 
     def newest(self) -> int:
         """The number of the event that was stored last, or 0."""

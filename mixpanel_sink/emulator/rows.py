@@ -125,14 +125,13 @@ def geolocation(properties: Mapping[str, Any], geo: str | None) -> dict[str, str
     return {"address": str(ip), "from": "ip"}
 
 
-def dedupe_key(*parts: object) -> int:
+def dedupe_key(identity: str) -> int:
     """A 64-bit key of an event's identity.
 
     64 bits keep the index small. Two of three million different identities share a key with a
     probability of 2.4e-7.
     """
-    text = "\0".join(map(str, parts))
-    digest = blake2b(text.encode(), digest_size=8).digest()
+    digest = blake2b(identity.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 

@@ -8,8 +8,8 @@ directly in a list is one deeper.
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -66,6 +66,19 @@ class Rules:
     """Whether ``time`` must be an integer."""
     future_is_now: bool = False
     """Whether a time in the future is taken (and overwritten with the time of arrival)."""
+    earliest_ms: float = field(init=False)
+    latest_ms: float = field(init=False)
+    """A whole number of milliseconds between them is a valid time: most are."""
+
+    def __post_init__(self) -> None:
+        earliest = max(self.oldest * 1000, _MILLISECONDS_FROM)
+        object.__setattr__(self, "earliest_ms", earliest)
+        object.__setattr__(self, "latest_ms", self.latest * 1000)
+
+    @property
+    def latest(self) -> float:
+        """The latest valid time."""
+        return math.inf if self.future_is_now else self.now + LEEWAY
 
     def for_identity(self) -> "Rules":
         """The rules for identity events, which need no time and no ids but their own."""
@@ -77,11 +90,32 @@ def epoch_ms(time: float) -> int:
     return int(time if time >= _MILLISECONDS_FROM else time * 1000)
 
 
-def check(event: Any, size: int, rules: Rules) -> Problem | int:
+def plain(texts: Sequence[bytes]) -> list[bool]:
+    """Which events' JSON shows at a glance that no value of theirs needs to be looked at.
+
+    They have no list, no object besides their properties, and no string that is too long.
+    """
+    together = b"".join(texts)
+    if b"\\" in together or _has_long_strings(together):
+        return [False] * len(texts)
+    return [b"[" not in text and text.count(b"{") == 2 for text in texts]
+
+
+def _has_long_strings(text: bytes) -> bool:
+    """Whether there may be strings that are too long: bytes without any quote among them."""
+    start, end = 0, len(text) - MAX_STRING_BYTES
+    while start < end:
+        start = text.rfind(b'"', start, start + MAX_STRING_BYTES + 1) + 1
+        if not start:
+            return True
+    return False
+
+
+def check(event: Any, size: int, rules: Rules, *, plain: bool = False) -> Problem | int:
     """The first rule that the event breaks, or the number of its strings that are too long.
 
-    `size` is the event's JSON in bytes. Strings that are too long break no rule: Mixpanel cuts
-    them (see `shorten`).
+    `size` is the event's JSON in bytes, `plain` whether it is among those of `plain`.
+    Strings that are too long break no rule: Mixpanel cuts them (see `shorten`).
     """
     if type(event) is not dict:
         return Problem("", "must be a JSON object")
@@ -98,12 +132,18 @@ def check(event: Any, size: int, rules: Rules) -> Problem | int:
         _check_time(properties, rules)
         or _check_distinct_id(properties, rules)
         or _check_insert_id(properties, rules)
-        or _look_into(properties, int(_too_long(name)))
+        or (
+            0
+            if plain and len(properties) <= MAX_KEYS
+            else _look_into(properties, int(_too_long(name)))
+        )
     )
 
 
 def _check_time(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
     time = properties.get("time")
+    if type(time) is int and rules.earliest_ms <= time <= rules.latest_ms:
+        return None
     if time is None and not rules.needs_time:
         return None
     if type(time) is not int and (type(time) is not float or rules.whole_time):
@@ -115,8 +155,7 @@ def _check_time(properties: Mapping[str, Any], rules: Rules) -> Problem | None:
             f"epoch, as {kind}",
         )
     seconds = time / 1000 if time >= _MILLISECONDS_FROM else time
-    latest = math.inf if rules.future_is_now else rules.now + LEEWAY
-    if rules.oldest <= seconds <= latest and seconds >= EARLIEST:
+    if rules.oldest <= seconds <= rules.latest and seconds >= EARLIEST:
         return None
     if EARLIEST <= seconds < rules.oldest:
         days = round((rules.now - rules.oldest) / 86400)

@@ -11,8 +11,21 @@ CREATE TABLE IF NOT EXISTS events (
     event TEXT NOT NULL,
     distinct_id TEXT,
     insert_id TEXT,
-    time INTEGER NOT NULL,
+    time INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS texts (
+    first INTEGER PRIMARY KEY,
+    sizes BLOB NOT NULL,
     json BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS blocks (
+    first INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL,
+    names TEXT NOT NULL,
+    codes BLOB,
+    times BLOB NOT NULL,
+    users BLOB NOT NULL,
+    ids BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS duplicates (
     seq INTEGER PRIMARY KEY,
@@ -137,8 +150,18 @@ CREATE TABLE IF NOT EXISTS shares (
 );
 """
 TABLES = (
-    *("events", "duplicates", "updates", "profiles", "identities", "links", "shares"),
-    *("requests", "details", "lookup_tables", "deletions", "deleted", "known.keys"),
+    *(
+        "events",
+        "texts",
+        "blocks",
+        "duplicates",
+        "updates",
+        "profiles",
+        "identities",
+        "links",
+        "shares",
+    ),
+    *("requests", "details", "shares", "lookup_tables", "deletions", "deleted", "known.keys"),
 )
 """What `Writer.clear` empties."""
 
@@ -147,11 +170,13 @@ def connect(path: str) -> sqlite3.Connection:
     """Open the database at `path`; the connection may move between threads."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for pragma in (
+        # Searches read much, and what is written lies side by side.
+        "page_size=16384",
         "journal_mode=WAL",
         # What a test's emulator stored need not survive the machine's power cut.
         "synchronous=OFF",
         "cache_size=-65536",
-        "wal_autocheckpoint=8000",
+        "wal_autocheckpoint=2000",
         # A query may have to make an index of millions of events first.
         "busy_timeout=120000",
     ):
@@ -168,6 +193,6 @@ def remember_keys(writer: sqlite3.Connection) -> None:
     writer.execute("ATTACH ':memory:' AS known")
     writer.execute("CREATE TABLE known.keys (key INTEGER PRIMARY KEY, request INTEGER NOT NULL)")
     writer.execute(
-        "INSERT OR REPLACE INTO known.keys"
-        " SELECT key, request FROM events WHERE key IS NOT NULL ORDER BY seq"
+        "INSERT INTO known.keys SELECT key, max(request) FROM events"
+        " WHERE key IS NOT NULL GROUP BY key"
     )

@@ -11,8 +11,8 @@ from mixpanel_sink.emulator import body
 from mixpanel_sink.emulator.counts import UNITS
 from mixpanel_sink.emulator.exchange import json_response, state_of
 from mixpanel_sink.emulator.inspection import MAX_BODY, number_of, page_of
-from mixpanel_sink.emulator.search import Wanted
 from mixpanel_sink.emulator.state import State
+from mixpanel_sink.emulator.wanted import Wanted
 
 
 async def search(request: Request) -> Response:

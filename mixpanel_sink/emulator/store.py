@@ -4,14 +4,18 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixpanel_sink.emulator.people import PeopleQueries
 from mixpanel_sink.emulator.queries import EventQueries
 from mixpanel_sink.emulator.request_log import RequestQueries
 from mixpanel_sink.emulator.schema import SCHEMA, connect, remember_keys
-from mixpanel_sink.emulator.search import Search
 from mixpanel_sink.emulator.writer import Writer
+
+if TYPE_CHECKING:
+    from mixpanel_sink.emulator.search import Search
 
 
 class Store:
@@ -36,7 +40,13 @@ class Store:
         self.people = PeopleQueries(self._reading)
         self.events = EventQueries(self._reading, self.people)
         self.log = RequestQueries(self._reading)
-        self.search = Search(self._reading)
+
+    @cached_property
+    def search(self) -> "Search":
+        """The search, which takes a while to load: most emulators are never searched."""
+        from mixpanel_sink.emulator.search import Search
+
+        return Search(self._reading)
 
     def close(self) -> None:
         """Close the database, and remove it if it was temporary."""

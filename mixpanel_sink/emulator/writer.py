@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from itertools import repeat
 
 import orjson
 
@@ -18,13 +19,10 @@ from mixpanel_sink.emulator.rows import (
     UpdateRow,
 )
 from mixpanel_sink.emulator.schema import TABLES
+from mixpanel_sink.emulator.texts import Texts
 
 _INSERT_REQUEST = (
     f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-)
-_INSERT_EVENT = (
-    "INSERT INTO events (request, project, key, event, distinct_id, insert_id, time,"
-    " json) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_DUPLICATE = (
     "INSERT INTO duplicates (request, project, event, distinct_id, insert_id, time, json)"
@@ -46,6 +44,7 @@ class Writer:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._texts = Texts(db)
         self.deletions = Deletions(db)
 
     def record(
@@ -135,7 +134,8 @@ class Writer:
             events = [event for event in events if event.key not in gone]
         expired = -1 if window is None else self._last_request(entry.arrived - window)
         new, known = self._sort_out(events, request, expired)
-        self._db.executemany(_INSERT_EVENT, ((request, *event) for event in new))
+        if new:
+            self._texts.add(repeat(request), new)
         entry.stored = len(new)
         entry.duplicates = len(known)
         if known and keep_duplicates:
@@ -161,7 +161,7 @@ class Writer:
         added = self._db.executemany(
             "INSERT INTO known.keys VALUES (?, ?) ON CONFLICT (key)"
             " DO UPDATE SET request = excluded.request WHERE request <= ?",
-            ((key, request, expired) for key in keys),
+            zip(keys, repeat(request), repeat(expired), strict=False),
         ).rowcount
         if added == len(keys) or not keys:
             return events, ()

@@ -4,8 +4,13 @@ import time
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixpanel_sink.emulator import rules
 
 NOW = int(time.time())
+RULES = rules.Rules(now=time.time(), max_event_bytes=2**20)
 
 
 def _failed(api, event) -> tuple[str, str] | None:
@@ -253,3 +258,37 @@ def test_one_bad_record_costs_one_record(api) -> None:
     assert said["num_records_imported"] == 1980
     (row,) = api.emulator.requests()
     assert (row["events"], row["accepted"], row["failed"]) == (2000, 1980, 20)
+
+
+_strings = st.text('ab"\\[{é\n', max_size=4) | st.sampled_from(
+    [letter * length for letter in ("x", "é") for length in (127, 128, 255, 256, 600)]
+)
+_values = st.recursive(
+    _strings | st.integers(0, 9) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_strings, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.tuples(_strings, st.dictionaries(_strings, _values, max_size=4)), max_size=4))
+@settings(deadline=None)
+def test_a_glance_at_the_json_finds_what_a_look_at_each_value_does(events) -> None:
+    ids = {"time": 1_700_000_000, "distinct_id": "u", "$insert_id": "i"}
+    batch = [{"event": name or "A", "properties": {**ids, **more}} for name, more in events]
+    texts = [orjson.dumps(event) for event in batch]
+    for event, text, plain in zip(batch, texts, rules.plain(texts), strict=True):
+        looked = rules.check(event, len(text), RULES)
+        assert rules.check(event, len(text), RULES, plain=plain) == looked
+
+
+def test_most_events_need_no_look_at_each_value() -> None:
+    texts = [b'{"event":"A","properties":{"a":"' + b"x" * 255 + b'","b":1}}'] * 2
+    assert rules.plain(texts) == [True, True]
+    assert rules.plain([*texts, b'{"event":"A","properties":{"a":[1]}}']) == [True, True, False]
+
+
+def test_many_properties_are_seen_in_plain_events() -> None:
+    ids = {"time": 1_700_000_000, "distinct_id": "u", "$insert_id": "i"}
+    event = {"event": "A", "properties": {**ids, **{f"p{n}": n for n in range(252)}}}
+    assert rules.plain([orjson.dumps(event)]) == [True]
+    assert isinstance(rules.check(event, 5000, RULES, plain=True), rules.Problem)

@@ -3,12 +3,18 @@
 import gzip
 import json
 import sqlite3
+from itertools import repeat
 
 import pytest
 import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mixpanel_sink.emulator.rows import EventRow
 from mixpanel_sink.emulator.schema import SCHEMA
-from mixpanel_sink.emulator.search import Search, Wanted
+from mixpanel_sink.emulator.search import Search
+from mixpanel_sink.emulator.texts import Texts
+from mixpanel_sink.emulator.wanted import Wanted
 
 DAY = 1_700_006_400
 
@@ -71,16 +77,13 @@ def test_only_what_is_new(api) -> None:
 def test_a_portion_ends_in_time_and_the_next_goes_on() -> None:
     db = sqlite3.connect(":memory:")
     db.executescript(SCHEMA)
-    rows = ((1, 1, None, "A", "u", str(n), n, b'{"n":%d}' % n) for n in range(70_000))
-    db.executemany(
-        "INSERT INTO events (request, project, key, event, distinct_id, insert_id, time, json)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+    rows = [EventRow(1, None, "A", "u", str(n), n, b'{"n":%d}' % n) for n in range(70_000)]
+    for start in range(0, len(rows), 2000):
+        Texts(db).add(repeat(1), rows[start : start + 2000])
     search, wanted = Search(db), Wanted("69999")
     # Long enough for one look at the clock: at least a step of the way is gone each time.
     first = search.portion(wanted, seconds=1e-9)
-    assert first.floor in (70_000, 50_000)
+    assert first.floor in (70_000, 62_000)
     numbers, before, rounds = [], None, 0
     while before != 1:
         part = search.portion(Wanted("999"), before=before, seconds=0.001)
@@ -89,6 +92,85 @@ def test_a_portion_ends_in_time_and_the_next_goes_on() -> None:
         assert rounds < 5000
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == sum("999" in str(n) for n in range(70_000))
+
+
+_WORDS = ("a", "User", "user", "é", "\0", "_", "[", "{", "@", "`", "~")
+_texts = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=3).map("".join)
+_events = st.builds(
+    EventRow,
+    project=st.integers(1, 2),
+    key=st.none(),
+    event=_texts,
+    distinct_id=st.none() | _texts,
+    insert_id=st.none() | _texts,
+    time=st.integers(0, 20_000_000),
+    json=st.builds(
+        lambda text, ascii: json.dumps({"p": text}, ensure_ascii=ascii).encode(),
+        _texts,
+        st.booleans(),
+    ),
+)
+_wanted = st.builds(
+    Wanted,
+    text=st.just("") | _texts,
+    event=st.none() | _texts,
+    distinct_id=st.none() | _texts,
+    insert_id=st.none() | _texts,
+    project=st.none() | st.integers(1, 2),
+    request=st.none() | st.integers(0, 3),
+    since=st.none() | st.integers(0, 20_000_000),
+    until=st.none() | st.integers(0, 20_000_000),
+)
+
+
+@given(
+    requests_=st.lists(st.lists(_events, min_size=1, max_size=5), max_size=5),
+    deleted=st.sets(st.integers(1, 25), max_size=3),
+    wanted=_wanted,
+    above=st.integers(0, 10),
+    before=st.none() | st.integers(1, 25),
+)
+@settings(deadline=None)
+def test_as_a_look_at_each_event_would(requests_, deleted, wanted, above, before) -> None:
+    db = sqlite3.connect(":memory:")
+    db.executescript(SCHEMA)
+    number, kept = 0, {}
+    for request, rows in enumerate(requests_):
+        Texts(db).add(repeat(request), rows)
+        for row in rows:
+            number += 1
+            kept[number] = (request, row)
+    if deleted:
+        db.execute("INSERT INTO deletions VALUES (1, 1, 0, '', 0, 0, NULL)")
+        db.executemany("DELETE FROM events WHERE seq = ?", [(number,) for number in deleted])
+    kept = {number: row for number, row in kept.items() if number not in deleted}
+    fitting = {n: row for n, (request, row) in kept.items() if _fits(wanted, request, row)}
+    inside = [n for n in fitting if n > above and (before is None or n < before)]
+    found = Search(db).portion(wanted, above=above, before=before, limit=4, seconds=60)
+    assert found.numbers == sorted(inside, reverse=True)[:4]
+    assert found.matched == len(inside)
+    counts: dict[str, dict[int, int]] = {}
+    for n in inside:
+        start = fitting[n].time // 3_600_000 * 3600
+        of_name = counts.setdefault(fitting[n].event, {})
+        of_name[start] = of_name.get(start, 0) + 1
+    assert found.counts == counts
+    texts = [text for portion in Search(db).all(wanted) for text in portion]
+    assert texts == [row.json for row in fitting.values()]
+
+
+def _fits(wanted: Wanted, request: int, row: EventRow) -> bool:
+    needles = {json.dumps(wanted.text, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
+    return (
+        any(needle.lower() in row.json.decode().lower() for needle in needles)
+        and wanted.event in (None, row.event)
+        and wanted.distinct_id in (None, row.distinct_id)
+        and wanted.insert_id in (None, row.insert_id)
+        and wanted.project in (None, row.project)
+        and wanted.request in (None, request)
+        and (wanted.since is None or row.time >= wanted.since)
+        and (wanted.until is None or row.time < wanted.until)
+    )
 
 
 @pytest.mark.parametrize("query", ["unit=year", "from=x", "before=x"])

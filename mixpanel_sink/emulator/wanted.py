@@ -1,0 +1,33 @@
+"""What a search looks for."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events are meant: all of what is given must fit.
+
+    `text` may be anywhere in the event, in any case of ASCII letters; `since` (inclusive) and
+    `until` (exclusive) are epoch milliseconds of the event's time.
+    """
+
+    text: str = ""
+    event: str | None = None
+    distinct_id: str | None = None
+    insert_id: str | None = None
+    project: int | None = None
+    request: int | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def needles(self) -> list[bytes]:
+        """The text as clients write it in JSON: as it is, or in ASCII."""
+        spellings = {json.dumps(self.text, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
+        return [text.encode() for text in sorted(spellings)]
+
+    def exactly(self) -> dict[str, Any]:
+        """What the table of events is asked for: blocks do not know it, or not exactly."""
+        names = ("distinct_id", "insert_id", "project", "request")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
