@@ -14,6 +14,7 @@ from mixpanel_sink.emulator import body, clock, profiles
 from mixpanel_sink.emulator.answers import Refused
 from mixpanel_sink.emulator.counts import UNITS
 from mixpanel_sink.emulator.exchange import json_response, project_of, state_of
+from mixpanel_sink.emulator.queries import HOT
 from mixpanel_sink.emulator.quota import busiest_window
 from mixpanel_sink.emulator.settings import Project
 from mixpanel_sink.emulator.state import State
@@ -206,6 +207,7 @@ def _user(request: Request) -> dict[str, Any]:
         "ids": ids,
         "profile": _one_profile(state, "engage", project, ids),
         "events_count": count,
+        "hot_days": store.events.hot_days(project.id, ids) if count > HOT else {},
         "events": store.events.details(numbers),
     }
 

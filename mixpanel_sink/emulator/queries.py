@@ -16,8 +16,16 @@ from mixpanel_sink.emulator.texts import Texts
 # costs every insert a few microseconds, and most runs never filter.
 _FILTERS = ("event", "distinct_id", "insert_id")
 _HIGHEST = 2**62
+HOT = 200_000
+"""Events of one user and day. Mixpanel renames those beyond to ``$hotshard_events``."""
 _SEARCHED = 20
 """How many names with the searched beginning are looked up."""
+_OF_USER = "distinct_id IN (SELECT value FROM json_each(?)) AND +project = ?"
+
+
+def _names(ids: Sequence[str]) -> str:
+    """What events call a user by these ids, as JSON."""
+    return orjson.dumps([name for id in ids for name in {id, DEVICE + id}]).decode()
 
 
 class EventQueries:
@@ -136,16 +144,25 @@ class EventQueries:
     ) -> tuple[int, list[int]]:
         """How many events these ids have, and the numbers of some, newest first."""
         self._index("distinct_id")
-        names = orjson.dumps([name for id in ids for name in {id, DEVICE + id}]).decode()
-        where = "distinct_id IN (SELECT value FROM json_each(?)) AND +project = ?"
+        values = (_names(ids), project)
         (count,) = self._db.execute(
-            f"SELECT count(*) FROM events WHERE {where}", (names, project)
+            f"SELECT count(*) FROM events WHERE {_OF_USER}", values
         ).fetchone()
         rows = self._db.execute(
-            f"SELECT seq FROM events WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
-            (names, project, limit, offset),
+            f"SELECT seq FROM events WHERE {_OF_USER} ORDER BY seq DESC LIMIT ? OFFSET ?",
+            (*values, limit, offset),
         )
         return count, [seq for (seq,) in rows]
+
+    def hot_days(self, project: int, ids: Sequence[str]) -> dict[int, int]:
+        """The days, in epoch seconds, of which these ids have more than `HOT` events."""
+        self._index("distinct_id")
+        rows = self._db.execute(
+            f"SELECT time / 86400000 * 86400, count(*) FROM events WHERE {_OF_USER}"
+            " GROUP BY 1 HAVING count(*) > ? ORDER BY 1",
+            (_names(ids), project, HOT),
+        )
+        return dict(rows.fetchall())
 
     def export(
         self, project: int, since: int, until: int, names: Sequence[str] | None, size: int

@@ -4,10 +4,14 @@ import gzip
 import json
 import threading
 import time
+from contextlib import closing
 
 import pytest
 import requests
 
+from mixpanel_sink.emulator.queries import HOT
+from mixpanel_sink.emulator.rows import Entry, EventRow
+from mixpanel_sink.emulator.store import Store
 from mixpanel_sink.emulator.testing import EmulatorError
 
 
@@ -299,3 +303,23 @@ def test_geolocation(page, reference, path: str, ip, forwarded, addresses) -> No
         origin = None if address is None else "ip" if address == ip else "request"
         assert shown["geolocation"] == {"address": address, "from": origin}
         assert shown["event"] == event
+
+
+def test_days_on_which_mixpanel_would_rename_a_users_events(tmp_path) -> None:
+    store = Store(tmp_path / "hot.db")
+    day = 1_700_006_400
+    rows = [EventRow(1, None, "A", "u", None, day * 1000 + n, b"{}") for n in range(HOT)]
+    store.writer.record(Entry("/import", time.time()), rows)
+    calm = [EventRow(1, None, "A", "calm", None, day * 1000 + n, b"{}") for n in range(2)]
+    another_day = EventRow(1, None, "A", "u", None, (day + 86_400) * 1000, b"{}")
+    store.writer.record(Entry("/import", time.time()), [*calm, another_day])
+    with closing(store):
+        assert store.events.hot_days(1, ["u"]) == {}
+        store.writer.record(Entry("/import", time.time()), rows[:1])
+        assert store.events.hot_days(1, ["u"]) == {day: HOT + 1}
+        assert store.events.hot_days(1, ["calm"]) == store.events.hot_days(2, ["u"]) == {}
+
+
+def test_a_user_of_few_events_has_no_hot_days(api) -> None:
+    api.send([api.event(distinct_id="u1")])
+    assert api.emulator.user("u1")["hot_days"] == {}

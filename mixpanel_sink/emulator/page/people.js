@@ -81,6 +81,7 @@ class Users extends List {
       ],
       tabs: [
         ["Profile", () => [
+          hot(found.hot_days),
           found.ids.length > 1 ? el("p", {}, "Merged: ", found.ids.map((id) => el("span", { class: "pill" }, id))) : null,
           profile(properties)]],
         [`Events (${number(found.events_count)})`, () => [found.events.length ? table([
@@ -129,6 +130,11 @@ class Groups extends List {
       tab: given.tab,
     };
   }
+}
+
+function hot(days) {
+  const named = Object.entries(days).map(([day, count]) => `${number(count)} on ${clock(Number(day)).slice(0, 10)}`);
+  return named.length ? el("p", { class: "note warn" }, `Mixpanel renames what a user sends beyond 200,000 events a day to $hotshard_events. This user has ${named.join(", ")}.`) : null;
 }
 
 const keyOf = (row) => JSON.stringify([row.$group_key, row.$group_id]);
