@@ -99,7 +99,8 @@ async def counts(request: Request) -> Response:
     if query.get("by") == "arrival":
         since = float(number_of(request, "since") or time.time() - 120 * UNITS[unit])
         rows = await state.read(state.store.log.arrivals, since, UNITS[unit], project)
-        names = ("start", "requests", "stored", "refused", "good", "failed", "broken", "latency_ms")
+        outcomes = ("refused", "good", "failed", "broken", "latency_ms", "counted")
+        names = ("start", "requests", "stored", *outcomes)
         periods = [dict(zip(names, row, strict=True)) for row in rows]
         return json_response({"unit": unit, "periods": periods})
     # A page asks for a part now and the rest later; a test wants them all.

@@ -45,16 +45,17 @@ class RequestQueries:
 
     def arrivals(
         self, since: float, seconds: float, project: int | None
-    ) -> list[tuple[float, int, int, int, int, int, int, float]]:
+    ) -> list[tuple[float, int, int, int, int, int, int, float, int]]:
         """Start, requests, events stored, 429s and more of each period since a time.
 
-        Then: good answers, other refusals, server errors (no answer among them), and the mean
-        of the milliseconds until the answer.
+        Then: good answers, other refusals, server errors (no answer among them), the mean of
+        the milliseconds until the answer, and requests that count towards the quota.
         """
         return self._db.execute(
             "SELECT CAST(arrived / ? AS INTEGER) * ?, count(*), sum(stored), sum(status = 429),"
             " sum(status BETWEEN 200 AND 399), sum(status BETWEEN 400 AND 499 AND status <> 429),"
-            " sum(coalesce(status, 599) >= 500), avg(finished - arrived) * 1000"
+            " sum(coalesce(status, 599) >= 500), avg(finished - arrived) * 1000,"
+            " sum(coalesce(quota = 'counted', 0))"
             " FROM requests WHERE arrived >= ? AND (? IS NULL OR project = ?)"
             " GROUP BY 1 ORDER BY 1",
             (seconds, seconds, since, project, project),

@@ -236,9 +236,10 @@ def test_counts_by_arrival(api) -> None:
     api.emulator.settings(quota="3/hour")
     for _ in range(4):
         api.send([api.event(), api.event()])
+    api.send([api.event()], path="/track")
     periods = _get(api, "counts", by="arrival", unit="minute")["periods"]
-    sums = [sum(p[name] for p in periods) for name in ("requests", "stored", "refused")]
-    assert sums == [4, 6, 1]
+    names = ("requests", "stored", "refused", "counted")
+    assert [sum(p[name] for p in periods) for name in names] == [5, 7, 1, 3]
     assert all(p["start"] % 60 == 0 for p in periods)
 
 

@@ -162,7 +162,7 @@ export const events = {
     if (!this.found.length) {
       this.shown = null;
       if (searching) this.rows.replaceChildren(empty("Searching…"));
-      else this.rows.replaceChildren(this.filtered() ? empty(el("p", {}, "No event fits."), el("button", { type: "button", onclick: () => go({}, { view: "events", fresh: true }) }, "Clear the filters")) : welcome());
+      else this.rows.replaceChildren(this.filtered() ? empty(el("p", {}, "No events match."), el("button", { type: "button", onclick: () => go({}, { view: "events", fresh: true }) }, "Clear the filters")) : welcome());
       return;
     }
     const rows = this.found;

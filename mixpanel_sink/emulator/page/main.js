@@ -24,8 +24,10 @@ async function show() {
     if (current !== VIEWS[name]) {
       current = VIEWS[name];
       for (const link of document.querySelectorAll("nav a")) {
-        if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
-        else link.removeAttribute("aria-current");
+        if (link.hash === `#/${name}`) {
+          link.setAttribute("aria-current", "page");
+          link.scrollIntoView({ block: "nearest", inline: "center" });
+        } else link.removeAttribute("aria-current");
       }
       document.title = `${current.title} · Mixpanel emulator`;
       hide();

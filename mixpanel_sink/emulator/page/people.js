@@ -35,7 +35,7 @@ class List {
     const key = JSON.stringify(rows);
     if (key === this.shown) return;
     this.shown = key;
-    this.rows.replaceChildren(rows.length ? this.draw(rows) : empty(el("p", {}, this.given.search ? `No ${this.what} fits.` : `No ${this.what}s yet.`), this.given.search ? null : this.hint()));
+    this.rows.replaceChildren(rows.length ? this.draw(rows) : empty(el("p", {}, this.given.search ? `No ${this.what}s match.` : `No ${this.what}s yet.`), this.given.search ? null : this.hint()));
   }
 }
 

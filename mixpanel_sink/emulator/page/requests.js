@@ -53,7 +53,7 @@ export const requests = {
     if (key === this.shown) return;
     this.shown = key;
     this.rows.replaceChildren(rows.length ? requestTable(rows, this.given.open, "Requests")
-      : empty(el("p", {}, path || code ? "No request fits." : "No requests yet.")));
+      : empty(el("p", {}, path || code ? "No requests match." : "No requests yet.")));
   },
   drawCharts(periods, quota, unit) {
     const step = STEPS[unit], count = unit === "minute" ? 60 : 120;
@@ -80,14 +80,14 @@ export const requests = {
 // How much of the window was used at the end of each period, from the requests counted in it.
 function quotaChart(project, periods, starts, step) {
   if (!project?.quota) return [];
-  const taken = (start) => periods.filter((p) => p.start > start + step - Math.max(step, project.seconds) - 1 && p.start <= start).reduce((a, p) => a + p.requests - p.refused, 0);
+  const taken = (start) => periods.filter((p) => p.start > start + step - Math.max(step, project.seconds) - 1 && p.start <= start).reduce((a, p) => a + p.counted, 0);
   return [chart({ title: `Quota used (${project.quota})`, starts, step, kind: "lines", series: [
     { name: "used", color: "var(--c2)", values: starts.map((start) => Math.min(project.requests, taken(start))) },
     { name: "allowed", color: "var(--line-strong)", values: starts.map(() => project.requests) }] })];
 }
 
-export function requestTable(rows, selected, label) {
-  return table([
+export function requestTable(rows, selected, label, columns = null) {
+  const all = [
     ["#", (row) => String(row.id), "n"],
     ["Arrived (UTC)", (row) => shortly(clock(row.arrived)), "t"],
     ["Path", (row) => row.path, "id"],
@@ -98,7 +98,8 @@ export function requestTable(rows, selected, label) {
     ["Failed", (row) => (row.failed ? el("span", { class: "bad" }, number(row.failed)) : "0"), "n wide"],
     ["Size", (row) => bytes(row.raw_bytes), "n wide"],
     ["Note", (row) => (row.fault ? el("span", { class: "pill limited" }, `fault: ${row.fault}`) : row.error ?? ""), "rest wide"],
-  ], rows, { label, key: (row) => row.id, selected, open: (row) => go({ open: row.id, tab: "" }) });
+  ];
+  return table(columns ? all.filter(([name]) => columns.includes(name)) : all, rows, { label, key: (row) => row.id, selected, open: (row) => go({ open: row.id, tab: "" }) });
 }
 
 function gauge(project) {

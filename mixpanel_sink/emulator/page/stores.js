@@ -82,7 +82,7 @@ export const exports_ = {
     this.shown = key;
     const day = new Date().toISOString().slice(0, 10);
     const curl = `curl '${location.origin}/api/2.0/export?from_date=2020-01-01&to_date=${day}' \\\n  -u '${about.api_secret ?? "SECRET"}:'`;
-    this.rows.replaceChildren(rows.length ? requestTable(rows, this.given.open, "Exports") : empty(el("p", {}, "No exports yet.")), snippet("Export what the emulator holds", curl, "h2"));
+    this.rows.replaceChildren(rows.length ? requestTable(rows, this.given.open, "Exports", ["#", "Arrived (UTC)", "Path", "Status", "Records", "Note"]) : empty(el("p", {}, "No exports yet.")), snippet("Export what the emulator holds", curl, "h2"));
   },
   detail: (given) => requests.detail(given),
 };

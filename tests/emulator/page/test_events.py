@@ -46,7 +46,7 @@ def test_search_finds_anywhere_and_the_chart_follows(tab: Page, filled: Emulator
     chart = tab.get_by_role("img", name=re.compile("Events over time"))
     expect(chart).to_have_attribute("aria-label", re.compile("Order Placed 1$"))
     search.fill("nowhere")
-    expect(tab.locator("main")).to_contain_text("No event fits.")
+    expect(tab.locator("main")).to_contain_text("No events match.")
     tab.get_by_role("button", name="Clear the filters").click()
     expect(tab.locator("tbody tr")).to_have_count(4)
 

@@ -25,7 +25,7 @@ def test_a_user_with_profile_operations_and_merged_ids(tab: Page, filled: Emulat
     tab.get_by_role("tab", name=re.compile("Events")).click()
     expect(detail).to_contain_text("Order Placed")
     tab.get_by_label("Search ids and properties").fill("nobody")
-    expect(tab.locator("main")).to_contain_text("No user fits.")
+    expect(tab.locator("main")).to_contain_text("No users match.")
 
 
 def test_a_group(tab: Page, filled: Emulator) -> None:
