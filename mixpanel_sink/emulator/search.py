@@ -18,7 +18,7 @@ import orjson
 from mixpanel_sink.emulator.texts import SEPARATOR, Texts, joined
 from mixpanel_sink.emulator.wanted import Wanted
 
-_GROUP = 8000
+_GROUP = 4000
 """About how many events are looked at together: their JSON fits into a processor's cache."""
 _CASE = 0x20
 """The bit in which the two cases of an ASCII letter differ."""
@@ -60,6 +60,7 @@ class Search:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._texts = Texts(db)
+        self._buffer = bytearray()
 
     def portion(
         self,
@@ -146,11 +147,19 @@ class Search:
         ).fetchall()
         sizes = np.frombuffer(b"".join(sizes for sizes, _ in rows), dtype=np.uint32)
         text = b"".join(json for _, json in rows)
-        folded = (np.frombuffer(text, dtype=np.uint8) | _CASE).tobytes()
+        folded = self._folded(text)
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
         for needle in needles:
             found[list(_having(needle, text, folded, ends))] = True
         return found
+
+    def _folded(self, text: bytes) -> bytearray:
+        """The text in one case of letters, as long as the next one is not asked for."""
+        if len(self._buffer) < len(text):
+            self._buffer = bytearray(2 * len(text))
+        out = np.frombuffer(self._buffer, dtype=np.uint8)
+        np.bitwise_or(np.frombuffer(text, dtype=np.uint8), _CASE, out=out[: len(text)])
+        return self._buffer
 
     def _some_deleted(self) -> bool:
         return self._db.execute("SELECT 1 FROM deletions LIMIT 1").fetchone() is not None
@@ -200,21 +209,21 @@ def _having_id(ids: bytes, id: str, size: int) -> Mask:
     return fits
 
 
-def _having(needle: bytes, text: bytes, folded: bytes, ends: list[int]) -> Iterator[int]:
+def _having(needle: bytes, text: bytes, folded: bytearray, ends: list[int]) -> Iterator[int]:
     """Which of the events, whose JSON ends at `ends`, have the needle, in any case of letters."""
     lower, size = needle.lower(), len(needle)
     wanted = bytes(byte | _CASE for byte in needle)
     # Letters, digits and most signs are equal exactly if they are equal without the bit.
     sure = all(byte < 0x40 or (chr(byte).isalpha() and byte < 0x80) for byte in needle)
-    at = folded.find(wanted)
+    at = folded.find(wanted, 0, ends[-1])
     while at >= 0:
         index = bisect_right(ends, at)
         end = ends[index]
         if at + size <= end and (sure or text[at : at + size].lower() == lower):
             yield index
-            at = folded.find(wanted, end)
+            at = folded.find(wanted, end, ends[-1])
         else:
-            at = folded.find(wanted, at + 1)
+            at = folded.find(wanted, at + 1, ends[-1])
 
 
 def _count(counts: dict[str, dict[int, int]], group: _Group, chosen: Mask, unit: int) -> None:
