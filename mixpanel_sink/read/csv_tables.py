@@ -6,8 +6,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+
+from mixpanel_sink.read.marks import count_of, data_of
 
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _DOUBLED = b'""'
@@ -35,7 +38,8 @@ def table_of_block(
     mark = delimiter.encode()
     if len(mark) > 1 or not _is_plain(block, mark):
         return None
-    quotes = block.count(b'"')
+    data = np.frombuffer(block, np.uint8)
+    quotes = count_of(data, b'"')
     try:
         frame = pl.read_csv(
             io.BytesIO(block),
@@ -54,7 +58,7 @@ def table_of_block(
     if not quotes and frame.height != block.count(b"\n"):
         return None
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    if block.count(mark) - _count_in(table, mark) != (len(header) - 1) * frame.height:
+    if count_of(data, mark) - _count_in(table, mark) != (len(header) - 1) * frame.height:
         return None
     if quotes:
         doubled = block.count(_DOUBLED)
@@ -73,36 +77,29 @@ def _is_plain(block: bytes, mark: bytes) -> bool:
     Doubled quotes left out, each quote stands beside a delimiter or a line break, half of them
     behind one and half before one: then they are around cells, and none is within one.
     """
+    data = np.frombuffer(block, np.uint8)
     returns = block.count(b"\r")
     if returns and returns != block.count(b"\r\n"):
         return False
-    if block.startswith((b"\n", b"\r\n", _MARK)) or b"\n\n" in block:
+    if block.startswith((b"\n", b"\r\n", _MARK)) or count_of(data, b"\n\n"):
         return False
     if returns and b"\n\r\n" in block:
         return False
-    every = returns == block.count(b"\n")
+    every = returns == count_of(data, b"\n")
     if b'"' not in block:
         return not returns or every
     if _DOUBLED in block:
         block = block.replace(_DOUBLED, b"")
-    opening = block.count(mark + b'"') + block.count(b'\n"') + block.startswith(b'"')
-    closing = block.count(b'"' + mark) + (0 if every else block.count(b'"\n'))
-    closing += block.count(b'"\r\n') if returns else 0
-    return opening == closing == block.count(b'"') / 2
+        data = np.frombuffer(block, np.uint8)
+    opening = count_of(data, mark + b'"') + count_of(data, b'\n"') + block.startswith(b'"')
+    closing = count_of(data, b'"' + mark) + (0 if every else count_of(data, b'"\n'))
+    closing += count_of(data, b'"\r\n') if returns else 0
+    return opening == closing == count_of(data, b'"') / 2
 
 
 def _count_in(table: pa.Table, mark: bytes) -> int:
     """How often a byte is in a table's texts."""
-    found = 0
-    for column in table.columns:
-        for chunk in column.chunks:
-            _, offsets, data = chunk.buffers()
-            if data is not None and len(chunk):
-                ends = memoryview(offsets).cast("q")
-                first, last = ends[chunk.offset], ends[chunk.offset + len(chunk)]
-                text = data.slice(first, last - first)
-                found += text.to_pybytes().count(mark)
-    return found
+    return sum(count_of(data, mark) for column in table.columns for data in data_of(column))
 
 
 def _with_types(

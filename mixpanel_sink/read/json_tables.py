@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from mixpanel_sink.encode.tables import MOST_MISSING
+from mixpanel_sink.read.marks import Bytes, count_of, data_of, places_of
 
 _LINES = 200
 """By which the columns of the blocks that follow are told."""
@@ -31,14 +32,11 @@ _HIDDEN = re.compile(rb"\\u(?:00[0-7]|[dD][89a-fA-F])")
 """Escapes of characters that are counted here, and halves of surrogate pairs."""
 _NULL = re.compile(rb'": ?n')
 """The end of a key and the beginning of its null."""
-_PIECE = 1 << 17
-"""Bytes that are looked through at once: what comes of it stays in the processor's cache."""
 _WORD = 8
 """Bytes that are compared at once."""
 
 Schema = dict[str, Any]
 Types = dict[str, set[type]]
-_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def first_records(block: bytes) -> list[dict[str, Any]]:
@@ -104,7 +102,7 @@ def table_of_block(
         return None
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     texts = [column for column in table.columns if pa.types.is_large_string(column.type)]
-    inside = [data for column in texts for data in _data(column)]
+    inside = [data for column in texts for data in data_of(column)]
     stated = _stated_nulls(block, frame, inside)
     if stated is None:
         return None
@@ -112,7 +110,7 @@ def table_of_block(
     return table if all(frame[name].null_count() == stated[name] for name in whole) else None
 
 
-def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[_Bytes]) -> dict[str, int] | None:
+def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[Bytes]) -> dict[str, int] | None:
     """How many nulls the block states, by column; None if the frame may not hold what it states.
 
     Args:
@@ -126,13 +124,13 @@ def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[_Bytes]) -> di
     fractions = sum(filled[name] for name, kind in frame.schema.items() if kind == pl.Float64)
     data = np.frombuffer(block, np.uint8)
 
-    def outside(mark: str) -> int:
-        return _count(data, mark) - sum(_count(each, mark) for each in inside)
+    def outside(mark: bytes) -> int:
+        return count_of(data, mark) - sum(count_of(each, mark) for each in inside)
 
-    pairs = outside(":")
+    pairs = outside(b":")
     if frame.height * frame.width > MOST_MISSING * pairs:  # a table of mostly nulls
         return None
-    if outside('"') != 2 * pairs + 2 * texts or (fractions and outside(".") != fractions):
+    if outside(b'"') != 2 * pairs + 2 * texts or (fractions and outside(b".") != fractions):
         return None
     # Each cell that is not null is the value of a pair, so that the values of all other pairs must
     # be null. A list or an object is either an error of Polars', or a cell of text; quotes are
@@ -143,7 +141,7 @@ def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[_Bytes]) -> di
     nulls = _key_ends(block, data, inside)
     if len(nulls) != pairs - cells:
         return None
-    lines = _places(data, b"\n")
+    lines = places_of(data, b"\n")
     words = np.ndarray((len(block) - _WORD + 1,), "<u8", block, 0, (1,))
     for name in frame.columns:
         if filled[name] == frame.height:
@@ -159,7 +157,7 @@ def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[_Bytes]) -> di
     return None if len(nulls) else stated
 
 
-def _key_ends(block: bytes, data: _Bytes, inside: Iterable[_Bytes]) -> Any:
+def _key_ends(block: bytes, data: Bytes, inside: Iterable[Bytes]) -> Any:
     """Where the keys of nulls end; none if that is not sure.
 
     A value that begins with an n is a null: Polars has read the block as JSON.
@@ -167,7 +165,7 @@ def _key_ends(block: bytes, data: _Bytes, inside: Iterable[_Bytes]) -> Any:
     style = _NULL.search(block)
     if style is None or any(style[0] in each.tobytes() for each in inside):
         return np.zeros(0, np.int64)
-    return _places(data, style[0])
+    return places_of(data, style[0])
 
 
 def _has_key(words: Any, ends: Any, key: bytes) -> Any:
@@ -187,31 +185,3 @@ def _has_key(words: Any, ends: Any, key: bytes) -> Any:
         places = starts[its] + at
         its[its] = words[places] & mask == int.from_bytes(piece, "little")
     return its
-
-
-def _count(data: _Bytes, mark: str) -> int:
-    """As `bytes.count`, which is slow where there are many."""
-    pieces = range(0, len(data), _PIECE)
-    return sum(int(np.count_nonzero(data[at : at + _PIECE] == ord(mark))) for at in pieces)
-
-
-def _places(data: _Bytes, mark: bytes) -> Any:
-    """Where it begins."""
-    found = []
-    for start in range(0, len(data), _PIECE):
-        piece = data[start : start + _PIECE + len(mark) - 1]
-        begins = piece[len(mark) - 1 :] == mark[-1]
-        for at, letter in enumerate(mark[:-1]):
-            begins &= piece[at : at + len(begins)] == letter
-        found.append(np.flatnonzero(begins) + start)
-    return np.concatenate(found)
-
-
-def _data(column: Any) -> Iterator[_Bytes]:
-    """The bytes of a column's texts."""
-    for chunk in column.chunks:
-        _, offsets, data = chunk.buffers()
-        if data is not None and len(chunk):
-            ends = memoryview(offsets).cast("q")
-            first, last = ends[chunk.offset], ends[chunk.offset + len(chunk)]
-            yield np.frombuffer(data, np.uint8)[first:last]

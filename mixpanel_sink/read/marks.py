@@ -1,0 +1,41 @@
+"""How often, and where, a few bytes are in many: faster than `bytes.count` where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+_PIECE = 1 << 17
+"""Bytes that are looked through at once: what comes of it stays in the processor's cache."""
+
+
+def count_of(data: Bytes, mark: bytes) -> int:
+    """How often a mark begins; one that may begin within itself counts each time."""
+    return sum(int(np.count_nonzero(begins)) for _, begins in _begins(data, mark))
+
+
+def places_of(data: Bytes, mark: bytes) -> Any:
+    """Where it begins."""
+    return np.concatenate([np.flatnonzero(begins) + at for at, begins in _begins(data, mark)])
+
+
+def _begins(data: Bytes, mark: bytes) -> Iterator[tuple[int, Any]]:
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE + len(mark) - 1]
+        begins = piece[len(mark) - 1 :] == mark[-1]
+        for at, letter in enumerate(mark[:-1]):
+            begins &= piece[at : at + len(begins)] == letter
+        yield start, begins
+
+
+def data_of(column: Any) -> Iterator[Bytes]:
+    """The bytes of a column's texts."""
+    for chunk in column.chunks:
+        _, offsets, data = chunk.buffers()
+        if data is not None and len(chunk):
+            ends = memoryview(offsets).cast("q")
+            first, last = ends[chunk.offset], ends[chunk.offset + len(chunk)]
+            yield np.frombuffer(data, np.uint8)[first:last]
