@@ -38,6 +38,8 @@ def check_fit(source: FileSource, mapping: Any, destination: str | None = None) 
     unreadable: InputError | None = None
     readable = fits = False
     for path, *_ in itertools.islice(source.files, FILES_CHECKED):
+        if not source.selection.wants(path):
+            continue
         try:
             schema = source.schema_of(path)
         except InputError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import copy
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from mixpanel_sink.read.source import (
     guarded,
     rows_in,
     together,
-    units_of,
     unreadable_file,
 )
 from mixpanel_sink.results import FailedRecord
@@ -236,7 +236,7 @@ class FileSource:
     def _look(self, path: str) -> tuple[int, int, list[Unit] | InputError]:
         try:
             with reached(path):
-                units = units_of(self.format, path)
+                units = self.selection.units_of(self.format, path)
                 wanted = self.selection.units(self.format, path, units)
         except UnreachableError:
             raise
@@ -273,7 +273,8 @@ class FileSource:
 
     def _first(self, ask: Any) -> Any:
         wrong: InputError | None = None
-        for path, *_ in self.files:
+        wanted = (file.path for file in self.files if self.selection.wants(file.path))
+        for path in itertools.chain(wanted, (file.path for file in self.files)):
             try:
                 return ask(path)
             except UnreachableError:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime
 import functools
+import io
 import json
 import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -47,6 +48,66 @@ def wanted_rows(mapping: Any, schema: pa.Schema) -> Any:
     return functools.reduce(operator.and_, conditions) if conditions else None
 
 
+def wants_partition(mapping: Any, keys: Mapping[str, str | None]) -> bool:
+    """Whether a file of a partition may hold wanted rows, by the partition's keys alone.
+
+    Args:
+        mapping: of any kind.
+        keys: of Hive's partitions in the file's path, which are columns of text.
+    """
+    from mixpanel_sink.batch.runs import Run
+    from mixpanel_sink.encode.blocks import TableBlock
+    from mixpanel_sink.encode.filtering import filter_block
+
+    shape = getattr(mapping, "shape", None)
+    own = tuple(
+        (name, value)
+        for name, value in keys.items()
+        if value is not None and (not isinstance(shape, Shape) or shape.untouched(name))
+    )
+    wanted = getattr(mapping, "filter", None)
+    if own and isinstance(wanted, Filter):
+        row = pa.table({name: [value] for name, value in own})
+        if not len(filter_block(TableBlock.of(row, Run(1, 0, ())), mapping)):
+            return False
+    return not own or not isinstance(shape, Shape) or not shape.where or _may(shape.where, own)
+
+
+@functools.lru_cache(10_000)
+def _may(where: str, keys: tuple[tuple[str, str], ...]) -> bool:
+    """Whether all conditions about these keys alone are true."""
+    import polars as pl
+
+    row = pl.DataFrame({name: [value] for name, value in keys})
+    for part in _parts(json.loads(_serialized(where))):
+        try:
+            condition = pl.Expr.deserialize(io.StringIO(json.dumps(part)), format="json")
+            names = set(condition.meta.root_names())
+            if names and names <= set(row.columns) and not row.filter(condition).height:
+                return False
+        except Exception:  # it compares text with a number, say: reading tells
+            continue
+    return True
+
+
+def _parts(tree: Any) -> Iterator[Any]:
+    """The expressions that must all hold."""
+    part = tree.get("BinaryExpr") if isinstance(tree, dict) else None
+    if isinstance(part, dict) and part.get("op") == "And":
+        yield from _parts(part.get("left"))
+        yield from _parts(part.get("right"))
+    else:
+        yield tree
+
+
+def _serialized(where: str) -> str:
+    import polars as pl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the form may change; what is not known is not used
+        return str(pl.sql_expr(where).meta.serialize(format="json"))
+
+
 def _of_filter(mapping: Any, schema: pa.Schema) -> Iterator[tuple[str, Any]]:
     wanted = getattr(mapping, "filter", None)
     if not isinstance(wanted, Filter):
@@ -67,12 +128,10 @@ def _of_filter(mapping: Any, schema: pa.Schema) -> Iterator[tuple[str, Any]]:
 def _of_where(shape: Any, schema: pa.Schema) -> Iterator[tuple[str, Any]]:
     if not isinstance(shape, Shape) or shape.where is None:
         return
-    import polars as pl
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the form may change; what is not known is not used
-        tree = json.loads(pl.sql_expr(shape.where).meta.serialize(format="json"))
-    for part in _conjuncts(tree):
+    for tree in _parts(json.loads(_serialized(shape.where))):
+        part = tree.get("BinaryExpr") if isinstance(tree, dict) else None
+        if not isinstance(part, dict):
+            continue
         left, right, name = part.get("left"), part.get("right"), part.get("op")
         if isinstance(left, dict) and "Literal" in left:
             left, right, name = right, left, _MIRRORED.get(str(name))
@@ -83,18 +142,6 @@ def _of_where(shape: Any, schema: pa.Schema) -> Iterator[tuple[str, Any]]:
             value = _comparable(_type_of(column, schema), literal, name)
             if value is not None:
                 yield column, _COMPARE[name](pc.field(column), value)
-
-
-def _conjuncts(tree: Any) -> Iterator[dict[str, Any]]:
-    """The conditions that must all hold."""
-    part = tree.get("BinaryExpr") if isinstance(tree, dict) else None
-    if not isinstance(part, dict):
-        return
-    if part.get("op") == "And":
-        yield from _conjuncts(part.get("left"))
-        yield from _conjuncts(part.get("right"))
-    else:
-        yield part
 
 
 def _comparable(kind: pa.DataType, literal: dict[str, Any], compare: str) -> pa.Scalar | None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.read.source import Element, Format, Unit, first_rows, rows_in
+from mixpanel_sink.read.partitions import partition_keys
+from mixpanel_sink.read.source import Element, Format, Unit, first_rows, rows_in, units_of
 from mixpanel_sink.results import FailedRecord
 
 if TYPE_CHECKING:
@@ -40,6 +41,22 @@ class Selection:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise SettingError(f"limit is {self.limit}; it must be at least 1.")
+
+    def wants(self, path: str) -> bool:
+        """Whether a file may hold wanted rows, by the partition that it is in."""
+        if not self._has_conditions() or not (keys := partition_keys(path)):
+            return True
+        from mixpanel_sink.read.pruning import wants_partition
+
+        return wants_partition(self.mapping, keys)
+
+    def units_of(self, format: Format, path: str) -> list[Unit]:
+        """A file's units; none of a file without wanted rows, which is not opened.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        return units_of(format, path) if self.wants(path) else []
 
     def units(self, format: Format, path: str, units: list[Unit]) -> list[Unit]:
         """Those of a file's units that may hold wanted rows."""

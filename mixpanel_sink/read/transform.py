@@ -36,7 +36,6 @@ from mixpanel_sink.read.source import (
     Unit,
     guarded,
     together,
-    units_of,
     unreadable_file,
 )
 from mixpanel_sink.report import lineage, metrics
@@ -286,7 +285,7 @@ class _ListUnits(beam.DoFn):
 
     def _units(self, path: str) -> list[Unit] | FailedRecord:
         try:
-            return units_of(self._format, path)
+            return self._selection.units_of(self._format, path)
         except InputError as error:
             return unreadable_file(path, str(error))
 

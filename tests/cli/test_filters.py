@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.read.selection import Selection
+from mixpanel_sink.settings.mapping import EventMapping
 from tests.cli.conftest import Call
 
 ROWS = 3000
@@ -155,3 +157,63 @@ def test_a_condition_on_a_column_that_is_not_there_is_said(
     done = call("check", str(tmp_path / "a.parquet"), f"--mapping={mapping}", "--where=zzz > 0")
     assert done.code == 1
     assert "where names 'zzz', which the input does not have" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"),
+    [
+        (["--where", "land = 'DE'"], ["DE/06", "DE/07"]),
+        (["--where", "land IN ('FR', 'IT') AND amount < 100"], ["FR/07"]),
+        (["--where", "amount < 100 AND NOT (land = 'DE' OR day = '2024-05-09')"], ["FR/07"]),
+        (["--from", "2024-05-07", "--where", "land = 'DE'"], ["DE/07"]),
+        (["--to", "2024-05-06"], ["DE/06"]),
+        (["--events", "FR"], ["FR/07"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_files_of_other_partitions_are_not_opened(
+    call: Call,
+    mixpanel: Emulator,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    filters: list[str],
+    kept: list[str],
+) -> None:
+    """Those that are not wanted here are no Parquet at all: opening one would be an error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    (tmp_path / "m.yaml").write_text(
+        "event: land\ntime: {column: day, unit: iso8601}\ndistinct_id: user\n"
+    )
+    for place in ("DE/06", "DE/07", "FR/07"):
+        land, _, day = place.partition("/")
+        folder = tmp_path / f"in/land={land}/day=2024-05-{day}"
+        folder.mkdir(parents=True)
+        if place in kept:
+            pq.write_table(pa.table({"user": ["u1", "u2"], "amount": [5, 6]}), folder / "a.parquet")
+        else:
+            (folder / "a.parquet").write_bytes(b"not Parquet")
+    common = ("in", "-m", "m.yaml", *filters)
+    checked = call("check", *common)
+    assert checked.code == 0, checked.out
+    sent = call("import", *common, "--endpoint", mixpanel.url, "--quota=none")
+    assert f"{2 * len(kept)} read = {2 * len(kept)} accepted + 0 failed" in sent.out, sent.err
+    assert sent.code == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "shape: {where: \"amount > 0 OR land = 'DE'\"}",  # the row tells
+        "shape: {where: \"land = 'DE'\", defaults: {land: DE}}",  # null is DE
+        "shape: {where: \"land = 'DE'\", rename: {x: land}}",
+        "shape: {where: \"land = 'DE'\", cast: {land: text}}",
+        'shape: {where: "land > 5"}',  # not comparable: reading says so
+        "filter: {events: [Order], first_day: 2024-05-01}",
+    ],
+)
+def test_a_partition_is_read_where_its_keys_do_not_tell(more: str) -> None:
+    text = "event: kind\ntime: at\ndistinct_id: user\n" + more
+    selection = Selection(EventMapping.from_yaml(text))
+    land = "__HIVE_DEFAULT_PARTITION__" if "defaults" in more else "FR"
+    assert selection.wants(f"in/land={land}/a.parquet")
