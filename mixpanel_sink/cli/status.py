@@ -23,7 +23,7 @@ def run(
 
     Example: mixpanel-sink status checkpoints/events
     """
-    from mixpanel_sink.jobs.status import render, status_of, write_page
+    from mixpanel_sink.jobs.status import next_step_after, render, status_of, write_page
 
     try:
         status = status_of(checkpoint, files)
@@ -31,4 +31,9 @@ def run(
             write_page(status, html)
     except (CheckpointError, SettingError) as error:
         common.fail(error)
-    print(json.dumps(status, indent=2) if as_json else render(status))
+    if as_json:
+        print(json.dumps(status, indent=2))
+        return
+    print(render(status))
+    if step := next_step_after(status):
+        common.next_step(step)

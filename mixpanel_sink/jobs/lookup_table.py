@@ -16,6 +16,7 @@ from mixpanel_sink.configured import credentials_of, retry_of
 from mixpanel_sink.encode.lookup_table import LookupTable, RowReader, check_columns, make_table
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.jobs.command import require
+from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.read.source import Columns
@@ -44,6 +45,10 @@ def upload(
     Raises:
         SettingError, InputError: what is wrong, before anything is sent.
     """
+    return told("lookup-table upload", settings, lambda: _upload(settings, id, key, force, as_json))
+
+
+def _upload(settings: Settings, id: str, key: str | None, force: bool, as_json: bool) -> int:
     require(settings, "input")
     job = TableJob(
         id,
@@ -59,11 +64,15 @@ def upload(
     try:
         result = replace_table(_table_of(settings, job), job)
     except DestinationError as error:
+        note(error=str(error))
         return _failed(error, as_json)
     except KeyboardInterrupt:
+        note(error="Interrupted.")
         print("Interrupted. Run it again: sending a table twice is harmless.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    _show(result._asdict(), _sentence(result, job.destination.host), as_json)
+    said = _sentence(result, job.destination.host)
+    note(result=said)
+    _show(result._asdict(), said, as_json)
     return EXIT_OK
 
 

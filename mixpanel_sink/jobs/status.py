@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -170,6 +171,25 @@ def write_page(status: Mapping[str, Any], path: str) -> None:
             file.write(text.encode("utf-8", "replace"))
     except Exception as error:  # OSError, and what each cloud's client raises
         raise SettingError(f"--html {path} could not be written ({error}).") from None
+
+
+def next_step_after(status: Mapping[str, Any]) -> str:
+    """What there is to do about a checkpoint; "" for nothing."""
+    held = status["held_by"]
+    if held and not held["has_died"]:
+        return ""
+    for each in status["not_replayed"]:
+        if each["files"]:
+            files = " ".join(map(shlex.quote, each["files"]))
+            folder = shlex.quote(status["checkpoint"])
+            return (
+                "correct what the failed records say, then mixpanel-sink replay "
+                f"{files} --mapping MAPPING --checkpoint {folder}"
+            )
+    incomplete = any(run["incomplete_files"] for run in status["runs"][-1:])
+    if status["unended"] or incomplete:
+        return "run the same import again; it goes on where the last run ended."
+    return ""
 
 
 def _table(head: str, second: str, rows: Sequence[tuple[str, int, Any]]) -> list[str]:

@@ -262,7 +262,7 @@ class Settings(Reading):
         help="File for the run's report, such as run.html; run.json is put beside it.",
     )  # fmt: skip
     notify: str | None = option(
-        None, NOTIFY, OUTPUT, (*SENDS, "verify", "export"), label="Notification",
+        None, NOTIFY, OUTPUT, (*SENDS, "verify", "export", TABLE), label="Notification",
         help="URL, such as a Slack webhook, to which the summary is posted as JSON at the end or "
         "on failure; or a reference to it: env:NAME, file:PATH or gcpsecret:projects/P/secrets/S.",
     )  # fmt: skip

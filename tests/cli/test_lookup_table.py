@@ -13,6 +13,7 @@ import pytest
 from mixpanel_sink.cli import main
 from mixpanel_sink.emulator.testing import Emulator
 from tests.cli.conftest import Call
+from tests.jobs.test_notify import Webhook, webhook  # noqa: F401
 from tests.read.bigquery_server import BigQueryServer
 from tests.read.test_bigquery import bigquery  # noqa: F401
 
@@ -107,6 +108,22 @@ def test_only_if_it_has_changed(call: Call, server: Emulator, place: pathlib.Pat
     assert json.loads(call(*words).out)["rows"] == 3
     assert server.stats()["requests"] == 3
     assert SECRET not in "".join(p.read_text() for p in (place / "kept").iterdir())
+
+
+def test_what_became_of_it_is_posted(
+    call: Call,
+    server: Emulator,
+    place: pathlib.Path,
+    webhook: Webhook,
+) -> None:
+    words = ["lookup-table", "upload", "songs.csv", *where(server), "--notify=env:HOOK"]
+    assert call(*words, "--id", server.create_lookup_table("Songs")).code == 0
+    assert call(*words, "--id", "another").code == 1
+    done, failed = webhook.posted
+    assert (done["command"], done["status"]) == ("lookup-table upload", "succeeded")
+    assert "now holds 2 rows" in done["result"]
+    assert (failed["status"], failed["exit_code"]) == ("failed", 1)
+    assert "another" in failed["error"]
 
 
 def test_an_upload_without_an_answer_is_not_taken_for_the_table(

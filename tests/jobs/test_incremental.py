@@ -164,6 +164,8 @@ def test_what_was_given_up_is_sent_by_the_next_run(
     assert run.code == 1
     assert "2 files not complete; the next run goes on with" in run.out
     assert status(capsys, tmp_path)["runs"][0]["incomplete_files"] == 2
+    assert command(["status", f"{tmp_path}/cp"]) == 0
+    assert "Next: run the same import again; it goes on where" in capsys.readouterr().out
     server.faults([])
     run = day()
     assert "0 files were imported before, 2 are new." in run.out
@@ -185,6 +187,11 @@ def test_failures_stay_until_they_are_replayed(
     (left,) = known["not_replayed"]
     assert (left["failed"], known["failed"]) == (1, 1)
     (kept,) = left["files"]
+    assert command(["status", f"{tmp_path}/cp"]) == 0
+    assert capsys.readouterr().out.endswith(
+        f"Next: correct what the failed records say, then mixpanel-sink replay {kept} "
+        f"--mapping MAPPING --checkpoint {tmp_path}/cp\n"
+    )
     assert command(["status", f"{tmp_path}/cp", f"--html={tmp_path}/all.html"]) == 0
     page = (tmp_path / "all.html").read_text()
     assert f"mixpanel-sink replay {kept} --mapping MAPPING" in page
@@ -203,6 +210,8 @@ def test_failures_stay_until_they_are_replayed(
     capsys.readouterr()
     known = status(capsys, tmp_path)
     assert known["not_replayed"] == []
+    assert command(["status", f"{tmp_path}/cp"]) == 0
+    assert "Next:" not in capsys.readouterr().out
     assert [run["kind"] for run in known["runs"]] == ["import", "import", "replay", "replay"]
     assert server.stats()["events_distinct"] == 20
 
