@@ -160,6 +160,9 @@ def write_page(status: Mapping[str, Any], path: str) -> None:
     Raises:
         SettingError: if it cannot be written.
     """
+    from apache_beam.io.filesystem import CompressionTypes  # `status` starts faster without them
+    from apache_beam.io.filesystems import FileSystems
+
     marks = {name: Watermark(*mark["value"]).text for name, mark in status["watermarks"].items()}
     text = checkpoint_page(status, time.time(), marks)
     check_output("html", path)
