@@ -9,6 +9,7 @@ pytest_plugins = ["pytester"]
 EXAMPLE = """
 import time
 
+import anyio
 import apache_beam as beam
 import pytest
 from mixpanel_sink import ApiSecret, EventMapping, TimeColumn, WriteToMixpanel
@@ -36,12 +37,35 @@ def test_settings_hold_for_one_test(mixpanel_emulator):
 def test_next(mixpanel_emulator):
     assert mixpanel_emulator.stats()["quota"] is None
     assert mixpanel_emulator.stats()["settings"]["variant"] == "page"
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.mark.anyio
+async def test_in_an_event_loop(mixpanel_emulator):
+    await anyio.to_thread.run_sync(my_pipeline, mixpanel_emulator.url, 1)
+    mixpanel_emulator.assert_events([{"event": "Visit", "distinct_id": "u0"}])
+
+
+@pytest.fixture(scope="session")
+def filled_once(mixpanel_emulator_session):
+    mixpanel_emulator_session.create_lookup_table("Songs")
+    return mixpanel_emulator_session
+
+
+def test_for_the_whole_session(filled_once):
+    (table,) = filled_once.lookup_tables()
+    assert table["name"] == "Songs"
+    assert filled_once.stats()["events_distinct"] == 1  # of the test before: nothing is reset
 """
 
 
 def test_the_fixture(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(EXAMPLE)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=4)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=6)
 
 
 FAILING = """
