@@ -54,7 +54,7 @@ _TOGETHER = 8
 """Shards that one part of the logs is for."""
 _PART = "part"
 _FRAME = struct.Struct(">III")
-"""Compressed size, size, checksum."""
+"""Size, that of the ids before they were compressed, checksum."""
 _SUM = struct.Struct(">I")
 _ZSTD = pa.Codec("zstd")
 
@@ -228,17 +228,17 @@ class ProfileStore:
     def _frames_of(self, name: str) -> Iterator[Entries]:
         with self._folder.open(name) as file:
             while len(head := file.read(_FRAME.size)) == _FRAME.size:
-                packed_size, size, checksum = _FRAME.unpack(head)
-                packed = file.read(packed_size)
-                if len(packed) < packed_size:
+                size, ids_size, checksum = _FRAME.unpack(head)
+                data = file.read(size)
+                if len(data) < size:
                     return  # a killed process left half of it
-                if zlib.crc32(packed) != checksum:
+                if zlib.crc32(data) != checksum:
                     raise self._damaged(name, ValueError("a checksum is wrong"))
-                raw = _ZSTD.decompress(packed, size, asbytes=True)
-                (count,) = struct.unpack_from(">I", raw)
-                keys = np.frombuffer(raw, np.uint64, count, 4)
-                contents = np.frombuffer(raw, np.uint64, count, 4 + 8 * count)
-                yield Entries.of(keys, contents, orjson.loads(raw[4 + 16 * count :]))
+                (count,) = struct.unpack_from(">I", data)
+                keys = np.frombuffer(data, np.uint64, count, 4)
+                contents = np.frombuffer(data, np.uint64, count, 4 + 8 * count)
+                ids = _ZSTD.decompress(data[4 + 16 * count :], ids_size, asbytes=True)
+                yield Entries.of(keys, contents, orjson.loads(ids))
 
     def _parquet(self, name: str, read: Callable[[pq.ParquetFile], Any]) -> Any:
         data = self._folder.read(name) or b""
@@ -268,10 +268,10 @@ class ProfileStore:
 
 def _frame(entries: Entries) -> bytes:
     ids = orjson.dumps(entries.ids.to_pylist())
-    count = struct.pack(">I", len(entries))
-    raw = b"".join((count, entries.keys.tobytes(), entries.contents.tobytes(), ids))
-    packed = _ZSTD.compress(raw, asbytes=True)
-    return _FRAME.pack(len(packed), len(raw), zlib.crc32(packed)) + packed
+    # Hashes cannot be compressed, and with them in a block neither can ids.
+    hashes = (entries.keys.tobytes(), entries.contents.tobytes())
+    data = b"".join((struct.pack(">I", len(entries)), *hashes, _ZSTD.compress(ids, asbytes=True)))
+    return _FRAME.pack(len(data), len(ids), zlib.crc32(data)) + data
 
 
 def _part_of(log: str) -> int | None:

@@ -33,32 +33,30 @@ from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.checkpoint import Checkpoint
 
-_MERGE = 50_000
-"""Keys that are kept apart before they are sorted in with the others."""
-
 
 class KeySet:
-    """A set of 64-bit numbers at little more than eight bytes each."""
+    """A set of 64-bit numbers at eight bytes each, in a few sorted arrays, each at least twice as
+    large as the next."""
 
     def __init__(self) -> None:
-        self._sorted = np.empty(0, np.uint64)
-        self._recent: set[int] = set()
+        self._parts: list[np.ndarray[Any, Any]] = []
 
     def add(self, keys: np.ndarray[Any, Any]) -> None:
         """Adds an array of them."""
-        self._recent.update(keys.tolist())
-        if len(self._recent) > max(_MERGE, len(self._sorted) // 8):
-            recent = np.fromiter(self._recent, np.uint64, len(self._recent))
-            self._sorted = np.union1d(self._sorted, recent)
-            self._recent.clear()
+        last = np.unique(keys[~self.find(keys)])
+        while self._parts and len(self._parts[-1]) < 2 * len(last):
+            last = np.concatenate([self._parts.pop(), last])
+            last.sort(kind="stable")
+        if len(last):
+            self._parts.append(last)
 
     def find(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Which of an array are in it, as an array of booleans."""
-        found = np.fromiter((key in self._recent for key in keys.tolist()), bool, len(keys))
-        if len(self._sorted):
-            places = np.searchsorted(self._sorted, keys)
-            places[places == len(self._sorted)] = 0
-            found |= self._sorted[places] == keys
+        found = np.zeros(len(keys), bool)
+        for part in self._parts:
+            places = np.searchsorted(part, keys)
+            places[places == len(part)] = 0
+            found |= part[places] == keys
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 import random
@@ -102,8 +103,7 @@ class TestTheLog:
         assert opened(folder).lookup(one).rest is one
 
     @pytest.mark.parametrize("seed", range(5))
-    def test_a_set_of_keys(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mixpanel_sink.checkpoint.updates._MERGE", 20)
+    def test_a_set_of_keys(self, seed: int) -> None:
         rng = random.Random(seed)
         keys, model = KeySet(), set()
         for _ in range(50):
@@ -114,6 +114,9 @@ class TestTheLog:
             assert keys.find(asked).tolist() == [key in model for key in asked.tolist()]
             keys.add(np.array(some, np.uint64))
             model |= set(some)
+        sizes = [len(part) for part in keys._parts]
+        assert sum(sizes) == len(model), "each key once"
+        assert all(left >= 2 * right for left, right in itertools.pairwise(sizes))
 
 
 @beam.ptransform_fn
