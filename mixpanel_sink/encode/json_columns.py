@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 
 from mixpanel_sink.api.limits import LONG_STRING_BYTES
-from mixpanel_sink.api.numbers import Rounded, exact_float, json_bytes
+from mixpanel_sink.api.numbers import MOST_ID_BITS, Rounded, exact_float, json_bytes, whole_number
 from mixpanel_sink.api.values import json_text, to_json
 
 
@@ -54,8 +54,17 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
             return JsonType.UNFIT + json_bytes(plain, exact=True).decode()
         return None if plain is None else written.decode()
     except Exception:  # also of a user's class
-        # The record encoder says why. An integer beyond 64 bits may yet become text.
-        return JsonType.UNFIT + (str(value) if type(value) is int else "")
+        return JsonType.UNFIT + _number_text(value)  # the record encoder says why
+
+
+def _number_text(value: Any) -> str:
+    """A number that JSON does not have, as Python's JSON writes it: a long integer may yet become
+    text, and NaN be left out."""
+    if type(value) is float:
+        return json.dumps(value)
+    if (whole := whole_number(value)) is not None:
+        value = whole
+    return str(value) if type(value) is int and value.bit_length() <= MOST_ID_BITS else ""
 
 
 def json_values(column: pa.ChunkedArray) -> list[Any]:

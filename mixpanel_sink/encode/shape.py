@@ -20,8 +20,9 @@ from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.api.values import id_text
 from mixpanel_sink.encode.arrow_rows import take_rows, values_of
 from mixpanel_sink.encode.casts import cast
+from mixpanel_sink.encode.conditions import matching_rows
 from mixpanel_sink.encode.hashing import blake3_hex
-from mixpanel_sink.encode.json_columns import JsonType, json_column, texts_of
+from mixpanel_sink.encode.json_columns import JsonType, json_column, lost_rows, texts_of
 from mixpanel_sink.encode.tables import plain_column
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import SHAPE_FAILED
@@ -48,7 +49,9 @@ class Shaped:
     left_out: int
 
 
-def shape_table(table: pa.Table, shape: Shape, mapped: Collection[str] = ()) -> Shaped:
+def shape_table(
+    table: pa.Table, shape: Shape, mapped: Collection[str] = (), loose: bool = False
+) -> Shaped:
     """Runs the steps over a table.
 
     Args:
@@ -56,11 +59,13 @@ def shape_table(table: pa.Table, shape: Shape, mapped: Collection[str] = ()) -> 
         shape: what to do.
         mapped: columns that become more than a property. Where JSON gives one of them values of
             several types, they become text.
+        loose: whether the columns' types were told by their values, as those of dicts are, and not
+            declared.
 
     Raises:
         MappingError: for a condition that does not fit the columns, or names that collide.
     """
-    work = _Work(table, mapped)
+    work = _Work(table, mapped, loose)
     for name, prefix in shape.json.items():  # type: ignore[union-attr]
         work.unpack(name, prefix, work.of_json)
     for name, prefix in shape.flatten.items():  # type: ignore[union-attr]
@@ -72,7 +77,7 @@ def shape_table(table: pa.Table, shape: Shape, mapped: Collection[str] = ()) -> 
     for name, value in shape.defaults.items():
         work.fill(name, value)
     if shape.where is not None:
-        work.keep(_matches(work.columns, shape.where, len(table)))
+        work.filter(shape.where)
     if isinstance(shape.sample, Sample):
         work.keep(_sampled(work.columns.get(shape.sample.column), shape.sample, len(table)))
     return work.result(shape.renamed(list(work.columns)))
@@ -81,7 +86,7 @@ def shape_table(table: pa.Table, shape: Shape, mapped: Collection[str] = ()) -> 
 class _Work:
     """Columns on their way, and what has become of each row."""
 
-    def __init__(self, table: pa.Table, mapped: Collection[str]) -> None:
+    def __init__(self, table: pa.Table, mapped: Collection[str], loose: bool) -> None:
         self.table = table
         self.mapped = mapped
         names = table.schema.names
@@ -91,6 +96,8 @@ class _Work:
                 f"The input has two columns named {twice!r}; rename one of them at its source."
             )
         self.columns: dict[str, Any] = dict(zip(names, table.columns, strict=True))
+        self.loose = set(names) if loose else set()
+        """Columns whose type was told by their values."""
         self.failed: dict[int, RecordError] = {}
         self.kept = np.ones(len(table), bool)
 
@@ -121,7 +128,9 @@ class _Work:
         column = self.columns.pop(name, None)
         if column is None:  # this file has none of it
             return
-        for key, part in parts_of(name, column).items():
+        parts = parts_of(name, column)
+        self.loose |= {prefix + key for key in parts}
+        for key, part in parts.items():
             there = self.columns.get(prefix + key)
             if there is None:
                 self.columns[prefix + key] = part
@@ -191,7 +200,10 @@ class _Work:
         column = self.columns.get(name)
         if column is None:
             return
-        column = _texts_of(column, name)
+        column = _decoded(column)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            column = self._only_texts(name, column)
+        self.loose |= {name, *how.into}
         if not how.into:
             self.columns[name] = pc.split_pattern(column, how.by)
             return
@@ -202,33 +214,49 @@ class _Work:
             texts = [row[i] if i < len(row) else None for row in rows]
             self.columns[new] = pa.chunked_array([pa.array(texts, pa.string())])
 
+    def _only_texts(self, name: str, column: Any) -> Any:
+        """The texts of a column that has other values, too, whose records fail."""
+        values = values_of(column)
+        lost = set(lost_rows(column))
+        for row, value in enumerate(values):
+            if row in lost or not isinstance(value, str | None):
+                self.failed[row] = RecordError(
+                    SHAPE_FAILED,
+                    f"split needs text, and {name} is a {type(value).__name__}. Cast it first, or "
+                    f"take {name} out of split.",
+                    name,
+                )
+        texts = [value if isinstance(value, str) else None for value in values]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+
     def cast(self, name: str, kind: str) -> None:
         if name in self.columns:
             self.columns[name], failed = cast(self.columns[name], name, kind)
             self.failed |= failed
+            self.loose.discard(name)
 
     def fill(self, name: str, value: Any) -> None:
         column = self.columns.get(name)
         if column is None or pa.types.is_null(column.type):
             self.columns[name] = pa.chunked_array([pa.array([value] * len(self.table))])
             return
-        if isinstance(column.type, JsonType):
-            text = orjson.dumps(value).decode()
-            filled = [text if each is None else each for each in texts_of(column)]
-            array = pa.ExtensionArray.from_storage(JsonType(), pa.array(filled, pa.string()))
-            self.columns[name] = pa.chunked_array([array])
-            return
-        try:
-            if pa.types.is_dictionary(column.type) or pa.types.is_string_view(column.type):
-                column = _texts_of(column, name)
-            if isinstance(value, str) and pa.types.is_nested(column.type):
-                raise pa.ArrowTypeError  # Arrow would make a list of its letters
-            self.columns[name] = pc.fill_null(column, pa.scalar(value, column.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, MappingError):
-            raise MappingError(
-                f"defaults gives {name!r} {value!r}, and the column is {column.type}. Give a value "
-                "of that type, or cast the column first."
-            ) from None
+        column = _decoded(column)
+        if _takes(column.type, value):
+            with contextlib.suppress(pa.ArrowInvalid):  # such as 300 for 8 bits
+                self.columns[name] = pc.fill_null(column, pa.scalar(value, column.type))
+                return
+        if not isinstance(column.type, JsonType):  # the others keep their types
+            column = pa.chunked_array([json_column(values_of(column), name, False)])
+        text = orjson.dumps(value).decode()
+        filled = [text if each is None else each for each in texts_of(column)]
+        array = pa.ExtensionArray.from_storage(JsonType(), pa.array(filled, pa.string()))
+        self.columns[name] = pa.chunked_array([array])
+
+    def filter(self, where: str) -> None:
+        """Leaves out what a condition does not match."""
+        mask, failed = matching_rows(self.columns, where, len(self.table), self.loose)
+        self.failed = {**failed, **self.failed}
+        self.keep(mask)
 
 
 def _object_of(value: Any, name: str) -> dict[str, Any]:
@@ -265,53 +293,31 @@ def _value_of(value: Any) -> Any:
     return next((part for part in parts if part is not None), None) if parts else value
 
 
-def _texts_of(column: Any, name: str) -> Any:
-    """A column of text in whatever layout, or of nothing but nulls, as plain text."""
+def _takes(kind: pa.DataType, value: Any) -> bool:
+    """Whether a column of this type can hold a default as it is."""
+    if isinstance(value, bool):
+        return bool(pa.types.is_boolean(kind))
+    if isinstance(value, str):
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    if isinstance(value, int):
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return isinstance(value, float) and bool(pa.types.is_floating(kind))
+
+
+def _decoded(column: Any) -> Any:
+    """A column of text in whatever layout as plain text; others as they are."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return column.cast(kind)
     if pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
-    raise MappingError(f"split needs text, and {name!r} is {kind}.")
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return column.cast(kind) if is_text else column
 
 
-def _matches(
-    columns: dict[str, Any], where: str, count: int
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    expression = pl.sql_expr(where)
-    names = dict.fromkeys(expression.meta.root_names())
-    known = {name: columns[name] for name in names if name in columns}
-    for name, column in known.items():
-        if isinstance(column.type, JsonType):
-            raise MappingError(
-                f"where compares {name!r}, whose values are of several types. Cast it first, such "
-                f"as cast: {{{name}: text}}."
-            )
+def _shown(value: Any) -> str | None:
     try:
-        frame: Any = pl.from_arrow(pa.table({**known, "\0row": np.arange(count)}))
-        empty = [name for name in names if name not in known or frame[name].dtype == pl.Null]
-        series = _evaluate(frame, expression, empty).fill_null(False)
-    except pl.exceptions.PolarsError as error:
-        said = str(error).partition("\n")[0]
-        if "date/datetime/time" in said or "Datetime(" in said:
-            said += ". Compare dates as in day >= DATE '2024-01-31'"
-        raise MappingError(
-            f"where cannot be evaluated: {said}. The condition is {where!r}."
-        ) from None
-    if len(series) == 1 != count:
-        series = pl.repeat(series[0], count, eager=True)
-    return series.to_numpy()
-
-
-def _evaluate(frame: Any, expression: Any, empty: Sequence[str]) -> Any:
-    """The condition as booleans. Columns of nothing but nulls tell no type: of those that others
-    may have, the first is taken with which the condition makes sense."""
-    condition = expression.cast(pl.Boolean).alias("keep")
-    for kind in (pl.Null, pl.String, pl.Float64, pl.Boolean) if empty else ():
-        nulls = [pl.lit(None, kind).alias(name) for name in empty]
-        with contextlib.suppress(pl.exceptions.PolarsError):
-            return frame.with_columns(nulls).select(condition)["keep"]
-    return frame.select(condition)["keep"]
+        return None if value is None else str(value)
+    except (ArithmeticError, ValueError):  # a year that Python does not have
+        return None
 
 
 def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -322,7 +328,7 @@ def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtyp
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = pc.cast(column, pa.string())
     else:
-        texts = pa.array([None if v is None else str(v) for v in values_of(column)], pa.string())
+        texts = pa.array([_shown(value) for value in values_of(column)], pa.string())
     frame: Any = pl.from_arrow(pa.table({"v": texts}))
     hashed = frame.select(blake3_hex(pl.col("v"), 8))["v"]
     share = hashed.str.to_integer(base=16, strict=False) % _SHARES

@@ -32,7 +32,7 @@ def shape_block(
         MappingError: for a shape that cannot fit these columns.
     """
     table, odd = table_of_block(block)
-    made = shape_table(table, shape, mapped)
+    made = shape_table(table, shape, mapped, loose=not isinstance(block, TableBlock))
     errors = {**made.failed, **odd}
     rows = [int(row) for row in made.rows if int(row) not in odd]
     result = made.table

@@ -6,13 +6,17 @@ import datetime
 import decimal
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 
+from mixpanel_sink import Constant, EventMapping, TimeColumn
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.shape import shape_table
 from mixpanel_sink.errors import MappingError
+from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.shape import Sample, Shape
+from mixpanel_sink.stages.local import convert_tables
 
 UTC = datetime.timezone.utc
 
@@ -183,11 +187,34 @@ class TestDefaults:
             {"plan": "free", "source": "crm"},
         ]
 
-    def test_of_another_type(self) -> None:
-        with pytest.raises(MappingError, match="cast the column first"):
-            shape_table(pa.table({"n": [1, None]}), Shape(defaults={"n": "none"}))
-        with pytest.raises(MappingError, match="cast the column first"):
-            shape_table(pa.table({"n": [["a"], None]}), Shape(defaults={"n": "none"}))
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [1, None],
+            [["a"], None],
+            [True, None],
+            [1.5, None],
+            pa.array([b"ab", None], pa.binary()),
+            pa.array([1, None], pa.timestamp("us")),
+            pa.array([1, None], pa.duration("us")),
+        ],
+    )
+    def test_of_another_type(self, values: Any) -> None:
+        """Values keep their types, and the default has its own."""
+        table = pa.table({"n": values})
+        events = events_of(table, Shape(defaults={"n": "none"}))
+        assert events[0] == events_of(table, Shape())[0]
+        assert events[1]["n"] == "none"
+
+    def test_numbers_and_truth_values_are_not_each_other(self) -> None:
+        table = pa.table({"n": [True, None], "m": [1, None]})
+        events = events_of(table, Shape(defaults={"n": 1, "m": True}))
+        assert [(each["n"], each["m"]) for each in events] == [(True, 1), (1, True)]
+        assert [type(each["n"]) for each in events] == [bool, int]
+
+    def test_a_dictionary(self) -> None:
+        table = pa.table({"n": pa.array(["a", None]).dictionary_encode()})
+        assert shaped(table, defaults={"n": "free"}) == [{"n": "a"}, {"n": "free"}]
 
 
 class TestWhere:
@@ -261,11 +288,57 @@ class TestNames:
             shape_table(pa.table({"a": [1], "b": [2]}), Shape(rename={"[ab]": "x"}))
 
 
+class TestOneBadRecord:
+    """Where values tell the types, one of another type costs one record."""
+
+    TABLE = pa.table({"p": ['{"a": "x,y"}', '{"a": 5}', '{"a": null}', '{"a": "z"}', "{}"]})
+
+    def test_split(self) -> None:
+        result = shape_table(self.TABLE, Shape(json="p", split={"a": ","}))
+        assert list(result.failed) == [1]
+        assert "split needs text, and a is a int" in result.failed[1].message
+        found = [row["a"] for row in result.table.to_pylist()]
+        assert found == [["x", "y"], None, ["z"], None]
+
+    @pytest.mark.parametrize(
+        ("where", "rows"),
+        [("a = 'z'", [3]), ("LENGTH(a) = 3", [0]), ("a IS NULL", [2, 4]), ("a LIKE '%'", [0, 3])],
+    )
+    def test_where(self, where: str, rows: list[int]) -> None:
+        result = shape_table(self.TABLE, Shape(json="p", where=where))
+        assert result.rows.tolist() == rows
+        assert set(result.failed) <= {1}
+        assert "IS NULL" in where or list(result.failed) == [1]
+
+    def test_where_of_dicts(self) -> None:
+        """The types of dicts are told by their values; those of tables are declared."""
+        table = pa.table({"n": [1, 2]})
+        result = shape_table(table, Shape(where="n = 'x'"), loose=True)
+        assert sorted(result.failed) == [0, 1]
+        with pytest.raises(MappingError, match="cannot be evaluated"):
+            shape_table(table, Shape(where="n = 'x'"))
+        with pytest.raises(MappingError, match="cannot be evaluated"):
+            shape_table(table, Shape(cast={"n": "integer"}, where="n = 'x'"), loose=True)
+
+
 def test_the_order_of_the_steps() -> None:
     table = pa.table({"p": ['{"amount": "12"}', '{"amount": "3"}', "{}"]})
     assert shaped(
         table, json="p", cast={"amount": "integer"}, defaults={"amount": 0}, where="amount >= 3"
     ) == [{"amount": 12}, {"amount": 3}]
+
+
+def events_of(table: pa.Table, shape: Shape) -> list[dict[str, Any]]:
+    """The properties that a table's rows become."""
+    count = len(table)
+    table = table.append_column("u", [["u"] * count]).append_column("t", [[1_700_000_000] * count])
+    mapping = EventMapping(
+        event=Constant("A"), distinct_id="u", time=TimeColumn("t", "s"), shape=shape
+    )
+    chunks = list(convert_tables([table], mapping))
+    assert not any(isinstance(chunk, FailedRecord) for chunk in chunks)
+    events = [orjson.loads(event) for chunk in chunks for event in chunk.events()]  # type: ignore[union-attr]
+    return [{k: v for k, v in e["properties"].items() if k in table.schema.names} for e in events]
 
 
 def test_metadata_go_along() -> None:

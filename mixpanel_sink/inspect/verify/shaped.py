@@ -227,26 +227,40 @@ _CASTS: dict[str, Callable[[Any], Any]] = {
 
 
 def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None:
-    """Leaves out what the condition does not match."""
+    """Leaves out what the condition does not match. Records of equal types are looked at together:
+    where it makes no sense for a type that a value has, and the column has no type of its own, the
+    record does not fit."""
     assert shape.where is not None
     expression = pl.sql_expr(shape.where)
+    names = expression.meta.root_names()
     untouched = set(() if table is None else table.schema.names)
     untouched -= {*shape.json, *shape.flatten, *shape.split, *shape.cast, *shape.defaults}
-    frame: Any = pl.DataFrame({"": range(len(records))})
-    for name in expression.meta.root_names():
-        if name in untouched and table is not None:
-            series: Any = pl.from_arrow(table.column(name))
-        else:
-            values = [
-                _python(record.get(name)) if isinstance(record, dict) else None
-                for record in records
-            ]
-            series = pl.Series(values, strict=False)
-        frame = frame.with_columns(series.alias(name))
-    matches = _evaluated(frame, expression)
-    for place, keep in enumerate(matches.to_list()):
-        if not keep and isinstance(records[place], dict):
-            records[place] = None
+    typed: dict[str, Any] = {
+        name: pl.from_arrow(table.column(name)) for name in names if table and name in untouched
+    }
+    groups: dict[Any, list[int]] = {}
+    rows: dict[int, list[Any]] = {}
+    for place, record in enumerate(records):
+        if isinstance(record, dict):
+            rows[place] = [None if n in typed else _python(record.get(n)) for n in names]
+            groups.setdefault(tuple(map(type, rows[place])), []).append(place)
+    for places in groups.values():
+        columns = {
+            name: typed[name][places] if name in typed else [rows[place][at] for place in places]
+            for at, name in enumerate(names)
+        }
+        try:
+            frame = pl.DataFrame({"": places, **columns})
+            matches = _evaluated(frame, expression)
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+            if set(names) <= {*typed, *shape.cast}:
+                raise MappingError(f"where cannot be evaluated: {error}") from None
+            for place in places:
+                records[place] = Refused(SHAPE_FAILED, f"where cannot be evaluated: {error}", "")
+            continue
+        for place, keep in zip(places, matches.to_list(), strict=True):
+            if not keep:
+                records[place] = None
 
 
 def _evaluated(frame: Any, expression: Any) -> Any:
@@ -255,11 +269,12 @@ def _evaluated(frame: Any, expression: Any) -> Any:
     failed: Exception | None = None
     for kind in (pl.Null, pl.String, pl.Int64, pl.Boolean):
         try:
-            typed = frame.with_columns(pl.col(empty).cast(kind)) if empty else frame
-            return typed.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
+            made = frame.with_columns(pl.col(empty).cast(kind)) if empty else frame
+            return made.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
         except pl.exceptions.PolarsError as error:
             failed = failed or error
-    raise MappingError(f"where cannot be evaluated: {failed}")
+    assert failed is not None
+    raise failed
 
 
 def _python(value: Any) -> Any:
