@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,11 +11,16 @@ from mixpanel_sink.errors import InputError
 
 _PASSING = {
     "RequestException",  # of requests, and so Google's client of Cloud Storage
-    "TransportError", "RetryError", "ServiceUnavailable",  # of Google's other clients
+    "TransportError", "RetryError",  # of Google's other clients
     "EndpointConnectionError", "HTTPClientError",  # of Amazon's
     "ServiceRequestError", "ServiceResponseError",  # of Azure's
+    "ProtocolError", "IncompleteRead", "IncompleteReadError",  # an answer that breaks off
+    "SSLEOFError",
 }  # fmt: skip
 """Names of errors of the network, besides Python's own."""
+_UNREACHABLE = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+_BUSY = {408, 429}
+"""Statuses of HTTP of a server that asks to try again, besides those from 500 on."""
 
 
 class UnreachableError(InputError):
@@ -21,14 +28,25 @@ class UnreachableError(InputError):
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a retry may help: the network's fault, not the file's."""
-    if isinstance(error, ConnectionError | TimeoutError):
+    """Whether a retry may help: the network's fault or the server's, not the file's."""
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
         return True
-    if not _PASSING.isdisjoint(each.__name__ for each in type(error).__mro__):
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return True
+    names = {each.__name__ for each in type(error).__mro__}
+    if not _PASSING.isdisjoint(names) or _is_busy(error):
+        return True
+    if "S3ClientError" in names and getattr(error, "code", None) is None:
+        return True  # Beam's, of an error of Amazon's client that is no answer
     details = getattr(error, "exception_details", None)  # of Beam's file systems
     causes = [*(details.values() if isinstance(details, dict) else ()), error.__cause__]
     return any(is_passing(each) for each in causes if isinstance(each, BaseException))
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether it is a server's answer that it cannot serve now."""
+    statuses = (getattr(error, name, None) for name in ("code", "status_code"))
+    return any(isinstance(s, int) and (s in _BUSY or 500 <= s < 600) for s in statuses)
 
 
 @contextmanager

@@ -3,19 +3,30 @@ tries again."""
 
 from __future__ import annotations
 
+import errno
 import io
 import pathlib
+import socket
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
 import requests
+from apache_beam.io.aws.clients.s3.boto3_client import Client
+from apache_beam.io.aws.clients.s3.messages import GetRequest, S3ClientError
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
-from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
-from google.api_core.exceptions import ServiceUnavailable
+from apache_beam.options.pipeline_options import S3Options
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, ServiceRequestError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ReadTimeoutError,
+)
+from google.api_core.exceptions import BadGateway, Forbidden, ServiceUnavailable, TooManyRequests
 from google.auth.exceptions import TransportError
 
 from mixpanel_sink.read.connection import UnreachableError, is_passing
@@ -137,6 +148,12 @@ def test_a_table() -> None:
             ask()
 
 
+def azure_error(status: int) -> HttpResponseError:
+    error = HttpResponseError("x")
+    error.status_code = status
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "passing"),
     [
@@ -148,11 +165,39 @@ def test_a_table() -> None:
         (ServiceUnavailable("x"), True),
         (BeamIOError("x", {"a": ServiceRequestError("x")}), True),
         (BeamIOError("x", {"a": FileNotFoundError("x")}), False),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), True),
+        (TooManyRequests("x"), True),
+        (BadGateway("x"), True),
+        (azure_error(503), True),
+        (azure_error(403), False),
+        (socket.gaierror(-3, "x"), True),
+        (OSError(errno.EHOSTUNREACH, "x"), True),
+        (OSError(errno.EACCES, "x"), False),
         (FileNotFoundError("x"), False),
         (ResourceNotFoundError("x"), False),
+        (Forbidden("x"), False),
         (pa.ArrowInvalid("x"), False),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_errors_of_each_clouds_client(error: Exception, passing: bool) -> None:
     assert is_passing(error) is passing
+
+
+def test_what_beam_makes_of_amazons_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beam's client of S3 keeps an error's text, and its status if it is an answer."""
+    errors: list[Exception] = [EndpointConnectionError(endpoint_url="http://x")]
+    for status in (503, 429, 404, 403):
+        answer: Any = {"ResponseMetadata": {"HTTPStatusCode": status}}
+        errors.append(ClientError(answer, "GetObject"))
+    monkeypatch.setattr("apache_beam.utils.retry.Clock.sleep", lambda *_: None)
+    client = Client(
+        S3Options(s3_access_key_id="a", s3_secret_access_key="b", s3_region_name="eu-west-1")
+    )
+    found = []
+    for error in errors:
+        monkeypatch.setattr(client.client, "get_object", Mock(side_effect=error))
+        with pytest.raises(S3ClientError) as raised:
+            client.get_range(GetRequest("bucket", "name"), 0, 10)
+        found.append(is_passing(raised.value))
+    assert found == [True, True, True, False, False]
