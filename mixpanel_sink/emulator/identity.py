@@ -89,7 +89,8 @@ def named_by(event: Mapping[str, Any]) -> str | None:
     properties = event["properties"]
     if event["event"] == "$merge":
         return str(properties["$distinct_ids"][0])
-    return properties.get("$identified_id") or properties.get("distinct_id")
+    identified = properties.get("$identified_id") if event["event"] == "$identify" else None
+    return identified or properties.get("distinct_id")
 
 
 def same_as(id: str) -> tuple[str, str]:

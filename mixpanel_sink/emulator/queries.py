@@ -10,6 +10,7 @@ import orjson
 
 from mixpanel_sink.emulator.people import DEVICE, PeopleQueries
 from mixpanel_sink.emulator.rows import ExportRow, geolocation
+from mixpanel_sink.emulator.schema import snapshot
 from mixpanel_sink.emulator.texts import Texts
 
 # Indexes of these are made when a query first asks for the column: at three million events each
@@ -41,11 +42,12 @@ class EventQueries:
     ) -> list[bytes]:
         """The JSON of stored events in the order of arrival; filters are exact matches."""
         where = self._where(filters)
-        rows = self._db.execute(
-            f"SELECT seq FROM events{where} ORDER BY seq LIMIT ? OFFSET ?",
-            (*filters.values(), limit, offset),
-        )
-        return list(self._texts.of(seq for (seq,) in rows).values())
+        with snapshot(self._db):
+            rows = self._db.execute(
+                f"SELECT seq FROM events{where} ORDER BY seq LIMIT ? OFFSET ?",
+                (*filters.values(), limit, offset),
+            )
+            return list(self._texts.of(seq for (seq,) in rows).values())
 
     def _where(self, filters: Mapping[str, str]) -> str:
         for name in filters:
@@ -112,6 +114,10 @@ class EventQueries:
 
     def details(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Events by their numbers, in that order, each with what is known beside it."""
+        with snapshot(self._db):
+            return self._details(numbers)
+
+    def _details(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         rows = self._db.execute(
             "SELECT e.seq, e.request, e.project, r.arrived, r.path, r.geo, e.distinct_id"
             " FROM events e JOIN requests r ON r.id = e.request"
@@ -181,20 +187,21 @@ class EventQueries:
             json = "NULL" if table == "events" else "e.json"
             time, seq = since, -1
             while True:
-                rows = self._db.execute(
-                    f"SELECT e.seq, e.time, e.distinct_id, {json}, r.arrived, r.path, r.geo"
-                    f" FROM {table} e CROSS JOIN requests r ON r.id = e.request"
-                    f" WHERE e.project = ? AND (e.time, e.seq) > (?, ?) AND e.time < ?{chosen}"
-                    " ORDER BY e.time, e.seq LIMIT ?",
-                    (project, time, seq, until, *extra, size),
-                ).fetchall()
-                if not rows:
+                with snapshot(self._db):
+                    rows = self._db.execute(
+                        f"SELECT e.seq, e.time, e.distinct_id, {json}, r.arrived, r.path, r.geo"
+                        f" FROM {table} e CROSS JOIN requests r ON r.id = e.request"
+                        f" WHERE e.project = ? AND (e.time, e.seq) > (?, ?) AND e.time < ?{chosen}"
+                        " ORDER BY e.time, e.seq LIMIT ?",
+                        (project, time, seq, until, *extra, size),
+                    ).fetchall()
+                    portion = [ExportRow(*row) for row in rows]
+                    if table == "events":
+                        texts = self._texts.of(row.seq for row in portion)
+                        portion = [row._replace(json=texts[row.seq]) for row in portion]
+                if not portion:
                     break
                 seq, time = rows[-1][:2]
-                portion = [ExportRow(*row) for row in rows]
-                if table == "events":
-                    texts = self._texts.of(row.seq for row in portion)
-                    portion = [row._replace(json=texts[row.seq]) for row in portion]
                 yield portion
 
     def newest(self) -> int:

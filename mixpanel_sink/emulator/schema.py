@@ -1,7 +1,11 @@
 """The tables of the emulator's SQLite database, and how a connection to it is set up."""
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 
+VERSION = 1
+"""Of the tables. A file with others is refused: to convert what a test stored is not worth it."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY,
@@ -167,8 +171,21 @@ TABLES = (
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open the database at `path`; the connection may move between threads."""
+    """Open the database at `path`; the connection may move between threads.
+
+    Raises:
+        sqlite3.Error: if it cannot be opened, or has the tables of another version.
+    """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
+        if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            connection.close()
+            raise sqlite3.DatabaseError(
+                "another version of the emulator, or another program, wrote it. Give another file, "
+                "or delete this one"
+            )
+        connection.execute(f"PRAGMA user_version = {VERSION}")
     for pragma in (
         # Searches read much, and what is written lies side by side.
         "page_size=16384",
@@ -182,6 +199,19 @@ def connect(path: str) -> sqlite3.Connection:
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+@contextlib.contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Let several queries see the same: between two of them everything may be deleted."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
 
 
 def remember_keys(writer: sqlite3.Connection) -> None:

@@ -5,16 +5,18 @@ the event does. It reads the arrays and texts that `texts` describes, some thous
 time, so that a million of them take a fraction of a second.
 """
 
+import itertools
 import sqlite3
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 
+from mixpanel_sink.emulator.schema import snapshot
 from mixpanel_sink.emulator.texts import SEPARATOR, Texts, joined
 from mixpanel_sink.emulator.wanted import Wanted
 
@@ -22,6 +24,8 @@ _GROUP = 4000
 """About how many events are looked at together: their JSON fits into a processor's cache."""
 _CASE = 0x20
 """The bit in which the two cases of an ASCII letter differ."""
+_TOGETHER = 8_000_000
+"""About how many bytes of JSON are looked at together, if the events are large."""
 Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 Numbers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -73,6 +77,18 @@ class Search:
         seconds: float = 0.4,
     ) -> Portion:
         """Search for about `seconds`, downwards from `before` (exclusive) to `above`."""
+        with snapshot(self._db):
+            return self._portion(wanted, before, above, limit, unit, seconds)
+
+    def _portion(
+        self,
+        wanted: Wanted,
+        before: int | None,
+        above: int,
+        limit: int,
+        unit: int,
+        seconds: float,
+    ) -> Portion:
         (newest,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         top = min(newest, before - 1) if before is not None else newest
         numbers: list[int] = []
@@ -96,10 +112,13 @@ class Search:
         (newest,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
         for floor in range(0, newest, _GROUP):
             top = min(newest, floor + _GROUP)
-            group = self._group(floor, top, whole=True)
-            if group is not None:
+            with snapshot(self._db):
+                group = self._group(floor, top, whole=True)
+                if group is None:
+                    continue
                 fits = self._fitting(group, wanted, floor, top)
-                yield list(self._texts.of(group.numbers[fits].tolist()).values())
+                texts = list(self._texts.of(group.numbers[fits].tolist()).values())
+            yield texts
 
     def _group(self, above: int, top: int, *, whole: bool = False) -> _Group | None:
         """The events from `top` downwards to `above` (exclusive): some thousands, or all."""
@@ -144,13 +163,15 @@ class Search:
         rows = self._db.execute(
             "SELECT sizes, json FROM texts WHERE first >= ? AND first <= ? ORDER BY first",
             (first, last),
-        ).fetchall()
-        sizes = np.frombuffer(b"".join(sizes for sizes, _ in rows), dtype=np.uint32)
-        text = b"".join(json for _, json in rows)
-        folded = self._folded(text)
-        ends = np.cumsum(sizes, dtype=np.int64).tolist()
-        for needle in needles:
-            found[list(_having(needle, text, folded, ends))] = True
+        )
+        start = 0
+        for sizes, text in _put_together(rows):
+            folded = self._folded(text)
+            ends = np.cumsum(sizes, dtype=np.int64).tolist()
+            part = found[start : start + len(sizes)]
+            for needle in needles:
+                part[list(_having(needle, text, folded, ends))] = True
+            start += len(sizes)
         return found
 
     def _folded(self, text: bytes) -> bytearray:
@@ -174,6 +195,20 @@ class Search:
             (int(group.numbers[0]), int(group.numbers[-1]), *values.values()),
         )
         return np.fromiter((number for (number,) in rows), dtype=np.int64)
+
+
+def _put_together(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[Numbers, bytes]]:
+    """Neighbouring pieces of JSON as few, each with the sizes of its events."""
+    pieces: list[tuple[bytes, bytes]] = []
+    size = 0
+    for row in itertools.chain(rows, [None]):
+        if pieces and (row is None or size + len(row[1]) > _TOGETHER):
+            sizes = np.frombuffer(b"".join(each for each, _ in pieces), dtype=np.uint32)
+            yield sizes.astype(np.int64), b"".join(json for _, json in pieces)
+            pieces, size = [], 0
+        if row is not None:
+            pieces.append(row)
+            size += len(row[1])
 
 
 def _together(rows: Sequence[tuple[Any, ...]]) -> _Group:
@@ -213,8 +248,12 @@ def _having(needle: bytes, text: bytes, folded: bytearray, ends: list[int]) -> I
     """Which of the events, whose JSON ends at `ends`, have the needle, in any case of letters."""
     lower, size = needle.lower(), len(needle)
     wanted = bytes(byte | _CASE for byte in needle)
-    # Letters, digits and most signs are equal exactly if they are equal without the bit.
-    sure = all(byte < 0x40 or (chr(byte).isalpha() and byte < 0x80) for byte in needle)
+    # Letters, digits and most signs are equal exactly if they are equal without the bit; a tab and
+    # the ends of lines, which JSON may have between its parts, are ")", "*" and "-" with it.
+    sure = all(
+        (byte < 0x40 and byte not in b")*-") or (chr(byte).isalpha() and byte < 0x80)
+        for byte in needle
+    )
     at = folded.find(wanted, 0, ends[-1])
     while at >= 0:
         index = bisect_right(ends, at)

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+_OF_HTML = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -23,8 +25,11 @@ class Wanted:
     until: int | None = None
 
     def needles(self) -> list[bytes]:
-        """The text as clients write it in JSON: as it is, or in ASCII."""
+        """The text as clients write it in JSON: as it is, or in ASCII; with PHP's escape of the
+        slash, or Go's of what HTML escapes."""
         spellings = {json.dumps(self.text, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
+        spellings |= {text.replace("/", "\\/") for text in spellings}
+        spellings |= {text.translate(_OF_HTML) for text in spellings}
         return [text.encode() for text in sorted(spellings)]
 
     def exactly(self) -> dict[str, Any]:

@@ -248,8 +248,14 @@ class Writer:
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in TABLES:
-            self._db.execute(f"DELETE FROM {table}")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for table in TABLES:
+                self._db.execute(f"DELETE FROM {table}")
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
         self.deletions.clear()
 
     def canonical_ids(self) -> list[Canonical]:

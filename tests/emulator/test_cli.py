@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -204,6 +205,20 @@ def test_database_is_kept(tmp_path: Path) -> None:
             stats = emulator.stats()
             assert (stats["events_distinct"], stats["requests"]) == (1, run)
             assert emulator.events() == [event]
+
+
+def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
+    db = tmp_path / "old.db"
+    connection = sqlite3.connect(db)
+    connection.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, json BLOB NOT NULL)")
+    connection.close()
+    before = db.read_bytes()
+    done = _run("emulator", "--api-secret", SECRET, "--db", str(db))
+    assert done.returncode == 2
+    assert f"cannot open the database {db}: another version of the emulator" in done.stderr
+    assert "delete this one" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert db.read_bytes() == before
 
 
 def test_start_failure_says_why() -> None:

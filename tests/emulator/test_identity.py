@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+import requests
 
 TEXT = {"Content-Type": "application/json"}
 
@@ -91,6 +92,17 @@ def test_alias(api, mode: str) -> None:
     assert _ids(api, "newer") == ("old", {"old", "new", "newer"})
     assert _ids(api, "other") == ("other", {"other"})
     assert "already" in api.emulator.links()[0]["ignored"]
+
+
+def test_only_identify_names_a_user_by_its_identified_id(api) -> None:
+    _mode(api, "original")
+    _track(
+        api,
+        _identity(api, "$create_alias", distinct_id="a", alias="b", __identified_id=5),
+        _identity(api, "$create_alias", distinct_id="c", alias="d", __identified_id="e"),
+    )
+    filed = requests.get(f"{api.emulator.url}/emulator/search", timeout=30).json()["events"]
+    assert sorted(event["user"] for event in filed) == ["a", "c"]
 
 
 def test_merge_by_import_only(api) -> None:

@@ -3,16 +3,19 @@
 import gzip
 import json
 import sqlite3
+from collections.abc import Callable
 from itertools import repeat
+from pathlib import Path
 
 import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_sink.emulator.rows import EventRow
+from mixpanel_sink.emulator.rows import Entry, EventRow
 from mixpanel_sink.emulator.schema import SCHEMA
 from mixpanel_sink.emulator.search import Search
+from mixpanel_sink.emulator.store import Store
 from mixpanel_sink.emulator.texts import Texts
 from mixpanel_sink.emulator.wanted import Wanted
 
@@ -94,7 +97,31 @@ def test_a_portion_ends_in_time_and_the_next_goes_on() -> None:
     assert len(numbers) == sum("999" in str(n) for n in range(70_000))
 
 
-_WORDS = ("a", "User", "user", "é", "\0", "_", "[", "{", "@", "`", "~")
+_WORDS = (
+    "a",
+    "User",
+    "user",
+    "é",
+    "\0",
+    "_",
+    "[",
+    "{",
+    "@",
+    "`",
+    "~",
+    "/",
+    "<",
+    ")",
+    "*",
+    "-",
+    ",)",
+)
+_WRITERS = (
+    lambda text: json.dumps({"p": text}),
+    lambda text: json.dumps({"p": text, "q": 1}, ensure_ascii=False, indent="\t"),
+    lambda text: json.dumps({"p": text}).replace("/", "\\/") + "\r",  # as PHP does
+    lambda text: json.dumps({"p": text}, ensure_ascii=False).replace("<", "\\u003c"),  # Go
+)
 _texts = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=3).map("".join)
 _events = st.builds(
     EventRow,
@@ -105,9 +132,9 @@ _events = st.builds(
     insert_id=st.none() | _texts,
     time=st.integers(0, 20_000_000),
     json=st.builds(
-        lambda text, ascii: json.dumps({"p": text}, ensure_ascii=ascii).encode(),
+        lambda text, write: write(text).encode(),
         _texts,
-        st.booleans(),
+        st.sampled_from(_WRITERS),
     ),
 )
 _wanted = st.builds(
@@ -159,10 +186,67 @@ def test_as_a_look_at_each_event_would(requests_, deleted, wanted, above, before
     assert texts == [row.json for row in fitting.values()]
 
 
+@pytest.mark.parametrize(
+    ("text", "written", "found"),
+    [
+        ("x/y", rb'{"a":"x\/y"}', True),  # PHP
+        ("a<b>&", rb'{"a":"a\u003cb\u003E\u0026"}', True),  # Go
+        (",)", b'{"a":1,\t"b":2}', False),
+        ("1-", b'{"a":1\r}', False),
+    ],
+)
+def test_the_spellings_of_other_clients(text: str, written: bytes, found: bool) -> None:
+    db = sqlite3.connect(":memory:")
+    db.executescript(SCHEMA)
+    Texts(db).add(repeat(1), [EventRow(1, None, "A", "u", "i", 0, written)])
+    assert Search(db).portion(Wanted(text), seconds=60).matched == found
+
+
+def test_large_events_are_searched_a_few_at_a_time() -> None:
+    db = sqlite3.connect(":memory:")
+    db.executescript(SCHEMA)
+    for n in range(300):
+        Texts(db).add([1], [EventRow(1, None, "A", "u", str(n), 0, b"%100000d;" % n)])
+    search = Search(db)
+    assert search.portion(Wanted(" 250;"), seconds=60).numbers == [251]
+    assert len(search._buffer) < 20_000_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.search.portion(Wanted("a"), seconds=60).matched,
+        lambda store: len(list(store.search.all(Wanted("a")))),
+        lambda store: len(store.events.stored()),
+        lambda store: len(store.events.details([1])),
+        lambda store: len(list(store.events.export(1, 0, 10, None, 100))),
+    ],
+)
+def test_a_reset_meanwhile(tmp_path: Path, ask: Callable[[Store], int]) -> None:
+    store = Store(tmp_path / "reset.db")
+    event = EventRow(1, 1, "A", "u", "i", 5, b'{"event":"A","properties":{}}')
+    store.writer.record(Entry("/import", 0.0), [event])
+    cleared = []
+
+    def clear(query: str) -> None:
+        if "FROM texts" in query and not cleared:
+            cleared.append(query)
+            store.writer.clear()
+
+    store._reading.set_trace_callback(clear)
+    assert ask(store) == 1
+    assert cleared
+    assert ask(store) == 0
+    store.close()
+
+
 def _fits(wanted: Wanted, request: int, row: EventRow) -> bool:
-    needles = {json.dumps(wanted.text, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
+    # Where the text is in a string; or as a whole with what is around strings.
+    own = json.dumps(wanted.text, ensure_ascii=False)[1:-1]
+    plain = row.json.decode().replace("\\/", "/").replace("\\u003c", "<")
+    needles = {own, json.dumps(wanted.text)[1:-1]}
     return (
-        any(needle.lower() in row.json.decode().lower() for needle in needles)
+        any(needle.lower() in plain.lower() for needle in needles)
         and wanted.event in (None, row.event)
         and wanted.distinct_id in (None, row.distinct_id)
         and wanted.insert_id in (None, row.insert_id)
