@@ -101,9 +101,9 @@ class RunNote:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> RunNote:
-        """From JSON."""
+        """From JSON, of earlier versions too."""
         names = ("left_paths", "late_paths", "inputs")
-        lists = {name: tuple(stored[name]) for name in names}
+        lists = {name: tuple(stored.get(name, ())) for name in names}
         return cls(**{**stored, **lists})
 
 

@@ -76,8 +76,9 @@ class Base:
         return places, self.keys[places] == keys
 
 
-def last_words(logs: Iterable[Entries]) -> Entries:
-    """The last word of each log; unknown where logs differ, since nobody knows which was later."""
+def last_words(logs: Iterable[Entries]) -> tuple[Entries, Any]:
+    """The last word of each log, and a mask of those about which logs differ: they are unknown,
+    since nobody knows which log was later."""
     every = joined(log.last_of_each() for log in logs)
     keys, first, count = np.unique(every.keys, return_index=True, return_counts=True)
     if (count > 1).any():
@@ -87,8 +88,8 @@ def last_words(logs: Iterable[Entries]) -> Entries:
         low = np.minimum.reduceat(sorted_contents, starts)
         high = np.maximum.reduceat(sorted_contents, starts)
         agreed = np.where(low == high, low, np.uint64(UNKNOWN))
-        return Entries(keys, agreed, every.ids.take(pa.array(first)))
-    return every.take(first)
+        return Entries(keys, agreed, every.ids.take(pa.array(first))), low != high
+    return every.take(first), np.zeros(len(keys), bool)
 
 
 def from_parquet(file: pq.ParquetFile) -> Entries:

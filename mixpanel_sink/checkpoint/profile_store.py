@@ -10,7 +10,8 @@ Key and content are 64-bit hashes: of a project and a profile's id, and of its l
 frame of a log has a checksum too, and what a killed process left half-written is not read. The logs
 go into the shards when a run begins: one part of them after another, to need little memory,
 and a log is removed when its shards are written, so that little space is. Killed in between, it is
-done again with the same result.
+done again with the same result: what logs contradict each other about gets a log of its own, which
+is removed last.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from mixpanel_sink.checkpoint.profile_entries import (
 )
 from mixpanel_sink.errors import CheckpointError
 
-VERSION = 1
+VERSION = 2
 
 _HEADER = "profiles.json"
 _LOCK = "profiles.lock"
@@ -53,6 +54,8 @@ _SHIFT = np.uint64(58)
 _TOGETHER = 8
 """Shards that one part of the logs is for."""
 _PART = "part"
+_DISPUTED = "~disputed"
+"""In place of a run: its logs come after all others."""
 _FRAME = struct.Struct(">III")
 """Size, that of the ids before they were compressed, checksum."""
 _SUM = struct.Struct(">I")
@@ -98,8 +101,8 @@ class ProfileStore:
             there = set(self._folder.names("profiles-"))
             for part in range(_SHARDS // _TOGETHER if names else 0):
                 mine = [name for name in names if _part_of(name) in (part, None)]
-                self._settle(mine, range(part * _TOGETHER, (part + 1) * _TOGETHER), there)
-                self._remove(name for name in mine if _part_of(name) == part)
+                names += self._settle(mine, range(part * _TOGETHER, (part + 1) * _TOGETHER), there)
+                self._remove(name for name in names if _part_of(name) == part)
             self._remove(name for name in names if _part_of(name) is None)
 
     def base(self, run: str) -> Base:
@@ -117,7 +120,7 @@ class ProfileStore:
                 start += size
             others = [n for n in self._folder.names(_LOG) if not n.startswith(f"{_LOG}{run}-")]
             if others:  # another process held the lock
-                found = last_words(self._logs(others, range(_SHARDS)))
+                found, _ = last_words(self._logs(others, range(_SHARDS)))
                 blank = pa.nulls(len(keys), pa.large_string())
                 both = joined([Entries(keys, contents, blank), found]).last_of_each()
                 kept = both.contents != GONE
@@ -127,16 +130,8 @@ class ProfileStore:
 
     def append(self, run: str, entries: Entries) -> None:
         """Enters what was sent; with `UNKNOWN`, what is about to be sent."""
-        log = f"{_LOG}{run}-{self._id}"
         with self._guarded():
-            if not self._folder.appends:
-                self._folder.write(f"{log}-{self._frames:08d}.bin", _frame(entries))
-                self._frames += 1
-                return
-            parts = (entries.keys >> _SHIFT) // np.uint64(_TOGETHER)
-            for part in np.unique(parts).tolist():
-                mine = entries.take(parts == part)
-                self._folder.append(f"{log}-{_PART}{part}.bin", _frame(mine))
+            self._append(run, entries)
 
     def ids(self, keys: Numbers) -> Iterator[str]:
         """The ids of profiles by their keys, of those that are in the shards."""
@@ -195,8 +190,26 @@ class ProfileStore:
             self._folder.write(_HEADER, orjson.dumps(mine))
         return bool(found) and found.get("mapping") != mine["mapping"]
 
-    def _settle(self, names: list[str], shards: range, there: set[str]) -> None:
-        found = last_words(self._logs(names, shards))
+    def _append(self, run: str, entries: Entries) -> list[str]:
+        """Adds to the logs and gives their names."""
+        log = f"{_LOG}{run}-{self._id}"
+        if not self._folder.appends:
+            name = f"{log}-{self._frames:08d}.bin"
+            self._folder.write(name, _frame(entries))
+            self._frames += 1
+            return [name]
+        parts = (entries.keys >> _SHIFT) // np.uint64(_TOGETHER)
+        names = []
+        for part in np.unique(parts).tolist():
+            names.append(f"{log}-{_PART}{part}.bin")
+            self._folder.append(names[-1], _frame(entries.take(parts == part)))
+        return names
+
+    def _settle(self, names: list[str], shards: range, there: set[str]) -> list[str]:
+        """Puts logs into some shards; gives the names of logs that came about."""
+        found, disputed = last_words(self._logs(names, shards))
+        # Of two logs that differ one is removed first: alone, the other would be believed.
+        made = self._append(_DISPUTED, found.take(disputed)) if disputed.any() else []
         for shard in shards:
             mine = found.take(found.keys >> _SHIFT == shard)
             if not len(mine):
@@ -206,6 +219,7 @@ class ProfileStore:
             both = joined([*known, mine]).last_of_each()
             data = to_parquet(both.take(both.contents != GONE))
             self._folder.write(name, _SUM.pack(zlib.crc32(data)) + data)
+        return made
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -24,7 +24,10 @@ from mixpanel_sink.settings.columns import TimeColumn
 
 _PER_SECOND = {"TIMESTAMP": 10**6, "DATETIME": 10**6, "TEXT": 1000, "DATE": 1 / 86_400}
 """Units of a kind's values. Kinds are those of `watermark`, and of text: "TEXT" is times as text,
-"DIGITS" is numbers as text. "INT64" and "DIGITS" are in units of their own."""
+"DIGITS" is numbers as text. "INT64" and "DIGITS" are in units of their own. "NONE" is that
+of a file without rows."""
+_MOST = 2**61
+"""The largest overlap: a few times as much still fits into 64 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Since:
             time_column = TimeColumn(name, unit="iso8601")
         kind = _kind(sample.column(name), time_column)
         per_second = _PER_SECOND.get(kind)
-        step = max(1, math.ceil(overlap * (per_second or 1)))
+        step = min(_MOST, max(1, math.ceil(overlap * (per_second or 1))))
         now = None if per_second is None else math.floor(time.time() * per_second)
         return cls(time_column, kind, step, now)
 
@@ -119,6 +122,8 @@ def _kind(column: pa.ChunkedArray, time_column: TimeColumn) -> str:
         read = _numbers(column, Since(time_column, kind, 1, None))
         if read.null_count < len(read):
             return kind
+    if not len(column) and (_is_text(type) or pa.types.is_null(type)):
+        return "NONE"
     raise SettingError(
         f"--since {time_column.name}: the column is of the type {type}; it must hold timestamps, "
         "dates, integers, or text that is one of these, which grow when a row is added or changed."

@@ -236,6 +236,15 @@ def test_a_replay_that_loses_what_fails_again_does_not_count(
     assert bool(found.inputs) == replayed
 
 
+def test_a_manifest_of_before_since_is_read(folder: Folder) -> None:
+    ended(folder, begun(folder, "r1", ["a"]), a=WHOLE)
+    stored = orjson.loads(folder.stored(manifest.NAME).data)  # type: ignore[union-attr]
+    del stored["runs"][0]["late_paths"]
+    folder.write(manifest.NAME, orjson.dumps(stored))
+    (note,) = Manifest.load(folder).runs
+    assert (note.run, note.late_paths) == ("r1", ())
+
+
 class TestTheLogOfChunks:
     @pytest.mark.parametrize("endpoint", ["import", "engage"])
     @pytest.mark.parametrize("was_killed", [True, False])

@@ -99,6 +99,33 @@ def test_logs_that_differ_leave_a_profile_unknown(path: str) -> None:
     assert held(opened(path)) == expected
 
 
+def test_a_kill_between_two_logs_that_differ(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is believed when the other one is gone."""
+    one, other = ProfileStore(path, OWNER), ProfileStore(path, OWNER)
+    one.append("run1", entries({1: 11, 2: 22}))
+    other.append("run2", entries({2: 23, 3: 33}))
+    one.close()
+    other.close()
+    kind = _Local if one.grows else _Beam
+    remove = kind.remove
+    for removed in range(3):
+        left = [removed]
+
+        def killed(self: Any, name: str, left: list[int] = left) -> None:
+            if not left[0]:
+                raise OSError("killed")
+            left[0] -= 1
+            remove(self, name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "remove", killed)
+            with pytest.raises(CheckpointError, match="killed"):
+                opened(path)
+        assert held(ProfileStore(path, OWNER)) == {1: 11, 2: UNKNOWN, 3: 33}
+    assert held(opened(path)) == {1: 11, 2: UNKNOWN, 3: 33}
+    assert [name for name in os.listdir(path) if name.startswith("profile-log-")] == []
+
+
 def test_a_kill_between_two_shards(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(path)
     store.append("run1", entries({n: 5 for n in range(20)}))
@@ -187,7 +214,7 @@ def test_damage_is_found(tmp_path: pathlib.Path) -> None:
     for content, says in (
         (b"{", "damaged"),
         (b"[]", "damaged"),
-        (header.read_bytes().replace(b'"version":1', b'"version":2'), "another version"),
+        (header.read_bytes().replace(b'"version":2', b'"version":1'), "another version"),
     ):
         header.write_bytes(content)
         with pytest.raises(CheckpointError, match=says):

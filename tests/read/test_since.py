@@ -29,6 +29,21 @@ def since_of(values: pa.Array, **time: Any) -> Since:
     return Since.of(TimeColumn("at", **time), pa.table({"at": values}), 3600)
 
 
+@pytest.mark.parametrize("type", [pa.null(), pa.string()], ids=str)
+def test_an_export_without_rows_on_its_first_day(type: pa.DataType) -> None:
+    since = since_of(pa.nulls(0, type))
+    table = PLACE.attach(pa.table({"at": ["2024-05-01T12:00:00Z", None]}))
+    assert since.wanted(table) == (table, None, 0)
+
+
+def test_an_overlap_beyond_64_bits() -> None:
+    since = Since.of(TimeColumn("at"), pa.table({"at": pa.array(PLAIN)}), 1e40)
+    table = PLACE.attach(pa.table({"at": pa.array(PLAIN)}))
+    _, seen, _ = since.wanted(table)
+    wanted, _, left_out = kept(since, table, seen.mark(since.step).cutoff)
+    assert (wanted, left_out) == (table, 0)
+
+
 def kept(since: Since, element: Any, cutoff: int) -> Any:
     mark = Mark(since.kind, since.step, cutoff, 0, 0)
     limited = Since(since.time, since.kind, since.step, since.now, {"f": mark})
