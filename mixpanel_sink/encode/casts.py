@@ -81,6 +81,9 @@ def _at_once(column: pa.ChunkedArray, kind: str) -> Any:
     given = column.type
     if kind == "time" and pa.types.is_timestamp(given):
         return pc.assume_timezone(column, "UTC")
+    if kind == "time" and pa.types.is_date64(given):
+        moments = column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
+        return pc.floor_temporal(moments, unit="day")
     if kind == "time" and pa.types.is_date(given):  # in seconds every date has its place
         days = column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
         return pc.multiply(days, 86_400).cast(pa.timestamp("s", "UTC"))

@@ -24,6 +24,7 @@ KINDS = ("text", "integer", "number", "boolean", "time")
 NS = 1_700_000_000_123_456_789
 COLUMNS: dict[str, pa.Array] = {
     "date": pa.array([datetime.date(2024, 1, 2), datetime.date(1, 1, 1)]),
+    "moments as dates": pa.array([1, 86_400_000, -1, None], pa.date64()),
     "integer": pa.array([5, 2**53 + 1, -(2**63)]),
     "unsigned": pa.array([2**64 - 1], pa.uint64()),
     "boolean": pa.array([True, False]),

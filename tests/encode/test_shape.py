@@ -14,6 +14,8 @@ from mixpanel_sink import Constant, EventMapping, TimeColumn
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.shape import shape_table
 from mixpanel_sink.errors import MappingError
+from mixpanel_sink.inspect.verify.held import Refused
+from mixpanel_sink.inspect.verify.shaped import shaped as proof
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.shape import Sample, Shape
 from mixpanel_sink.stages.local import convert_tables
@@ -309,6 +311,38 @@ class TestOneBadRecord:
         assert result.rows.tolist() == rows
         assert set(result.failed) <= {1}
         assert "IS NULL" in where or list(result.failed) == [1]
+
+    @pytest.mark.parametrize("loose", [True, False])
+    @pytest.mark.parametrize("where", ["CAST(a AS INTEGER) > 5", "b = 1 OR CAST(a AS INTEGER) > 5"])
+    def test_where_that_converts(self, where: str, loose: bool) -> None:
+        """A value that cannot be converted costs its record, whatever tells the column's type."""
+        table = pa.table({"a": ["1", "x", "7", None, "9", "", "6"]})
+        result = shape_table(table, Shape(where=where), loose=loose)
+        assert result.rows.tolist() == [2, 4, 6]
+        assert sorted(result.failed) == [1, 5]
+        assert "conversion from `str`" in result.failed[1].message
+        made = proof(table.to_pylist(), Shape(where=where), {}, table)
+        assert [row for row, each in enumerate(made) if isinstance(each, dict)] == [2, 4, 6]
+        assert [row for row, each in enumerate(made) if isinstance(each, Refused)] == [1, 5]
+
+    def test_where_that_converts_no_value(self) -> None:
+        result = shape_table(pa.table({"a": ["x"] * 50_000}), Shape(where="CAST(a AS INTEGER) > 5"))
+        assert len(result.failed) == 50_000
+
+    @pytest.mark.parametrize("where", ["n = CAST('x' AS INTEGER)", "CAST(day AS DATE) > n"])
+    def test_where_that_cannot_be_converted_at_all(self, where: str) -> None:
+        table = pa.table({"n": [1, 2], "day": ["2024-05-06", "2024-05-07"]})
+        with pytest.raises(MappingError, match="cannot be evaluated"):
+            shape_table(table, Shape(where=where))
+
+    @pytest.mark.parametrize(
+        ("kind", "where"), [(pa.int8(), "n + 100 > 150"), (pa.uint8(), "n - 100 < 0")]
+    )
+    def test_small_integers_do_not_overflow(self, kind: pa.DataType, where: str) -> None:
+        table = pa.table({"n": pa.array([99, None], kind)})
+        assert shape_table(table, Shape(where=where)).rows.tolist() == [0]
+        made = proof(table.to_pylist(), Shape(where=where), {}, table)
+        assert [isinstance(each, dict) for each in made] == [True, False]
 
     def test_where_of_dicts(self) -> None:
         """The types of dicts are told by their values; those of tables are declared."""

@@ -226,10 +226,15 @@ _CASTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_SMALL = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
+_WIDE = pl.col(_SMALL).cast(pl.Int64)
+"""Sums of small integers may be large."""
+
+
 def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None:
     """Leaves out what the condition does not match. Records of equal types are looked at together:
     where it makes no sense for a type that a value has, and the column has no type of its own, the
-    record does not fit."""
+    record does not fit, nor where a value cannot be converted."""
     assert shape.where is not None
     expression = pl.sql_expr(shape.where)
     names = expression.meta.root_names()
@@ -244,16 +249,22 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
         if isinstance(record, dict):
             rows[place] = [None if n in typed else _python(record.get(n)) for n in names]
             groups.setdefault(tuple(map(type, rows[place])), []).append(place)
-    for places in groups.values():
+    together = list(groups.values())
+    for places in together:  # which grows
         columns = {
             name: typed[name][places] if name in typed else [rows[place][at] for place in places]
             for at, name in enumerate(names)
         }
         try:
-            frame = pl.DataFrame({"": places, **columns})
+            frame = pl.DataFrame({"": places, **columns}).with_columns(_WIDE)
             matches = _evaluated(frame, expression)
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-            if set(names) <= {*typed, *shape.cast}:
+            of_values = "conversion from" in str(error) and " out of " in str(error)
+            if of_values and len(places) > 1:
+                half = len(places) // 2
+                together += [places[:half], places[half:]]
+                continue
+            if not of_values and set(names) <= {*typed, *shape.cast}:
                 raise MappingError(f"where cannot be evaluated: {error}") from None
             for place in places:
                 records[place] = Refused(SHAPE_FAILED, f"where cannot be evaluated: {error}", "")
