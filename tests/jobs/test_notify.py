@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.errors import CredentialsError, SettingError
-from mixpanel_sink.jobs import export, notify, parse, replay, verify
+from mixpanel_sink.jobs import beam_options, export, notify, parse, replay, verify
 from mixpanel_sink.settings.options import Settings
 from pipelines import replay_failed
 
@@ -183,12 +183,12 @@ def _interrupt() -> int:
 
 
 def test_the_url_is_in_no_option_report_or_repr(webhook) -> None:
-    settings, options = parse.parse([f"--notify={webhook.url}"], "import", "x", None)
+    settings, options = beam_options.parse([f"--notify={webhook.url}"], "import", "x", None)
     assert settings.notify == webhook.url
     assert "n0tify-s3cret" not in repr(settings)
     assert "n0tify-s3cret" not in json.dumps(options.get_all_options(), default=str)
     with pytest.raises(SettingError) as raised:
-        parse.parse(["--notify=hooks.slack.com/n0tify-s3cret"], "import", "x", None)
+        beam_options.parse(["--notify=hooks.slack.com/n0tify-s3cret"], "import", "x", None)
     assert "--notify must be a URL with https://" in str(raised.value)
     assert "n0tify-s3cret" not in str(raised.value)
 
