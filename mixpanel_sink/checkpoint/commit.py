@@ -201,11 +201,11 @@ def _unfinished(
     of earlier ones that name them. A run of other files must not make the log forget these."""
     keys, plans = set(open_keys), []
     names = [name for name in folder.names(manifest.PLAN) if run not in name]
-    done = set(known.files(folder, [])["key"].to_pylist()) if names else set()
+    files = known.files(folder, ["at"]) if names else None
     for name in names:
         with contextlib.suppress(Exception):  # half a plan, of a file system that leaves one
-            paths = manifest.read_plan(folder, name[len(manifest.PLAN) :].partition(".")[0])["path"]
-            left = set(map(path_key, paths.to_pylist())) - done - keys
+            planned = name.removeprefix(manifest.PLAN).partition(".")[0]
+            left = manifest.left_of_plan(folder, planned, files).keys() - keys
             if left:
                 keys |= left
                 plans.append(name)

@@ -11,7 +11,6 @@ import orjson
 
 from mixpanel_sink.checkpoint import manifest
 from mixpanel_sink.checkpoint.compact import owner_of
-from mixpanel_sink.checkpoint.counts import path_key
 from mixpanel_sink.checkpoint.folder import Folder
 from mixpanel_sink.checkpoint.manifest import Manifest
 
@@ -36,10 +35,9 @@ def half_sent(folder: Folder, known: Manifest) -> HalfSent:
     names = [] if owner is None else folder.names(f"accepted-{owner.mark}-")
     if not names:
         return HalfSent(0, ())
-    done = set(known.files(folder, [])["key"].to_pylist())
-    planned = {
-        key: path for path in _planned(folder) if (key := path_key(path)) not in done
-    }  # fmt: skip
+    files = known.files(folder, ["at"])
+    planned = _planned(folder, files)
+    done = set(files["key"].to_pylist()) - planned.keys()
     accepted = 0
     begun: dict[str, int] = {}
     keys: set[int] = set()
@@ -59,11 +57,13 @@ def half_sent(folder: Folder, known: Manifest) -> HalfSent:
     return HalfSent(accepted, paths)
 
 
-def _planned(folder: Folder) -> Iterator[str]:
+def _planned(folder: Folder, files: Any) -> dict[int, str]:
+    planned: dict[int, str] = {}
     for name in folder.names(manifest.PLAN):
         with contextlib.suppress(Exception):  # half a plan, of a file system that leaves one
             run = name.removeprefix(manifest.PLAN).partition(".")[0]
-            yield from manifest.read_plan(folder, run)["path"].to_pylist()
+            planned |= manifest.left_of_plan(folder, run, files)
+    return planned
 
 
 def _lines(folder: Folder, names: list[str]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,9 +22,11 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from blake3 import blake3
 
+from mixpanel_sink.checkpoint.counts import path_key
 from mixpanel_sink.checkpoint.folder import ABSENT, Changed, Folder
 from mixpanel_sink.errors import CheckpointError
 
@@ -56,6 +59,8 @@ PLANNED = pa.schema(
 )
 """Columns of a plan; `like` is the path of the imported file that this one is, if it need not be
 read."""
+_MADE = b"made"
+"""In a plan's metadata: when it was made, in seconds since 1970."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,8 +262,9 @@ def write_plan(
     """Writes what a run is to read, and which files are imported ones in a new place."""
     rows = [*((*each, None) for each in files), *((*each, like) for each, like in same)]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    schema = PLANNED.with_metadata({_MADE: repr(time.time())})
     with usable(folder):
-        folder.write(f"{PLAN}{run}.parquet", _packed(pa.table(columns, schema=PLANNED), []))
+        folder.write(f"{PLAN}{run}.parquet", _packed(pa.table(columns, schema=schema), []))
 
 
 def read_plan(folder: Folder, run: str) -> pa.Table:
@@ -272,6 +278,27 @@ def read_plan(folder: Folder, run: str) -> pa.Table:
     if found is None:
         raise damaged(folder, f"{PLAN}{run}.parquet")
     return pq.read_table(io.BytesIO(found.data))
+
+
+def left_of_plan(folder: Folder, run: str, files: pa.Table) -> dict[int, str]:
+    """The files of a plan that no run has imported since it was made, by `counts.path_key`. One
+    that was imported before is in a plan because it has changed.
+
+    Args:
+        folder: of the checkpoint.
+        run: whose plan it is.
+        files: that were imported: key and at.
+
+    Raises:
+        CheckpointError: if the plan is gone.
+    """
+    plan = read_plan(folder, run)
+    made = float((plan.schema.metadata or {}).get(_MADE, 0))
+    paths = plan["path"].filter(pc.is_null(plan["like"])).to_pylist()
+    keys = [path_key(path) for path in paths]
+    places = pc.index_in(pa.array(keys, pa.uint64()), files["key"].combine_chunks())
+    is_left = pc.fill_null(pc.less(files["at"].take(places), made), True).to_pylist()
+    return {key: path for key, path, left in zip(keys, paths, is_left, strict=True) if left}
 
 
 def _packed(table: pa.Table, dictionaries: list[str]) -> bytes:

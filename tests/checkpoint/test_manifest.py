@@ -13,6 +13,7 @@ from mixpanel_sink.checkpoint import commit, lease, manifest
 from mixpanel_sink.checkpoint.commit import OpenRun
 from mixpanel_sink.checkpoint.counts import FileCount, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Changed, Folder, open_folder
+from mixpanel_sink.checkpoint.half_sent import half_sent
 from mixpanel_sink.checkpoint.manifest import FILES, Manifest, RunNote
 from mixpanel_sink.checkpoint.plan import Plan, compare
 from mixpanel_sink.errors import CheckpointError
@@ -248,12 +249,15 @@ def test_a_manifest_of_before_since_is_read(folder: Folder) -> None:
 class TestTheLogOfChunks:
     @pytest.mark.parametrize("endpoint", ["import", "engage"])
     @pytest.mark.parametrize("was_killed", [True, False])
+    @pytest.mark.parametrize("was_imported", [True, False])
     def test_keeps_lines_of_files_that_the_next_run_does_not_read(
-        self, folder: Folder, endpoint: str, was_killed: bool
+        self, folder: Folder, endpoint: str, was_killed: bool, was_imported: bool
     ) -> None:
         from mixpanel_sink.checkpoint.journal import Journal
         from mixpanel_sink.checkpoint.owner import Owner
 
+        if was_imported:  # and has changed since
+            ended(folder, begun(folder, "r0", ["a"]), a=WHOLE)
         owner = Owner("", "mapping", endpoint, "projects")
         journal = Journal(folder.path, owner)
         journal.write(["chunk", 5, [], [path_key("a")]])
@@ -263,6 +267,7 @@ class TestTheLogOfChunks:
             lease.release(folder, "r1")
         else:
             ended(folder, run, a=FileCount(read=5, open=2, listed=1))
+        assert half_sent(folder, Manifest.load(folder)) == (5, ("a",))
         ended(folder, begun(folder, "r2", ["b"]), b=WHOLE)
         assert [line[0] for line in Journal(folder.path, owner).read()] == ["chunk"]
         ended(folder, begun(folder, "r3", ["a"]), a=WHOLE)
