@@ -42,7 +42,7 @@ def client_of(options: PipelineOptions | None) -> BlobServiceClient:
     name.
 
     Raises:
-        SettingError: if they name none.
+        SettingError: if they name none, or Azure's client cannot read what they are.
     """
     given = (options or PipelineOptions([])).view_as(AzureOptions)
     text = given.azure_connection_string or os.getenv("AZURE_STORAGE_CONNECTION_STRING")
@@ -69,7 +69,14 @@ def client_of(options: PipelineOptions | None) -> BlobServiceClient:
             "az:// needs Azure's storage account. Set AZURE_STORAGE_CONNECTION_STRING, or "
             "AZURE_STORAGE_ACCOUNT and either AZURE_STORAGE_KEY or what `az login` leaves."
         )
-    client: BlobServiceClient = BLOBS.get((text, url, secret, identity), make)
+    try:
+        client: BlobServiceClient = BLOBS.get((text, url, secret, identity), make)
+    except ValueError:  # which may hold the text
+        name = "AZURE_STORAGE_CONNECTION_STRING" if text else "AZURE_STORAGE_ACCOUNT"
+        raise SettingError(
+            f"{name} is not what az:// needs. Copy it from the storage account's access keys in "
+            "Azure's portal."
+        ) from None
     return client
 
 

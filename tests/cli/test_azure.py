@@ -161,3 +161,8 @@ def test_what_is_wrong_is_one_sentence(
     assert needs in said("az://events/in")
     with pytest.raises(SettingError, match="storage account"):
         open_folder("az://events/checkpoint")
+    for text in ("s3cret", "AccountKey=s3cret"):
+        monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+        wrong = said("az://events/in")
+        assert "AZURE_STORAGE_CONNECTION_STRING is not what az:// needs. Copy it from" in wrong
+        assert "s3cret" not in wrong
