@@ -170,7 +170,11 @@ def _remote(pattern: str) -> Iterable[File]:
         return [stated(FileSystems.get_filesystem(pattern).metadata(pattern))]
     base = _base_of(pattern)
     found = matched(*{pattern, pattern.replace("/**/", "/")})
-    return (stated(one) for path, one in found.items() if _shows(path, pattern, base))
+    return (
+        stated(one)
+        for path, one in found.items()  # an empty file `in/` is how consoles keep a folder
+        if _shows(path, pattern, base) and (one.size_in_bytes or not path.endswith("/"))
+    )
 
 
 def _base_of(pattern: str) -> str:

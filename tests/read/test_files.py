@@ -8,9 +8,12 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.localfilesystem import LocalFileSystem
 
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import estimated_rows, lines_of, match_files, opened, opened_whole
@@ -121,3 +124,25 @@ def test_local_files_need_no_beam(tmp_path: pathlib.Path) -> None:
         env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+class Bucket(LocalFileSystem):
+    """Names in cloud storage, of which some stand for folders."""
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "bucket"
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        sizes = {"in/": 0, "in/a.csv": 10, "in/day=1/": 0, "in/day=1/b.csv": 10, "in/empty.csv": 0}
+        return (FileMetadata(f"bucket://x/{name}", size) for name, size in sizes.items())
+
+    def exists(self, path: str) -> bool:
+        return False
+
+
+def test_what_stands_for_a_folder_is_no_file() -> None:
+    """Consoles and Hadoop keep a folder in a bucket as an empty name with a slash at its end."""
+    for pattern in ("bucket://x/in", "bucket://x/in/", "bucket://x/in/**"):
+        found = [path.removeprefix("bucket://x/in/") for path in match_files(pattern)]
+        assert found == ["a.csv", "day=1/b.csv", "empty.csv"]
