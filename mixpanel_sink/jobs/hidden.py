@@ -146,13 +146,20 @@ def _find_transforms() -> None:
         raise AttributeError(f"module 'apache_beam.io' has no attribute {name!r}")
 
     io.__getattr__ = find
-    if "pandas" in sys.modules or importlib.util.find_spec("pandas") is None:
+    if "pandas" in sys.modules or not _is_installed("pandas"):
         return
     sys.meta_path.insert(0, _WhenImported())
     textio.__getattr__ = find
     for module in (io, textio):
         for name in _OF_PANDAS:
             vars(module).pop(name, None)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # of somebody's finder, which hides it
+        return False
 
 
 @contextlib.contextmanager
