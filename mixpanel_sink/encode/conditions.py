@@ -99,8 +99,19 @@ def _one_by_one(
 
 
 def _frame(columns: Mapping[str, Any], count: int) -> Any:
-    frame: Any = pl.from_arrow(pa.table({**columns, "\0row": np.arange(count)}))
+    taken = {name: _narrowed(column) for name, column in columns.items()}
+    frame: Any = pl.from_arrow(pa.table({**taken, "\0row": np.arange(count)}))
     return frame.with_columns(pl.col(_NARROW).cast(pl.Int64))  # 100 + 100 is not -56
+
+
+def _narrowed(column: Any) -> Any:
+    """Decimals of 256 bits, which Polars does not have, as those of 128, or as floats."""
+    if not pa.types.is_decimal256(column.type):
+        return column
+    try:
+        return column.cast(pa.decimal128(38, column.type.scale))
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64())
 
 
 def _evaluate(frame: Any, expression: Any, names: Sequence[str]) -> Mask:

@@ -167,6 +167,11 @@ class _Work:
         kind = column.type
         if pa.types.is_struct(kind):
             fields = [kind.field(i).name for i in range(kind.num_fields)]
+            if len(set(fields)) < len(fields):
+                twice = next(field for field in fields if fields.count(field) > 1)
+                raise MappingError(
+                    f"{name} has two fields named {twice!r}; rename one of them at its source."
+                )
             return dict(zip(fields, column.flatten(), strict=True))
         objects = []
         for row, value in enumerate(values_of(column)):

@@ -128,6 +128,10 @@ class Shape:
         for column, value in self.defaults.items():
             if not isinstance(value, str | int | float | bool):
                 raise MappingError(f"shape.defaults gives {column!r} {value!r}; give one value.")
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise MappingError(
+                    f"shape.defaults gives {column!r} an integer beyond 64 bits. Give it as text."
+                )
         if self.where is not None and (not isinstance(self.where, str) or not self.where.strip()):
             raise MappingError('shape.where is a condition, such as "amount > 0".')
         self.condition_columns()

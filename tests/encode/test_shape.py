@@ -355,6 +355,18 @@ class TestOneBadRecord:
             shape_table(table, Shape(cast={"n": "integer"}, where="n = 'x'"), loose=True)
 
 
+def test_two_fields_of_one_name() -> None:
+    twins = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["k", "k"])
+    with pytest.raises(MappingError, match="two fields named 'k'"):
+        shape_table(pa.table({"s": twins}), Shape(flatten="s"))
+
+
+@pytest.mark.parametrize("value", [decimal.Decimal("1.5"), decimal.Decimal(10) ** 60])
+def test_a_condition_on_long_decimals(value: decimal.Decimal) -> None:
+    table = pa.table({"d": pa.array([value, None, decimal.Decimal(1)], pa.decimal256(76, 2))})
+    assert shape_table(table, Shape(where="d > 1.2")).rows.tolist() == [0]
+
+
 def test_the_order_of_the_steps() -> None:
     table = pa.table({"p": ['{"amount": "12"}', '{"amount": "3"}', "{}"]})
     assert shaped(
@@ -391,6 +403,7 @@ def test_metadata_go_along() -> None:
         ({"drop": "internal_*"}, "list of patterns"),
         ({"json": 7}, "a list of columns"),
         ({"wher": "x"}, "Did you mean 'where'"),
+        ({"defaults": {"n": 2**70}}, "beyond 64 bits"),
     ],
 )
 def test_settings_that_are_wrong(settings: dict[str, Any], message: str) -> None:
