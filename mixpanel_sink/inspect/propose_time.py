@@ -47,9 +47,13 @@ def time_of(columns: Mapping[str, Any], notes: Notes, day_first: bool) -> tuple[
         for name, column in columns.items()
         if types.is_timestamp(column.type) or types.is_date(column.type)
     ]
-    whole = [name for name, column in columns.items() if types.is_integer(column.type)]
-    units = {name: unit for name in whole if (unit := _unit(columns[name])) is not None}
-    empty = [name for name in whole if columns[name].null_count == len(columns[name])]
+    numbers = [
+        name
+        for name, column in columns.items()
+        if types.is_integer(column.type) or types.is_floating(column.type)
+    ]
+    units = {name: unit for name in numbers if (unit := _unit(columns[name])) is not None}
+    empty = [name for name in numbers if columns[name].null_count == len(columns[name])]
     texts = [name for name in columns if is_text(columns[name].type)]
     forms = {name: form for name in texts if (form := _form(columns[name], day_first)) is not None}
     for name in matching([*by_type, *units, *empty, *forms], _TIME):

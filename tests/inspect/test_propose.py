@@ -243,6 +243,13 @@ def test_a_german_spreadsheet(tmp_path: pathlib.Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(1, "s"), (1000, "ms")])
+def test_fractions_of_a_second_are_a_time(factor: int, unit: str) -> None:
+    column = [(NOW - n * 86_400 + 0.25) * factor for n in range(10)]
+    table = pa.table({"user_id": ["u"] * 10, "price": [1.5] * 10, "ts": column})
+    assert propose(table).mapping.time == TimeColumn("ts", unit=unit)
+
+
 @pytest.mark.parametrize("spelling", ["User ID", "user-id", "$user_id", "UserId", "user id "])
 def test_spellings_of_a_name(spelling: str) -> None:
     assert propose(pa.table({"at": [1], spelling: ["u"]})).mapping.distinct_id == Column(spelling)
