@@ -136,9 +136,18 @@ def propose(
         sample: the first rows of the input, with all its columns; may have no rows.
         title: what to call the events if no column names them, such as the file's name.
         source: settings with which the sample was read, for the mapping to state.
+
+    Raises:
+        InputError: if two columns have one name.
     """
     notes = Notes()
-    columns = {name: sample.column(name) for name in dict.fromkeys(sample.schema.names)}
+    names = sample.schema.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"The input has two columns named {twice!r}; rename one of them at its source."
+        )
+    columns = {name: sample.column(name) for name in names}
     time_column, time_setting = time_of(
         columns, notes, day_first=(source or {}).get("decimal") == ","
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
+import zipfile
 from typing import Any
 
 import pyarrow as pa
@@ -301,3 +302,17 @@ def test_another_tools_export_is_recognized(tmp_path: pathlib.Path) -> None:
     names = "event_text anonymous_id user_id context_ip timestamp id"
     path.write_text(json.dumps(dict.fromkeys(names.split(), "x")) + "\n")
     assert "--from segment" in propose_for(FileSource(str(path))).guesses[0]
+
+
+def test_two_columns_of_one_name() -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    with pytest.raises(InputError, match="two columns named 'x'"):
+        propose(table)
+
+
+def test_a_zip_archive_is_to_be_unpacked(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "events.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("events.csv", "event,user_id,time\nA,u,2024-05-01\n")
+    with pytest.raises(InputError, match=r"events\.zip is a zip archive\. Unpack it"):
+        propose_for(FileSource(str(path)))
