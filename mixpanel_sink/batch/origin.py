@@ -31,12 +31,15 @@ class TableOrigin:
         key: what stands for it in position ids; see `ids.file_key`.
         first_row: counted from 0.
         offsets: each row's place, counted from the first; None if there is no gap.
+        declared: whether the file states its columns' types, and they are not told by the values
+            of this part of it, as those of JSON lines are.
     """
 
     file: str
     key: str
     first_row: int
     offsets: Sequence[int] | None = None
+    declared: bool = True
 
     @classmethod
     def of(cls, table: pa.Table) -> TableOrigin | None:

@@ -15,7 +15,7 @@ from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.blocks import Block, TableBlock
 from mixpanel_sink.encode.shape import shape_table
-from mixpanel_sink.encode.shaping import table_of_block
+from mixpanel_sink.encode.shaping import is_loose, table_of_block
 from mixpanel_sink.encode.times import to_ms
 from mixpanel_sink.settings.columns import Column, TimeColumn
 from mixpanel_sink.settings.filter import Filter
@@ -44,7 +44,7 @@ def counted_rows(block: Block, mapping: Any) -> Sequence[int]:
     if not isinstance(shape, Shape):
         return _kept(block, mapping)
     table, odd = table_of_block(block)
-    made = shape_table(table, shape, mapping.named_columns())
+    made = shape_table(table, shape, mapping.named_columns(), is_loose(block))
     kept = _kept(TableBlock(block.key, (), made.table), mapping)
     return sorted({*made.rows[kept].tolist(), *made.failed, *odd})
 

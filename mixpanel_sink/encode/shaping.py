@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.batch.runs import take_runs
 from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
 from mixpanel_sink.encode.json_columns import JsonType, json_column, texts_of
@@ -32,7 +33,7 @@ def shape_block(
         MappingError: for a shape that cannot fit these columns.
     """
     table, odd = table_of_block(block)
-    made = shape_table(table, shape, mapped, loose=not isinstance(block, TableBlock))
+    made = shape_table(table, shape, mapped, loose=is_loose(block))
     errors = {**made.failed, **odd}
     rows = [int(row) for row in made.rows if int(row) not in odd]
     result = made.table
@@ -47,6 +48,14 @@ def shape_block(
             failed.append((block.failure(errors[row], record, block.source(origin)), origin))
     left_out = len(block) - len(rows) - len(errors)
     return TableBlock(block.key, take_runs(block.runs, rows), result), left_out
+
+
+def is_loose(block: Block) -> bool:
+    """Whether the types of the block's columns are told by their values."""
+    if not isinstance(block, TableBlock):
+        return True
+    origin = TableOrigin.of(block.table)
+    return origin is not None and not origin.declared
 
 
 def table_of_block(block: Block) -> tuple[pa.Table, dict[int, RecordError]]:

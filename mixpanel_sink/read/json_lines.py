@@ -87,7 +87,7 @@ class JsonLines(RecordFormat):
                 else:
                     if (wanted := columns.of(table.column_names)) is not None:
                         table = table.select(wanted)
-                    yield TableOrigin(unit.path, unit.key, row).attach(table)
+                    yield TableOrigin(unit.path, unit.key, row, declared=False).attach(table)
                 row += block.count(b"\n")
 
     def rows(self, path: str) -> Iterator[Row]:

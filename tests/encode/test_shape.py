@@ -11,9 +11,12 @@ import pyarrow as pa
 import pytest
 
 from mixpanel_sink import Constant, EventMapping, TimeColumn
+from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.shape import shape_table
 from mixpanel_sink.errors import MappingError
+from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.held import Refused
 from mixpanel_sink.inspect.verify.shaped import shaped as proof
 from mixpanel_sink.results import FailedRecord
@@ -353,6 +356,24 @@ class TestOneBadRecord:
             shape_table(table, Shape(where="n = 'x'"))
         with pytest.raises(MappingError, match="cannot be evaluated"):
             shape_table(table, Shape(cast={"n": "integer"}, where="n = 'x'"), loose=True)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_types_that_a_part_of_a_file_tells_are_not_declared(declared: bool) -> None:
+    """Of JSON lines, where numbers in one block say nothing about the next."""
+    table = pa.table({"n": [1, 2], "e": ["A"] * 2, "u": ["u"] * 2, "t": [1_700_000_000] * 2})
+    table = TableOrigin("a.jsonl", "k", 0, declared=declared).attach(table)
+    mapping = EventMapping(
+        event="e", distinct_id="u", time=TimeColumn("t", "s"), shape={"where": "n = 'x'"}
+    )
+    if declared:
+        with pytest.raises(MappingError, match="cannot be evaluated"):
+            list(convert_tables([table], mapping))
+        return
+    outputs = list(convert_tables([table], mapping))
+    assert [output.reason for output in outputs] == ["shape_failed"] * 2  # type: ignore[union-attr]
+    expected = Expectation(mapping, Limits(), None, None, 1_800_000_000_000).of([table])
+    assert [each.reason for each in expected] == ["shape_failed"] * 2  # type: ignore[union-attr]
 
 
 def test_two_fields_of_one_name() -> None:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from blake3 import blake3
 
+from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.inspect.verify.exact import Moment, exact
 from mixpanel_sink.inspect.verify.held import Refused
@@ -243,6 +244,8 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
     typed: dict[str, Any] = {
         name: pl.from_arrow(table.column(name)) for name in names if table and name in untouched
     }
+    origin = None if table is None else TableOrigin.of(table)
+    declared = origin is None or origin.declared
     groups: dict[Any, list[int]] = {}
     rows: dict[int, list[Any]] = {}
     for place, record in enumerate(records):
@@ -264,7 +267,7 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
                 half = len(places) // 2
                 together += [places[:half], places[half:]]
                 continue
-            if not of_values and set(names) <= {*typed, *shape.cast}:
+            if not of_values and set(names) <= {*(typed if declared else ()), *shape.cast}:
                 raise MappingError(f"where cannot be evaluated: {error}") from None
             for place in places:
                 records[place] = Refused(SHAPE_FAILED, f"where cannot be evaluated: {error}", "")
