@@ -16,7 +16,7 @@ _MOST_DIGITS = 1000
 """Decimals with more digits before the point than this are all alike: too large."""
 _FLOAT_DIGITS = 15
 """A float keeps so many digits of any number."""
-_LONG_NUMBER = re.compile(r"\d{19}")
+_LONG_NUMBER, _LONG_NUMBER_BYTES = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
 
 
 class Rounded:
@@ -71,10 +71,12 @@ def read_json(text: str | bytes) -> Any:
         RecursionError: if it is nested too deep.
     """
     value = orjson.loads(text)
+    if isinstance(text, str):
+        is_long = _LONG_NUMBER.search(text) is not None
+    else:
+        is_long = _LONG_NUMBER_BYTES.search(text) is not None
     # orjson rounds integers beyond 64 bits; the sink names them.
-    if _LONG_NUMBER.search(text if isinstance(text, str) else text.decode()):
-        return json.loads(text)
-    return value
+    return json.loads(text) if is_long else value
 
 
 def whole_number(value: Any) -> int | None:

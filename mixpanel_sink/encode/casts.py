@@ -85,7 +85,7 @@ def _at_once(column: pa.ChunkedArray, kind: str) -> Any:
         moments = column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
         return pc.floor_temporal(moments, unit="day")
     if kind == "time" and pa.types.is_date(given):  # in seconds every date has its place
-        days = column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
+        days = column.cast(pa.int32()).cast(pa.int64())
         return pc.multiply(days, 86_400).cast(pa.timestamp("s", "UTC"))
     if kind == "number" and pa.types.is_integer(given):
         with contextlib.suppress(pa.ArrowInvalid):  # a float does not hold each of them

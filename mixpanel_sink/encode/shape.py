@@ -20,12 +20,14 @@ from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.api.values import id_text
 from mixpanel_sink.encode.arrow_rows import take_rows, values_of
 from mixpanel_sink.encode.casts import cast
+from mixpanel_sink.encode.columnar.arrow_types import decoded, is_utf8
 from mixpanel_sink.encode.conditions import matching_rows
 from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.encode.json_columns import JsonType, json_column, lost_rows, texts_of
 from mixpanel_sink.encode.tables import plain_column
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import SHAPE_FAILED
+from mixpanel_sink.settings.names import name_twice
 from mixpanel_sink.settings.shape import Sample, Shape, Split
 
 _SHARES = 1_000_000
@@ -90,8 +92,7 @@ class _Work:
         self.table = table
         self.mapped = mapped
         names = table.schema.names
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        if (twice := name_twice(names)) is not None:
             raise MappingError(
                 f"The input has two columns named {twice!r}; rename one of them at its source."
             )
@@ -167,8 +168,7 @@ class _Work:
         kind = column.type
         if pa.types.is_struct(kind):
             fields = [kind.field(i).name for i in range(kind.num_fields)]
-            if len(set(fields)) < len(fields):
-                twice = next(field for field in fields if fields.count(field) > 1)
+            if (twice := name_twice(fields)) is not None:
                 raise MappingError(
                     f"{name} has two fields named {twice!r}; rename one of them at its source."
                 )
@@ -311,11 +311,10 @@ def _takes(kind: pa.DataType, value: Any) -> bool:
 
 def _decoded(column: Any) -> Any:
     """A column of text in whatever layout as plain text; others as they are."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    kind = decoded(column.type)
     if pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return column.cast(pa.string())
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return column.cast(kind) if is_text else column
+    return column.cast(kind) if is_utf8(kind) else column
 
 
 def _shown(value: Any) -> str | None:

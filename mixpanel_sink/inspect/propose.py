@@ -32,6 +32,7 @@ from mixpanel_sink.inspect.sampled import (
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping, written_by_the_sink
+from mixpanel_sink.settings.names import name_twice
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 
 SAMPLE_ROWS = 20_000
@@ -142,8 +143,7 @@ def propose(
     """
     notes = Notes()
     names = sample.schema.names
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if (twice := name_twice(names)) is not None:
         raise InputError(
             f"The input has two columns named {twice!r}; rename one of them at its source."
         )

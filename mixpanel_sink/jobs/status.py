@@ -167,9 +167,6 @@ def write_page(status: Mapping[str, Any], path: str) -> None:
     text = checkpoint_page(status, time.time(), marks)
     check_output("html", path)
     try:
-        from apache_beam.io.filesystem import CompressionTypes
-        from apache_beam.io.filesystems import FileSystems
-
         with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             file.write(text.encode("utf-8", "replace"))
     except Exception as error:  # OSError, and what each cloud's client raises

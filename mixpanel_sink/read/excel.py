@@ -13,6 +13,7 @@ from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import opened_whole
 from mixpanel_sink.read.records import BadRecord, RecordFormat, Row
 from mixpanel_sink.read.source import FormatOption
+from mixpanel_sink.settings.names import name_twice
 
 MOST_BYTES = 2_000_000_000
 """A workbook that says it unpacks to more is refused: it would be in memory as a whole. The largest
@@ -119,8 +120,7 @@ def _header(sheet: Any, path: str) -> tuple[int, list[str]]:
                 f"Column {names.index('') + 1} of {path} has no name in the first row, {cells}. "
                 "Name it, or delete what stands above the table."
             )
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
+        if (twice := name_twice(names)) is not None:
             raise InputError(f"{path} has two columns named {twice!r}. Rename one of them.")
         return number, names
     raise InputError(f"The sheet {sheet.name!r} of {path} is empty. Choose another with --sheet.")

@@ -20,6 +20,7 @@ from mixpanel_sink.encode.arrow_rows import take_rows
 from mixpanel_sink.encode.columnar.times import of_texts
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.source import Element
+from mixpanel_sink.read.watermark import known_kind
 from mixpanel_sink.settings.columns import TimeColumn
 
 _PER_SECOND = {"TIMESTAMP": 10**6, "DATETIME": 10**6, "TEXT": 1000, "DATE": 1 / 86_400}
@@ -111,12 +112,8 @@ def _kind(column: pa.ChunkedArray, time_column: TimeColumn) -> str:
     type = column.type
     if pa.types.is_dictionary(type):
         type = type.value_type
-    if pa.types.is_timestamp(type):
-        return "DATETIME" if type.tz is None else "TIMESTAMP"
-    if pa.types.is_date(type):
-        return "DATE"
-    if pa.types.is_integer(type):
-        return "INT64"
+    if (known := known_kind(type)) is not None:
+        return known
     kinds: Sequence[str] = ("DIGITS", "TEXT") if time_column.format is None else ("TEXT",)
     for kind in kinds if _is_text(type) else ():
         read = _numbers(column, Since(time_column, kind, 1, None))

@@ -39,18 +39,23 @@ class Watermark(NamedTuple):
         return moment.isoformat(" ", "microseconds") + zone
 
 
+def known_kind(type: pa.DataType) -> str | None:
+    """The kind of values whose type has an order that is of use; None for other types."""
+    if pa.types.is_timestamp(type):
+        return "DATETIME" if type.tz is None else "TIMESTAMP"
+    if pa.types.is_date(type):
+        return "DATE"
+    return "INT64" if pa.types.is_integer(type) else None
+
+
 def kind_of(type: pa.DataType, column: str) -> str:
     """The kind of a column's values.
 
     Raises:
         SettingError: if they have no order that is of use.
     """
-    if pa.types.is_timestamp(type):
-        return "DATETIME" if type.tz is None else "TIMESTAMP"
-    if pa.types.is_date(type):
-        return "DATE"
-    if pa.types.is_integer(type):
-        return "INT64"
+    if (kind := known_kind(type)) is not None:
+        return kind
     raise SettingError(
         f"--since {column}: the column is of the type {type}; it must be a timestamp, a datetime, "
         "a date or an integer, which grows when a row is added or changed."

@@ -31,7 +31,14 @@ from mixpanel_sink.settings.columns import (
     read_parts,
 )
 from mixpanel_sink.settings.filter import Filter
-from mixpanel_sink.settings.names import check_keys, check_name, check_names, check_text, near
+from mixpanel_sink.settings.names import (
+    check_keys,
+    check_name,
+    check_names,
+    check_text,
+    name_twice,
+    near,
+)
 from mixpanel_sink.settings.shape import Shape
 from mixpanel_sink.settings.yaml import load_yaml
 
@@ -220,8 +227,7 @@ class EventMapping:
                     f"The mapping's {part} names the column {name!r}, which the input does not "
                     f"have.{near(name, have)} Its columns are: {', '.join(map(repr, have))}."
                 )
-        if len(set(have)) < len(have):
-            twice = next(name for name in have if have.count(name) > 1)
+        if (twice := name_twice(have)) is not None:
             raise MappingError(
                 f"The input has two columns named {twice!r}; rename one of them at its source."
             )

@@ -32,6 +32,13 @@ def check_names(part: str, names: Sequence[Any]) -> None:
         raise MappingError(f"{part} names the column {twice[0]!r} twice. Remove one.")
 
 
+def name_twice(names: Sequence[str]) -> str | None:
+    """The first of the names that stands there more than once; None if there is none."""
+    if len(set(names)) == len(names):
+        return None
+    return next(name for name in names if names.count(name) > 1)
+
+
 def check_name(name: Any) -> None:
     """Raises MappingError for what cannot be a column's or property's name."""
     if not isinstance(name, str) or not name:

@@ -11,6 +11,7 @@ import functools
 import re
 
 from mixpanel_sink.errors import MappingError
+from mixpanel_sink.settings.names import name_twice
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH_NAMES = (
@@ -96,7 +97,7 @@ def _parts(text: str) -> list[tuple[str, str]]:
 
 
 def _check(text: str, names: list[str]) -> None:
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    if twice := name_twice(names):
         raise MappingError(f"The time format {text!r} names the {twice} twice. Drop one.")
     for what, either in (
         ("a year (%Y)", {"year", "year2"}),
