@@ -1,5 +1,6 @@
 """Packaging. A setup.py, because Beam's --setup_file stages one to remote workers."""
 
+import os
 import pathlib
 import re
 
@@ -9,6 +10,34 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"', (HERE / "mixpanel_sink/version.py").read_text(), re.MULTILINE
 )[1]
+
+# Where the clone is published. GitHub's workflows say so; a build elsewhere does not know.
+GITHUB = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+REPOSITORY = f"{GITHUB}/{name}" if (name := os.environ.get("GITHUB_REPOSITORY")) else ""
+
+
+def readme_for_pypi() -> str:
+    """README.md outside of a clone: its links lead to the repository, or are plain text."""
+
+    def absolute(link: re.Match[str]) -> str:
+        picture, text, target = link.groups()
+        if not REPOSITORY:
+            return "" if picture else text
+        if picture:
+            return f"![{text}]({REPOSITORY}/raw/v{VERSION}/{target})"
+        page = f"README.md{target}" if target.startswith("#") else target
+        return f"[{text}]({REPOSITORY}/blob/v{VERSION}/{page})"
+
+    relative_link = r"(!?)\[([^\]]*)\]\((?!\w+:)([^)]+)\)"
+    return re.sub(relative_link, absolute, (HERE / "README.md").read_text(encoding="utf-8"))
+
+
+PROJECT_URLS = {
+    "Documentation": f"{REPOSITORY}/blob/v{VERSION}/docs/index.md",
+    "Source": REPOSITORY,
+    "Changelog": f"{REPOSITORY}/blob/v{VERSION}/CHANGELOG.md",
+    "Issues": f"{REPOSITORY}/issues",
+}
 
 GCP = ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3"]
 AWS = ["apache-beam[aws]>=2.77,<3"]
@@ -36,8 +65,10 @@ DEV = [
     "pytest>=9",
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",
+    "readme-renderer[md]>=44",
     "ruff>=0.17",
     "sqlalchemy>=2",
+    "twine>=6.1",
     "types-PyYAML",
     "types-requests",
     "uv>=0.9",
@@ -48,9 +79,11 @@ setup(
     name="mixpanel-sink",
     version=VERSION,
     description="An Apache Beam sink for Mixpanel: every event lands once, within the quota.",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=readme_for_pypi(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="mixpanel apache-beam dataflow analytics events import parquet bigquery",
+    project_urls=PROJECT_URLS if REPOSITORY else {},
     python_requires=">=3.11",
     packages=find_packages(include=["mixpanel_sink*"]),
     package_data={

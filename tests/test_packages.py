@@ -2,33 +2,99 @@
 
 from __future__ import annotations
 
+import email
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import pytest
+from readme_renderer import markdown
 
 ROOT = pathlib.Path(__file__).parents[1]
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules", ".git", ".venv*", "build", "data")
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The files in the source distribution."""
-    clone, place = tmp_path_factory.mktemp("clone") / "it", tmp_path_factory.mktemp("sdist")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, pathlib.Path]:
+    """The source distribution and the wheel of a release, as GitHub's workflow builds them."""
+    clone, place = tmp_path_factory.mktemp("clone") / "it", tmp_path_factory.mktemp("dist")
     shutil.copytree(ROOT, clone, ignore=_LEFT_OUT)
     shutil.rmtree(clone / "mixpanel_sink.egg-info", ignore_errors=True)
     code = f"from setuptools.build_meta import build_sdist; build_sdist({str(place)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (made,) = place.iterdir()
-    with tarfile.open(made) as archive:
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={place}"]
+    for command in ([sys.executable, "-c", code], [*pip, str(clone)]):
+        done = subprocess.run(
+            command,
+            cwd=clone,
+            env={**os.environ, "GITHUB_REPOSITORY": "ada/mixpanel-sink"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    (sdist,), (wheel,) = place.glob("*.tar.gz"), place.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def sdist(made: tuple[pathlib.Path, pathlib.Path]) -> set[str]:
+    """The files in the source distribution."""
+    with tarfile.open(made[0]) as archive:
         return {name.partition("/")[2] for name in archive.getnames()}
+
+
+def rendered(readme: str) -> str:
+    """A README as PyPI shows it."""
+    page = markdown.render(readme)
+    assert page is not None
+    return page
+
+
+def targets(page: str) -> list[str]:
+    """Where the links and pictures of a page lead, its headings' links to themselves aside."""
+    headings = {f"#{heading}" for heading in re.findall(r'id="([^"]+)"', page)}
+    return [to for to in re.findall(r'(?:href|src)="([^"]*)"', page) if to not in headings]
+
+
+def test_twine_takes_what_is_published(made: tuple[pathlib.Path, pathlib.Path]) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, made)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASSED") == 2
+
+
+def test_every_link_of_the_page_on_pypi_leads_to_the_tagged_release(
+    made: tuple[pathlib.Path, pathlib.Path],
+) -> None:
+    with zipfile.ZipFile(made[1]) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+    assert dict(url.split(", ") for url in metadata.get_all("Project-URL", []))["Source"] == (
+        "https://github.com/ada/mixpanel-sink"
+    )
+    found = targets(rendered(str(metadata.get_payload())))
+    assert len(found) > 20
+    ours = re.compile(r"https://github\.com/ada/mixpanel-sink/(?:blob|raw)/v[\d.]+/([^#]+)")
+    for target in found:
+        assert "://" in target, target
+        if own := ours.match(target):
+            assert (ROOT / own[1]).exists(), target
+
+
+def test_a_build_that_knows_no_repository_has_no_links_that_lead_nowhere() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "GITHUB_REPOSITORY"}
+    command = [sys.executable, "setup.py", "--long-description"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    page = rendered(done.stdout)
+    assert "mixpanel-sink demo" in re.sub("<.*?>", "", page)
+    assert all("://" in target for target in targets(page))
 
 
 def test_the_sdist_has_what_a_clone_has(sdist: set[str]) -> None:
