@@ -112,9 +112,9 @@ class _Server(uvicorn.Server):
         """Take no connections for a while; open ones stay."""
         if self._reopening is not None and not self._reopening.done():
             return
-        for server in self.servers:
-            server.close()
         self._reopening = asyncio.create_task(self._reopen_after(seconds))
+        for server in self.servers:
+            await close(server)
 
     async def _reopen_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -137,6 +137,19 @@ class _Server(uvicorn.Server):
         return StampingProtocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+async def close(server: asyncio.Server) -> None:
+    """Take no more connections; those that have been accepted become connections first.
+
+    asyncio accepts a connection in one turn of its loop and sets it up in the next. A server
+    that is closed in between leaves the socket open and unread: its client waits for nothing.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock)
+    await asyncio.sleep(0)
+    server.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Every kind of fault, and how plans are read and used up."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -8,6 +9,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 import requests
+
+from mixpanel_sink.emulator.server import close
 
 
 def _distinct(api) -> int:
@@ -81,6 +84,31 @@ def test_refuse(api) -> None:
             time.sleep(0.05)
     assert refusals
     assert _distinct(api) == 1
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_connection_that_is_accepted_while_the_server_closes(turns: int) -> None:
+    """It is served or reset, in whichever turn of the loop it is: never left open and unread."""
+
+    class Greets(asyncio.Protocol):
+        def connection_made(self, transport) -> None:
+            transport.write(b"hello")
+
+    async def connect_and_close() -> bytes:
+        server = await asyncio.get_running_loop().create_server(Greets, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname(), timeout=5) as client:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await close(server)
+            client.settimeout(0)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            try:
+                return client.recv(10)
+            except ConnectionResetError:
+                return b""
+
+    assert asyncio.run(connect_and_close()) in (b"", b"hello")
 
 
 def test_refuse_ends_also_where_somebody_has_taken_the_port(api) -> None:
