@@ -1,7 +1,7 @@
 """Send: the one keyed, stateful stage. It merges partial chunks, holds the quota and posts.
 
-This file only wires: merging is in `chunk.py`, waiting in `lane.py`, posting and
-retrying in `sender.py`.
+This file only wires: what waits is in `lane_state.py`, merging in `batch/builder.py`, waiting for
+the quota in `send/lane.py`, posting and retrying in `send/sender.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
-from apache_beam.transforms.userstate import (
-    BagStateSpec,
-    ReadModifyWriteStateSpec,
-)
-from apache_beam.utils.timestamp import MAX_TIMESTAMP
 
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.client import IngestionClient
@@ -44,6 +38,7 @@ from mixpanel_sink.send.sender import BatchSender
 from mixpanel_sink.send.settle import Outcome
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.settings.project import Target
+from mixpanel_sink.stages.lane_state import LaneState
 from mixpanel_sink.stages.outputs import lane_of
 from mixpanel_sink.windowing import WindowCodec
 
@@ -64,7 +59,6 @@ SHORT_WAIT = 1.0
 """Seconds for which a partial chunk waits as it is; beyond, it goes on filling up."""
 BACKLOG_BYTES = 64_000_000
 """JSON that may wait in a lane's state; beyond, bundles wait."""
-_LAST = MAX_TIMESTAMP.micros
 
 
 class SendChunks(beam.DoFn):
@@ -77,11 +71,6 @@ class SendChunks(beam.DoFn):
     request, or until the input ends. Several requests are in flight within a bundle; none
     is left when it ends.
     """
-
-    TAILS = BagStateSpec("tails", BytesCoder())
-    SIZE = ReadModifyWriteStateSpec("size", TupleCoder((VarIntCoder(),) * 3))
-    """Of what is kept: events, bytes of JSON, and the earliest timestamp in microseconds."""
-    LANE = ReadModifyWriteStateSpec("lane", BytesCoder())
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -139,68 +128,44 @@ class SendChunks(beam.DoFn):
         for _, sender in self._senders.values():
             sender.gate.stop(MixpanelSinkError("The bundle has failed elsewhere."))
 
-    def _take(self, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> int | None:
-        """Sends or keeps a chunk. Gives the earliest timestamp of what is kept now, in
-        microseconds; None if nothing is."""
-        limits = self._limits(key)
+    def _take(self, state: LaneState, data: bytes) -> None:
+        """Sends a chunk, alone or with what waits, or lets it wait for more."""
+        limits = self._limits(state.key)
         chunk = EventChunk.from_bytes(data)
-        count, raw_bytes, earliest = size.read() or (0, 0, _LAST)
         full = chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes
         # Updates of a profile keep their order: a full chunk must not overtake what is kept.
-        if full and not (count and self._job.endpoint.ordered):
-            self._submit(key, chunk, lane)
-            return earliest if count else None
-        count += chunk.count
-        raw_bytes += chunk.raw_bytes
-        if count < limits.batch_events and raw_bytes <= limits.batch_bytes:
-            tails.add(data)
-            earliest = min(earliest, chunk.earliest)
-            size.write((count, raw_bytes, earliest))
-            return earliest
-        kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
-        done, rest = merge([*kept, chunk], limits, self._group_of)
-        tails.clear()
-        size.clear()
+        if full and not (state.waits() and self._job.endpoint.ordered):
+            self._submit(state, chunk)
+            return
+        size = state.how_much().plus(chunk)
+        if size.events < limits.batch_events and size.raw_bytes <= limits.batch_bytes:
+            state.keep(chunk, data)
+            return
+        done, rest = merge([*state.take(), chunk], limits, self._group_of)
         for part in done:
-            self._submit(key, part, lane)
-        for part in rest:  # one at most
-            tails.add(part.to_bytes())
-            size.write((part.count, part.raw_bytes, part.earliest))
-            return part.earliest
-        return None
+            self._submit(state, part)
+        state.keep_all(rest)
 
-    def _keep(self, data: bytes, tails: Any, size: Any) -> int:
-        """Keeps a chunk as it is; gives the earliest timestamp of what is kept."""
-        chunk = EventChunk.from_bytes(data)
-        count, raw_bytes, earliest = size.read() or (0, 0, _LAST)
-        earliest = min(earliest, chunk.earliest)
-        tails.add(data)
-        size.write((count + chunk.count, raw_bytes + chunk.raw_bytes, earliest))
-        return earliest
-
-    def _backlog(self, key: str, data: bytes, size: Any, lane: Any) -> bool:
+    def _backlog(self, state: LaneState, chunk: EventChunk) -> bool:
         """Whether a chunk of a stream has to wait in the state: the quota is used up for longer
         than a bundle may take, or others wait already, and there is room."""
-        count, raw_bytes, _ = size.read() or (0, 0, _LAST)
-        chunk = EventChunk.from_bytes(data)
-        if raw_bytes + chunk.raw_bytes > BACKLOG_BYTES:
+        waiting = state.how_much()
+        size = waiting.plus(chunk)
+        if size.raw_bytes > BACKLOG_BYTES:
             return False
-        limits = self._limits(key)
-        whole = (
-            count + chunk.count >= limits.batch_events
-            or raw_bytes + chunk.raw_bytes > limits.batch_bytes
-        )
-        return whole and (count >= limits.batch_events or not self._may_go(key, chunk, lane))
+        limits = self._limits(state.key)
+        whole = size.events >= limits.batch_events or size.raw_bytes > limits.batch_bytes
+        return whole and (waiting.events >= limits.batch_events or not self._may_go(state, chunk))
 
-    def _may_go(self, key: str, chunk: EventChunk, lane: Any) -> bool:
+    def _may_go(self, state: LaneState, chunk: EventChunk) -> bool:
         """Whether the lane would let a request go before the bundle has been open for too long."""
-        seconds = self._free_in(key, chunk, lane)
+        seconds = self._free_in(state, chunk)
         return not seconds or seconds + time.monotonic() - self._begun <= LONGEST_BUNDLE
 
-    def _free_in(self, key: str, chunk: EventChunk, lane: Any) -> float:
-        return self._sender(key, lane)[0].free_in(weight(chunk))
+    def _free_in(self, state: LaneState, chunk: EventChunk) -> float:
+        return self._sender(state)[0].free_in(weight(chunk))
 
-    def _send_some(self, key: str, tails: Any, size: Any, lane: Any, due: bool) -> float | None:
+    def _send_some(self, state: LaneState, due: bool) -> float | None:
         """Sends what waits in a stream's state as far as the quota lets it go.
 
         Args:
@@ -210,8 +175,8 @@ class SendChunks(beam.DoFn):
         Returns:
             Seconds until more may go; None if nothing waits for the quota any more.
         """
-        limits = self._limits(key)
-        kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
+        limits = self._limits(state.key)
+        kept = state.take()
         whole: list[EventChunk] = []
         if not self._job.endpoint.ordered:  # these need not be unpacked
             whole = [chunk for chunk in kept if chunk.count >= limits.batch_events]
@@ -220,31 +185,26 @@ class SendChunks(beam.DoFn):
         left: list[EventChunk] = []
         wait = None
         for chunk in [*whole, *merged]:
-            if wait is None and self._may_go(key, chunk, lane):
-                self._submit(key, chunk, lane)
+            if wait is None and self._may_go(state, chunk):
+                self._submit(state, chunk)
                 continue
-            wait = self._free_in(key, chunk, lane) if wait is None else wait
+            wait = self._free_in(state, chunk) if wait is None else wait
             left.append(chunk)
         for chunk in rest:
-            seconds = self._free_in(key, chunk, lane)
+            seconds = self._free_in(state, chunk)
             if due and wait is None and seconds <= SHORT_WAIT:
-                self._submit(key, chunk, lane)
+                self._submit(state, chunk)
                 continue
             wait = seconds if due and wait is None else wait
             left.append(chunk)
-        tails.clear()
-        size.clear()
-        for chunk in left:
-            self._keep(chunk.to_bytes(), tails, size)
+        state.keep_all(left)
         return wait
 
-    def _send_tails(self, key: str, tails: Any, size: Any, lane: Any) -> None:
-        kept = [EventChunk.from_bytes(tail) for tail in tails.read()]
-        tails.clear()
-        size.clear()
-        full, rest = merge(kept, self._limits(key), self._group_of)
+    def _send_rest(self, state: LaneState) -> None:
+        """Sends everything that waits."""
+        full, rest = merge(state.take(), self._limits(state.key), self._group_of)
         for part in [*full, *rest]:
-            self._submit(key, part, lane)
+            self._submit(state, part)
 
     def _limits(self, key: str) -> Limits:
         return self._projects[lane_of(key)[0]].target.limits
@@ -254,9 +214,9 @@ class SendChunks(beam.DoFn):
         endpoint = self._job.endpoint
         return endpoint.group_of if endpoint.ordered else None
 
-    def _submit(self, key: str, chunk: EventChunk, state: Any) -> None:
+    def _submit(self, state: LaneState, chunk: EventChunk) -> None:
         """Hands a chunk to its lane's dispatcher, which lets it go when the quota does."""
-        lane, sender = self._sender(key, state)
+        lane, sender = self._sender(state)
         outcome, rest = sender.lookup(chunk)
         if outcome is not None:
             known: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
@@ -264,9 +224,9 @@ class SendChunks(beam.DoFn):
             self._pending.append(known)
         if rest is None:
             return
-        dispatcher = self._dispatcher(key, lane)
+        dispatcher = self._dispatcher(state.key, lane)
         self._pending.append(dispatcher.put(rest, lane, sender, self._report_throttling))
-        state.write(lane.snapshot())
+        state.lane.write(lane.snapshot())
 
     def _dispatcher(self, key: str, lane: Lane) -> Dispatcher:
         job = self._job
@@ -280,13 +240,14 @@ class SendChunks(beam.DoFn):
             self._dispatchers[key] = Dispatcher(job.max_in_flight, room, key)
         return self._dispatchers[key]
 
-    def _sender(self, key: str, state: Any) -> tuple[Lane, BatchSender]:
+    def _sender(self, state: LaneState) -> tuple[Lane, BatchSender]:
+        key = state.key
         if key not in self._senders:
             job = self._job
             name, number = lane_of(key)
             project = self._projects[name]
             lane = lane_of_project(job, project.target, project.credentials, number)
-            lane.merge(state.read())
+            lane.merge(state.lane.read())
             policy = SendPolicy(
                 name,
                 RequestContext(project.target.destination, project.kind, job.endpoint),

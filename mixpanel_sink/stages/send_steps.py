@@ -19,9 +19,10 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 
 from mixpanel_sink.settings.job import Job
+from mixpanel_sink.stages.lane_state import LANE, SIZE, TAILS, LaneState
 from mixpanel_sink.stages.send import SendChunks
-from mixpanel_sink.stages.streaming import StreamingSend
-from mixpanel_sink.stages.timers import set_and_hold
+from mixpanel_sink.stages.streaming import StreamingSend, Wake
+from mixpanel_sink.stages.timers import hold_while_waiting
 
 _DUE = ReadModifyWriteStateSpec("due", VarIntCoder())
 
@@ -82,20 +83,18 @@ def _bounded(family: str) -> type[SendChunks]:
         def process(
             self,
             element: tuple[str, bytes],
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            tails: Any = beam.DoFn.StateParam(TAILS),
+            size: Any = beam.DoFn.StateParam(SIZE),
+            lane: Any = beam.DoFn.StateParam(LANE),
             flush: Any = beam.DoFn.TimerParam(flush_timer),
             window: Any = beam.DoFn.WindowParam,
         ) -> Iterator[Any]:
             """One chunk."""
             key, data = element
-            keeps = size.read() is not None
-            earliest = self._take(key, data, tails, size, lane)
-            if earliest is not None:
-                set_and_hold(flush, window.max_timestamp(), earliest)
-            elif keeps:
-                flush.clear()
+            state = LaneState(key, tails, size, lane)
+            waited = state.waits()
+            self._take(state, data)
+            hold_while_waiting(flush, window.max_timestamp(), state, waited)
             yield from self._harvest()
 
         @on_timer(flush_timer)
@@ -103,12 +102,12 @@ def _bounded(family: str) -> type[SendChunks]:
         def on_flush(
             self,
             key: Any = beam.DoFn.KeyParam,
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            tails: Any = beam.DoFn.StateParam(TAILS),
+            size: Any = beam.DoFn.StateParam(SIZE),
+            lane: Any = beam.DoFn.StateParam(LANE),
         ) -> Iterator[Any]:
             """The input has ended: what is left goes out."""
-            self._send_tails(key, tails, size, lane)
+            self._send_rest(LaneState(key, tails, size, lane))
             yield from self._harvest()
 
     return Bounded
@@ -132,28 +131,30 @@ def _streaming(family: str) -> type[SendChunks]:
         def process(
             self,
             element: tuple[str, bytes],
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            tails: Any = beam.DoFn.StateParam(TAILS),
+            size: Any = beam.DoFn.StateParam(SIZE),
+            lane: Any = beam.DoFn.StateParam(LANE),
             due: Any = beam.DoFn.StateParam(_DUE),
             flush: Any = beam.DoFn.TimerParam(flush_timer),
             latency: Any = beam.DoFn.TimerParam(latency_timer),
             window: Any = beam.DoFn.WindowParam,
         ) -> Iterator[Any]:
             """One chunk."""
-            return self._stream(element, (tails, size, lane, due), (flush, latency), window)
+            key, data = element
+            state = LaneState(key, tails, size, lane)
+            return self._stream(state, data, Wake(due, latency), flush, window)
 
         @on_timer(flush_timer)
         @_untyped
         def on_flush(
             self,
             key: Any = beam.DoFn.KeyParam,
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            tails: Any = beam.DoFn.StateParam(TAILS),
+            size: Any = beam.DoFn.StateParam(SIZE),
+            lane: Any = beam.DoFn.StateParam(LANE),
         ) -> Iterator[Any]:
             """The stream has ended: what is left goes out."""
-            self._send_tails(key, tails, size, lane)
+            self._send_rest(LaneState(key, tails, size, lane))
             yield from self._harvest()
 
         @on_timer(latency_timer)
@@ -161,14 +162,14 @@ def _streaming(family: str) -> type[SendChunks]:
         def on_latency(
             self,
             key: Any = beam.DoFn.KeyParam,
-            tails: Any = beam.DoFn.StateParam(SendChunks.TAILS),
-            size: Any = beam.DoFn.StateParam(SendChunks.SIZE),
-            lane: Any = beam.DoFn.StateParam(SendChunks.LANE),
+            tails: Any = beam.DoFn.StateParam(TAILS),
+            size: Any = beam.DoFn.StateParam(SIZE),
+            lane: Any = beam.DoFn.StateParam(LANE),
             due: Any = beam.DoFn.StateParam(_DUE),
             flush: Any = beam.DoFn.TimerParam(flush_timer),
             latency: Any = beam.DoFn.TimerParam(latency_timer),
         ) -> Iterator[Any]:
             """Partial chunks have waited long enough, or the quota is free again."""
-            return self._woken(key, (tails, size, lane, due), (flush, latency))
+            return self._woken(LaneState(key, tails, size, lane), Wake(due, latency), flush)
 
     return Streaming

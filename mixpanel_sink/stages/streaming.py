@@ -3,6 +3,7 @@ bundle, so that bundles stay short and what they did is committed."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from apache_beam.transforms.window import GlobalWindow
 
 from mixpanel_sink.batch.chunk import EventChunk
+from mixpanel_sink.stages.lane_state import LaneState
 from mixpanel_sink.stages.send import SendChunks
-from mixpanel_sink.stages.timers import set_and_hold
+from mixpanel_sink.stages.timers import hold_while_waiting
 
 _SOON = 0.05
 """Seconds: no timer is set for sooner."""
@@ -19,69 +21,72 @@ _LOST_SECONDS = 7200.0
 """A deadline that is over for so long tells of a timer that was lost with an old label."""
 
 
-class StreamingSend(SendChunks):
-    """`SendChunks` whose partial chunks wait `max_latency` seconds at most.
+@dataclasses.dataclass(frozen=True)
+class Wake:
+    """When a stream's lane is looked at again.
 
-    Arguments named tails, size, lane and due are the key's state; flush and latency are its timers.
+    Attributes:
+        due: state: the deadline of the partial chunk that waits, in milliseconds since 1970;
+            negative while the timer fires before it, because the quota is free then.
+        timer: of processing time.
     """
 
+    due: Any
+    timer: Any
+
+    def deadline(self) -> float | None:
+        """When the partial chunk must go, in seconds since 1970; None if none waits."""
+        known = self.due.read()
+        return None if known is None else abs(known) / 1000
+
+    def reached(self, now: float) -> bool:
+        """Whether the deadline is over, now that the timer has fired. (What the timer's firing
+        itself tells needs no clock: a runner's may be another.)"""
+        known = self.due.read() or 0
+        return known >= 0 or now >= abs(known) / 1000
+
+    def set(self, deadline: float, at: float) -> None:
+        """Fires at this time."""
+        self.timer.set(at)
+        self.due.write(int(deadline * 1000) * (-1 if at < deadline else 1))
+
+
+class StreamingSend(SendChunks):
+    """`SendChunks` whose partial chunks wait `max_latency` seconds at most."""
+
     def _stream(
-        self,
-        element: tuple[str, bytes],
-        states: tuple[Any, Any, Any, Any],
-        timers: tuple[Any, Any],
-        window: Any,
+        self, state: LaneState, data: bytes, wake: Wake, flush: Any, window: Any
     ) -> Iterator[Any]:
-        """One chunk; states are tails, size, lane and due, timers flush and latency."""
-        (key, data), (tails, size, lane, due), (flush, latency) = element, states, timers
-        keeps = size.read() is not None
-        backlog = self._backlog(key, data, size, lane)
+        """One chunk; `flush` is the timer of the stream's end."""
+        chunk = EventChunk.from_bytes(data)
+        waited = state.waits()
+        backlog = self._backlog(state, chunk)
         if backlog:
-            earliest: int | None = self._keep(data, tails, size)
+            state.keep(chunk, data)
         else:
-            earliest = self._take(key, data, tails, size, lane)
-        if earliest is not None:
-            set_and_hold(flush, window.max_timestamp(), earliest)
-            self._wake(key, data, due, latency, lane, backlog)
-        elif keeps:
-            flush.clear()
+            self._take(state, data)
+        hold_while_waiting(flush, window.max_timestamp(), state, waited)
+        if state.waits():
+            self._wake(state, chunk, wake, backlog)
         yield from self._harvest()
 
-    def _wake(
-        self, key: str, data: bytes, due: Any, latency: Any, lane: Any, backlog: bool
-    ) -> None:
+    def _wake(self, state: LaneState, chunk: EventChunk, wake: Wake, backlog: bool) -> None:
         """Sets the timer, for when a partial chunk has waited enough or the quota frees."""
         assert self._job.max_latency is not None
-        now, known = time.time(), due.read()
-        deadline = now + self._job.max_latency if known is None else abs(known) / 1000
-        if known is None or deadline < now - self._job.max_latency - _LOST_SECONDS:
+        now, deadline = time.time(), wake.deadline()
+        if deadline is None or deadline < now - self._job.max_latency - _LOST_SECONDS:
             deadline = now + self._job.max_latency
-            _set(latency, due, deadline, deadline)
+            wake.set(deadline, deadline)
         if backlog:
-            seconds = self._free_in(key, EventChunk.from_bytes(data), lane)
-            _set(latency, due, deadline, now + max(seconds, _SOON))
+            wake.set(deadline, now + max(self._free_in(state, chunk), _SOON))
 
-    def _woken(
-        self, key: str, states: tuple[Any, Any, Any, Any], timers: tuple[Any, Any]
-    ) -> Iterator[Any]:
+    def _woken(self, state: LaneState, wake: Wake, flush: Any) -> Iterator[Any]:
         """Partial chunks have waited long enough, or the quota is free again."""
-        (tails, size, lane, due), (flush, latency) = states, timers
-        now, known = time.time(), due.read() or 0
-        deadline = abs(known) / 1000
-        seconds = self._send_some(key, tails, size, lane, known >= 0 or now >= deadline)
-        kept = size.read()
-        if kept is None:
-            due.clear()
-            flush.clear()
+        now, deadline = time.time(), wake.deadline() or 0.0
+        seconds = self._send_some(state, wake.reached(now))
+        hold_while_waiting(flush, GlobalWindow().max_timestamp(), state, waited=True)
+        if state.waits():
+            wake.set(deadline, deadline if seconds is None else now + max(seconds, _SOON))
         else:
-            set_and_hold(flush, GlobalWindow().max_timestamp(), kept[2])
-            wakes = deadline if seconds is None else now + max(seconds, _SOON)
-            _set(latency, due, deadline, wakes)
+            wake.due.clear()
         yield from self._harvest()
-
-
-def _set(timer: Any, due: Any, deadline: float, wakes: float) -> None:
-    """Sets a stream's timer; the state is negative while it fires before the deadline of a partial
-    chunk. (What the timer's firing itself tells needs no clock: a runner's may be another.)"""
-    timer.set(wakes)
-    due.write(int(deadline * 1000) * (-1 if wakes < deadline else 1))

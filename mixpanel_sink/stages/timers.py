@@ -7,6 +7,21 @@ from typing import Any
 from apache_beam.transforms.userstate import Timer
 from apache_beam.utils.timestamp import Duration, Timestamp
 
+from mixpanel_sink.stages.lane_state import LaneState
+
+
+def hold_while_waiting(timer: Any, fires: Timestamp, state: LaneState, waited: bool) -> None:
+    """Sets the timer that ends the waiting of what is in the state, or clears it.
+
+    Args:
+        timer, fires: as in `set_and_hold`.
+        waited: whether something waited before, so that the timer may be set.
+    """
+    if state.waits():
+        set_and_hold(timer, fires, state.how_much().earliest)
+    elif waited:
+        timer.clear()
+
 
 def set_and_hold(timer: Any, fires: Timestamp, hold: int) -> None:
     """Sets a watermark timer, and holds the watermark of what it will emit at an earlier time.

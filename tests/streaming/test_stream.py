@@ -87,9 +87,9 @@ class TestLatency:
         sent: list[tuple[float, int]] = []
         submit = SendChunks._submit
 
-        def noted(self: Any, key: str, chunk: Any, state: Any) -> None:
+        def noted(self: Any, state: Any, chunk: Any) -> None:
             sent.append((clock() - START, chunk.count))
-            submit(self, key, chunk, state)
+            submit(self, state, chunk)
 
         monkeypatch.setattr(SendChunks, "_submit", noted)
         arrivals = [0, 1, 4, 6, 7, 20, 31, 32, 33, 34, 35, 36, 40]
@@ -177,10 +177,10 @@ def test_state_does_not_grow(mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
     sizes: list[int] = []
     take = SendChunks._take
 
-    def measured(self: Any, key: str, data: bytes, tails: Any, size: Any, lane: Any) -> bool:
-        kept = take(self, key, data, tails, size, lane)
-        sizes.append(sum(map(len, tails.read())) + len(lane.read() or b"") + len(str(size.read())))
-        return kept
+    def measured(self: Any, state: Any, data: bytes) -> None:
+        take(self, state, data)
+        chunks, lane = sum(map(len, state.tails.read())), len(state.lane.read() or b"")
+        sizes.append(chunks + lane + len(str(state.size.read())))
 
     monkeypatch.setattr(SendChunks, "_take", measured)
     # Two requests a window: more than a lane remembers one by one (256).
