@@ -100,11 +100,7 @@ def _commit(
     done = next((each for each in known.runs if each.run == run.run), None)
     if done is not None:  # a runner tries again
         return done
-    if not lease.is_mine(folder, run.run):
-        raise CheckpointError(
-            f"Another run has taken the checkpoint {folder.path}, as this one had not renewed its "
-            "lease. What was accepted is in its log; run the same command again."
-        )
+    lease.check(folder, run.run)
     note = dataclasses.replace(
         run.note, ended=time.time(), read=counts.total("read"), failed=counts.total("failed")
     )

@@ -2,7 +2,8 @@
 
 The holder renews it all the time. A run finds out that the holder has died by its process, on the
 same machine; else by the clock. As clocks differ and may step back, a lease that looks expired is
-watched for a while before it is taken over: a holder that lives renews it meanwhile.
+watched for a while before it is taken over: a holder that lives renews it meanwhile. One that was
+only held up, such as by a machine that slept, finds out by its next renewal, and stops.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ import orjson
 
 from mixpanel_sink.checkpoint.folder import ABSENT, Changed, Folder, Stored, open_folder
 from mixpanel_sink.errors import CheckpointError
-from mixpanel_sink.process import HEARTBEATS
+from mixpanel_sink.process import HEARTBEATS, LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint
 
 NAME = "lease.json"
 RENEW_SECONDS = 20.0
+"""Between two renewals, if the lease does not expire so soon that it takes more of them."""
+_RENEWALS = 4
+"""A lease is renewed at least so often before it would expire."""
 WATCH_SECONDS = 30.0
 """How long a lease is watched that looks expired: longer than it takes to be renewed."""
 LOCAL_SECONDS = 120.0
@@ -136,32 +140,60 @@ def _alive(
 def _refused(folder: Folder, holder: Holder | None, now: float) -> CheckpointError:
     if holder is None:
         return CheckpointError(f"The checkpoint {folder.path} is in use by another run.")
-    since = datetime.datetime.fromtimestamp(holder.since, datetime.timezone.utc)
     left = max(0.0, holder.seconds - abs(now - holder.renewed))
     return CheckpointError(
-        f"The checkpoint {folder.path} is in use: {holder.who} (process {holder.pid}) has held it "
-        f"since {since:%Y-%m-%d %H:%M:%S} UTC. Wait until that run has ended. If it has died, "
-        f"another run may start in {left:.0f} seconds."
+        f"The checkpoint {folder.path} is in use: {_held(holder)}. Wait until that run has ended. "
+        f"If it has died, another run may start in {left:.0f} seconds."
     )
 
 
-def is_mine(folder: Folder, token: str) -> bool:
-    """Whether a run still holds the lease."""
+def _held(holder: Holder) -> str:
+    since = datetime.datetime.fromtimestamp(holder.since, datetime.timezone.utc)
+    return f"{holder.who} (process {holder.pid}) has held it since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def check(folder: Folder, token: str) -> None:
+    """Makes sure that a run still holds the lease.
+
+    Raises:
+        CheckpointError: if not; says who does.
+    """
+    holder = holder_of(folder)
+    if holder is None or holder.token != token:
+        raise lost(folder, holder)
+
+
+def lost(folder: Folder, holder: Holder | None) -> CheckpointError:
+    """What a run says that has lost its lease, to somebody or to nobody."""
+    if holder is None:
+        what = f"The lease of the checkpoint {folder.path} is gone"
+        why = "somebody removed it, or another run took it over and has ended since"
+    else:
+        what = f"Another run has taken over the checkpoint {folder.path}"
+        why = _held(holder)
+    return CheckpointError(
+        f"{what}: {why}. This run had not renewed its lease in time (did its machine sleep, or "
+        "lose its connection?) and stops, so that two do not send the same. Run it again when no "
+        "other run is at work."
+    )
+
+
+def holder_of(folder: Folder) -> Holder | None:
+    """Who holds the lease; None if nobody does, or it is damaged."""
     found = folder.stored(NAME)
-    holder = None if found is None else Holder.from_json(found.data)
-    return holder is not None and holder.token == token
+    return None if found is None else Holder.from_json(found.data)
 
 
-def renew(folder: Folder, token: str, clock: Callable[[], float] = time.time) -> bool:
-    """Renews the lease; says whether the run still holds it."""
+def renew(folder: Folder, token: str, clock: Callable[[], float] = time.time) -> Holder | None:
+    """Renews the lease if the run holds it; gives who does, None if nobody."""
     found = folder.stored(NAME)
     holder = None if found is None else Holder.from_json(found.data)
     if found is None or holder is None or holder.token != token:
-        return False
+        return holder
     renewed = dataclasses.replace(holder, renewed=clock(), count=holder.count + 1)
     with contextlib.suppress(Changed):  # another worker of the run renewed it
         folder.write(NAME, renewed.to_json(), found.version)
-    return True
+    return renewed
 
 
 def release(folder: Folder, token: str) -> None:
@@ -175,30 +207,50 @@ def release(folder: Folder, token: str) -> None:
 
 
 class Heartbeat:
-    """Renews a lease from a thread of its own, as long as the run holds it."""
+    """Renews a lease from a thread of its own, and finds out if another run has taken it."""
 
     def __init__(self, path: str, token: str) -> None:
         self._folder = open_folder(path)
         self._token = token
         self._stopped = threading.Event()
+        self._lost_to: Holder | None = None
         threading.Thread(target=self._beat, name="mixpanel-lease", daemon=True).start()
+
+    def check(self) -> None:
+        """Lets the run go on if no other one has taken its lease, as far as is known.
+
+        Raises:
+            CheckpointError: says who holds it now.
+        """
+        if self._lost_to is not None:
+            raise lost(self._folder, self._lost_to)
 
     def stop(self) -> None:
         """Renews no more."""
         self._stopped.set()
 
     def _beat(self) -> None:
-        while not self._stopped.wait(RENEW_SECONDS):
+        seconds = RENEW_SECONDS
+        while self._lost_to is None:
             with contextlib.suppress(Exception):  # of each cloud's client: the next one may pass
-                if not renew(self._folder, self._token):
-                    return
+                holder = renew(self._folder, self._token)
+                # Given back at the end by another worker, or removed: nobody has it yet.
+                if holder is not None and holder.token != self._token:
+                    self._lost_to = holder
+                    for lane in LANES.all():  # who waits for the quota finds out at once
+                        lane.wake()
+                elif holder is not None:
+                    seconds = min(RENEW_SECONDS, holder.seconds / _RENEWALS)
+            if self._stopped.wait(seconds):
+                return
 
 
-def keep_alive(checkpoint: Checkpoint | None) -> None:
+def keep_alive(checkpoint: Checkpoint | None) -> Heartbeat | None:
     """Renews the lease of a run from this process, too, if the run has one."""
-    if checkpoint is not None and checkpoint.lease:
-        key = checkpoint.path, checkpoint.lease
-        HEARTBEATS.get(key, lambda: Heartbeat(checkpoint.path, checkpoint.lease))
+    if checkpoint is None or not checkpoint.lease:
+        return None
+    path, token = checkpoint.path, checkpoint.lease
+    return HEARTBEATS.get((path, token), lambda: Heartbeat(path, token))
 
 
 def new_token() -> str:

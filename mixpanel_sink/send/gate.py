@@ -4,6 +4,7 @@ own end."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.errors import MixpanelSinkError
@@ -20,10 +21,14 @@ class Gate:
     Args:
         lane: holds the quota.
         policy: how long a pause may be, and who else is asked.
+        may_send: raises where the run may send nothing more, whatever the bundle.
     """
 
-    def __init__(self, lane: Lane, policy: SendPolicy) -> None:
+    def __init__(
+        self, lane: Lane, policy: SendPolicy, may_send: Callable[[], None] = lambda: None
+    ) -> None:
         self.lane = lane
+        self._may_send = may_send
         self._policy = policy
         self._stopped: Exception | None = None
 
@@ -63,9 +68,11 @@ class Gate:
         self.lane.wake()
 
     def check(self) -> None:
-        """Raises what `stop` was given, or that Mixpanel wants too long a pause."""
+        """Raises what `stop` was given, why the run may send no more, or that Mixpanel wants too
+        long a pause."""
         if self._stopped is not None:
             raise self._stopped
+        self._may_send()
         if (stop := after_pause(self.lane.paused_seconds(), self._policy)) is not None:
             raise stop.error
 

@@ -70,6 +70,7 @@ class BatchSender:
         policy: how.
         clock: seconds since 1970.
         log: where settled chunks are entered, if they are.
+        may_send: raises where the run may send nothing more.
     """
 
     def __init__(
@@ -79,8 +80,9 @@ class BatchSender:
         policy: SendPolicy,
         clock: Callable[[], float] = steady_clock,
         log: Log | None = None,
+        may_send: Callable[[], None] = lambda: None,
     ) -> None:
-        self.gate = Gate(lane, policy)
+        self.gate = Gate(lane, policy, may_send)
         self._log = log
         self._client = client
         self._lane = lane

@@ -51,7 +51,7 @@ class Converter:
     """
 
     def __init__(self, job: Job, outputs: Outputs) -> None:
-        keep_alive(job.checkpoint)
+        self._lease = keep_alive(job.checkpoint)
         self._job = job
         self._outputs = outputs
         self._ahead = EncodeAhead()
@@ -164,6 +164,8 @@ class Converter:
     def _pass_on(self, block: Block) -> Iterator[Any]:
         """A block, through its shape, filter, redaction and routing, to the packers of its
         projects."""
+        if self._lease is not None:
+            self._lease.check()
         failed: list[Failure] = []
         for wanted in self._wanted(block, failed):
             blocks = [wanted] if self._masker is None else redact(wanted, self._masker, failed)

@@ -83,8 +83,9 @@ class SendChunks(beam.DoFn):
         self._projects = {target.name: _Project.of(target, job) for target in job.targets}
         self._dispatchers: dict[str, Dispatcher] = {}
         self._log: Log | None = None
+        lease = keep_alive(job.checkpoint)
+        self._may_send = (lambda: None) if lease is None else lease.check
         if job.checkpoint is not None:
-            keep_alive(job.checkpoint)
             known = [(each.target, each.credentials) for each in self._projects.values()]
             if job.only_changed or job.forgets:
                 self._log = open_profiles(job, known)
@@ -258,7 +259,8 @@ class SendChunks(beam.DoFn):
                 rate_limiter=job.rate_limiter,
                 lists_accepted=job.accepted,
             )
-            sender = BatchSender(project.client, lane, policy, steady_clock, self._log)
+            may_send = self._may_send
+            sender = BatchSender(project.client, lane, policy, steady_clock, self._log, may_send)
             self._senders[key] = lane, sender
             host = project.target.destination.host
             lineage.wrote(host, name, job.endpoint.name)

@@ -33,6 +33,11 @@ def held_by(folder: Folder) -> str:
     return holder.token if holder else "?"
 
 
+def _renews(folder: Folder, token: str, now: float = 1000.0) -> bool:
+    holder = lease.renew(folder, token, lambda: now)
+    return holder is not None and holder.token == token
+
+
 def never(seconds: float) -> None:
     raise AssertionError(f"slept {seconds} s")
 
@@ -61,7 +66,7 @@ def test_a_holder_whose_clock_is_wrong_keeps_its_lease(folder: Folder, now: floa
     put(folder)
 
     def it_renews(_: float) -> None:
-        assert lease.renew(folder, "other", lambda: 1001.0)
+        assert _renews(folder, "other", 1001.0)
 
     with pytest.raises(CheckpointError, match="is in use"):
         lease.acquire(folder, "me", clock=lambda: now, sleep=it_renews)
@@ -109,13 +114,13 @@ def test_a_damaged_lease_is_watched_too(folder: Folder) -> None:
 
 def test_only_the_holder_renews_and_releases(folder: Folder) -> None:
     put(folder)
-    assert not lease.renew(folder, "me")
+    assert not _renews(folder, "me")
     lease.release(folder, "me")
     assert held_by(folder) == "other"
-    assert lease.is_mine(folder, "other")
+    lease.check(folder, "other")
     lease.release(folder, "other")
     assert folder.stored(lease.NAME) is None
-    assert not lease.renew(folder, "other")
+    assert lease.renew(folder, "other") is None
 
 
 def test_a_lease_is_given_back_though_another_worker_renews_it(
@@ -128,9 +133,48 @@ def test_a_lease_is_given_back_though_another_worker_renews_it(
     def late(self: Folder, name: str, expected: object) -> None:
         if renewals:
             renewals.clear()
-            assert lease.renew(folder, "other")
+            assert _renews(folder, "other")
         remove(self, name, expected)
 
     monkeypatch.setattr(type(folder), "remove", late)
     lease.release(folder, "other")
     assert folder.stored(lease.NAME) is None
+
+
+class TestHeartbeat:
+    def one_beat(self, folder: Folder) -> lease.Heartbeat:
+        heart = lease.Heartbeat(folder.path, "other")
+        heart.stop()
+        heart._beat()
+        return heart
+
+    def test_it_renews_what_is_its_own(self, folder: Folder) -> None:
+        put(folder)
+        self.one_beat(folder).check()
+        holder = lease.holder_of(folder)
+        assert holder is not None
+        assert holder.token == "other"
+        assert holder.renewed > 1000.0
+
+    def test_it_says_who_has_taken_the_lease(self, folder: Folder) -> None:
+        put(folder)
+        lease.acquire(folder, "me", clock=lambda: 9000.0, sleep=lambda _: None)
+        with pytest.raises(CheckpointError) as caught:
+            self.one_beat(folder).check()
+        assert f"Another run has taken over the checkpoint {folder.path}: " in str(caught.value)
+        assert f"(process {os.getpid()}) has held it since 1970-01-01 02:30:00" in str(caught.value)
+        assert held_by(folder) == "me"
+
+    def test_a_lease_that_was_given_back_stops_nobody(self, folder: Folder) -> None:
+        """The last worker gives it back while others have not ended yet."""
+        self.one_beat(folder).check()
+        assert folder.stored(lease.NAME) is None
+
+    def test_a_folder_that_cannot_be_read_for_a_while_stops_nobody(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(folder)
+        with monkeypatch.context() as broken:
+            broken.setattr(lease, "renew", lambda *_: 1 / 0)
+            self.one_beat(folder).check()
+        assert held_by(folder) == "other"

@@ -158,7 +158,7 @@ class TestCommit:
         run = begun(folder, "r1", ["a"])
         lease.release(folder, "r1")
         lease.acquire(folder, "r2")
-        with pytest.raises(CheckpointError, match="Another run has taken the checkpoint"):
+        with pytest.raises(CheckpointError, match="Another run has taken over the checkpoint"):
             commit.commit(run, FileCounts.of({"a": WHOLE}))
         assert imported(folder) == []
 

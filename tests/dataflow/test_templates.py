@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import dataclasses
 import io
 import json
 import re
 import subprocess
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +17,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from mixpanel_sink.checkpoint import lease
-from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import reference, template
@@ -125,19 +128,49 @@ def test_a_launched_job_keeps_its_lease_and_gives_it_back(
     others, shared_prism, mixpanel, bucket
 ) -> None:
     """Nobody waits for it: the launcher takes the lease, the workers renew it and give it back."""
-    mixpanel.reset()
+    mixpanel.reset(latency_ms=6000)
     for job in ("import", "profiles"):
         folder = open_folder(f"gs://events/kept-{job}")
-        holder = lease.Holder.from_json(folder.read(lease.NAME))
+        holder = lease.holder_of(folder)
         assert holder.seconds == lease.REMOTE_SECONDS
         assert not holder.is_gone()  # although the launcher has ended
         with pytest.raises(CheckpointError, match=r"is in use: .* has held it since"):
             lease.acquire(folder, "another")
-        state, said = shared_prism.run(others[job])
+        # From now on it expires soon, and the one request takes three times as long. (Of another
+        # machine, as else the launcher's process would be looked for.)
+        holder = dataclasses.replace(holder, machine="far", seconds=2.0, renewed=time.time())
+        folder.write(lease.NAME, holder.to_json())
+        with concurrent.futures.ThreadPoolExecutor() as thread:
+            refused = thread.submit(refused_later, folder, holder) if job == "import" else None
+            state, said = shared_prism.run(others[job])
+            assert refused is None or "is in use" in refused.result()
         assert state == "DONE", said
         assert folder.read(lease.NAME) is None
-    assert mixpanel.stats()["events_distinct"] == len(ROWS)
-    assert mixpanel.profile("u3")["properties"] == {"plan": "pro"}
+        taken = [mixpanel.stats()["events_distinct"], len(mixpanel.profiles())]
+        assert taken == ([len(ROWS), 0] if job == "import" else [0, 4])
+        mixpanel.reset(latency_ms=0)
+
+
+def refused_later(folder: Folder, held: lease.Holder) -> str:
+    """What another run hears that comes while the request is under way, when the lease would have
+    expired if nobody had renewed it since then."""
+    end = time.monotonic() + 120
+    while (found := lease.holder_of(folder)) is None or found.count == held.count:
+        assert time.monotonic() < end, "no worker has renewed the lease"
+        time.sleep(0.1)
+    clock = time.time()
+    time.sleep(1.5 * held.seconds)
+    assert time.time() > clock + held.seconds
+
+    def watch(_: float) -> None:
+        """As long as a holder may take to renew it: the machine may be busy."""
+        before, end = folder.stored(lease.NAME), time.monotonic() + lease.WATCH_SECONDS
+        while folder.stored(lease.NAME) == before and time.monotonic() < end:
+            time.sleep(0.1)
+
+    with pytest.raises(CheckpointError) as caught:
+        lease.acquire(folder, "another", sleep=watch)
+    return str(caught.value)
     (run,) = Manifest.load(open_folder("gs://events/kept-import")).runs
     assert (run.files, run.read) == (1, len(ROWS))
 

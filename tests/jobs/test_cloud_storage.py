@@ -247,6 +247,8 @@ def test_of_two_that_write_to_cloud_storage_one_finds_out(bucket, preconditions)
     lease.acquire(folder, "first")
     with pytest.raises(CheckpointError, match="is in use"):
         lease.acquire(folder, "second")
-    assert lease.renew(folder, "first")
+    renewed = lease.renew(folder, "first")
+    assert renewed is not None
+    assert (renewed.token, renewed.count) == ("first", 1)
     lease.release(folder, "first")
     lease.acquire(folder, "second")
