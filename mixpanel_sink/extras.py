@@ -7,6 +7,7 @@ it says nothing useful: Google's file system even goes on without credentials an
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import sys
 from typing import Any
@@ -48,14 +49,16 @@ def require(path: str) -> None:
         _set_options()
     if path.startswith("s3://"):
         _check_s3_credentials()
+        importlib.import_module("mixpanel_sink.s3_clients")
     if path.startswith("az://"):
         _check_azure_account()
 
 
 def plugins() -> list[str]:
-    """Modules with file systems of ours that this process has used, for Beam's workers to import
+    """Modules for file systems that this process has used, for Beam's workers to import
     (`--beam_plugins`)."""
-    return [name for name in ("mixpanel_sink.azure_blobs",) if name in sys.modules]
+    ours = ("mixpanel_sink.azure_blobs", "mixpanel_sink.s3_clients")
+    return [name for name in ours if name in sys.modules]
 
 
 def _is_installed(module: str) -> bool:

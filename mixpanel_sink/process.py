@@ -72,6 +72,8 @@ EXPORTERS: Registry[Exporter] = Registry()
 credentials."""
 BLOBS: Registry[Any] = Registry()
 """Clients of Azure's storage accounts, by what they were made of."""
+S3_CLIENTS: Registry[Any] = Registry()
+"""Clients of Amazon's S3, by what they were made of."""
 
 SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 """The sinks of each pipeline that is being built; it goes with the pipeline."""
@@ -87,6 +89,7 @@ _ALL: tuple[Registry[Any], ...] = (
     FAILURES,
     EXPORTERS,
     BLOBS,
+    S3_CLIENTS,
 )
 
 

@@ -1,5 +1,5 @@
-"""From files on az:// to a verified import, against Azurite; failed records, checkpoint and report
-are on az://, too."""
+"""From files on s3:// (moto's server) and az:// (Azurite) to a verified import; failed records,
+checkpoint and report are there, too. tests/jobs/test_cloud_storage.py does the same on gs://."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import io
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.aws.s3io import S3IO
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 from azure.storage.blob import ContainerClient
 
 from mixpanel_sink import extras
@@ -22,7 +25,14 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.files import match_files
 from tests.cli.conftest import Call
-from tests.cloud_storage import emulated_container
+from tests.cloud_storage import emulated_container, moto_bucket
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Any]:
+    """Named "events"."""
+    with moto_bucket("events") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -32,63 +42,153 @@ def container() -> Iterator[ContainerClient]:
         yield made
 
 
-def table(rows: int, first: int = 0) -> pa.Table:
+class Store(Protocol):
+    """One of the clouds, by its own client."""
+
+    root: str
+
+    def put(self, name: str, content: bytes) -> None: ...
+    def get(self, name: str) -> bytes: ...
+    def names(self, prefix: str) -> list[str]: ...
+
+
+class S3:
+    root = "s3://events"
+
+    def __init__(self, bucket: Any) -> None:
+        self.bucket = bucket
+
+    def put(self, name: str, content: bytes) -> None:
+        self.bucket.put_object(Key=name, Body=content)
+
+    def get(self, name: str) -> bytes:
+        content: bytes = self.bucket.Object(name).get()["Body"].read()
+        return content
+
+    def names(self, prefix: str) -> list[str]:
+        return [each.key for each in self.bucket.objects.filter(Prefix=prefix)]
+
+
+class Azure:
+    root = "az://events"
+
+    def __init__(self, container: ContainerClient) -> None:
+        self.container = container
+
+    def put(self, name: str, content: bytes) -> None:
+        self.container.upload_blob(name, content, overwrite=True)
+
+    def get(self, name: str) -> bytes:
+        return self.container.download_blob(name).readall()
+
+    def names(self, prefix: str) -> list[str]:
+        return [each.name for each in self.container.list_blobs(prefix)]
+
+
+@pytest.fixture(params=["s3", "az"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "s3":
+        return S3(request.getfixturevalue("bucket"))
+    return Azure(request.getfixturevalue("container"))
+
+
+def parquet(rows: int, first: int = 0) -> bytes:
     users = [*(f"u{first + i}" for i in range(rows - 1)), None]
     at = pa.array([1_714_557_600 + first + i for i in range(rows)], pa.timestamp("s", "UTC"))
-    return pa.table({"user": users, "at": at})
-
-
-def upload(container: ContainerClient, name: str, rows: int, first: int = 0) -> None:
     out = io.BytesIO()
-    pq.write_table(table(rows, first), out)
-    container.upload_blob(name, out.getvalue(), overwrite=True)
-
-
-def names(container: ContainerClient, prefix: str) -> list[str]:
-    return [each.name for each in container.list_blobs(prefix)]
+    pq.write_table(pa.table({"user": users, "at": at}), out)
+    return out.getvalue()
 
 
 def test_from_files_to_a_verified_import(
     call: Call,
     mixpanel: Emulator,
-    container: ContainerClient,
+    store: Store,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
-    upload(container, "in/kind=Order/land=S%C3%A3o/a.parquet", 40)
-    upload(container, "in/kind=View/land=__HIVE_DEFAULT_PARTITION__/a.parquet", 20, 40)
-    upload(container, "in/_temporary/kind=View/a.parquet", 5)
-    folder = "az://events/in"
+    store.put("in/kind=Order/land=S%C3%A3o/a.parquet", parquet(40))
+    store.put("in/kind=View/land=__HIVE_DEFAULT_PARTITION__/a.parquet", parquet(20, 40))
+    store.put("in/_temporary/kind=View/a.parquet", parquet(5))
+    folder = f"{store.root}/in"
 
-    made = call("init", folder)
+    made = call("init", f"{folder}/")
     assert made.code == 0, made.err
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text("event: kind\ntime: at\ndistinct_id: user\n")
     where = ("-m", mapping, "--endpoint", mixpanel.url)
-    more = ("--failed-output", "az://events/failed/run", "--checkpoint", "az://events/checkpoint")
+    more = ("--failed-output", f"{store.root}/failed/run")
+    more += ("--checkpoint", f"{store.root}/checkpoint")
     sent = call("import", folder, *where, *more)
     assert "60 read = 58 accepted + 2 failed" in sent.out, sent.out + sent.err
     found = [(e["event"], e["properties"].get("land")) for e in mixpanel.events()]
     assert sorted(map(str, found)) == ["('Order', 'São')"] * 39 + ["('View', None)"] * 19
-    (failed,) = names(container, "failed/")
-    lines = [json.loads(line) for line in container.download_blob(failed).readall().splitlines()]
+    (failed,) = store.names("failed/")
+    lines = [json.loads(line) for line in store.get(failed).splitlines()]
     assert sorted(line["file"] for line in lines) == match_files(folder)
+    assert store.names("checkpoint/")
     assert "all 58 events" in call("verify", folder, *where).out
 
-    upload(container, "in/kind=View/land=FR/b.parquet", 10, 60)
+    before = mixpanel.stats()["requests_by_endpoint"]["/import"]
+    store.put("in/kind=View/land=FR/b.parquet", parquet(10, 60))
     again = call("import", folder, *where, *more)
     assert "10 read = 9 accepted + 1 failed" in again.out, again.out + again.err
+    # The checkpoint knows all others.
+    assert mixpanel.stats()["requests_by_endpoint"]["/import"]["200"] == before["200"] + 1
     mapping.write_text("event: kind\ntime: at\ndistinct_id: {column: user, if_null: guest}\n")
-    replayed = call("replay", "az://events/failed/*.jsonl", *where)
+    replayed = call("replay", f"{store.root}/failed/*.jsonl", *where)
     assert "3 read = 3 accepted" in replayed.out, replayed.out + replayed.err
     assert mixpanel.stats()["events_distinct"] == 70
-    report = ("--report-dir", "az://events/report")
-    assert call("verify", "az://events/in/kind=*/**/*.parquet", *where, *report).code == 0
+    report = ("--report-dir", f"{store.root}/report")
+    assert call("verify", f"{folder}/kind=*/**/*.parquet", *where, *report).code == 0
 
 
-def test_packed_text_and_names_with_brackets(
+def test_an_empty_file(store: Store) -> None:
+    extras.require(store.root)
+    with FileSystems.create(f"{store.root}/empty/a.txt"):
+        pass
+    assert store.get("empty/a.txt") == b""
+
+
+def test_one_client_for_all_files_on_s3(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def client() -> Any:
+        return S3IO(options=PipelineOptions([])).client
+
+    extras.require("s3://events/a.csv")
+    assert "mixpanel_sink.s3_clients" in extras.plugins()
+    first, second = client(), client()
+    assert first is not second  # each remembers its download
+    assert first.client is second.client
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    assert client().client is not first.client
+
+
+def test_without_credentials_s3_is_one_sentence_at_once(
+    call: Call, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(FileSystems, "_pipeline_options", None)
+    extras._check_s3_credentials.cache_clear()
+    (tmp_path / "m.yaml").write_text("event: kind\ntime: at\ndistinct_id: user\n")
+    (tmp_path / "a.csv").write_text("kind,at,user\n")
+    for words in (
+        ("init", "s3://events/in/a.csv"),
+        ("check", "s3://events/in/a.csv", "-m", tmp_path / "m.yaml"),
+        ("import", "s3://events/in/a.csv", "-m", tmp_path / "m.yaml", "--api-secret=env:HOME"),
+    ):
+        done = call(*words)
+        assert done.code == 2
+        assert "s3:// needs Amazon's credentials. Set AWS_ACCESS_KEY_ID" in done.err
+        assert len(done.err.splitlines()) == 2  # the sentence, and its code
+
+
+def test_packed_text_and_names_with_brackets_on_azure(
     call: Call, mixpanel: Emulator, container: ContainerClient, tmp_path: pathlib.Path
 ) -> None:
     text = "kind,at,user\n" + "".join(f"Order,{1_714_557_600 + i},u{i}\n" for i in range(30))
@@ -106,9 +206,9 @@ def test_packed_text_and_names_with_brackets(
     assert mixpanel.stats()["events_distinct"] == 30
 
 
-def test_the_file_system(container: ContainerClient) -> None:
+def test_azures_file_system(container: ContainerClient) -> None:
     extras.require("az://events")
-    assert extras.plugins() == ["mixpanel_sink.azure_blobs"]
+    assert "mixpanel_sink.azure_blobs" in extras.plugins()
     with FileSystems.create("az://events/fs/a.txt.gz") as file:  # packed by its name
         file.write(b"hello" * 1000)
     system = FileSystems.get_filesystem("az://events/fs")
@@ -118,11 +218,11 @@ def test_the_file_system(container: ContainerClient) -> None:
     FileSystems.copy(["az://events/fs/a.txt.gz"], ["az://events/fs/b.txt.gz"])
     assert system.checksum("az://events/fs/b.txt.gz")
     FileSystems.rename(["az://events/fs/a.txt.gz"], ["az://events/fs/c.txt.gz"])
-    assert names(container, "fs/") == ["fs/b.txt.gz", "fs/c.txt.gz"]
+    assert Azure(container).names("fs/") == ["fs/b.txt.gz", "fs/c.txt.gz"]
     with FileSystems.open("az://events/fs/c.txt.gz") as file:
         assert file.read() == b"hello" * 1000
     FileSystems.delete(["az://events/fs/", "az://events/fs/never-there"])
-    assert names(container, "fs/") == []
+    assert Azure(container).names("fs/") == []
     assert FileSystems.match(["az://events/fs/c.txt.gz"])[0].metadata_list == []
     assert FileSystems.join("az://events/", "a", "b") == "az://events/a/b"
     assert FileSystems.split("az://events/a/b") == ("az://events/a", "b")
@@ -142,7 +242,7 @@ def test_the_file_system(container: ContainerClient) -> None:
     assert folder.names("") == []
 
 
-def test_what_is_wrong_is_one_sentence(
+def test_what_is_wrong_with_azure_is_one_sentence(
     call: Call, container: ContainerClient, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(source: str) -> str:
