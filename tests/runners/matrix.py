@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 
 from mixpanel_sink.jobs.errors import job_error
+from mixpanel_sink.jobs.runners import WithProcesses
 from mixpanel_sink.report import metrics
 from mixpanel_sink.report.accounting import CheckAccounting
 from mixpanel_sink.results import FailedRecord, Receipt, Totals
@@ -120,7 +121,9 @@ class Runner:
         elif self.name != "switching":
             # By the DirectRunner's name Beam looks for Prism first.
             given = [each.replace("DirectRunner", IN_PROCESS) for each in given]
-        pipeline = beam.Pipeline(options=PipelineOptions([*given, *options]))
+        # As the commands do. Beam's own workers, whose start takes long, are in tests/report.
+        runner = WithProcesses() if self.name == "processes" else None
+        pipeline = beam.Pipeline(runner, options=PipelineOptions([*given, *options]))
         build(pipeline)
         try:
             done = pipeline.run()

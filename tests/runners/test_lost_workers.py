@@ -20,14 +20,15 @@ from tests.prism import prism_or_skip
 from tests.runners.matrix import RUNNERS
 
 ROWS = 30_000
-WORKER = "sdk_worker"
+WORKER = "-m mixpanel_sink.jobs.sdk_worker"
+PRISMS_WORKER = "sdk_worker"
 
 
 @pytest.mark.parametrize(
     ("name", "more", "victim"),
     [
         ("processes", [], WORKER),
-        ("prism", ["--experiments=use_loopback_process_worker"], WORKER),
+        ("prism", ["--experiments=use_loopback_process_worker"], PRISMS_WORKER),
         ("prism", [], "prism --job_port"),
     ],
     ids=["one of two workers", "Prism's worker", "Prism"],
