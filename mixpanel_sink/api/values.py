@@ -65,6 +65,11 @@ class ColumnsOfOneName:
         return str(self._values)
 
 
+WITHOUT_LIMITS = -1e6
+"""The `depth` of a value that is no property yet, since its members will be: Mixpanel's limits are
+theirs."""
+
+
 def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> Any:
     """A value as `json_bytes` takes it.
 
@@ -74,7 +79,7 @@ def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> 
         drop_non_finite: NaN and infinity become None instead of failing.
         depth: of the value: a property's is 1, and an object's values are one deeper. What is in a
             list is half a level deeper, so that objects there are as deep as the list, but lists
-            one deeper, as Mixpanel counts.
+            one deeper, as Mixpanel counts. Or `WITHOUT_LIMITS`.
 
     Raises:
         RecordError: if Mixpanel cannot hold it.
@@ -129,7 +134,7 @@ def _other(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         return _object(value._asdict().items(), field, drop_non_finite, depth)
     if math.ceil(depth) > MAX_DEPTH:
         raise _too_deep(field)
-    if len(value) > MAX_LIST_ITEMS:
+    if depth > 0 and len(value) > MAX_LIST_ITEMS:
         raise RecordError(
             "list_too_long",
             f"{field} holds a list of {len(value)}; Mixpanel takes fewer than 255 elements. "
@@ -169,7 +174,7 @@ def _object(
     depth = math.floor(depth)
     if depth >= MAX_DEPTH:
         raise _too_deep(field)
-    if len(items) > MAX_NESTED_KEYS:
+    if depth > 0 and len(items) > MAX_NESTED_KEYS:
         raise RecordError(
             "too_many_keys",
             f"{field} holds an object of {len(items)} keys; Mixpanel takes fewer than 255.",
@@ -308,7 +313,7 @@ def _numpy_times(value: Any, field: str) -> Any:
         plain = value.astype("timedelta64[ns]")
         if plain == value:
             return seconds(int(plain.astype("int64")), "ns")
-        return to_json(float(value / _numpy_second(value)), field, False)
+        return to_json(float(value / type(value)(1, "s")), field, False)
     plain = value.astype("datetime64[us]")
     if plain != value:  # digits beyond microseconds
         plain = value.astype("datetime64[ns]")
@@ -319,10 +324,6 @@ def _numpy_times(value: Any, field: str) -> Any:
     if not isinstance(moment, datetime.datetime):
         raise _unreadable(field, str(value.dtype))
     return moment.isoformat()
-
-
-def _numpy_second(value: Any) -> Any:
-    return type(value)(1, "s")
 
 
 def _arrow_scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mixpanel_sink.api.limits import LONG_STRING_BYTES
 from mixpanel_sink.api.numbers import MOST_ID_BITS, Rounded, exact_float, json_bytes, whole_number
-from mixpanel_sink.api.values import json_text, to_json
+from mixpanel_sink.api.values import WITHOUT_LIMITS, json_text, to_json
 
 
 class JsonType(pa.ExtensionType):
@@ -53,8 +53,16 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
         if rounded:  # ids come from all digits
             return JsonType.UNFIT + json_bytes(plain, exact=True).decode()
         return None if plain is None else written.decode()
+    except Exception:  # also of a user's class; the record encoder says why
+        return JsonType.UNFIT + (_number_text(value) or _text_without_limits(value, name))
+
+
+def _text_without_limits(value: Any, name: str) -> str:
+    """What is too long or too deep for a property may yet be unpacked."""
+    try:
+        return json_bytes(to_json(value, name, False, WITHOUT_LIMITS), exact=True).decode()
     except Exception:  # also of a user's class
-        return JsonType.UNFIT + _number_text(value)  # the record encoder says why
+        return ""
 
 
 def _number_text(value: Any) -> str:

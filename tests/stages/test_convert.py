@@ -265,3 +265,28 @@ def test_large_records_are_bounded_by_bytes() -> None:
     assert len(found.events) == count
     kept = sum(len(json.dumps(event)) for event in found.events)
     assert peak - kept < 100_000_000
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_mixpanels_limits_are_those_of_properties_and_not_of_what_is_unpacked(
+    as_text: bool,
+) -> None:
+    """Of an object that a shape unpacks, each member may be as deep as a property may."""
+    inner = [
+        {"deep": {"a": [1, {"b": 2}]}, "mixed": 1, "unwanted": 1},
+        {"deep": {"a": 1}, "mixed": "x", "unwanted": {"a": {"b": {"c": {"d": 1}}}}},
+        {"deep": {"a": {"b": {"c": 1}}}, "mixed": 2, "unwanted": 1},
+        {"many": dict.fromkeys(map(str, range(300)), 1), "mixed": 3, "unwanted": 1},
+        {"deep": [0] * 300, "mixed": 4, "unwanted": list(range(300))},
+    ]
+    shape = {"json" if as_text else "flatten": "of", "drop": ["unwanted"]}
+    mapping = dataclasses.replace(BY_KEY, shape=shape)
+    records = [visit(n, of=json.dumps(each) if as_text else each) for n, each in enumerate(inner)]
+    found = convert([records], job(mapping))
+    made = [(each["deep"], each["mixed"]) for each in found.properties]
+    assert made == [({"a": [1, {"b": 2}]}, 1), ({"a": 1}, "x")]
+    assert [(each.reason, each.field) for each in found.failed] == [
+        ("nested_too_deep", "deep"),
+        ("too_many_keys", "many"),
+        ("list_too_long", "deep"),
+    ]
