@@ -282,11 +282,21 @@ def _insert_id(columns: dict[str, Any], notes: Notes) -> Any:
 
 
 def _line(key: str, value: Any, why: str) -> str:
-    text = yaml.safe_dump(
-        value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True
-    ).strip()
-    text = text.removesuffix("...").strip()
+    text = _yaml(value, allow_unicode=True)
+    if yaml.safe_load(text) != value:  # PyYAML folds lines at U+0085, and reads a space there
+        text = _yaml(value, allow_unicode=False)
     return f"{key}: {text}".ljust(44) + f"  {_comment(' ' + why)}"
+
+
+def _yaml(value: Any, allow_unicode: bool) -> str:
+    text = yaml.safe_dump(
+        value,
+        default_flow_style=True,
+        width=10_000,
+        sort_keys=False,
+        allow_unicode=allow_unicode,
+    )
+    return text.strip().removesuffix("...").strip()
 
 
 def _comment(text: str) -> str:

@@ -167,17 +167,29 @@ def table_of_sample(names: Sequence[str], records: Sequence[dict[str, Any]]) -> 
     text, and its field says so in its metadata (`mixed`)."""
     fields, columns = [], []
     for name in dict.fromkeys([*names, *itertools.chain.from_iterable(records)]):
-        values = [record.get(name) for record in records]
-        metadata = None
-        try:
-            column = pa.array(values)
-        except Exception:  # of several types, or integers beyond 64 bits
-            kinds = sorted({type(value).__name__ for value in values if value is not None})
-            metadata = {"mixed": ", ".join(kinds)}
-            column = pa.array([None if value is None else _shown(value) for value in values])
+        column, kinds = _column([record.get(name) for record in records])
+        metadata = {"mixed": ", ".join(kinds)} if kinds else None
         columns.append(column)
         fields.append(pa.field(name, column.type, metadata=metadata))
     return pa.table(columns, pa.schema(fields))
+
+
+def _column(values: list[Any]) -> tuple[pa.Array, list[str]]:
+    """Values as a column, and their types if no one type holds them. In objects it is only the
+    members of several types that become text."""
+    try:
+        return pa.array(values), []
+    except Exception:  # of several types, or integers beyond 64 bits
+        kinds = sorted({type(value).__name__ for value in values if value is not None})
+        if kinds == ["dict"]:
+            members = dict.fromkeys(itertools.chain.from_iterable(filter(None, values)))
+            inner = {
+                str(name): _column([None if each is None else each.get(name) for each in values])[0]
+                for name in members
+            }
+            nulls = pa.array([each is None for each in values])
+            return pa.StructArray.from_arrays(list(inner.values()), list(inner), mask=nulls), []
+        return pa.array([None if value is None else _shown(value) for value in values]), kinds
 
 
 def _shown(value: Any) -> str:

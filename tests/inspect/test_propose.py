@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mixpanel_sink.api.limits import Limits
@@ -117,10 +117,13 @@ _NAMES = st.sampled_from(
         "null",
         "12",
         "email",
+        "\x85",
+        "a\u2028 b",
     ]
 ) | st.text(min_size=1).filter(lambda name: "\x00" not in name)
 
 
+@example({"\x85": pa.string(), "a\u2028 b": pa.int64()}, 0, "Event")
 @given(
     st.dictionaries(_NAMES, st.sampled_from(_TYPES), min_size=1, max_size=8),
     st.integers(0, 3),
@@ -285,6 +288,7 @@ def test_a_file_without_names(tmp_path: pathlib.Path) -> None:
     [
         ('"time":1714557600,"$insert_id":"a"', "s", ColumnsId(("$insert_id",))),
         ('"time":1714557600000', "ms", ContentId()),
+        ('"time":1714557600000,"of":[1,{"several":"types"}]', "ms", ContentId()),
     ],
 )
 def test_raw_mixpanel_events(tmp_path: pathlib.Path, inner: str, unit: str, insert_id: Any) -> None:
