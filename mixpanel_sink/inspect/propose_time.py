@@ -31,7 +31,14 @@ _CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 _BETWEEN = (" ", ", ", "T")
 _ZONES = ("", " %z", "%z")
 _LOOKED_AT = 1000
-"""Different texts of a column that a format must fit."""
+"""Different texts of a column that are looked at."""
+_TOMORROW = 24 * 3600
+"""Seconds that a time may be ahead of ours: zones apart."""
+_PLANNED = 5 * 365 * 24 * 3600
+"""Seconds that it may be ahead and still be a date, such as a delivery's. Mixpanel refuses it, and
+`check` says so."""
+_MOST = 0.9
+"""The share of them that a format must fit: people have a typing error or an "n/a" among dates."""
 
 
 def time_of(columns: Mapping[str, Any], notes: Notes, day_first: bool) -> tuple[str, Any]:
@@ -92,37 +99,57 @@ def _setting(
         zone = {} if "%z" in form else {"time_zone": "UTC"}
         return {"column": name, "format": form, **zone}
     if is_text(column.type):
+        if form is not None:
+            texts = _texts(column)
+            _say_misfits(name, texts, [text for text in texts if not _ISO.match(text)], notes)
         return {"column": name, "unit": "iso8601"}
     return name
 
 
 def _say_form(name: str, form: str, column: Any, notes: Notes) -> None:
-    example = str(next(iter(_texts(column))))
+    texts = _texts(column)
+    misfits = [text for text in texts if not _parsed(text, form)]
+    example = next(text for text in texts if text not in misfits)
     read = _parsed(example, form)
-    assert read is not None
     zone = "" if "%z" in form else "; is it UTC? (time_zone: Europe/Berlin, for example)"
     notes.guess("time", f"{example} is read as {read:%Y-%m-%d %H:%M:%S}{zone}")
+    _say_misfits(name, texts, misfits, notes)
     other = _swapped(form)
-    if other is not None and _fits(_texts(column), other):
+    if other is not None and _fitting(texts, other) >= len(texts) - len(misfits):
         notes.guesses.append(
             f"time: day and month of {name} could be the other way round, {other}: no day of the "
             "sample is after the 12th."
         )
 
 
+def _say_misfits(name: str, texts: list[str], misfits: list[str], notes: Notes) -> None:
+    if misfits:
+        notes.guesses.append(
+            f"time: {len(misfits)} of {len(texts)} different texts of {name} do not fit, such as "
+            f"{misfits[0]!r}; records with them fail."
+        )
+
+
 def _form(column: Any, day_first: bool) -> str | None:
-    """The format of texts; "" for ISO 8601; None if no known one fits all of them."""
+    """The format of texts; "" for ISO 8601; None if no known one fits nearly all of them."""
     texts = _texts(column)
+    least = _MOST * len(texts)
     if not texts:
         return None
-    if all(map(_ISO.match, texts)):
+    if sum(map(bool, map(_ISO.match, texts))) >= least:
         return ""
-    if not any(character.isdigit() for character in texts[0]):
-        return None
-    forms = _formats(texts[0])
-    found = [form for form in forms if _parsed(texts[0], form) and _fits(texts, form)]
-    swapped = [form for form in found if day_first and form.startswith("%d")]
-    return next(iter([*swapped, *found]), None)
+    forms = next(filter(None, map(_formats_of, texts[:20])), [])
+    if day_first:
+        forms.sort(key=lambda form: not form.startswith("%d"))
+    forms = [form for form in forms if _fitting(texts, form) >= least]
+    # Of 01/12 the first of December is less likely while it is in the future.
+    return max(forms, key=lambda form: _fitting(texts, form, _TOMORROW), default=None)
+
+
+def _formats_of(text: str) -> list[str]:
+    if not any(character.isdigit() for character in text):
+        return []
+    return [form for form in _formats(text) if _parsed(text, form)]
 
 
 def _formats(text: str) -> Iterable[str]:
@@ -144,12 +171,13 @@ def _swapped(form: str) -> str | None:
     return form[3:5] + form[2] + form[:2] + form[5:]
 
 
-def _fits(texts: Iterable[str], form: str) -> bool:
-    return all(_parsed(text, form) for text in texts)
+def _fitting(texts: Iterable[str], form: str, until: int = _PLANNED) -> int:
+    """How many of the texts a format fits."""
+    return sum(_parsed(text, form, until) is not None for text in texts)
 
 
-def _parsed(text: str, form: str) -> datetime.datetime | None:
-    """The moment, if the format fits and Mixpanel takes such a time."""
+def _parsed(text: str, form: str, until: int = _PLANNED) -> datetime.datetime | None:
+    """The moment, if the format fits, and if it is no more than so many seconds from now."""
     try:
         moment = datetime.datetime.strptime(text, form)
         stamp = (
@@ -157,8 +185,7 @@ def _parsed(text: str, form: str) -> datetime.datetime | None:
         ).timestamp()
     except (ValueError, OverflowError):
         return None
-    day = 24 * 3600  # time zones apart
-    return moment if MIN_TIME_MS / 1000 <= stamp <= time.time() + day else None
+    return moment if MIN_TIME_MS / 1000 <= stamp <= time.time() + until else None
 
 
 def _texts(column: Any) -> list[str]:

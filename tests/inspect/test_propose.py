@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 import time
@@ -207,6 +208,27 @@ def test_times_as_text(texts: list[str], form: str) -> None:
     encoder = MappedEventEncoder(found.mapping, Limits())
     for text in texts:  # what is proposed can be imported
         encoder.encode({"who": "u1", "seen": text}, Source("a", "a", 0))
+
+
+def test_a_few_texts_that_are_no_date_or_of_next_year_hide_no_format() -> None:
+    """Their records fail, and the proposal says which."""
+    next_year = f"31.12.{datetime.date.today().year + 1}"
+    texts = ["n/a", *(f"{day:02}.05.2024" for day in range(1, 30)), next_year]
+    found = propose(pa.table({"who": ["u1"] * len(texts), "seen": texts}))
+    assert found.mapping.time == TimeColumn("seen", format="%d.%m.%Y")
+    said = (
+        "time: 1 of 31 different texts of seen do not fit, such as 'n/a'; records with them fail."
+    )
+    assert said in found.guesses
+    iso = [f"2024-05-06T07:08:{second:02}Z" for second in range(30)]
+    found = propose(pa.table({"who": ["u1"] * 31, "seen": [*iso, "soon"]}))
+    assert found.mapping.time == TimeColumn("seen", "iso8601")
+    assert said.replace("n/a", "soon") in found.guesses
+
+
+def test_half_of_the_texts_are_no_reason_for_a_format() -> None:
+    found = propose(pa.table({"who": ["u1"] * 2, "seen": ["06.05.2024", "soon"]}))
+    assert found.mapping.time.format is None
 
 
 def test_iso_8601_needs_no_format() -> None:
