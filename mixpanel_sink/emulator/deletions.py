@@ -8,11 +8,14 @@ user and ``$insert_id``) is accepted and dropped, as Mixpanel warns of re-import
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
 from mixpanel_sink.emulator import clock
+from mixpanel_sink.emulator.keys import Keys
 from mixpanel_sink.emulator.rows import EventRow
 from mixpanel_sink.emulator.texts import Texts
 
@@ -22,7 +25,7 @@ OLDEST_DAYS = 180
 UNDO_DAYS = 7
 DROPPED_DAYS = 30
 PER_MONTH = 10
-_EVENT = "request, project, key, event, distinct_id, insert_id, time"
+_EVENT = "request, project, event, distinct_id, insert_id, time"
 _DUPLICATE = "request, project, event, distinct_id, insert_id, time, json"
 _PORTION = 5000
 """How many events' JSON is looked at together."""
@@ -62,8 +65,9 @@ class Deletion:
 class Deletions:
     """Deletes, remembers and undoes. Belongs to the writing thread."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, keys: Keys) -> None:
         self._db = db
+        self._keys = keys
         self._texts = Texts(db)
         self._any = db.execute("SELECT 1 FROM deletions LIMIT 1").fetchone() is not None
 
@@ -147,10 +151,6 @@ class Deletions:
         self._move_duplicates(deletion, number)
         self._db.execute("UPDATE deletions SET events = ? WHERE id = ?", (count, number))
         self._db.execute(
-            "DELETE FROM known.keys WHERE key IN (SELECT key FROM deleted WHERE deletion = ?)",
-            (number,),
-        )
-        self._db.execute(
             "DELETE FROM profiles WHERE kind = 'engage' AND project = ?"
             " AND profile IN (SELECT value FROM json_each(?))",
             (deletion.project, orjson.dumps(deletion.users).decode()),
@@ -178,13 +178,15 @@ class Deletions:
         for start in range(0, len(numbers), _PORTION):
             portion = numbers[start : start + _PORTION]
             texts = self._texts.of(portion)
-            fitting = [(text, seq) for seq, text in texts.items() if deletion.fits(text)]
+            fitting = [seq for seq, text in texts.items() if deletion.fits(text)]
+            keys = self._texts.keys(fitting)
             self._db.executemany(
-                f"INSERT INTO deleted (deletion, origin, seq, {_EVENT}, json)"
-                f" SELECT {number}, 'events', seq, {_EVENT}, ? FROM events WHERE seq = ?",
-                fitting,
+                f"INSERT INTO deleted (deletion, origin, seq, {_EVENT}, key, json)"
+                f" SELECT {number}, 'events', seq, {_EVENT}, ?, ? FROM events WHERE seq = ?",
+                ((keys[seq], texts[seq], seq) for seq in fitting),
             )
-            self._db.executemany("DELETE FROM events WHERE seq = ?", ((seq,) for _, seq in fitting))
+            self._db.executemany("DELETE FROM events WHERE seq = ?", ((seq,) for seq in fitting))
+            self._db.executemany("INSERT INTO gone VALUES (?)", ((seq,) for seq in fitting))
             count += len(fitting)
         return count
 
@@ -205,20 +207,16 @@ class Deletions:
 
     def _undo(self, number: int) -> int:
         events = self._db.execute(
-            f"SELECT {_EVENT}, json FROM deleted WHERE deletion = ? AND origin = 'events'"
-            " ORDER BY seq",
+            "SELECT request, project, key, event, distinct_id, insert_id, time, json FROM deleted"
+            " WHERE deletion = ? AND origin = 'events' ORDER BY seq",
             (number,),
         )
         while rows := events.fetchmany(_PORTION):
-            self._texts.add([row[0] for row in rows], [EventRow(*row[1:]) for row in rows])
+            for request, own in groupby(rows, key=itemgetter(0)):
+                self._texts.add(request, [EventRow(*row[1:]) for row in own])
         self._db.execute(
             f"INSERT INTO duplicates ({_DUPLICATE}) SELECT {_DUPLICATE} FROM deleted"
             " WHERE deletion = ? AND origin = 'duplicates' ORDER BY seq",
-            (number,),
-        )
-        self._db.execute(
-            "INSERT OR REPLACE INTO known.keys SELECT key, request FROM deleted"
-            " WHERE deletion = ? AND key IS NOT NULL",
             (number,),
         )
         count = self._db.execute(
@@ -237,4 +235,5 @@ class Deletions:
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
+        self._keys.forget()
         return made

@@ -1,7 +1,6 @@
 """Questions about stored events. Belongs to the reading thread."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -203,23 +202,6 @@ class EventQueries:
                     break
                 seq, time = rows[-1][:2]
                 yield portion
-
-    def newest(self) -> int:
-        """The number of the event that was stored last, or 0."""
-        (number,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
-        return int(number)
-
-    def counted(self, after: int, until: int, period: int) -> Counter[tuple[int, str, int]]:
-        """How many events with these numbers each project, name and period has.
-
-        A period is the event's time divided by `period` milliseconds.
-        """
-        return Counter(
-            self._db.execute(
-                "SELECT project, event, time / ? FROM events WHERE seq > ? AND seq <= ?",
-                (period, after, until),
-            )
-        )
 
     def insert_ids(self, size: int = 10_000) -> Iterator[list[str]]:
         """The ``$insert_id`` of every stored event that has one, in order, in portions."""

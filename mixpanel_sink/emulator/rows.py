@@ -128,11 +128,11 @@ def geolocation(properties: Mapping[str, Any], geo: str | None) -> dict[str, str
 def dedupe_key(identity: str) -> int:
     """A 64-bit key of an event's identity.
 
-    64 bits keep the index small. Two of three million different identities share a key with a
-    probability of 2.4e-7.
+    64 bits keep what is known of them small. Two of three million different identities share a
+    key with a probability of 2.4e-7. No key is 0.
     """
     digest = blake2b(identity.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+    return int.from_bytes(digest, "little", signed=True) or 1
 
 
 COLUMNS = tuple(f.name for f in fields(Entry))

@@ -4,14 +4,13 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-VERSION = 1
+VERSION = 2
 """Of the tables. A file with others is refused: to convert what a test stored is not worth it."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY,
     request INTEGER NOT NULL,
     project INTEGER NOT NULL,
-    key INTEGER,
     event TEXT NOT NULL,
     distinct_id TEXT,
     insert_id TEXT,
@@ -25,11 +24,21 @@ CREATE TABLE IF NOT EXISTS texts (
 CREATE TABLE IF NOT EXISTS blocks (
     first INTEGER PRIMARY KEY,
     count INTEGER NOT NULL,
+    request INTEGER NOT NULL,
+    projects TEXT NOT NULL,
+    owners BLOB,
     names TEXT NOT NULL,
     codes BLOB,
     times BLOB NOT NULL,
+    keys BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS ids (
+    first INTEGER PRIMARY KEY,
     users BLOB NOT NULL,
     ids BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS gone (
+    seq INTEGER PRIMARY KEY
 );
 CREATE TABLE IF NOT EXISTS duplicates (
     seq INTEGER PRIMARY KEY,
@@ -158,6 +167,8 @@ TABLES = (
         "events",
         "texts",
         "blocks",
+        "ids",
+        "gone",
         "duplicates",
         "updates",
         "profiles",
@@ -165,7 +176,7 @@ TABLES = (
         "links",
         "shares",
     ),
-    *("requests", "details", "shares", "lookup_tables", "deletions", "deleted", "known.keys"),
+    *("requests", "details", "shares", "lookup_tables", "deletions", "deleted"),
 )
 """What `Writer.clear` empties."""
 
@@ -212,17 +223,3 @@ def snapshot(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.execute("COMMIT")
-
-
-def remember_keys(writer: sqlite3.Connection) -> None:
-    """Set up the table of known event keys.
-
-    The keys live in memory, each with the request that brought it last: random places in an
-    index on disk would be written again with every request.
-    """
-    writer.execute("ATTACH ':memory:' AS known")
-    writer.execute("CREATE TABLE known.keys (key INTEGER PRIMARY KEY, request INTEGER NOT NULL)")
-    writer.execute(
-        "INSERT INTO known.keys SELECT key, max(request) FROM events"
-        " WHERE key IS NOT NULL GROUP BY key"
-    )

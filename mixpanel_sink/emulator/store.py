@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from mixpanel_sink.emulator.people import PeopleQueries
 from mixpanel_sink.emulator.queries import EventQueries
 from mixpanel_sink.emulator.request_log import RequestQueries
-from mixpanel_sink.emulator.schema import SCHEMA, connect, remember_keys
+from mixpanel_sink.emulator.schema import SCHEMA, connect
 from mixpanel_sink.emulator.writer import Writer
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class Store:
             if self._folder:
                 shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        remember_keys(self._writing)
         self.writer = Writer(self._writing)
         self.people = PeopleQueries(self._reading)
         self.events = EventQueries(self._reading, self.people)
@@ -47,6 +47,14 @@ class Store:
         from mixpanel_sink.emulator.search import Search
 
         return Search(self._reading)
+
+    def counted(
+        self, after: int, seconds: int
+    ) -> Iterator[tuple[int, list[tuple[int, str, int, int]]]]:
+        """Events by project, name and period of so many seconds; see `blocks.counted`."""
+        from mixpanel_sink.emulator import blocks
+
+        return blocks.counted(self._reading, after, seconds)
 
     def close(self) -> None:
         """Close the database, and remove it if it was temporary."""

@@ -2,13 +2,13 @@
 
 Events are numbered in the order of their arrival. Their JSON lies in pieces of 64 events: large
 enough to read all of them at the speed of the disk's cache, small enough to read one event alone.
-Beside them, a block for each request holds names, times and ids as plain arrays.
+Beside them, a block for each request holds names, times, keys and ids as plain arrays.
 """
 
 import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import count
+from itertools import count, repeat
 
 import orjson
 
@@ -24,27 +24,25 @@ class Texts:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def add(self, requests: Iterable[int], events: Sequence[EventRow]) -> None:
-        """Store new events, each with its request, under numbers that no event has had before."""
+    def add(self, request: int, events: Sequence[EventRow]) -> None:
+        """Store a request's new events under numbers that no event has had before."""
         first = self._next()
-        *columns, texts = zip(*events, strict=True)
-        _, _, names, users, ids, times = columns
-        rows = zip(count(first), requests, *columns, strict=False)
-        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        projects, keys, names, users, ids, times, texts = zip(*events, strict=True)
+        rows = zip(count(first), repeat(request), projects, names, users, ids, times, strict=False)
+        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         pieces = (
             (first + start, *_piece(texts[start : start + PIECE]))
             for start in range(0, len(texts), PIECE)
         )
         self._db.executemany("INSERT INTO texts VALUES (?, ?, ?)", pieces)
-        known = {name: code for code, name in enumerate(dict.fromkeys(names))}
-        codes = array("I", map(known.__getitem__, names)).tobytes() if len(known) > 1 else None
         self._db.execute(
-            "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(first, len(events), orjson.dumps(list(known)).decode(), codes),
-                *(array("q", times).tobytes(), joined(users), joined(ids)),
+                *(first, len(events), request, *_coded(projects), *_coded(names)),
+                *(array("q", times).tobytes(), array("q", [key or 0 for key in keys]).tobytes()),
             ),
         )
+        self._db.execute("INSERT INTO ids VALUES (?, ?, ?)", (first, joined(users), joined(ids)))
 
     def _next(self) -> int:
         row = self._db.execute(
@@ -67,6 +65,27 @@ class Texts:
             start = sum(sizes[: number - first])
             found[number] = text[start : start + sizes[number - first]]
         return found
+
+    def keys(self, numbers: Iterable[int]) -> dict[int, int | None]:
+        """The keys of events by their numbers; None: the event has none."""
+        found: dict[int, int | None] = {}
+        first, keys = 0, array("q")
+        for number in sorted(numbers):
+            if not first <= number < first + len(keys):
+                first, raw = self._db.execute(
+                    "SELECT first, keys FROM blocks WHERE first <= ? ORDER BY first DESC LIMIT 1",
+                    (number,),
+                ).fetchone()
+                keys = array("q", raw)
+            found[number] = keys[number - first] or None
+        return found
+
+
+def _coded(values: Sequence[int] | Sequence[str]) -> tuple[str, bytes | None]:
+    """The different values as JSON, and the place of each among them; None: there is only one."""
+    known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    codes = array("I", map(known.__getitem__, values)).tobytes() if len(known) > 1 else None
+    return orjson.dumps(list(known)).decode(), codes
 
 
 def joined(ids: Sequence[str | None]) -> bytes:

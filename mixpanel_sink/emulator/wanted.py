@@ -33,6 +33,6 @@ class Wanted:
         return [text.encode() for text in sorted(spellings)]
 
     def exactly(self) -> dict[str, Any]:
-        """What the table of events is asked for: blocks do not know it, or not exactly."""
-        names = ("distinct_id", "insert_id", "project", "request")
+        """What the table of events is asked for: joined ids do not tell it exactly."""
+        names = ("distinct_id", "insert_id")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -3,12 +3,12 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from itertools import repeat
 
 import orjson
 
 from mixpanel_sink.emulator import clock, profiles
 from mixpanel_sink.emulator.deletions import Deletions
+from mixpanel_sink.emulator.keys import Keys
 from mixpanel_sink.emulator.rows import (
     COLUMNS,
     Canonical,
@@ -45,7 +45,8 @@ class Writer:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._texts = Texts(db)
-        self.deletions = Deletions(db)
+        self._keys = Keys(db)
+        self.deletions = Deletions(db, self._keys)
 
     def record(
         self,
@@ -69,9 +70,10 @@ class Writer:
             entry.finished = clock.stamp()
         db.execute("BEGIN IMMEDIATE")
         try:
+            new: Sequence[EventRow] = ()
             (request,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM requests").fetchone()
             if events:
-                self._add_events(request, entry, events, dedupe_window, keep_duplicates)
+                new = self._add_events(request, entry, events, dedupe_window, keep_duplicates)
             if updates:
                 self._add_updates(request, entry, updates)
             if links:
@@ -84,6 +86,7 @@ class Writer:
         except BaseException:
             db.execute("ROLLBACK")
             raise
+        self._keys.add([event.key for event in new if event.key is not None], request)
         return int(request)
 
     def amend(self, request: int, entry: Entry, answer: bytes | None = None) -> None:
@@ -128,14 +131,15 @@ class Writer:
         events: Sequence[EventRow],
         window: float | None,
         keep_duplicates: bool,
-    ) -> None:
+    ) -> Sequence[EventRow]:
+        """Store the events that are new, and return them."""
         if gone := self.deletions.dropped(event.key for event in events if event.key is not None):
             entry.dropped += sum(event.key in gone for event in events)
             events = [event for event in events if event.key not in gone]
         expired = -1 if window is None else self._last_request(entry.arrived - window)
-        new, known = self._sort_out(events, request, expired)
+        new, known = self._sort_out(events, expired)
         if new:
-            self._texts.add(repeat(request), new)
+            self._texts.add(request, new)
         entry.stored = len(new)
         entry.duplicates = len(known)
         if known and keep_duplicates:
@@ -143,6 +147,7 @@ class Writer:
             self._db.executemany(_INSERT_DUPLICATE, rows)
         if entry.project is None:
             self._share_out(request, new, known)
+        return new
 
     def _add_updates(self, request: int, entry: Entry, updates: Sequence[UpdateRow]) -> None:
         rows = ((request, *update[:5], update.json) for update in updates)
@@ -153,24 +158,17 @@ class Writer:
             self._share_out(request, updates, ())
 
     def _sort_out(
-        self, events: Sequence[EventRow], request: int, expired: int
+        self, events: Sequence[EventRow], expired: int
     ) -> tuple[Sequence[EventRow], Sequence[EventRow]]:
-        """The new events, whose keys are known from now on, and the duplicates."""
-        # In the order of the keys: neighbours in the tree are found in the cache.
-        keys = sorted(event.key for event in events if event.key is not None)
-        added = self._db.executemany(
-            "INSERT INTO known.keys VALUES (?, ?) ON CONFLICT (key)"
-            " DO UPDATE SET request = excluded.request WHERE request <= ?",
-            zip(keys, repeat(request), repeat(expired), strict=False),
-        ).rowcount
-        if added == len(keys) or not keys:
-            return events, ()
-        found = self._db.execute(
-            "SELECT key FROM known.keys WHERE request = ?"
-            " AND key IN (SELECT value FROM json_each(?))",
-            (request, str(keys)),
+        """The new events and the duplicates; what requests up to `expired` brought is new again."""
+        keys = [event.key for event in events if event.key is not None]
+        different = set(keys)
+        last = self._keys.last(different) if keys else {}
+        fresh = (
+            {key for key in different if last.get(key, expired) <= expired} if last else different
         )
-        fresh = {key for (key,) in found}
+        if len(fresh) == len(keys):
+            return events, ()
         new, known = [], []
         for event in events:
             if event.key is None:
@@ -257,6 +255,7 @@ class Writer:
             self._db.execute("ROLLBACK")
             raise
         self.deletions.clear()
+        self._keys.forget()
 
     def canonical_ids(self) -> list[Canonical]:
         """Every id that belongs to a cluster; for the writing thread, at the start."""

@@ -4,7 +4,6 @@ import gzip
 import json
 import sqlite3
 from collections.abc import Callable
-from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -82,7 +81,7 @@ def test_a_portion_ends_in_time_and_the_next_goes_on() -> None:
     db.executescript(SCHEMA)
     rows = [EventRow(1, None, "A", "u", str(n), n, b'{"n":%d}' % n) for n in range(70_000)]
     for start in range(0, len(rows), 2000):
-        Texts(db).add(repeat(1), rows[start : start + 2000])
+        Texts(db).add(1, rows[start : start + 2000])
     search, wanted = Search(db), Wanted("69999")
     # Long enough for one look at the clock: at least a step of the way is gone each time.
     first = search.portion(wanted, seconds=1e-9)
@@ -163,13 +162,13 @@ def test_as_a_look_at_each_event_would(requests_, deleted, wanted, above, before
     db.executescript(SCHEMA)
     number, kept = 0, {}
     for request, rows in enumerate(requests_):
-        Texts(db).add(repeat(request), rows)
+        Texts(db).add(request, rows)
         for row in rows:
             number += 1
             kept[number] = (request, row)
     if deleted:
-        db.execute("INSERT INTO deletions VALUES (1, 1, 0, '', 0, 0, NULL)")
         db.executemany("DELETE FROM events WHERE seq = ?", [(number,) for number in deleted])
+        db.executemany("INSERT INTO gone VALUES (?)", [(number,) for number in deleted])
     kept = {number: row for number, row in kept.items() if number not in deleted}
     fitting = {n: row for n, (request, row) in kept.items() if _fits(wanted, request, row)}
     inside = [n for n in fitting if n > above and (before is None or n < before)]
@@ -198,7 +197,7 @@ def test_as_a_look_at_each_event_would(requests_, deleted, wanted, above, before
 def test_the_spellings_of_other_clients(text: str, written: bytes, found: bool) -> None:
     db = sqlite3.connect(":memory:")
     db.executescript(SCHEMA)
-    Texts(db).add(repeat(1), [EventRow(1, None, "A", "u", "i", 0, written)])
+    Texts(db).add(1, [EventRow(1, None, "A", "u", "i", 0, written)])
     assert Search(db).portion(Wanted(text), seconds=60).matched == found
 
 
@@ -206,7 +205,7 @@ def test_large_events_are_searched_a_few_at_a_time() -> None:
     db = sqlite3.connect(":memory:")
     db.executescript(SCHEMA)
     for n in range(300):
-        Texts(db).add([1], [EventRow(1, None, "A", "u", str(n), 0, b"%100000d;" % n)])
+        Texts(db).add(1, [EventRow(1, None, "A", "u", str(n), 0, b"%100000d;" % n)])
     search = Search(db)
     assert search.portion(Wanted(" 250;"), seconds=60).numbers == [251]
     assert len(search._buffer) < 20_000_000
