@@ -5,15 +5,17 @@ and writes it together with the records, so that whoever has the answer finds bo
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import orjson
 
-from mixpanel_sink.emulator import answers, identity, rules
+from mixpanel_sink.emulator import answers, identity, ordinary, rules
 from mixpanel_sink.emulator.answers import Answer, Refused
-from mixpanel_sink.emulator.body import Broken
+from mixpanel_sink.emulator.body import Batch, Broken
 from mixpanel_sink.emulator.delivery import (
     NO_TAMPERING,
     Delivery,
@@ -26,7 +28,7 @@ from mixpanel_sink.emulator.delivery import (
     refuse_tracked,
     strict_answer,
 )
-from mixpanel_sink.emulator.rows import Detail, Entry, EventRow, dedupe_key
+from mixpanel_sink.emulator.rows import Detail, Entry, EventRow, dedupe_keys
 from mixpanel_sink.emulator.settings import Project, Settings
 
 TRACK_DAYS = 5
@@ -40,23 +42,21 @@ def import_events(
     settings, project = desk.settings, delivery.project
     assert project is not None, "an /import request is authenticated first"
     strict = delivery.strict if delivery.strict is not None else not delivery.legacy
-    try:
-        batch = read_batch(delivery, settings, entry, tampering)
-        if settings.variant == "page":
-            _same_token(batch.objects, project)
-    except Refused as refusal:
-        return _refuse(delivery, desk, entry, refusal)
     checks = _import_rules(settings, project, strict)
     rows: list[EventRow] = []
-    taking = _Taking(desk, entry, rows, by_id=settings.dedupe_rule == "page")
     failures = Failures(settings)
-    records = zip(batch.objects, batch.texts, rules.plain(batch.texts), strict=True)
-    for index, (event, text, plain) in enumerate(records):
-        found = _check(event, text, plain, checks, entry.path, project, settings)
-        if not isinstance(found, int):
-            failures.add(index, _insert_id(event), found)
-        elif tampering is NO_TAMPERING or tampering.spares(index, len(batch.objects)):
-            _take(event, text, found, project, taking)
+    try:
+        batch = read_batch(delivery, settings, entry, tampering)
+        found = ordinary.columns(batch.objects, batch.texts, checks)
+        if found and tampering is NO_TAMPERING and _of(project, found.tokens, settings):
+            rows = _rows(found, batch.texts, project, by_id=settings.dedupe_rule == "page")
+        else:
+            if settings.variant == "page":
+                _same_token(batch.objects, project)
+            taking = _Taking(desk, entry, rows, by_id=settings.dedupe_rule == "page")
+            _one_by_one(batch, project, checks, taking, failures, tampering)
+    except Refused as refusal:
+        return _refuse(delivery, desk, entry, refusal)
     entry.failed = len(failures.logged)
     entry.accepted = len(rows) + entry.dropped
     if failures.logged and strict:
@@ -68,6 +68,49 @@ def import_events(
     else:
         answer = answers.imported(settings.variant, entry.accepted)
     return _record(desk, entry, answer, rows, failures.detail(delivery, answer)), answer
+
+
+def _one_by_one(
+    batch: Batch,
+    project: Project,
+    checks: rules.Rules,
+    taking: "_Taking",
+    failures: Failures,
+    tampering: Tampering,
+) -> None:
+    """Check each event by all the rules; take it, or note why it fails."""
+    settings, path = taking.desk.settings, taking.entry.path
+    records = zip(batch.objects, batch.texts, rules.plain(batch.texts), strict=True)
+    for index, (event, text, plain) in enumerate(records):
+        found = _check(event, text, plain, checks, path, project, settings)
+        if not isinstance(found, int):
+            failures.add(index, _insert_id(event), found)
+        elif tampering is NO_TAMPERING or tampering.spares(index, len(batch.objects)):
+            _take(event, text, found, project, taking)
+
+
+def _of(project: Project, tokens: frozenset[Any], settings: Settings) -> bool:
+    return settings.variant != "page" or project.token is None or tokens <= {None, project.token}
+
+
+def _rows(
+    found: ordinary.Columns, texts: Sequence[bytes], project: Project, *, by_id: bool
+) -> list[EventRow]:
+    """The rows of events that are all taken as they are."""
+    id, (names, users, ids, times, _) = project.id, found
+    keys = _keys(id, ids, None if by_id else (names, times, users))
+    row: Callable[[tuple[Any, ...]], EventRow] = partial(tuple.__new__, EventRow)
+    return list(map(row, zip(repeat(id), keys, names, users, ids, times, texts, strict=False)))
+
+
+def _keys(project: int, ids: Iterable[str], beside: Sequence[Iterable[Any]] | None) -> list[int]:
+    """The keys of events with these ``$insert_id``; `beside`: names, times and users tell too."""
+    if beside is None:
+        return dedupe_keys(f"page\0{project}\0", ids)
+    rests = zip(*beside, ids, strict=True)
+    return dedupe_keys(
+        f"{project}\0", (f"{name}\0{time}\0{user}\0{id}" for name, time, user, id in rests)
+    )
 
 
 def track_events(
@@ -213,10 +256,9 @@ def _take(
     key: int | None = None
     if insert_id is None:
         entry.without_insert_id += 1
-    elif taking.by_id:
-        key = dedupe_key(f"page\0{project.id}\0{insert_id}")
     else:
-        key = dedupe_key(f"{project.id}\0{name}\0{moment}\0{distinct_id}\0{insert_id}")
+        beside = None if taking.by_id else ((name,), (moment,), (distinct_id,))
+        (key,) = _keys(project.id, (insert_id,), beside)
     taking.rows.append(EventRow(project.id, key, name, distinct_id, insert_id, moment, text))
 
 

@@ -1,6 +1,7 @@
 """The rows that the store takes and gives: requests, events, updates, identities."""
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -125,14 +126,20 @@ def geolocation(properties: Mapping[str, Any], geo: str | None) -> dict[str, str
     return {"address": str(ip), "from": "ip"}
 
 
-def dedupe_key(identity: str) -> int:
-    """A 64-bit key of an event's identity.
+def dedupe_keys(begin: str, identities: Iterable[str]) -> list[int]:
+    """64-bit keys of events' identities, which all begin with `begin`.
 
     64 bits keep what is known of them small. Two of three million different identities share a
     key with a probability of 2.4e-7. No key is 0.
     """
-    digest = blake2b(identity.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True) or 1
+    started = blake2b(begin.encode(), digest_size=8)
+    digests = []
+    for identity in identities:
+        digest = started.copy()
+        digest.update(identity.encode())
+        digests.append(digest.digest())
+    keys = array("q", b"".join(digests)).tolist()
+    return [key or 1 for key in keys] if 0 in keys else keys
 
 
 COLUMNS = tuple(f.name for f in fields(Entry))

@@ -8,6 +8,7 @@ directly in a list is one deeper.
 
 import math
 import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ RESERVED_IDS = frozenset(
 )
 _insert_id = re.compile(r"[A-Za-z0-9-]{1,36}\Z").match
 _insert_id_of_page = re.compile(r"[A-Za-z0-9_-]{1,36}\Z").match
+_INSERT_ID = (string.ascii_letters + string.digits + "-").encode()
+MAX_INSERT_ID = 36
 
 
 class Problem(NamedTuple):
@@ -101,6 +104,17 @@ def plain(texts: Sequence[bytes]) -> list[bool]:
     return [b"[" not in text and text.count(b"{") == 2 for text in texts]
 
 
+def all_plain(texts: Sequence[bytes]) -> bool:
+    """Whether all of them are, if each is an object with an object of properties."""
+    together = b"".join(texts)
+    return (
+        b"[" not in together
+        and b"\\" not in together
+        and together.count(b"{") == 2 * len(texts)
+        and not _has_long_strings(together)
+    )
+
+
 def _has_long_strings(text: bytes) -> bool:
     """Whether there may be strings that are too long: bytes without any quote among them."""
     start, end = 0, len(text) - MAX_STRING_BYTES
@@ -137,6 +151,36 @@ def check(event: Any, size: int, rules: Rules, *, plain: bool = False) -> Proble
             if plain and len(properties) <= MAX_KEYS
             else _look_into(properties, int(_too_long(name)))
         )
+    )
+
+
+def moments(times: Sequence[Any], rules: Rules) -> Sequence[int] | None:
+    """These times in milliseconds if they are all integers of one unit, and surely valid."""
+    if set(map(type, times)) != {int}:
+        return None
+    first, last = min(times), max(times)
+    if rules.earliest_ms <= first and last <= rules.latest_ms:
+        return times
+    if max(rules.oldest, EARLIEST) <= first and last < _MILLISECONDS_FROM and last <= rules.latest:
+        return [time * 1000 for time in times]
+    return None
+
+
+def good_users(ids: Sequence[Any]) -> bool:
+    """Whether all of these are surely valid as a ``distinct_id``."""
+    return set(map(type, ids)) == {str} and RESERVED_IDS.isdisjoint(map(str.lower, set(ids)))
+
+
+def good_ids(ids: Sequence[Any], rules: Rules) -> bool:
+    """Whether all of these are surely valid as an ``$insert_id``."""
+    if set(map(type, ids)) != {str}:
+        return False
+    together, alphabet = "".join(ids), _INSERT_ID + b"_" * rules.underscores
+    return (
+        together.isascii()
+        and not together.encode().translate(None, alphabet)
+        and 1 <= min(map(len, ids)) <= max(map(len, ids)) <= MAX_INSERT_ID
+        and RESERVED_IDS.isdisjoint(map(str.lower, ids))
     )
 
 
