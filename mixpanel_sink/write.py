@@ -256,7 +256,7 @@ class WriteToMixpanel(MixpanelWrite):
             be accepted are not sent again when a bundle or the whole job is run again.
         privacy: columns that are dropped or hashed before anything leaves a worker.
         run_property: a property that every event carries, with `run_id` as its value, so that the
-            events of this run can be deleted (docs/undo.md). It is no part of ids from the content.
+            events of this run can be deleted (docs/undo.md). Ids from the content leave it out.
         run_id: names the run; without it one is made when the pipeline is built.
         clock: seconds since 1970, for what counts as too old or in the future; a picklable
             function.
@@ -265,7 +265,7 @@ class WriteToMixpanel(MixpanelWrite):
         on_failure: "dead_letter" (default): failed records are an output, and the log warns of
             them. "fail": the pipeline fails as well. With bounded input it does so at the end, if
             one record or more failed (so also if none was accepted), after everything else was
-            sent; an empty input is no failure. In a stream the first failed record raises, which
+            sent; an empty input is not a failure. In a stream the first failed record raises, which
             some runners try again without end.
         accepted: whether the result has each accepted record, too, for a pipeline that goes on
             from what Mixpanel holds. It takes about as much memory and time as sending raw events.

@@ -66,8 +66,8 @@ class ColumnsOfOneName:
 
 
 WITHOUT_LIMITS = -1e6
-"""The `depth` of a value that is no property yet, since its members will be: Mixpanel's limits are
-theirs."""
+"""The `depth` of a value that is not a property, but whose members become properties: Mixpanel's
+limits apply to these."""
 
 
 def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> Any:

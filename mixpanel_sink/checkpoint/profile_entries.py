@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 UNKNOWN, GONE = 0, 1
-"""Contents that are no hashes: nobody knows what Mixpanel holds, and it was removed there."""
+"""Contents that are not hashes: nobody knows what Mixpanel holds, and it was removed there."""
 Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 
 

@@ -88,7 +88,7 @@ def _by_time(block: Block, column: TimeColumn, wanted: Filter) -> Mask | bool:
 def _fits(value: Any, column: TimeColumn, wanted: Filter) -> bool:
     try:
         return wanted.has_time(to_ms(value, column))
-    except Exception:  # it is no time: the record fails by itself, and says so
+    except Exception:  # it is not a time: the record fails by itself, and says so
         return True
 
 

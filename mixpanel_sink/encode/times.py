@@ -149,7 +149,7 @@ def check_range(
 
 
 def _parts(text: str, pattern: str) -> tuple[datetime.datetime, str | None, str | None] | None:
-    """The wall time of a text, the digits of its fraction, and its zone; None if it is no time."""
+    """The wall time of a text, its fraction's digits, and its zone; None if it is not a time."""
     found = re.match(pattern, text)
     if found is None or text.endswith("\n"):  # which $ lets through
         return None

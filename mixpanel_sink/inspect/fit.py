@@ -68,7 +68,7 @@ def _check(format: Format, schema: pa.Schema, mapping: Any) -> None:
         check_schema(mapping, schema)
     elif format.states_columns:
         mapping.check_columns(schema.names)
-    elif schema.names:  # a key that other lines may have is no mistake, but what all events need is
+    elif schema.names:  # other lines may have more keys; but all events need these
         needed = mapping.named_columns() if mapping.columns() is None else mapping.mapped_columns()
         others = {*mapping.rename, *mapping.exclude, *(mapping.columns() or ())} - needed.keys()
         mapping.check_columns(dict.fromkeys([*schema.names, *sorted(others)]))

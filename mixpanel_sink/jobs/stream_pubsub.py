@@ -122,7 +122,7 @@ def record_of(
         message: with its attributes.
         id_attribute: which of them identifies it, instead of Pub/Sub's id.
         added: columns to add to the object.
-        keep_text: whether a failed record holds a message that is no object.
+        keep_text: whether a failed record holds a message that is not an object.
     """
     value = read_object(message.data)
     if isinstance(value, str):

@@ -37,7 +37,7 @@ def is_passing(error: BaseException) -> bool:
     if not _PASSING.isdisjoint(names) or _is_busy(error):
         return True
     if "S3ClientError" in names and getattr(error, "code", None) is None:
-        return True  # Beam's, of an error of Amazon's client that is no answer
+        return True  # Beam's, of an error of Amazon's client that is not a response
     details = getattr(error, "exception_details", None)  # of Beam's file systems
     causes = [*(details.values() if isinstance(details, dict) else ()), error.__cause__]
     return any(is_passing(each) for each in causes if isinstance(each, BaseException))

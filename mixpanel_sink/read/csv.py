@@ -268,7 +268,8 @@ class _Rows:
                 try:
                     values[place] = make(text)
                 except ValueError:
-                    why = f"has something in {name} that is no {kind}"
+                    a = "an" if kind == "integer" else "a"
+                    why = f"has something in {name} that is not {a} {kind}"
                     return bad_row(self._lines, first, why)
         return {
             name: None if type(value) is str and value in nulls else value

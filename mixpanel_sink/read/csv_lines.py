@@ -145,7 +145,7 @@ class Lines:
         return self._number + 1
 
     def open_after(self, error: csv.Error) -> bool:
-        """Whether the next line may still be text of a quoted cell, so that it is no row to take.
+        """Whether the next line may still be text of a quoted cell, and not a row to take.
 
         So it is where a cell is too long, unless no cell has quotes; and where a row went on over
         lines for more than a failed record can show: its quote is the mistake, not its end.

@@ -81,7 +81,7 @@ class Excel(RecordFormat):
 
 
 def _check(file: Any, path: str) -> None:
-    """Refuses what is no workbook, or would not fit into memory."""
+    """Refuses what is not a workbook, or would not fit into memory."""
     beginning = bytes(file.read(4))
     file.seek(0)
     if beginning == _ENCRYPTED:

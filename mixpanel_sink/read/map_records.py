@@ -49,7 +49,7 @@ class MapRecords(beam.PTransform):
             of the sink (`function_failed`), and the others go on.
 
     Raises:
-        TypeError: when the pipeline is built, if fn is no function.
+        TypeError: when the pipeline is built, if fn is not a function.
     """
 
     def __init__(self, fn: Callable[[dict[Any, Any]], Any]) -> None:

@@ -14,7 +14,7 @@
 | records_left_out             | records that MapRecords, a shape or a filter left out   |
 | rows_skipped, bytes_skipped  | of Parquet: not read, as the statistics rule them out   |
 | files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |
-| lines_unreadable             | lines that are no failed records, by ReadFailedRecords  |
+| lines_unreadable             | lines that are not failed records (ReadFailedRecords)   |
 | lines_skipped                | lines whose reason was not asked for, by the same       |
 | long_strings                 | text values over 255 bytes, which Mixpanel cuts         |
 | reserved_properties          | values of properties that Mixpanel has a meaning for    |

@@ -41,7 +41,7 @@ FAILS: dict[str, tuple[dict[str, Any], int, list[str]]] = {
     "a column of mixed types": (
         {"a.csv": HEAD + row(1) + row(2, "n/a") + row(3, 2.5)},
         2,
-        ["line_unreadable", "a.csv, row 1", "Line 3 has something in amount that is no number"],
+        ["line_unreadable", "a.csv, row 1", "Line 3 has something in amount that is not a number"],
     ),
     "mixed types in JSON": (
         {"a.jsonl": LINE % (1, 1) + LINE % (2, '"x"') + LINE % (3, "[1]") + "oops\n"},

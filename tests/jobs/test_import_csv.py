@@ -79,10 +79,10 @@ class TestCsv:
             said,
             [
                 "Line 3 has 5 cells and the header 6",
-                "Line 4 has something in amount that is no number",
+                "Line 4 has something in amount that is not a number",
                 "Line 6 cannot be read",
-                "Line 8 has something in at that is no integer",
-                "Line 9 has something in paid that is no boolean",
+                "Line 8 has something in at that is not an integer",
+                "Line 9 has something in paid that is not a boolean",
                 "The row in lines 10 to 11 cannot be read",
             ],
             strict=True,

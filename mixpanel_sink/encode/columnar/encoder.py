@@ -109,7 +109,7 @@ class ColumnarEncoder:
         Args:
             table: tens of thousands of rows at most: all of its JSON is in memory at once.
             file_key: for position ids; None if unknown.
-            first_row: of the table in its file; an array if its rows are no neighbours there.
+            first_row: of the table in its file; an array if its rows are not neighbours there.
         """
         plan = self._plan(table.schema)
         if plan is None or (plan.needs_position and file_key is None):

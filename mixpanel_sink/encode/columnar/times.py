@@ -104,8 +104,8 @@ def _in_zone(expr: pl.Expr, zone: str) -> pl.Expr:
 
 
 def of_texts(text: pl.Expr, column: TimeColumn) -> pl.Expr:
-    """Milliseconds of texts; null for those that fit no pattern, are no time, or are left out by a
-    change of clocks."""
+    """Milliseconds of texts; null for those that fit no pattern, are not times, or are left out by
+    a change of clocks."""
     read = [_wall(text, pattern) for pattern in column.patterns()]
     wall = pl.coalesce(wall for wall, _, _ in read)
     rest: Any = pl.when(read[0][0].is_not_null()).then(pl.struct(read[0][1], read[0][2]))
