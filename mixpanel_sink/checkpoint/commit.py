@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -101,9 +100,7 @@ def _commit(
     if done is not None:  # a runner tries again
         return done
     lease.check(folder, run.run)
-    note = dataclasses.replace(
-        run.note, ended=time.time(), read=counts.total("read"), failed=counts.total("failed")
-    )
+    note = run.note.ending(counts.total("read"), counts.total("failed"))
     open_keys: set[int] = set()
     table = manifest.FILES.empty_table()
     if run.planned:
@@ -114,7 +111,8 @@ def _commit(
     if run.since:
         complete = set(table["path"].to_pylist())
         seen = {path: found for path, found in seen.items() if path in complete}
-        since.move(watermarks, run.since, run.step, seen, note.late_paths)
+        failed = _failed_before(folder, known, seen)
+        since.move(watermarks, run.since, run.step, seen, note.late_paths, failed, run.run)
     if run.watermark and watermark is not None and not is_open:
         watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}
     segments = manifest.with_files(folder, known.segments, table)
@@ -208,6 +206,13 @@ def _unfinished(
     return keys, plans
 
 
+def _failed_before(folder: Folder, known: Manifest, seen: SeenOf) -> dict[str, int]:
+    """The failed records of files' last import."""
+    files = known.files(folder, ["path", "failed"])
+    files = files.filter(pc.is_in(files["path"], pa.array(list(seen), pa.string())))
+    return dict(zip(files["path"].to_pylist(), files["failed"].to_pylist(), strict=True))
+
+
 def _like(files: pa.Table, same: pa.Table) -> pa.Table:
     """Rows of files that are imported ones in a new place, or written again; and of old places."""
     places = pc.index_in(same["like"], files["path"])
@@ -224,7 +229,7 @@ def _like(files: pa.Table, same: pa.Table) -> pa.Table:
 
 def note_replay(run: OpenRun, read: int, failed: int) -> None:
     """Enters a replay that has ended: so many records were read, and so many failed again."""
-    note = dataclasses.replace(run.note, ended=time.time(), read=read, failed=failed)
+    note = run.note.ending(read, failed)
     if failed and not note.failed_output:  # then the files that it read still hold them
         note = dataclasses.replace(note, inputs=())
     _again(lambda: _note(open_folder(run.path), note))

@@ -111,6 +111,11 @@ class RunNote:
         lists = {name: tuple(stored.get(name, ())) for name in names}
         return cls(**{**stored, **lists})
 
+    def ending(self, read: int, failed: int) -> RunNote:
+        """The same at its end, now: not before its start, even where a clock was set back."""
+        ended = max(self.started, time.time())
+        return dataclasses.replace(self, ended=ended, read=read, failed=failed)
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
@@ -121,7 +126,8 @@ class Manifest:
         segments: from the oldest to the newest.
         runs: that ended, from the oldest to the newest.
         open: the run that is under way, or was killed.
-        watermarks: of tables: by "table column", the largest value that was imported.
+        watermarks: of tables and files: by "table column" or "path column", the largest value that
+            was imported; of files see `checkpoint.since`.
         generation: of the file as it was read, for `save`.
     """
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 UNKNOWN, GONE = 0, 1
 """Contents that are not hashes: nobody knows what Mixpanel holds, and it was removed there."""
+_WIDTH = struct.Struct(">I")
+"""Of ids that all have one length, in bytes; 0 for others."""
 Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 
 
@@ -92,16 +96,56 @@ def last_words(logs: Iterable[Entries]) -> tuple[Entries, Any]:
     return every.take(first), np.zeros(len(keys), bool)
 
 
+def ids_to_bytes(ids: pa.Array) -> bytes:
+    """Ids in a form that compresses well.
+
+    Ids of one length, such as UUIDs, are written place by place: what stands in the same place of
+    each is of the same kind, and costs no more than its digits.
+    """
+    lengths = pc.binary_length(ids).to_numpy(zero_copy_only=False).astype(np.uint32)
+    text = b"".join(ids.cast(pa.large_binary()).to_pylist())
+    width = int(lengths[0]) if len(lengths) and (lengths == lengths[0]).all() else 0
+    if width:
+        return _WIDTH.pack(width) + np.frombuffer(text, np.uint8).reshape(-1, width).T.tobytes()
+    return _WIDTH.pack(0) + lengths.tobytes() + text
+
+
+def ids_from_bytes(data: bytes, count: int) -> pa.Array:
+    """The reverse, of so many."""
+    (width,) = _WIDTH.unpack_from(data)
+    rest = memoryview(data)[_WIDTH.size :]
+    if width:
+        text = np.frombuffer(rest, np.uint8).reshape(width, count).T.tobytes()
+        ends = np.arange(count + 1, dtype=np.int64) * width
+    else:
+        text = bytes(rest[4 * count :])
+        ends = np.concatenate([[0], np.cumsum(np.frombuffer(rest, np.uint32, count))])
+    buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(text)]
+    ids = pa.Array.from_buffers(pa.large_string(), count, buffers)
+    ids.validate(full=True)
+    return ids
+
+
 def from_parquet(file: pq.ParquetFile) -> Entries:
     """The entries of a shard."""
     table = file.read()
-    ids = table["id"].cast(pa.large_string()).combine_chunks()
-    return Entries(table["key"].to_numpy(), table["content"].to_numpy(), ids)
+    return Entries(table["key"].to_numpy(), table["content"].to_numpy(), ids_of(table["id"]))
+
+
+def ids_of(column: pa.ChunkedArray) -> pa.Array:
+    """The ids of a shard as text."""
+    if pa.types.is_fixed_size_binary(column.type):
+        column = column.cast(pa.large_binary())
+    return column.cast(pa.large_string()).combine_chunks()
 
 
 def to_parquet(entries: Entries) -> bytes:
-    """A shard of them."""
-    table = pa.table({"key": entries.keys, "content": entries.contents, "id": entries.ids})
+    """A shard of them. Ids of one length are written as in `ids_to_bytes`."""
+    ids, encoding = entries.ids, "DELTA_LENGTH_BYTE_ARRAY"
+    lengths = pc.min_max(pc.binary_length(ids)).as_py()
+    if lengths["min"] and lengths["min"] == lengths["max"]:
+        ids, encoding = ids.cast(pa.binary()).cast(pa.binary(lengths["min"])), "BYTE_STREAM_SPLIT"
+    table = pa.table({"key": entries.keys, "content": entries.contents, "id": ids})
     buffer = io.BytesIO()
     pq.write_table(
         table,
@@ -109,10 +153,6 @@ def to_parquet(entries: Entries) -> bytes:
         compression="zstd",
         use_dictionary=False,
         write_statistics=False,
-        column_encoding={
-            "key": "DELTA_BINARY_PACKED",
-            "content": "PLAIN",
-            "id": "DELTA_LENGTH_BYTE_ARRAY",
-        },
+        column_encoding={"key": "DELTA_BINARY_PACKED", "content": "PLAIN", "id": encoding},
     )
     return buffer.getvalue()

@@ -38,21 +38,25 @@ from mixpanel_sink.checkpoint.profile_entries import (
     Entries,
     Numbers,
     from_parquet,
+    ids_from_bytes,
+    ids_of,
+    ids_to_bytes,
     joined,
     last_words,
     to_parquet,
 )
 from mixpanel_sink.errors import CheckpointError
 
-VERSION = 2
+VERSION = 3
 
 _HEADER = "profiles.json"
 _LOCK = "profiles.lock"
 _LOG = "profile-log-"
 _SHARDS = 64
 _SHIFT = np.uint64(58)
-_TOGETHER = 8
-"""Shards that one part of the logs is for."""
+_TOGETHER = 4
+"""Shards that one part of the logs is for: what is in memory, and twice on disk, while they are put
+away. In cloud storage a log is of all shards, and is read once for twice as many."""
 _PART = "part"
 _DISPUTED = "~disputed"
 """In place of a run: its logs come after all others."""
@@ -99,11 +103,15 @@ class ProfileStore:
             if not alone:
                 return
             there = set(self._folder.names("profiles-"))
-            for part in range(_SHARDS // _TOGETHER if names else 0):
-                mine = [name for name in names if _part_of(name) in (part, None)]
-                names += self._settle(mine, range(part * _TOGETHER, (part + 1) * _TOGETHER), there)
-                self._remove(name for name in names if _part_of(name) == part)
+            step = 1 if self.grows else 2
+            for first in range(0, _SHARDS // _TOGETHER if names else 0, step):
+                parts = range(first, first + step)
+                mine = [name for name in names if _part_of(name) in (*parts, None)]
+                shards = range(first * _TOGETHER, (first + step) * _TOGETHER)
+                names += self._settle(mine, shards, there)
+                self._remove(name for name in names if _part_of(name) in parts)
             self._remove(name for name in names if _part_of(name) is None)
+            pa.default_memory_pool().release_unused()
 
     def base(self, run: str) -> Base:
         """What is known, without what this run has sent."""
@@ -125,7 +133,7 @@ class ProfileStore:
                 both = joined([Entries(keys, contents, blank), found]).last_of_each()
                 kept = both.contents != GONE
                 keys, contents = both.keys[kept], both.contents[kept]
-        mark = zlib.crc32(contents.tobytes(), zlib.crc32(keys.tobytes()))
+        mark = zlib.crc32(contents.data, zlib.crc32(keys.data))
         return Base(keys, contents, f"{len(keys)}-{mark:08x}")
 
     def append(self, run: str, entries: Entries) -> None:
@@ -140,9 +148,8 @@ class ProfileStore:
         for name in names:
             with self._guarded():
                 table = self._parquet(name, lambda file: file.read(["key", "id"]))
-            yield from (
-                table["id"].filter(pa.array(np.isin(table["key"].to_numpy(), keys))).to_pylist()
-            )
+            wanted = pa.array(np.isin(table["key"].to_numpy(), keys))
+            yield from ids_of(table["id"]).filter(wanted).to_pylist()
 
     def read(self, name: str) -> bytes | None:
         """Another small file of the folder."""
@@ -231,13 +238,14 @@ class ProfileStore:
         for name in names:
             logs.setdefault(name.rpartition("-")[0], []).append(name)
         for parts in logs.values():
-            found = []
-            for name in parts:
-                for entries in self._frames_of(name):
-                    shard = entries.keys >> _SHIFT
-                    mask = (shard >= shards.start) & (shard < shards.stop)
-                    found.append(entries.take(mask))
-            yield joined(found)
+            yield joined(self._entries_of(parts, shards))
+
+    def _entries_of(self, names: list[str], shards: range) -> Iterator[Entries]:
+        for name in names:
+            for entries in self._frames_of(name):
+                shard = entries.keys >> _SHIFT
+                mask = (shard >= shards.start) & (shard < shards.stop)
+                yield entries if mask.all() else entries.take(mask)
 
     def _frames_of(self, name: str) -> Iterator[Entries]:
         with self._folder.open(name) as file:
@@ -252,7 +260,7 @@ class ProfileStore:
                 keys = np.frombuffer(data, np.uint64, count, 4)
                 contents = np.frombuffer(data, np.uint64, count, 4 + 8 * count)
                 ids = _ZSTD.decompress(data[4 + 16 * count :], ids_size, asbytes=True)
-                yield Entries.of(keys, contents, orjson.loads(ids))
+                yield Entries(keys, contents, ids_from_bytes(ids, count))
 
     def _parquet(self, name: str, read: Callable[[pq.ParquetFile], Any]) -> Any:
         data = self._folder.read(name) or b""
@@ -281,7 +289,7 @@ class ProfileStore:
 
 
 def _frame(entries: Entries) -> bytes:
-    ids = orjson.dumps(entries.ids.to_pylist())
+    ids = ids_to_bytes(entries.ids)
     # Hashes cannot be compressed, and with them in a block neither can ids.
     hashes = (entries.keys.tobytes(), entries.contents.tobytes())
     data = b"".join((struct.pack(">I", len(entries)), *hashes, _ZSTD.compress(ids, asbytes=True)))

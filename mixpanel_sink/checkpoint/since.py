@@ -8,6 +8,7 @@ removed: the file is not complete then, and the next run reads it as a whole.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -106,13 +107,31 @@ class Seen(NamedTuple):
         return Mark(self.kind, step, (self.top - 1) * step, *self.amounts[2])
 
 
-def by_path(parts: Iterable[Any]) -> dict[str, Seen]:
-    """What was seen of each file."""
-    found: dict[str, Seen] = {}
-    for part in parts:
-        seen = Seen(*part)
-        found[seen.path] = found[seen.path].with_(seen) if seen.path in found else seen
-    return found
+class Before(NamedTuple):
+    """What runs before the last one have imported of a file, and that one has left out.
+
+    Attributes:
+        path: of the file.
+        run: the last one.
+        read, failed: records.
+    """
+
+    path: str
+    run: str
+    read: int = 0
+    failed: int = 0
+
+
+def before_of(watermarks: Mapping[str, Any]) -> dict[str, Before]:
+    """By path, of files with a watermark."""
+    found = [Before(*each["before"]) for each in watermarks.values() if "before" in each]
+    return {each.path: each for each in found}
+
+
+def together(parts: Iterable[Any]) -> Seen:
+    """What was seen of one file, from what was seen of its parts."""
+    every = [Seen(*part) for part in parts]
+    return functools.reduce(Seen.with_, every[1:], every[0])
 
 
 def name_of(path: str, column: str) -> str:
@@ -139,8 +158,10 @@ def move(
     step: int,
     seen: Mapping[str, Seen],
     late: Iterable[str],
+    failed: Mapping[str, int],
+    run: str,
 ) -> None:
-    """Moves the watermarks of files.
+    """Moves the watermarks of files, with what earlier runs have imported of them.
 
     Args:
         watermarks: of a checkpoint, which are changed.
@@ -148,13 +169,22 @@ def move(
         step: the overlap.
         seen: of complete files.
         late: files that hold rows which came late; they have no watermark any more.
+        failed: of each file, the failed records of its last import.
+        run: that has read them.
     """
     for path in late:
         watermarks.pop(name_of(path, column), None)
     for path, found in seen.items():
         kind, unit = _STORED.get(found.kind, (found.kind, 1))
         value = kind, found.largest * unit
-        watermarks[name_of(path, column)] = {"value": value, "mark": [*found.mark(step)]}
+        mark, before = mark_of(watermarks, path, column), Before(path, run)
+        if mark is not None:
+            earlier = before_of(watermarks).get(path, before)
+            # One that failed in the overlap may have failed once more since; nobody knows which.
+            count = min(mark.rows, earlier.failed + failed.get(path, 0))
+            before = Before(path, run, mark.rows, count)
+        name = name_of(path, column)
+        watermarks[name] = {"value": value, "mark": [*found.mark(step)], "before": [*before]}
 
 
 def _sum(one: Amount, other: Amount) -> Amount:

@@ -73,7 +73,7 @@ def told(command: str, settings: Settings, start: Callable[[], int]) -> int:
     if settings.notify is None:
         return start()
     url = _url(settings.notify, settings.allow_http)
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     with _noting() as noted:
         code = EXIT_FAILED
         try:
@@ -89,7 +89,9 @@ def told(command: str, settings: Settings, start: Callable[[], int]) -> int:
             note(error=f"{type(error).__name__}; the job's log says more.")
             raise
         finally:
-            message = _message(command, settings, code, began, noted.facts)
+            message = _message(
+                command, settings, code, (began, time.monotonic() - clock), noted.facts
+            )
             _post(url, _redacted(message, [url, *_secrets(settings)]))
     return code
 
@@ -123,9 +125,15 @@ def _url(given: str, allow_http: bool) -> str:
 
 
 def _message(
-    command: str, settings: Settings, code: int, began: float, facts: Mapping[str, Any]
+    command: str,
+    settings: Settings,
+    code: int,
+    when: tuple[float, float],
+    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What is posted; see docs/schedules.md. No data of records is in it."""
+    """What is posted; see docs/schedules.md. No data of records is in it. `when` is the start, in
+    seconds since 1970, and for how many seconds it ran."""
+    began, took = when
     counters: Mapping[str, int] = facts.get("counters", {})
     failures: Sequence[FailureSummary] = facts.get("failures", ())
     reasons: dict[str, int] = {}
@@ -142,7 +150,7 @@ def _message(
             timespec="seconds"
         ),
         "run": facts.get("run"),
-        "seconds": round(time.time() - began, 1),
+        "seconds": round(took, 1),
         "input": list(settings.input[:_SHOWN]),
         "counters": dict(counters),
         "failures": reasons,

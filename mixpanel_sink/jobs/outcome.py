@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from mixpanel_sink.configured import endpoint_of
 from mixpanel_sink.jobs.console import say_error, styled
-from mixpanel_sink.jobs.progress import plural
 from mixpanel_sink.jobs.watch import Standing
 from mixpanel_sink.report.noted import NOTED
+from mixpanel_sink.report.page_parts import plural
 from mixpanel_sink.report.summaries import describe
 from mixpanel_sink.results import FailureSummary, Totals
 from mixpanel_sink.settings.options import Settings
@@ -145,6 +145,8 @@ def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
 def _left_out(counters: Mapping[str, int]) -> list[tuple[str, str]]:
     """What was not wanted."""
     lines = []
+    if count := counters.get("records_imported_before", 0):
+        lines.append(("imported before", f"{_count(count)}  (up to the watermark of --since)"))
     if count := counters.get("records_left_out", 0):
         lines.append(("records left out", f"{_count(count)}  (by filters and conditions)"))
     if count := counters.get("rows_skipped", 0):

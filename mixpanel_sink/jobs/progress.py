@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mixpanel_sink.jobs.watch import Standing, Watch
+from mixpanel_sink.report.page_parts import plural
 from mixpanel_sink.send.waits import Throttled
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ _LINE_SECONDS = 30.0
 _LOOKS_A_SECOND = 4
 _BAR_WIDTH = (8, 30)
 _ELSEWHERE = "The workers run in processes of their own, and log what they have sent."
-
-
-def plural(number: int, noun: str) -> str:
-    """A number and what it counts: 1 request, 2,000 requests."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def amounts(now: Standing) -> str:

@@ -107,7 +107,7 @@ def run(
         total: counts the records that there are to read, for the progress bar.
         files: that are read, if what they hold can be compared with Mixpanel's.
     """
-    started = time.time()
+    started, began = time.time(), time.monotonic()
     watch = Watch(total, runners.works_here(pipeline.options))
     if settings.report:
         tally().begin_breakdown()
@@ -130,7 +130,7 @@ def run(
         shown = error_text(said, errors.kind(error))
         sys.stderr.write(f"\n{shown}\n{outcome.so_far(settings, watch.look())}\n")
         return outcome.EXIT_FAILED
-    return _finish(result, settings, started, files)
+    return _finish(result, settings, (started, time.monotonic() - began), files)
 
 
 @contextlib.contextmanager
@@ -155,8 +155,17 @@ def _printed_once() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _finish(result: Any, settings: Settings, started: float, files: Sequence[File]) -> int:
-    """Prints the accounting, writes the report, and gives the exit code."""
+def _finish(
+    result: Any, settings: Settings, took: tuple[float, float], files: Sequence[File]
+) -> int:
+    """Prints the accounting, writes the report, and gives the exit code.
+
+    Args:
+        result: of the runner.
+        settings: of the user.
+        took: when it started, in seconds since 1970, and for how many seconds it ran.
+        files: that were read.
+    """
     books, failures = read_books(result), read_summaries(result)
     counters = {**read_counters(result), **outcome.counted(books)}
     notify.note(counters=counters, failures=failures)
@@ -164,7 +173,7 @@ def _finish(result: Any, settings: Settings, started: float, files: Sequence[Fil
     balanced = outcome.print_accounting(counters, settings.failed_output, failures)
     outcome.print_projects(books, refused)
     if settings.report:
-        report = _report(result, settings, started, counters, failures, files)
+        report = _report(result, settings, took, counters, failures, files)
         try:
             write_report(settings.report, report)
         except OSError as error:  # such as a disk that is full by now; Beam's are of this class too
@@ -192,7 +201,7 @@ def _launch(pipeline: beam.Pipeline, settings: Settings) -> int:
 def _report(
     result: Any,
     settings: Settings,
-    started: float,
+    took: tuple[float, float],
     counters: Mapping[str, int],
     failures: Sequence[FailureSummary],
     files: Sequence[File],
@@ -204,8 +213,8 @@ def _report(
     verify = bool(files) and not endpoint_of(settings).identity
     return RunReport(
         title=f"Mixpanel import of {given.get('input', '')}",
-        started=started,
-        seconds=time.time() - started,
+        started=took[0],
+        seconds=took[1],
         settings={name: value for name, value in given.items() if name not in REFERENCES},
         counters=counters,
         failures=[each._asdict() for each in failures],

@@ -15,10 +15,12 @@ import polars as pl
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
+from mixpanel_sink.checkpoint.since import Before, before_of
 from mixpanel_sink.errors import CheckpointError, SettingError
 from mixpanel_sink.jobs.outputs import check_output, kept_failures
 from mixpanel_sink.read.watermark import Watermark
 from mixpanel_sink.report.checkpoint_page import checkpoint_page
+from mixpanel_sink.report.page_parts import plural
 
 _SHOWN = 10
 """Days and runs that are printed, the last ones."""
@@ -41,19 +43,23 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
             f"{folder.path} holds no imports. Give the folder that --checkpoint names."
         )
     table = pl.DataFrame(known.files(folder, ["path", "size", "read", "failed", "at", "run"]))
-    table = table.filter(pl.col("size") != MOVED)
+    table = _with_before(table.filter(pl.col("size") != MOVED), before_of(known.watermarks))
     days = (
         table.group_by(pl.from_epoch("at", time_unit="s").dt.date().alias("day"))
         .agg(pl.len().alias("files"), pl.col("size", "read", "failed").sum())
         .sort("day")
     )
-    by_run = dict(table.group_by("run").agg(pl.col("failed").sum()).iter_rows())
+    by_run: dict[str, int] = {}
+    if not table["read_before"].sum():
+        # What failed in a file that was imported again as a whole has failed again, or not.
+        by_run = dict(table.group_by("run").agg(pl.col("failed").sum()).iter_rows())
     made: dict[str, Any] = {
         "checkpoint": folder.path,
         "files": len(table),
         "bytes": int(table["size"].sum()),
-        "read": int(table["read"].sum()),
-        "failed": int(table["failed"].sum()),
+        "read": int((table["read"] + table["read_before"]).sum()),
+        "failed": int((table["failed"] + table["failed_before"]).sum()),
+        "imported_before": int(table["read_before"].sum()),
         "days": [{**row, "day": str(row["day"])} for row in days.to_dicts()],
         "runs": [_run(note) for note in known.runs],
         "unended": None if known.open is None else _run(known.open),
@@ -62,10 +68,24 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
         "not_replayed": list(_not_replayed(known.runs, by_run)),
     }
     if each_file:
+        whole = table.with_columns(
+            read=pl.col("read") + pl.col("read_before"),
+            failed=pl.col("failed") + pl.col("failed_before"),
+        )
+        whole = whole.rename({"read_before": "imported_before"}).drop("failed_before")
         made["each_file"] = [
-            {**row, "at": _clock(row["at"])} for row in table.sort("path").to_dicts()
+            {**row, "at": _clock(row["at"])} for row in whole.sort("path").to_dicts()
         ]
     return made
+
+
+def _with_before(table: pl.DataFrame, before: Mapping[str, Before]) -> pl.DataFrame:
+    """Files with the records that runs before the last one have imported of them, by --since."""
+    counts = {"read_before": pl.Int64, "failed_before": pl.Int64}
+    schema = {"path": pl.String, "run": pl.String, **counts}
+    more = pl.DataFrame(list(before.values()), schema=schema, orient="row")
+    table = table.join(more, on=["path", "run"], how="left")
+    return table.with_columns(pl.col(*counts).fill_null(0))
 
 
 def _run(note: RunNote) -> dict[str, Any]:
@@ -120,9 +140,14 @@ def render(status: Mapping[str, Any]) -> str:
     """The same for people."""
     lines = [
         f"{status['checkpoint']}",
-        f"  {status['files']:,} files imported, {status['bytes']:,} bytes: {status['read']:,} "
-        f"records read, {status['failed']:,} failed",
+        f"  {plural(status['files'], 'file')} imported, {plural(status['bytes'], 'byte')}: "
+        f"{plural(status['read'], 'record')} read, {status['failed']:,} failed",
     ]
+    if before := status["imported_before"]:
+        lines.append(
+            f"  {before:,} of these records were imported by runs before the last one, which has "
+            "read only what is new (--since)"
+        )
     if status["held_by"]:
         held = status["held_by"]
         state = "which has died" if held["has_died"] else f"last heard of {held['renewed']}"
@@ -140,17 +165,20 @@ def render(status: Mapping[str, Any]) -> str:
     lines += _table("Run", "files", runs)
     for run in status["runs"][-1:]:
         if run["incomplete"]:
+            left = plural(run["incomplete_files"], "file")
             more = run["incomplete_files"] - len(run["incomplete"])
-            lines += ["", f"Not complete after the last run: {run['incomplete_files']:,} files"]
+            lines += ["", f"Not complete after the last run: {left}"]
             lines += [f"  {path}" for path in run["incomplete"]]
             lines += [f"  and {more:,} more"] if more else []
     if status["not_replayed"]:
         lines += ["", "Failed and not replayed"]
         for each in status["not_replayed"]:
             where = ", ".join(each["files"]) or "their files are gone"
-            lines.append(f"  run {each['run']}: {each['failed']:,} records, {where}")
+            lines.append(f"  run {each['run']}: {plural(each['failed'], 'record')}, {where}")
     for row in status.get("each_file", ()):
-        lines.append(f"{row['path']}  {row['read']:,} read, {row['failed']:,} failed, {row['at']}")
+        before = f" ({row['imported_before']:,} before)" if row["imported_before"] else ""
+        said = f"{row['read']:,} read{before}, {row['failed']:,} failed"
+        lines.append(f"{row['path']}  {said}, {row['at']}")
     return "\n".join(lines)
 
 

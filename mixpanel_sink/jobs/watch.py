@@ -63,7 +63,7 @@ class Standing:
     @property
     def done(self) -> int:
         """Records that are done with."""
-        left_out = ("records_left_out", "profiles_unchanged")
+        left_out = ("records_left_out", "records_imported_before", "profiles_unchanged")
         return self.accepted + self.failed + sum(self.counts.get(name, 0) for name in left_out)
 
 

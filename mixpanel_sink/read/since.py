@@ -73,7 +73,8 @@ class Since:
         return cls(time_column, kind, step, now)
 
     def wanted(self, element: Element) -> tuple[Element | None, Seen | None, int]:
-        """What is wanted of an element, what was seen in it, and how many rows are left out."""
+        """What is wanted of an element, what was seen in it, and how many of its rows were imported
+        before."""
         place = _place(element)
         if place is None:
             return element, None, 0

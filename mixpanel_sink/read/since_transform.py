@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 
+from mixpanel_sink.checkpoint.since import together
 from mixpanel_sink.read.since import Since
 from mixpanel_sink.read.transform import ReadFiles, ReadResult
 from mixpanel_sink.report import metrics
@@ -22,7 +23,7 @@ class ReadSince(beam.PTransform):
         since: which rows are wanted.
 
     Returns:
-        ReadResult: whose `watermarks` are `checkpoint.since.Seen`, as tuples.
+        ReadResult: whose `watermarks` are `checkpoint.since.Seen`, as tuples, one of each file.
     """
 
     def __init__(self, read: ReadFiles, since: Since) -> None:
@@ -36,7 +37,21 @@ class ReadSince(beam.PTransform):
         wanted = beam.ParDo(_Wanted(self._since)).with_outputs(_SEEN, main="elements")
         found = result.elements | "Since" >> wanted
         found.elements.element_type = result.elements.element_type  # for its coder
-        return result._replace(elements=found.elements, watermarks=found[_SEEN])
+        seen = (
+            found[_SEEN]
+            | "By file" >> beam.Map(_with_path).with_output_types(tuple[str, Any])
+            | "Together" >> beam.CombinePerKey(_together)
+            | "Of each file" >> beam.Values()
+        )
+        return result._replace(elements=found.elements, watermarks=seen)
+
+
+def _with_path(seen: tuple[Any, ...]) -> tuple[str, Any]:
+    return seen[0], seen
+
+
+def _together(parts: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return tuple(together(parts))
 
 
 class _Wanted(beam.DoFn):
@@ -44,9 +59,9 @@ class _Wanted(beam.DoFn):
         self._since = since
 
     def process(self, element: Any) -> Iterator[Any]:
-        wanted, seen, left_out = self._since.wanted(element)
-        if left_out:
-            metrics.count("records_left_out", left_out)
+        wanted, seen, before = self._since.wanted(element)
+        if before:
+            metrics.count("records_imported_before", before)
         if seen is not None:
             yield beam.pvalue.TaggedOutput(_SEEN, tuple(seen))
         if wanted is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mixpanel_sink.report.chart import Chart, over_time
-from mixpanel_sink.report.page_parts import size, span, template
+from mixpanel_sink.report.page_parts import plural, size, span, template
 from mixpanel_sink.settings.quota import Quota
 from mixpanel_sink.version import __version__
 
@@ -41,7 +41,7 @@ def checkpoint_page(status: Mapping[str, Any], made: float, watermarks: Mapping[
         days=_rows(reversed(days[-_SHOWN:]), lambda day: (day["day"], "")),
         days_said=_said(len(days), "day") + ", by the time of the import (UTC)",
         not_replayed=[
-            {**each, "count": _counted(each["failed"], "record")} for each in status["not_replayed"]
+            {**each, "count": plural(each["failed"], "record")} for each in status["not_replayed"]
         ],
         incomplete=last["incomplete"],
         incomplete_left=last["incomplete_files"] - len(last["incomplete"]),
@@ -56,9 +56,9 @@ def _sentence(status: Mapping[str, Any], last: Mapping[str, Any]) -> str:
     if status["unended"] and not status["held_by"]:
         found.append("the last run did not come to its end")
     if last["incomplete_files"]:
-        found.append(f"{_counted(last['incomplete_files'], 'file')} not complete")
+        found.append(f"{plural(last['incomplete_files'], 'file')} not complete")
     if failed:
-        found.append(f"{_counted(failed, 'failed record')} not replayed")
+        found.append(f"{plural(failed, 'failed record')} not replayed")
     if found:
         text = "; ".join(found)
         return f"{text[0].upper()}{text[1:]}."
@@ -79,9 +79,11 @@ def _held(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _tiles(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     read, failed = _total(status["runs"], "read"), _total(status["runs"], "failed")
+    before = status["imported_before"]
     return [
         ("files imported", f"{status['files']:,}"),
         ("records in them", f"{status['read']:,}"),
+        *([("of them before the last run, by --since", f"{before:,}")] if before else []),
         ("of them accepted", f"{status['read'] - status['failed']:,}"),
         ("of them failed", f"{status['failed']:,}"),
         ("size of the files", size(status["bytes"])),
@@ -117,13 +119,15 @@ def _chart(runs: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not ended:
         return None
     began = min(_seconds(run["started"]) for run in ended)
-    points = sorted((_seconds(run["ended"]) - began, run["read"] - run["failed"]) for run in ended)
+    points = sorted(
+        (max(0.0, _seconds(run["ended"]) - began), run["read"] - run["failed"]) for run in ended
+    )
     chart = over_time(points, points[-1][0], Quota.none(), 2000)
     if chart is None:
         return None
     total = sum(count for _, count in points)
     said = f"{total:,} accepted in {span(points[-1][0])} since {_clock(began)}"
-    return dataclasses.replace(chart, said=f"{said}, by {_counted(len(ended), 'run')}.")
+    return dataclasses.replace(chart, said=f"{said}, by {plural(len(ended), 'run')}.")
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], named: Any) -> list[dict[str, str]]:
@@ -147,20 +151,17 @@ def _rows(rows: Iterable[Mapping[str, Any]], named: Any) -> list[dict[str, str]]
 
 def _run(run: Mapping[str, Any]) -> tuple[str, str]:
     note = f"{run['kind']} {run['run']}"
-    if run["ended"] is not None:
-        note += f", took {span(_seconds(run['ended']) - _seconds(run['started']))}"
+    took = 0.0 if run["ended"] is None else _seconds(run["ended"]) - _seconds(run["started"])
+    if took > 0:  # not where a clock was set back meanwhile
+        note += f", took {span(took)}"
     if run["incomplete_files"]:
-        note += f", {_counted(run['incomplete_files'], 'file')} not complete"
+        note += f", {plural(run['incomplete_files'], 'file')} not complete"
     return run["started"].replace("T", " ").removesuffix("Z"), note
 
 
 def _said(count: int, what: str) -> str:
-    said = _counted(count, what)
+    said = plural(count, what)
     return said if count <= _SHOWN else f"{said}, of which the last {_SHOWN} are here"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _total(rows: Iterable[Mapping[str, Any]], name: str) -> int:

@@ -13,7 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from mixpanel_sink.checkpoint.commit import OpenRun, commit, note_replay
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCount, FileCounts
 from mixpanel_sink.checkpoint.log import TRANSIENT_REASONS
-from mixpanel_sink.checkpoint.since import by_path
+from mixpanel_sink.checkpoint.since import Seen
 from mixpanel_sink.results import FailedRecord, ReadCount, Totals, WriteResult
 from mixpanel_sink.windowing import GLOBAL
 
@@ -101,7 +101,8 @@ class _Commit(beam.DoFn):
         del before
         found = FileCounts.from_bytes(counts)
         if self._run.planned:
-            commit(self._run, found, seen=by_path(watermarks))
+            # Of each file there is one; but a runner may read a side input more than once.
+            commit(self._run, found, seen={each[0]: Seen(*each) for each in watermarks})
         else:
             commit(self._run, found, max(watermarks, default=None))
 

@@ -12,6 +12,7 @@
 | raw_bytes                    | the same as JSON, before compression                    |
 | profiles_unchanged           | updates not sent, because they would change nothing     |
 | records_left_out             | records that MapRecords, a shape or a filter left out   |
+| records_imported_before      | with --since: those up to a file's watermark, not sent  |
 | rows_skipped, bytes_skipped  | of Parquet: not read, as the statistics rule them out   |
 | files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |
 | lines_unreadable             | lines that are not failed records (ReadFailedRecords)   |

@@ -50,7 +50,9 @@ def size(size: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as a person says them: 7.2 s, 12 min 5 s, 3 h 20 min, 5 d 2 h."""
+    """Seconds as a person says them: 7.2 s, 12 min 5 s, 3 h 20 min, 5 d 2 h. Where a clock was set
+    back meanwhile there are none."""
+    seconds = max(0.0, seconds)
     if seconds < 60:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
@@ -58,3 +60,8 @@ def span(seconds: float) -> str:
     parts = [*units, (whole % 60, "s")]
     first = next(place for place, (number, _) in enumerate(parts) if number)
     return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
+
+
+def plural(number: int, noun: str) -> str:
+    """A number and what it counts: 1 request, 2,000 requests."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -78,6 +78,8 @@ def _tiles(report: RunReport) -> list[tuple[str, str]]:
     ]
     if known := report.count("events_known"):
         tiles.insert(2, ("known to the checkpoint", f"{known:,}"))
+    if before := report.count("records_imported_before"):
+        tiles.insert(1, ("imported before, by --since", f"{before:,}"))
     tiles += [
         (name, f"{report.counters[key]:,}")
         for key, (name, _) in NOTED.items()
@@ -89,7 +91,7 @@ def _tiles(report: RunReport) -> list[tuple[str, str]]:
 def _chart(report: RunReport) -> Chart | None:
     requests = report.requests
     accepted = [
-        ((point + 1) * requests.width - report.started, count)
+        (max(0.0, (point + 1) * requests.width - report.started), count)
         for point, (_, count) in sorted(requests.points.items())
     ]
     return over_time(accepted, report.seconds, report.quota, report.batch_events)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+import time
 from typing import Any
 
 import orjson
@@ -153,6 +155,15 @@ class TestCommit:
         commit.commit(run, FileCounts.of({"": count}), ("INT64", 7))
         found = Manifest.load(folder).watermarks
         assert [each["value"] for each in found.values()] == [["INT64", 7]] * moves
+
+    def test_a_run_does_not_end_before_its_start(self, folder: Folder) -> None:
+        """Whatever the clock says by then."""
+        run = begun(folder, "r1", ["a"])
+        later = time.time() + 3600
+        run = dataclasses.replace(run, note=dataclasses.replace(run.note, started=later))
+        assert commit.commit(run, FileCounts.of({"a": WHOLE})).ended == later
+        commit.note_replay(OpenRun(folder.path, RunNote("r2", "replay", later)), 5, 0)
+        assert [note.ended for note in Manifest.load(folder).runs] == [later, later]
 
     def test_a_run_that_lost_its_lease_enters_nothing(self, folder: Folder) -> None:
         run = begun(folder, "r1", ["a"])

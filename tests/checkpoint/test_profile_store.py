@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import pathlib
+import uuid
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.checkpoint import profile_store
 from mixpanel_sink.checkpoint.folder import _Beam, _Local
 from mixpanel_sink.checkpoint.owner import Owner
-from mixpanel_sink.checkpoint.profile_entries import GONE, UNKNOWN, Entries
+from mixpanel_sink.checkpoint.profile_entries import (
+    GONE,
+    UNKNOWN,
+    Entries,
+    from_parquet,
+    ids_from_bytes,
+    ids_to_bytes,
+    to_parquet,
+)
 from mixpanel_sink.checkpoint.profile_store import ProfileStore
 from mixpanel_sink.errors import CheckpointError
 
@@ -214,7 +226,7 @@ def test_damage_is_found(tmp_path: pathlib.Path) -> None:
     for content, says in (
         (b"{", "damaged"),
         (b"[]", "damaged"),
-        (header.read_bytes().replace(b'"version":2', b'"version":1'), "another version"),
+        (header.read_bytes().replace(b'"version":3', b'"version":2'), "another version"),
     ):
         header.write_bytes(content)
         with pytest.raises(CheckpointError, match=says):
@@ -271,3 +283,42 @@ def test_a_folder_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be used"):
         ProfileStore(str(tmp_path / "file"), OWNER)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pytest.param([], id="none"),
+        pytest.param([""], id="empty"),
+        pytest.param(["user-1", "user-2"], id="one-length"),
+        pytest.param(["a", "", "user-3"], id="lengths"),
+        pytest.param(["\u00e9x", "abc", "\U0001f600"[:1]], id="bytes-and-characters"),
+        pytest.param(["\u00e9\u00e9", "abcd", "\U0001f600"], id="one-length-in-bytes"),
+        pytest.param(["a\0b", "c\0d"], id="pairs"),
+    ],
+)
+def test_ids_come_back_as_they_were(ids: list[str]) -> None:
+    count = len(ids)
+    made = Entries.of(np.arange(count, dtype=np.uint64), np.arange(count, dtype=np.uint64), ids)
+    for given in (made, made.take(np.arange(count))):
+        assert ids_from_bytes(ids_to_bytes(given.ids), count).to_pylist() == ids
+        back = from_parquet(pq.ParquetFile(io.BytesIO(to_parquet(given))))
+        assert (back.ids.to_pylist(), back.ids.type) == (ids, pa.large_string())
+        assert back.keys.tolist() == list(range(count))
+
+
+def test_ten_thousand_uuids_need_little_more_than_their_digits(tmp_path: pathlib.Path) -> None:
+    """16 bytes for each id, and 16 for key and content, of which a sorted key saves some."""
+    rng = np.random.default_rng(7)
+    count = 10_000
+    hashes = rng.integers(2, 2**64, (2, count), np.uint64)
+    store = opened(str(tmp_path))
+    for at in range(0, count, 2000):
+        ids = [str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(2000)]
+        some = slice(at, at + 2000)
+        store.append("run1", Entries.of(hashes[0][some], hashes[1][some], ids))
+    logs = sum(each.stat().st_size for each in tmp_path.glob("profile-log-*"))
+    store.close()
+    opened(str(tmp_path)).close()
+    assert count * 32 < logs < count * 33.5
+    assert not list(tmp_path.glob("profile-log-*"))

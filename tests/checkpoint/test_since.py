@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_sink.checkpoint.since import Seen, by_path, has_others, mark_of, move
+from mixpanel_sink.checkpoint.since import (
+    Before,
+    Seen,
+    before_of,
+    has_others,
+    mark_of,
+    move,
+    together,
+)
 
 VALUES = st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=60)
 
@@ -23,7 +32,7 @@ def test_parts_add_up(values: list[int], step: int, parts: int, now: int | None)
     whole = seen(values, step, 3, now)
     merged = functools.reduce(Seen.with_, [seen(cut, step, 3, now) for cut in cuts])
     assert merged == whole
-    assert by_path([tuple(seen(cut, step, 3, now)) for cut in cuts]) == {"f": whole}
+    assert together([tuple(seen(cut, step, 3, now)) for cut in cuts]) == whole
     mark = whole.mark(step)
     bounded = [value if now is None else min(value, now) for value in values]
     assert max(bounded) - 2 * step < mark.cutoff <= max(bounded) - step
@@ -53,10 +62,23 @@ def test_one_came_and_another_went() -> None:
 def test_watermarks_move() -> None:
     watermarks = {"bq://a at": {"value": ["DATE", 7]}}
     text = seen([5000])._replace(kind="TEXT", path="g")
-    move(watermarks, "at", 10, {"f": seen([5]), "g": text}, [])
+    move(watermarks, "at", 10, {"f": seen([5]), "g": text}, [], {}, "r1")
     assert watermarks["g at"]["value"] == ("TIMESTAMP", 5_000_000)
     assert mark_of(watermarks, "f", "at") == seen([5]).mark(10)
     assert mark_of(watermarks, "f", "on") is None
     assert mark_of({"f at": {"value": ["DATE", 7]}}, "f", "at") is None
-    move(watermarks, "at", 10, {}, ["f"])
+    move(watermarks, "at", 10, {}, ["f"], {}, "r2")
     assert sorted(watermarks) == ["bq://a at", "g at"]
+
+
+def test_what_earlier_runs_have_imported_adds_up() -> None:
+    watermarks: dict[str, Any] = {}
+    move(watermarks, "at", 10, {"f": seen(list(range(100)))}, [], {"f": 9}, "r1")
+    assert before_of(watermarks) == {"f": Before("f", "r1")}, "all of it was read"
+    move(watermarks, "at", 10, {"f": seen(list(range(120)))}, [], {"f": 2}, "r2")
+    assert before_of(watermarks) == {"f": Before("f", "r2", 80, 2)}, "those below the mark were not"
+    move(watermarks, "at", 10, {"f": seen(list(range(130)))}, [], {"f": 1}, "r3")
+    assert before_of(watermarks) == {"f": Before("f", "r3", 100, 3)}
+    move(watermarks, "at", 10, {"f": seen(list(range(130)))}, [], {"f": 500}, "r4")
+    assert before_of(watermarks)["f"].failed == 110, "no more than there are"
+    assert before_of({"bq://a at": {"value": ["DATE", 7]}}) == {}

@@ -8,6 +8,7 @@ import json
 import pathlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,3 +216,17 @@ def test_without_the_option_nothing_is_posted(webhook, capsys) -> None:
     assert replay.told("replay", Settings(), lambda: 1) == 1
     assert not webhook.posted
     assert capsys.readouterr().err == ""
+
+
+def test_a_clock_that_is_set_back_makes_no_negative_time(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+
+    def job() -> int:
+        monkeypatch.setattr(notify.time, "time", lambda: now - 3600)
+        return 0
+
+    assert notify.told("import", Settings(notify=webhook.url), job) == 0
+    assert 0 <= webhook.posted[0]["seconds"] < 1800
+    assert "after -" not in webhook.posted[0]["text"]

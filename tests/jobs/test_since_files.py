@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import pathlib
 import re
 from typing import Any
@@ -11,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from mixpanel_sink.cli import main as command
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs import import_files
 from mixpanel_sink.process import forget
@@ -83,6 +85,53 @@ def test_an_export_that_grows(day: Any, server: Emulator, tmp_path: pathlib.Path
     assert "5,003 read = 5,002 accepted + 1 failed" in run.out, run.err
     assert server.stats()["events_distinct"] == 5002
     assert "Nothing is new" in day().out
+
+
+def test_what_was_imported_before_counts_as_that(
+    day: Any, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the summary, the report, and the status over all runs; not as left out by filters."""
+
+    def status(*more: str) -> str:
+        assert command(["status", f"{tmp_path}/cp", *more]) == 0
+        return str(capsys.readouterr().out)
+
+    path = tmp_path / "in" / "orders.parquet"
+    first = orders(range(3000)).to_pydict()
+    first["user"][7] = first["user"][8] = None
+    schema = orders([]).schema
+    write(path, pa.table(first, schema=schema), row_group_size=700)
+    assert "3,000 read = 2,998 accepted + 2 failed" in day().out
+    assert "by runs before" not in status()
+    second = orders(range(3010)).to_pydict()
+    second["user"][7] = second["user"][8] = second["user"][3005] = None
+    write(path, pa.table(second, schema=schema), row_group_size=900)
+    run = day(f"--report={tmp_path}/run.html")
+    assert "12 read = 11 accepted + 1 failed" in run.out
+    assert re.search(
+        r"^  imported before +2,998  \(up to the watermark of --since\)$", run.out, re.M
+    )
+    assert "left out" not in run.out
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["counters"]["records_imported_before"] == 2998
+    assert "records_left_out" not in report["counters"]
+    assert "imported before, by --since" in (tmp_path / "run.html").read_text()
+    said = status("--files")
+    assert f"1 file imported, {path.stat().st_size:,} bytes: 3,010 records read, 3 failed" in said
+    assert "2,998 of these records were imported by runs before the last one" in said
+    assert f"{path}  3,010 read (2,998 before), 3 failed, " in said
+    known = json.loads(status("--json"))
+    assert [known[name] for name in ("read", "failed", "imported_before")] == [3010, 3, 2998]
+    assert [each["read"] for each in known["runs"]] == [3000, 12]
+    (mark,) = known["watermarks"].values()
+    assert mark["mark"][3] == 3008, "a runner may hand on what was seen twice; it counts once"
+    assert [each["failed"] for each in known["not_replayed"]] == [2, 1]
+    status(f"--html={tmp_path}/all.html")
+    assert "of them before the last run, by --since" in (tmp_path / "all.html").read_text()
+    # Read as a whole once more, nothing is counted twice.
+    write(path, orders(range(3010)), row_group_size=800)
+    assert "3,010 read = 3,010 accepted" in day("--on-changed=import").out
+    assert "3,010 records read, 0 failed" in status()
 
 
 def test_what_is_read_as_a_whole(day: Any, server: Emulator, tmp_path: pathlib.Path) -> None:

@@ -30,7 +30,8 @@ def status(runs: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, A
     return {
         "checkpoint": "/data/check points", "files": 6, "bytes": 2_500_000, "read": 3000,
         "failed": 1, "days": days, "runs": [run(1), run(2, failed=1)] if runs is None else runs,
-        "unended": None, "held_by": None, "watermarks": {}, "not_replayed": [], **more,
+        "unended": None, "held_by": None, "watermarks": {}, "not_replayed": [],
+        "imported_before": 0, **more,
     }  # fmt: skip
 
 
@@ -51,6 +52,20 @@ def test_runs_and_days_have_what_was_accepted_and_failed_the_last_first() -> Non
     assert shown.index(second) < shown.index(first)
     assert "2024-05-02 3 2,000 1,999 1 2024-05-01 3 1,000 1,000 0" in shown
     assert "2,999 accepted in 1 d since 2024-05-01 03:00:00 UTC, by 2 runs." in shown
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
+    """Of runs of earlier versions, too, which entered the end as the clock had it."""
+    back = run(2, ended="2024-05-02T02:00:00Z")
+    for runs in ([run(1), back], [back]):
+        shown = text(page(status(runs)))
+        assert "2024-05-02 03:00:00 import abc000000002 3 2,000 2,000 0" in shown
+        assert not re.search(r"-\d+(\.\d+)? (s|min|h|d)\b", shown), shown
+
+
+def test_what_was_imported_before_is_told() -> None:
+    assert "by --since" not in text(page(status()))
+    assert "of them before the last run, by --since 900" in text(page(status(imported_before=900)))
 
 
 def test_it_says_what_is_left_to_do() -> None:

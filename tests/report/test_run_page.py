@@ -74,6 +74,10 @@ def test_spans(seconds: float, said: str) -> None:
     assert span(seconds) == said
 
 
+def test_a_clock_that_is_set_back_makes_no_negative_time() -> None:
+    assert span(-3600) == "0 s"
+
+
 def test_events_are_listed_by_name_and_day_or_month() -> None:
     few = {("Visit", "2024-05-01"): 5, ("Visit", "2024-05-03"): 1, ("<Buy>", "2024-05-01"): 2}
     page = report(accepted=few).to_html()
