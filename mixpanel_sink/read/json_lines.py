@@ -84,11 +84,13 @@ class JsonLines(RecordFormat):
                     yield from elements_of(
                         tables.learn(_rows_of(block, row)), unit.path, unit.key, keep_text
                     )
+                    row += block.count(b"\n")
                 else:
+                    rows = len(table)
                     if (wanted := columns.of(table.column_names)) is not None:
                         table = table.select(wanted)
                     yield TableOrigin(unit.path, unit.key, row, declared=False).attach(table)
-                row += block.count(b"\n")
+                    row += rows
 
     def rows(self, path: str) -> Iterator[Row]:
         """Each object, with the number of its line or its own."""

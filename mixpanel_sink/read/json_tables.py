@@ -91,8 +91,9 @@ def table_of_block(
         schema: of the columns.
         required: those whose keys no line may lack; None for all. Others become null.
     """
-    rows = block.count(b"\n")
-    if b"\\u" in block and _HIDDEN.search(block):
+    rows = count_of(np.frombuffer(block, np.uint8), b"\n")
+    # One byte is found by memchr, two by a search that takes ten times as long.
+    if b"\\" in block and _HIDDEN.search(block):
         return None
     try:
         frame = pl.read_ndjson(io.BytesIO(block), schema=schema)
