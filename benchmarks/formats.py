@@ -222,9 +222,9 @@ def reading(events: int, turns: int) -> str:
     """The table of rates."""
     found: list[list[float]] = [[] for _ in READ]
     for _ in range(turns):
-        for seconds, kind in zip(found, READ, strict=True):
-            seconds.append(read_apart(kind, events))
-    medians = [statistics.median(seconds) for seconds in found]
+        for each, kind in zip(found, READ, strict=True):
+            each.append(read_apart(kind, events))
+    medians = list(map(statistics.median, found))
     rows = []
     for kind, seconds in zip(READ, medians, strict=True):
         size = kind.file(events).stat().st_size / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator
@@ -14,14 +15,8 @@ from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.ahead import worked_ahead
 from mixpanel_sink.read.files import blocks_of, estimated_rows, lines_of, opened, without_mark
-from mixpanel_sink.read.json_tables import (
-    Types,
-    add_types,
-    first_records,
-    has_long_number,
-    schema_of,
-    table_of_block,
-)
+from mixpanel_sink.read.json_kinds import Types, add_types, schema_of
+from mixpanel_sink.read.json_tables import first_records, has_long_number, table_of_block
 from mixpanel_sink.read.json_values import is_lines, values_of
 from mixpanel_sink.read.records import BadRecord, RecordFormat, Row, elements_of
 from mixpanel_sink.read.source import Columns, Element, Unit
@@ -137,7 +132,7 @@ class _Tables:
             return rows
         held = list(rows)
         records = [record for _, record in held if isinstance(record, dict)]
-        types = {name: set(kinds) for name, kinds in self._types.items()}
+        types = copy.deepcopy(self._types)
         add_types(types, records)
         self._types = {} if schema_of(types) is None else types
         return held

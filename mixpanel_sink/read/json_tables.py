@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,21 +21,17 @@ import polars as pl
 import pyarrow as pa
 
 from mixpanel_sink.encode.tables import MOST_MISSING
+from mixpanel_sink.read.json_kinds import Schema, is_nested, parts_of, patterns_of, spellings
 from mixpanel_sink.read.marks import Bytes, count_of, data_of, places_of
 
 _LINES = 200
 """By which the columns of the blocks that follow are told."""
-_TYPES: Mapping[type, Any] = {str: pl.String, int: pl.Int64, float: pl.Float64, bool: pl.Boolean}
-_ODD_KEY = re.compile(r'[":{\[\\.]|null')
 _HIDDEN = re.compile(rb"\\u(?:00[0-7]|[dD][89a-fA-F])")
 """Escapes of characters that are counted here, and halves of surrogate pairs."""
 _NULL = re.compile(rb'": ?n')
 """The end of a key and the beginning of its null."""
 _WORD = 8
 """Bytes that are compared at once."""
-
-Schema = dict[str, Any]
-Types = dict[str, set[type]]
 
 
 def first_records(block: bytes) -> list[dict[str, Any]]:
@@ -46,24 +41,6 @@ def first_records(block: bytes) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             records.append(orjson.loads(line))
     return [record for record in records if isinstance(record, dict)]
-
-
-def add_types(types: Types, records: Iterable[Mapping[str, Any]]) -> None:
-    """Adds the keys of records, and the types of their values."""
-    for record in records:
-        for name, value in record.items():
-            kinds = types.setdefault(name, set())
-            if value is not None:
-                kinds.add(type(value))
-
-
-def schema_of(types: Types) -> Schema | None:
-    """The columns, if each has plain values of one type."""
-    if not types or any(_ODD_KEY.search(name) for name in types):
-        return None
-    if any(len(kinds) > 1 or not kinds <= _TYPES.keys() for kinds in types.values()):
-        return None
-    return {name: _TYPES[next(iter(kinds), str)] for name, kinds in types.items()}
 
 
 def _lines(block: bytes) -> Iterator[bytes]:
@@ -101,42 +78,64 @@ def table_of_block(
         return None
     if frame.height != rows or frame.columns != list(schema):
         return None
+    for name, kind in schema.items():
+        filled = rows - frame[name].null_count()
+        if is_nested(kind) and any(
+            _matches(block, each) != filled for each in patterns_of(name, kind)
+        ):
+            return None
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    texts = [column for column in table.columns if pa.types.is_large_string(column.type)]
-    inside = [data for column in texts for data in data_of(column)]
-    stated = _stated_nulls(block, frame, inside)
+    stated = _stated_nulls(block, frame, table)
     if stated is None:
         return None
     whole = stated.keys() if required is None else stated.keys() & required
     return table if all(frame[name].null_count() == stated[name] for name in whole) else None
 
 
-def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[Bytes]) -> dict[str, int] | None:
-    """How many nulls the block states, by column; None if the frame may not hold what it states.
+def _matches(block: bytes, pattern: str) -> int:
+    """How often a pattern is in it; -1 if that cannot be told, such as for a very wide object."""
+    try:
+        return int(pl.Series([block.decode()]).str.count_matches(pattern)[0])
+    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+        return -1
+
+
+def _stated_nulls(block: bytes, frame: pl.DataFrame, table: pa.Table) -> dict[str, int] | None:
+    """How many nulls the block states, by column; None if the table may not hold what it states.
 
     Args:
         block: the lines.
-        frame: of them.
-        inside: the bytes of all its texts.
+        frame: of them. Its lists and objects are known to be what the block has.
+        table: the same.
     """
     filled = {column.name: len(column) - column.null_count() for column in frame}
-    cells = sum(filled.values())
-    texts = sum(filled[name] for name, kind in frame.schema.items() if kind == pl.String)
-    fractions = sum(filled[name] for name, kind in frame.schema.items() if kind == pl.Float64)
+    within = texts = fractions = 0
+    inside: list[Bytes] = []
+    for part in parts_of(table):
+        values = len(part) - part.null_count
+        if pa.types.is_struct(part.type):
+            within += values * part.type.num_fields
+        elif pa.types.is_large_string(part.type):
+            texts += values
+            inside += data_of(part)
+        elif pa.types.is_floating(part.type):
+            fractions += values
     data = np.frombuffer(block, np.uint8)
 
     def outside(mark: bytes) -> int:
         return count_of(data, mark) - sum(count_of(each, mark) for each in inside)
 
-    pairs = outside(b":")
+    pairs = outside(b":") - within
     if frame.height * frame.width > MOST_MISSING * pairs:  # a table of mostly nulls
         return None
-    if outside(b'"') != 2 * pairs + 2 * texts or (fractions and outside(b".") != fractions):
+    quotes = 2 * (pairs + within + texts)
+    if outside(b'"') != quotes or (fractions and outside(b".") != fractions):
         return None
     # Each cell that is not null is the value of a pair, so that the values of all other pairs must
-    # be null. A list or an object is either an error of Polars', or a cell of text; quotes are
-    # missing then.
+    # be null. A list or an object where none is expected is either an error of Polars', or a cell
+    # of text; quotes are missing then.
     stated = dict.fromkeys(frame.columns, 0)
+    cells = sum(filled.values())
     if pairs == cells:
         return stated
     nulls = _key_ends(block, data, inside)
@@ -148,8 +147,8 @@ def _stated_nulls(block: bytes, frame: pl.DataFrame, inside: list[Bytes]) -> dic
         if filled[name] == frame.height:
             continue
         is_null = frame[name].is_null().to_numpy()
-        for key in {orjson.dumps(name), json.dumps(name).encode()}:
-            its = _has_key(words, nulls, key)
+        for key in spellings(name):
+            its = _has_key(words, nulls, key.encode())
             rows = np.searchsorted(lines, nulls[its])
             if not is_null[rows].all() or (np.diff(rows) <= 0).any():
                 return None

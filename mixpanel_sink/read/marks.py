@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _PIECE = 1 << 17
@@ -31,9 +32,9 @@ def _begins(data: Bytes, mark: bytes) -> Iterator[tuple[int, Any]]:
         yield start, begins
 
 
-def data_of(column: Any) -> Iterator[Bytes]:
-    """The bytes of a column's texts."""
-    for chunk in column.chunks:
+def data_of(array: Any) -> Iterator[Bytes]:
+    """The bytes of the texts of an array, or of a column."""
+    for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         _, offsets, data = chunk.buffers()
         if data is not None and len(chunk):
             ends = memoryview(offsets).cast("q")

@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from benchmarks import data, paths, quota, registry, report, runs, types, verifying
+from benchmarks import data, formats, paths, quota, registry, report, runs, types, verifying
 from benchmarks.counting import count_events
 from benchmarks.serving import Server
 
@@ -174,3 +174,12 @@ def test_a_proof_is_measured(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported.write_bytes(exported.read_bytes().split(b"\n", 1)[1])
     with pytest.raises(SystemExit, match=r"1 of 300 events is missing"):
         verifying.measured(data.parquet_file(300), 300, tmp_path)
+
+
+def test_each_format_is_read_whole(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    formats.prepare((formats.FEW,))
+    for kind in formats.READ:
+        assert formats.read(kind, formats.FEW)[0] == formats.FEW, kind.title
+    with Server() as server:
+        assert formats.imported(formats.READ[5], formats.FEW, server) > 0

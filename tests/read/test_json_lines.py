@@ -171,6 +171,10 @@ KINDS = [
     st.none() | st.floats(allow_nan=False, allow_infinity=False),
     st.none() | st.text(alphabet='a":{[.\\ü😀\n', max_size=5),
 ]
+PLAIN = [st.booleans(), st.integers(-9, 2**63 - 1), st.floats(0.5, 9), KINDS[3]]
+KINDS += [st.lists(plain, max_size=3) for plain in PLAIN]
+KINDS += [st.fixed_dictionaries({"x": one, "ü": other}) for one, other in itertools.pairwise(PLAIN)]
+KINDS.append(st.lists(st.fixed_dictionaries({"x": PLAIN[1], "a": st.lists(PLAIN[3])}), max_size=2))
 
 
 @st.composite
@@ -277,6 +281,25 @@ ODD_LINES = {
     "two on a line": '{"a": 1}{"a": 2}',
     "nothing": "{}",
     "another style": '{"a":null,"b":null}',
+    "an object with its keys in another order": '{"d": {"y": [], "x": 1}}',
+    "an object with a key more": '{"d": {"x": 1, "y": [], "z": 1}}',
+    "an object with a key less": '{"d": {"x": 1}}',
+    "an object with a key more, which is null": '{"d": {"x": 1, "y": [], "a": null}}',
+    "an object with a null": '{"d": {"x": null, "y": []}}',
+    "an object with a key twice": '{"d": {"x": 1, "x": 1, "y": []}}',
+    "an object with nothing": '{"d": {}}',
+    "a null where an object is expected": '{"d": null}',
+    "a text where an object is expected": '{"d": "x"}',
+    "a list in a list": '{"e": [[0.5]]}',
+    "an integer in a list of floats": '{"e": [1]}',
+    "a null in a list": '{"e": [null]}',
+    "a number where a list is expected": '{"e": 0.5}',
+    "an object and a list that change places": '{"d": [0.5], "e": {"x": 1, "y": []}}',
+    "an object where it is not expected": '{"a": {"d": {"x": 1, "y": []}}}',
+    "an object's text that looks like it": '{"b": "{\\"d\\": {\\"x\\": 1, \\"y\\": []}}"}',
+    "an object within itself": '{"d": {"x": 1, "d": {"x": 1, "y": []}}}',
+    "a list within another": '{"d": {"x": 1, "e": [0.5]}}',
+    "an object twice": '{"d": {"x": 1, "y": []}, "d": {"x": 1, "y": []}}',
 }
 
 
@@ -287,8 +310,8 @@ def test_one_odd_line_among_plain_ones(tmp_path, compact: bool) -> None:
     plain: list[dict[str, Any]] = [
         {"a": 1, "b": 'text: "x" and null', "c": 0.5, "größe": True},
         {"a": None, "b": None, "c": None, "größe": None},
-        {"b": "y", "größe": False},
-        {"a": 2, "c": 2.25},
+        {"b": "y", "größe": False, "d": {"x": 1, "y": ['], "x": "']}, "e": [0.5]},
+        {"a": 2, "c": 2.25, "e": [], "d": {"x": 2, "y": []}},
         {},
     ]
     separators = (",", ":") if compact else None
@@ -319,6 +342,25 @@ def test_lines_with_gaps_are_read_as_tables(tmp_path, monkeypatch) -> None:
     ]
     _, in_tables = by_elements(f"{tmp_path}/a.jsonl", Columns(required=frozenset({"n"})))
     assert in_tables < 5  # the last block
+
+
+def test_lists_and_objects_are_read_in_tables(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 10_000)
+    records: list[dict[str, Any]] = [
+        {
+            "page": {"url": f'/"{i}"', "größe": i + 0.5, "parts": [i, i + 1]},
+            "tags": ["a", "{"][: i % 3],
+            "items": [{"id": i, "sold": True}] * (i % 2),
+        }
+        for i in range(1000)
+    ]
+    records[300]["page"]["more"] = 1
+    path = tmp_path / "a.jsonl"
+    for separators in (None, (",", ":")):
+        path.write_text("\n".join(json.dumps(each, separators=separators) for each in records))
+        found, in_tables = by_elements(str(path))
+        assert in_tables > 800
+        assert [found[row] for row in range(1000)] == records
 
 
 def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path, monkeypatch) -> None:
