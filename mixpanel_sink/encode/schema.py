@@ -35,10 +35,12 @@ def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
     assert isinstance(time, TimeColumn)
     kind = decoded(schema.field(time.name).type)
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-        if time.unit not in PER_SECOND:
+        digits = types.is_integer(kind) and time.format is not None  # such as 20240131
+        if time.unit not in PER_SECOND and not digits:
             raise MappingError(
                 f"The time column {time.name!r} is {kind}, a number, and the mapping does not say "
-                "of what. Set its unit: s, ms, us or ns."
+                "of what. Set its unit: s, ms, us or ns; or format: '%Y%m%d' for integers such as "
+                "20240131."
             )
     elif is_text(kind):
         if not time.patterns():

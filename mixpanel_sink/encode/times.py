@@ -42,6 +42,8 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     if (whole := whole_number(value)) is not None:
         value = whole
     if isinstance(value, int):
+        if column.format is not None:  # such as 20240131
+            return text_ns(str(value), column) // 10**6
         return value * 1000 // _per_second(column)
     if isinstance(value, float):
         return _float_ms(value, column)

@@ -28,6 +28,8 @@ _DATES = (
     "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
 )  # fmt: skip
 _CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
+_DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""By how many there are, also in integers."""
 _BETWEEN = (" ", ", ", "T")
 _ZONES = ("", " %z", "%z")
 _LOOKED_AT = 1000
@@ -54,21 +56,27 @@ def time_of(columns: Mapping[str, Any], notes: Notes, day_first: bool) -> tuple[
         for name, column in columns.items()
         if types.is_timestamp(column.type) or types.is_date(column.type)
     ]
+    digits = {
+        name: form
+        for name, column in columns.items()
+        if types.is_integer(column.type) and (form := _digits_form(_texts(column)))
+    }
     numbers = [
         name
         for name, column in columns.items()
-        if types.is_integer(column.type) or types.is_floating(column.type)
+        if name not in digits and (types.is_integer(column.type) or types.is_floating(column.type))
     ]
     units = {name: unit for name in numbers if (unit := _unit(columns[name])) is not None}
     empty = [name for name in numbers if columns[name].null_count == len(columns[name])]
     texts = [name for name in columns if is_text(columns[name].type)]
     forms = {name: form for name in texts if (form := _form(columns[name], day_first)) is not None}
+    forms |= digits
     for name in matching([*by_type, *units, *empty, *forms], _TIME):
         notes.sure("time", "when it happened")
         return name, _setting(name, columns[name], units, forms, notes)
     for found, why in (
         (by_type, "is a time; is it the event's?"),
-        (forms, "holds times as text; is it the event's?"),
+        (forms, "holds times by a format; is it the event's?"),
         (matching(texts, _TIME), "is text, and its form was not recognized: name it by format"),
         (units, "holds numbers that would fit as times"),
     ):
@@ -91,13 +99,13 @@ def _setting(
         unit = units[name]
         notes.guess("time", f"numbers, read as {unit} since 1970 because that gives sane dates")
         return {"column": name, "unit": unit}
-    if types.is_integer(column.type) or types.is_floating(column.type):
-        return {"column": name, "unit": _unit(column) or "ms"}
     form = forms.get(name)
     if form:
         _say_form(name, form, column, notes)
         zone = {} if "%z" in form else {"time_zone": "UTC"}
         return {"column": name, "format": form, **zone}
+    if types.is_integer(column.type) or types.is_floating(column.type):
+        return {"column": name, "unit": _unit(column) or "ms"}
     if is_text(column.type):
         if form is not None:
             texts = _texts(column)
@@ -138,6 +146,8 @@ def _form(column: Any, day_first: bool) -> str | None:
         return None
     if sum(map(bool, map(_ISO.match, texts))) >= least:
         return ""
+    if (digits := _digits_form(texts)) is not None:
+        return digits
     forms = next(filter(None, map(_formats_of, texts[:20])), [])
     if day_first:
         forms.sort(key=lambda form: not form.startswith("%d"))
@@ -150,6 +160,12 @@ def _formats_of(text: str) -> list[str]:
     if not any(character.isdigit() for character in text):
         return []
     return [form for form in _formats(text) if _parsed(text, form)]
+
+
+def _digits_form(texts: list[str]) -> str | None:
+    """The format of texts that are nothing but digits, such as 20240131."""
+    form = _DIGITS.get(len(texts[0])) if texts and texts[0].isdecimal() else None
+    return form if form is not None and _fitting(texts, form) >= _MOST * len(texts) else None
 
 
 def _formats(text: str) -> Iterable[str]:
@@ -189,9 +205,9 @@ def _parsed(text: str, form: str, until: int = _PLANNED) -> datetime.datetime | 
 
 
 def _texts(column: Any) -> list[str]:
-    """Different texts of the column, in the order of the sample."""
-    texts: list[str] = pc.unique(column.drop_null()).slice(0, _LOOKED_AT).to_pylist()
-    return [text for text in texts if text.strip()]
+    """Different texts of the column, or integers as text, in the order of the sample."""
+    values = pc.unique(column.drop_null()).slice(0, _LOOKED_AT).to_pylist()
+    return [text for text in map(str, values) if text.strip()]
 
 
 def _unit(column: Any) -> str | None:

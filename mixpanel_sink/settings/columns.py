@@ -51,7 +51,8 @@ class TimeColumn:
             that occurs twice when clocks are set back, the first is meant; one that is left out
             when they are set forward counts as if they had not been yet.
         format: of text, such as "%m/%d/%Y %I:%M %p", with the letters of Python's `strptime`; or
-            several, of which the first that fits is used. Instead of a unit.
+            several, of which the first that fits is used. Instead of a unit. Of integers, too, such
+            as 20240131, which is "%Y%m%d".
     """
 
     name: str

@@ -144,6 +144,18 @@ def test_what_does_not_fit_its_format_fails(form: str, text: str) -> None:
     assert read([text], TimeColumn("t", format=form)) == (["time_unreadable"], {0})
 
 
+@pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.uint64()], ids=str)
+def test_integers_with_a_format_are_read_by_their_digits(kind: Any) -> None:
+    day = TimeColumn("t", format="%Y%m%d", timezone="Europe/Berlin")
+    values = pa.array([20240131, 20240230, 1706659200, None], kind)
+    expected = [ms(2024, 1, 31, hours=1), "time_unreadable", "time_unreadable", "time_null"]
+    assert read(values, day) == (expected, {1, 2, 3})
+    if kind != pa.int32():
+        second = TimeColumn("t", format="%Y%m%d%H%M%S")
+        value = pa.array([20240506070809], kind)
+        assert read(value, second) == ([SEVEN], set())
+
+
 def test_several_formats_in_order() -> None:
     texts = ["05/06/2024", "06.05.2024 07:08:09 +0200", "13/05/2024", "05/06/2024 1 PM", None]
     time = TimeColumn("t", format=["%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y %T %z", "%m/%d/%Y %I %p"])

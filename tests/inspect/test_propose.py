@@ -276,6 +276,31 @@ def test_fractions_of_a_second_are_a_time(factor: int, unit: str) -> None:
     assert propose(table).mapping.time == TimeColumn("ts", unit=unit)
 
 
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        ([20240131, 20231224], "%Y%m%d"),
+        ([20240131103000, 20231224000000], "%Y%m%d%H%M%S"),
+        ([202401311030, 202312240000], "%Y%m%d%H%M"),
+        ([2024013110, 2023122400], "%Y%m%d%H"),
+        (["20240131103000", "20231224000000"], "%Y%m%d%H%M%S"),
+    ],
+)
+def test_digits_of_a_date_are_a_time(values: list[Any], form: str) -> None:
+    table = pa.table({"user_id": ["u", "v"], "amount": [12345678, 20240131], "order_day": values})
+    found = propose(table)
+    assert found.mapping.time == TimeColumn("order_day", format=form)
+    assert any(
+        guess.startswith(f"time: {values[0]} is read as 2024-01-31") for guess in found.guesses
+    )
+    check_schema(found.mapping, table.schema)
+
+
+def test_seconds_are_not_taken_for_the_digits_of_a_date() -> None:
+    table = pa.table({"user_id": ["u", "v"], "ts": [1_704_067_200, 1_704_067_201]})
+    assert propose(table).mapping.time == TimeColumn("ts", unit="s")
+
+
 @pytest.mark.parametrize("spelling", ["User ID", "user-id", "$user_id", "UserId", "user id "])
 def test_spellings_of_a_name(spelling: str) -> None:
     assert propose(pa.table({"at": [1], spelling: ["u"]})).mapping.distinct_id == Column(spelling)

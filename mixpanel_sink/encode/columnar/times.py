@@ -69,6 +69,8 @@ def time_of(column: TimeColumn, inputs: Inputs) -> Time:
         return Time(expr.dt.epoch("ms"))
     if is_text(kind) and column.patterns():
         return Time(of_texts(convert(expr, kind), column))
+    if types.is_integer(kind) and column.format is not None:  # such as 20240131
+        return Time(of_texts(expr.cast(pl.String), column))
     if types.is_integer(kind) and column.unit in PER_SECOND:
         return Time(expr.cast(pl.Int64, strict=False), PER_SECOND[column.unit])
     if types.is_decimal(kind) and column.unit in PER_SECOND:

@@ -87,6 +87,8 @@ def milliseconds_of(value: Any, column: TimeColumn) -> int:
         raise Refused(
             "time_wrong_type", f"time ({column.name}) is a {type(value).__name__}.", column.name
         )
+    if isinstance(value, int) and column.format is not None:
+        return _from_text(str(value), column)
     if column.unit not in _MILLISECONDS:
         raise Refused("time_without_unit", f"time ({column.name}) has no unit.", column.name)
     if isinstance(value, int):

@@ -137,6 +137,7 @@ def test_other_ids() -> None:
     ("value", "column", "expected"),
     [
         (AT, TimeColumn("t", "ms"), AT),
+        (20240131, TimeColumn("t", format="%Y%m%d"), 1_706_659_200_000),
         (1_700_000_000, TimeColumn("t", "s"), 1_700_000_000_000),
         (AT * 1000 + 999, TimeColumn("t", "us"), AT),
         (1_700_000_000.0009, TimeColumn("t", "s"), 1_700_000_000_001),
