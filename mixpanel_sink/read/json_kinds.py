@@ -43,19 +43,21 @@ class Kinds:
     fields: Types = dataclasses.field(default_factory=dict)
     items: Kinds | None = None
 
-    def add(self, value: Any) -> None:
-        """One more value."""
+    def add(self, value: Any, depth: int = 1) -> None:
+        """One more value, which so many lists and objects are around."""
         if value is None:
             return
-        self.types.add(type(value))
+        self.types.add(type(value) if depth <= _DEEPEST else object)
         self.count += 1
+        if depth > _DEEPEST:
+            return
         if isinstance(value, dict):
             for name, inner in value.items():
-                self.fields.setdefault(name, Kinds()).add(inner)
+                self.fields.setdefault(name, Kinds()).add(inner, depth + 1)
         elif isinstance(value, list):
             self.items = self.items or Kinds()
             for inner in value:
-                self.items.add(inner)
+                self.items.add(inner, depth + 1)
 
 
 Types = dict[str, Kinds]
@@ -70,29 +72,29 @@ def add_types(types: Types, records: Iterable[Mapping[str, Any]]) -> None:
 
 def schema_of(types: Types) -> Schema | None:
     """The columns, if each has values of one kind, down to those in lists and objects."""
-    return _fields(types, 0) or None
+    return _fields(types) or None
 
 
-def _fields(types: Types, depth: int) -> Schema | None:
+def _fields(types: Types) -> Schema | None:
     if any(_ODD_KEY.search(name) for name in types):
         return None
-    made = {name: _kind(kinds, depth + 1) for name, kinds in types.items()}
+    made = {name: _kind(kinds) for name, kinds in types.items()}
     return None if None in made.values() else made
 
 
-def _kind(kinds: Kinds | None, depth: int) -> Any:
+def _kind(kinds: Kinds | None) -> Any:
     if kinds is None or not kinds.types:
         return pl.String()
-    if len(kinds.types) > 1 or depth > _DEEPEST:
+    if len(kinds.types) > 1:
         return None
     (only,) = kinds.types
     if only is dict:
         # All objects of a table have the same keys: a rare one must not keep the others out.
         most = {name: each for name, each in kinds.fields.items() if 2 * each.count > kinds.count}
-        fields = _fields(most, depth)
+        fields = _fields(most)
         return pl.Struct(fields) if fields else None
     if only is list:
-        items = _kind(kinds.items, depth + 1)
+        items = _kind(kinds.items)
         return None if items is None else pl.List(items)
     return _TYPES[only]() if only in _TYPES else None
 

@@ -299,6 +299,7 @@ ODD_LINES = {
     "an object's text that looks like it": '{"b": "{\\"d\\": {\\"x\\": 1, \\"y\\": []}}"}',
     "an object within itself": '{"d": {"x": 1, "d": {"x": 1, "y": []}}}',
     "a list within another": '{"d": {"x": 1, "e": [0.5]}}',
+    "lists in lists": f'{{"e": {"[" * 900}{"]" * 900}}}',
     "an object twice": '{"d": {"x": 1, "y": []}, "d": {"x": 1, "y": []}}',
 }
 
