@@ -7,11 +7,14 @@ as the module is imported (`extras.require`); workers import it as one of the `-
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
+import re
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +27,8 @@ from apache_beam.io.filesystem import (
 )
 from apache_beam.io.filesystemio import Downloader, DownloaderStream, Uploader, UploaderStream
 from apache_beam.options.pipeline_options import AzureOptions, PipelineOptions
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContentSettings, ExponentialRetry
 
 from mixpanel_sink.errors import SettingError
@@ -35,6 +39,7 @@ _READ_BYTES = 4 << 20
 _WRITE_BYTES = 128 << 10
 _IN_MEMORY = 16 << 20
 _COPY_SECONDS = 0.5
+_ACCOUNT = re.compile("[a-z0-9]{3,24}")
 
 
 def client_of(options: PipelineOptions | None) -> BlobServiceClient:
@@ -52,17 +57,18 @@ def client_of(options: PipelineOptions | None) -> BlobServiceClient:
     )
     secret = os.getenv("AZURE_STORAGE_KEY") or os.getenv("AZURE_STORAGE_SAS_TOKEN")
     identity = given.azure_managed_identity_client_id
-    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4)
+    # An account's name that is not there is a connection that fails.
+    retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4, retry_connect=2)
 
     def make() -> BlobServiceClient:
         if text:
-            return BlobServiceClient.from_connection_string(text, retry_policy=retry)
+            return _checked(BlobServiceClient.from_connection_string(text, retry_policy=retry))
         if secret:
-            return BlobServiceClient(url, secret, retry_policy=retry)
+            return _checked(BlobServiceClient(url, secret, retry_policy=retry))
         from azure.identity import DefaultAzureCredential
 
         credential = DefaultAzureCredential(managed_identity_client_id=identity)
-        return BlobServiceClient(url, credential, retry_policy=retry)
+        return _checked(BlobServiceClient(url, credential, retry_policy=retry))
 
     if not (text or url):
         raise SettingError(
@@ -77,6 +83,20 @@ def client_of(options: PipelineOptions | None) -> BlobServiceClient:
             f"{name} is not what az:// needs. Copy it from the storage account's access keys in "
             "Azure's portal."
         ) from None
+    return client
+
+
+def _checked(client: BlobServiceClient) -> BlobServiceClient:
+    """The same client. What cannot be right is refused here: Azure's client tries it for long.
+
+    Raises:
+        ValueError: if its account cannot exist, or its key is not Base64.
+    """
+    host = urllib.parse.urlsplit(client.url).hostname or ""
+    account, _, service = host.partition(".")
+    if service.startswith("blob.") and not _ACCOUNT.fullmatch(account):
+        raise ValueError("not the name of an account")
+    base64.b64decode(getattr(client.credential, "account_key", ""), validate=True)
     return client
 
 
@@ -106,7 +126,10 @@ class _AzureBlobs(FileSystem):
 
     def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
         container, name = _parts(dir_or_prefix)
-        for blob in self._client.get_container_client(container).list_blobs(name):
+        client = self._client.get_container_client(container)
+        for blob in client.list_blobs(name, include=["metadata"]):
+            if _is_folder(blob):
+                continue
             path = f"{SCHEME}://{container}/{blob.name}"
             yield FileMetadata(path, blob.size, blob.last_modified.timestamp())
 
@@ -142,7 +165,10 @@ class _AzureBlobs(FileSystem):
         self._for_each(list(zip(source_file_names, destination_file_names, strict=True)), moved)
 
     def exists(self, path: str) -> bool:
-        return bool(self._blob(path).exists())
+        try:
+            return not _is_folder(self._blob(path).get_blob_properties())
+        except ResourceNotFoundError:
+            return False
 
     def size(self, path: str) -> int:
         return int(self.metadata(path).size_in_bytes)
@@ -206,20 +232,34 @@ class _AzureBlobs(FileSystem):
             raise BeamIOError("Not all of it was done", errors)
 
 
+def _is_folder(blob: Any) -> bool:
+    """Whether it is an empty blob that stands for a folder of a hierarchical namespace."""
+    return (blob.metadata or {}).get("hdi_isfolder") == "true"
+
+
 class _Download(Downloader):
     def __init__(self, blob: Any) -> None:
         self._blob = blob
         try:
-            self._size = int(blob.get_blob_properties().size)
+            found = blob.get_blob_properties()
         except ResourceNotFoundError as error:
-            raise FileNotFoundError(f"There is no {blob.url.partition('?')[0]}") from error
+            raise FileNotFoundError(f"There is no {self._name}") from error
+        self._size, self._etag = int(found.size), found.etag
+
+    @property
+    def _name(self) -> str:
+        return str(self._blob.url.partition("?")[0])  # without a token
 
     @property
     def size(self) -> int:
         return self._size
 
     def get_range(self, start: int, end: int) -> bytes:
-        return bytes(self._blob.download_blob(start, end - start).readall())
+        unchanged = {"etag": self._etag, "match_condition": MatchConditions.IfNotModified}
+        try:
+            return bytes(self._blob.download_blob(start, end - start, **unchanged).readall())
+        except ResourceModifiedError as error:
+            raise OSError(f"{self._name} was changed while it was read") from error
 
 
 class _Upload(Uploader):

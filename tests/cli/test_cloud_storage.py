@@ -23,7 +23,7 @@ from mixpanel_sink import extras
 from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.errors import SettingError
-from mixpanel_sink.read.files import match_files
+from mixpanel_sink.read.files import match_files, open_file
 from tests.cli.conftest import Call
 from tests.cloud_storage import emulated_container, moto_bucket
 
@@ -242,6 +242,22 @@ def test_azures_file_system(container: ContainerClient) -> None:
     assert folder.names("") == []
 
 
+def test_folders_of_a_hierarchical_namespace_are_not_files(container: ContainerClient) -> None:
+    container.upload_blob("tree/day", b"", metadata={"hdi_isfolder": "true"})
+    container.upload_blob("tree/day/a.csv", b"a\n1\n", metadata={"by": "me"})
+    for pattern in ("az://events/tree", "az://events/tree/day", "az://events/tree/**"):
+        assert match_files(pattern) == ["az://events/tree/day/a.csv"]
+
+
+def test_a_blob_that_changes_while_it_is_read_is_not_a_mixture(container: ContainerClient) -> None:
+    container.upload_blob("changing.csv", b"a" * 5_000_000)
+    with open_file("az://events/changing.csv") as file:
+        assert file.read(10) == b"a" * 10
+        container.upload_blob("changing.csv", b"b" * 5_000_000, overwrite=True)
+        with pytest.raises(OSError, match=r"changing\.csv was changed while it was read"):
+            file.read()
+
+
 def test_what_is_wrong_with_azure_is_one_sentence(
     call: Call, container: ContainerClient, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,8 +277,13 @@ def test_what_is_wrong_with_azure_is_one_sentence(
     assert needs in said("az://events/in")
     with pytest.raises(SettingError, match="storage account"):
         open_folder("az://events/checkpoint")
-    for text in ("s3cret", "AccountKey=s3cret"):
+    wrong_key = "AccountName=abc;AccountKey=s3cret"
+    for text in ("s3cret", "AccountKey=s3cret", wrong_key, "AccountName=a_b;AccountKey=s3cretAA"):
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
         wrong = said("az://events/in")
         assert "AZURE_STORAGE_CONNECTION_STRING is not what az:// needs. Copy it from" in wrong
         assert "s3cret" not in wrong
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "https://shop.blob.core.windows.net")
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "s3cretAA")
+    assert "AZURE_STORAGE_ACCOUNT is not what az:// needs." in said("az://events/in")
