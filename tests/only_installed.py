@@ -8,6 +8,7 @@ cannot be imported then, here and in the processes that this one starts.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import pathlib
@@ -64,12 +65,21 @@ def hidden(extras: Collection[str]) -> list[str]:
     """The modules, below no package, that such an install would not have."""
     keep = wanted(extras)
     names: dict[bool, set[str]] = {True: set(), False: set()}
-    for distribution in importlib.metadata.distributions():
-        kept = canonicalize_name(distribution.name) in keep
-        names[kept] |= {
-            _module(file) for file in distribution.files or [] if file.suffix in (".py", ".so")
-        }
+    for name, modules in _modules():
+        names[name in keep] |= modules
     return sorted(names[False] - names[True] - {""})
+
+
+@functools.cache
+def _modules() -> list[tuple[str, set[str]]]:
+    """What is installed here: each distribution's name and its modules."""
+    return [
+        (
+            canonicalize_name(distribution.name),
+            {_module(file) for file in distribution.files or [] if file.suffix in (".py", ".so")},
+        )
+        for distribution in importlib.metadata.distributions()
+    ]
 
 
 def _module(file: pathlib.PurePath) -> str:

@@ -42,13 +42,16 @@ class Counts:
         return known
 
     def _by_name(self, unit: str, project: int | None) -> dict[str, Any]:
-        found: dict[str, Counter[int]] = {}
+        found: dict[str, dict[int, int]] = {}
         for (of, name, start), count in self._counts[unit].items():
             if project is None or project == of:
-                found.setdefault(name, Counter())[start] += count
-        starts = sorted({start for counts in found.values() for start in counts})
+                of_name = found.setdefault(name, {})
+                of_name[start] = of_name.get(start, 0) + count
+        starts = sorted(set().union(*found.values()))
         return {
             "unit": unit,
             "starts": starts,
-            "events": {name: [found[name][start] for start in starts] for name in sorted(found)},
+            "events": {
+                name: [found[name].get(start, 0) for start in starts] for name in sorted(found)
+            },
         }

@@ -5,7 +5,6 @@ the event does. It reads the arrays and texts that `texts` describes, some thous
 time, so that a million of them take a fraction of a second.
 """
 
-import itertools
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -22,12 +21,15 @@ from mixpanel_sink.emulator.schema import snapshot
 from mixpanel_sink.emulator.texts import SEPARATOR, Texts, joined
 from mixpanel_sink.emulator.wanted import Wanted
 
-_GROUP = 4000
+_GROUP = 8000
 """About how many events are looked at together: their JSON fits into a processor's cache."""
 _CASE = 0x20
 """The bit in which the two cases of an ASCII letter differ."""
 _TOGETHER = 8_000_000
 """About how many bytes of JSON are looked at together, if the events are large."""
+_NOTHING: Numbers = np.zeros(1, dtype=np.int64)
+_Kept = tuple[int, np.ndarray[tuple[int], np.dtype[np.uint32]], bytes]
+"""A piece: the place of its first event, where the JSON of each of its events ends, all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Search:
         for floor in range(0, newest, _GROUP):
             top = min(newest, floor + _GROUP)
             with snapshot(self._db):
-                group = blocks.read(self._db, floor, top, top - floor + _GROUP)
+                group = blocks.read(self._db, floor, top, newest)
                 if group is None:
                     continue
                 fits = self._fitting(group, wanted, floor, top)
@@ -149,28 +151,47 @@ class Search:
         first, last = int(group.numbers[0]), int(group.numbers[-1])
         found: Mask = np.zeros(len(group.numbers), dtype=np.bool_)
         rows = self._db.execute(
-            "SELECT sizes, json FROM texts WHERE first >= ? AND first <= ? ORDER BY first",
+            "SELECT ends, json FROM texts WHERE first >= ? AND first <= ? ORDER BY first",
             (first, last),
         )
-        start = 0
-        for sizes, text in _put_together(rows):
-            ends = np.cumsum(sizes, dtype=np.int64)
-            folded = self._folded(text, ends)
-            part = found[start : start + len(sizes)]
+        start, doubtful = 0, {byte for needle in needles for byte in _doubtful(needle)}
+        for folded, kept in self._folded(rows, doubtful):
+            part = found[start : start + len(folded)]
             for needle in needles:
-                part |= _having(needle, text, folded, ends)
-            start += len(sizes)
+                part |= _having(needle, folded, kept)
+            start += len(folded)
         return found
 
-    def _folded(self, text: bytes, ends: Numbers) -> pl.Series:
-        """The texts in one case of letters, as long as the next ones are not asked for."""
-        if len(self._buffer) < len(text):
-            self._buffer = bytearray(2 * len(text))
-        out = np.frombuffer(self._buffer, dtype=np.uint8)
-        np.bitwise_or(np.frombuffer(text, dtype=np.uint8), _CASE, out=out[: len(text)])
-        offsets = pa.py_buffer(np.append(np.int64(0), ends))
-        buffers = [None, offsets, pa.py_buffer(self._buffer)]
-        texts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), buffers)
+    def _folded(
+        self, rows: Iterable[tuple[bytes, bytes]], doubtful: set[int]
+    ) -> Iterator[tuple[pl.Series, list[_Kept]]]:
+        """The texts in one case of letters, as long as the next ones are not asked for.
+
+        Beside them pieces, as they are, that have one of the doubtful bytes.
+        """
+        places, at = [_NOTHING], 0
+        kept: list[_Kept] = []
+        for raw, text in rows:
+            if at and at + len(text) > _TOGETHER:
+                yield self._series(places), kept
+                places, kept, at = [_NOTHING], [], 0
+            ends = np.frombuffer(raw, dtype=np.uint32)
+            if any(byte in text for byte in doubtful):
+                kept.append((sum(map(len, places)) - 1, ends, text))
+            if len(self._buffer) < at + len(text):
+                self._buffer = bytearray(max(_TOGETHER, len(text)))
+            out = np.frombuffer(self._buffer, dtype=np.uint8)[at : at + len(text)]
+            np.bitwise_or(np.frombuffer(text, dtype=np.uint8), _CASE, out=out)
+            places.append(ends.astype(np.int64) + at)
+            at += len(text)
+        if at:
+            yield self._series(places), kept
+
+    def _series(self, places: list[Numbers]) -> pl.Series:
+        """What the buffer holds between these places."""
+        together = np.concatenate(places)
+        buffers = [None, pa.py_buffer(together), pa.py_buffer(self._buffer)]
+        texts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(together) - 1, buffers)
         return pl.Series(pl.from_arrow(texts))
 
     def _rows(self, group: Group, exactly: dict[str, Any]) -> Numbers:
@@ -182,20 +203,6 @@ class Search:
             (int(group.numbers[0]), int(group.numbers[-1]), *exactly.values()),
         )
         return np.fromiter((number for (number,) in rows), dtype=np.int64)
-
-
-def _put_together(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[Numbers, bytes]]:
-    """Neighbouring pieces of JSON as few, each with the sizes of its events."""
-    pieces: list[tuple[bytes, bytes]] = []
-    size = 0
-    for row in itertools.chain(rows, [None]):
-        if pieces and (row is None or size + len(row[1]) > _TOGETHER):
-            sizes = np.frombuffer(b"".join(each for each, _ in pieces), dtype=np.uint32)
-            yield sizes.astype(np.int64), b"".join(json for _, json in pieces)
-            pieces, size = [], 0
-        if row is not None:
-            pieces.append(row)
-            size += len(row[1])
 
 
 def _having_id(ids: bytes, id: str, size: int) -> Mask:
@@ -211,21 +218,27 @@ def _having_id(ids: bytes, id: str, size: int) -> Mask:
     return fits
 
 
-def _having(needle: bytes, text: bytes, folded: pl.Series, ends: Numbers) -> Mask:
-    """Which of the events, whose JSON ends at `ends`, have the needle, in any case of letters."""
+def _doubtful(needle: bytes) -> set[int]:
+    """Bytes that are among the needle's where the bit of the case is left out.
+
+    Letters are equal exactly if they are equal without it; and no JSON has most of the control
+    characters, which digits and most signs could be taken for.
+    """
+    return {
+        byte ^ _CASE
+        for byte in needle
+        if not (byte < 0x80 and chr(byte).isalpha()) and (not 0x20 <= byte < 0x40 or byte in b")*-")
+    }
+
+
+def _having(needle: bytes, folded: pl.Series, kept: list[_Kept]) -> Mask:
+    """Which of the events have the needle in their JSON, in any case of ASCII letters."""
     found: Mask = folded.bin.contains(bytes(byte | _CASE for byte in needle)).to_numpy()
-    # Letters are equal exactly if they are equal without the bit; other bytes if the text does not
-    # have what they are with it. No JSON has most of the control characters.
-    sure = all(
-        (byte < 0x80 and chr(byte).isalpha())
-        or (0x20 <= byte < 0x40 and byte not in b")*-")
-        or byte ^ _CASE not in text
-        for byte in set(needle)
-    )
-    if sure:
+    if not kept or not _doubtful(needle):
         return found
-    lower, starts = needle.lower(), np.append(np.int64(0), ends)
-    exact = np.zeros(len(found), dtype=np.bool_)
-    for index in np.flatnonzero(found).tolist():
-        exact[index] = lower in text[starts[index] : starts[index + 1]].lower()
+    exact, lower = found.copy(), needle.lower()
+    for first, ends, text in kept:
+        starts = np.append(0, ends).tolist()
+        for index in np.flatnonzero(found[first : first + len(ends)]).tolist():
+            exact[first + index] = lower in text[starts[index] : starts[index + 1]].lower()
     return exact

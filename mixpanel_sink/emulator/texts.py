@@ -1,20 +1,19 @@
 """The events' JSON, and what a search looks at, in pieces that are quick to write and to scan.
 
-Events are numbered in the order of their arrival. Their JSON lies in pieces of 64 events: large
-enough to read all of them at the speed of the disk's cache, small enough to read one event alone.
-Beside them, a block for each request holds names, times, keys and ids as plain arrays.
+Events are numbered in the order of their arrival. The JSON of a request's events lies in one piece,
+of which a search reads all and a look at one event only its own bytes. Beside it, a block holds
+their names, times and keys as plain arrays, and the ids of users and events.
 """
 
 import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import count, repeat
+from itertools import accumulate, count, repeat
 
 import orjson
 
 from mixpanel_sink.emulator.rows import EventRow
 
-PIECE = 64
 SEPARATOR = "\0"
 
 
@@ -30,11 +29,8 @@ class Texts:
         projects, keys, names, users, ids, times, texts = zip(*events, strict=True)
         rows = zip(count(first), repeat(request), projects, names, users, ids, times, strict=False)
         self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        pieces = (
-            (first + start, *_piece(texts[start : start + PIECE]))
-            for start in range(0, len(texts), PIECE)
-        )
-        self._db.executemany("INSERT INTO texts VALUES (?, ?, ?)", pieces)
+        ends = array("I", accumulate(map(len, texts))).tobytes()
+        self._db.execute("INSERT INTO texts VALUES (?, ?, ?)", (first, ends, b"".join(texts)))
         self._db.execute(
             "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -53,17 +49,18 @@ class Texts:
     def of(self, numbers: Iterable[int]) -> dict[int, bytes]:
         """The JSON of events by their numbers."""
         found: dict[int, bytes] = {}
-        first, sizes, text = 0, array("I"), b""
-        for number in sorted(numbers):
-            if not first <= number < first + len(sizes):
-                first, raw, text = self._db.execute(
-                    "SELECT first, sizes, json FROM texts WHERE first <= ?"
-                    " ORDER BY first DESC LIMIT 1",
-                    (number,),
-                ).fetchone()
-                sizes = array("I", raw)
-            start = sum(sizes[: number - first])
-            found[number] = text[start : start + sizes[number - first]]
+        wanted = sorted(numbers, reverse=True)
+        while wanted:
+            first, raw = self._db.execute(
+                "SELECT first, ends FROM texts WHERE first <= ? ORDER BY first DESC LIMIT 1",
+                (wanted[-1],),
+            ).fetchone()
+            ends = array("I", [0]) + array("I", raw)
+            with self._db.blobopen("texts", "json", first, readonly=True) as text:
+                while wanted and wanted[-1] < first + len(ends) - 1:
+                    start, end = ends[wanted[-1] - first : wanted[-1] - first + 2]
+                    text.seek(start)
+                    found[wanted.pop()] = text.read(end - start)
         return found
 
     def keys(self, numbers: Iterable[int]) -> dict[int, int | None]:
@@ -95,7 +92,3 @@ def joined(ids: Sequence[str | None]) -> bytes:
     if text.count(SEPARATOR) != len(ids):
         text = SEPARATOR.join(id.replace(SEPARATOR, " ") for id in texts)
     return text.encode()
-
-
-def _piece(texts: Sequence[bytes]) -> tuple[bytes, bytes]:
-    return array("I", map(len, texts)).tobytes(), b"".join(texts)

@@ -28,7 +28,7 @@ from mixpanel_sink.encode.tables import plain_column
 from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import SHAPE_FAILED
 from mixpanel_sink.settings.names import name_twice
-from mixpanel_sink.settings.shape import Sample, Shape, Split
+from mixpanel_sink.settings.shape import Join, Sample, Shape, Split
 
 _SHARES = 1_000_000
 """A sample is exact to so many parts of all users."""
@@ -74,6 +74,8 @@ def shape_table(
         work.unpack(name, prefix, work.of_nested)
     for name, how in shape.split.items():
         work.split(name, how)
+    for name, join in shape.join.items():
+        work.join(name, join)
     for name, kind in shape.cast.items():
         work.cast(name, kind)
     for name, value in shape.defaults.items():
@@ -218,6 +220,20 @@ class _Work:
         for i, new in enumerate(how.into):
             texts = [row[i] if i < len(row) else None for row in rows]
             self.columns[new] = pa.chunked_array([pa.array(texts, pa.string())])
+
+    def join(self, name: str, how: Join) -> None:
+        parts: list[list[str | None]] = []
+        for column in how.columns:
+            if column in self.columns:
+                texts, failed = cast(self.columns[column], column, "text")
+                self.failed |= failed
+                parts.append(texts.to_pylist())
+        if not parts:
+            return
+        rows = [[text for text in row if text is not None] for row in zip(*parts, strict=True)]
+        joined = [how.by.join(row) if row else None for row in rows]
+        self.columns[name] = pa.chunked_array([pa.array(joined, pa.string())])
+        self.loose.discard(name)
 
     def _only_texts(self, name: str, column: Any) -> Any:
         """The texts of a column that has other values, too, whose records fail."""

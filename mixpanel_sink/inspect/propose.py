@@ -19,7 +19,7 @@ from pyarrow import types
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.inspect.dialect import csv_settings
 from mixpanel_sink.inspect.presets import proposed_for_raw_events, recognized
-from mixpanel_sink.inspect.propose_time import time_of
+from mixpanel_sink.inspect.propose_time import time_of, with_clock
 from mixpanel_sink.inspect.sampled import (
     Notes,
     distinct,
@@ -148,9 +148,9 @@ def propose(
             f"The input has two columns named {twice!r}; rename one of them at its source."
         )
     columns = {name: sample.column(name) for name in names}
-    time_column, time_setting = time_of(
-        columns, notes, day_first=(source or {}).get("decimal") == ","
-    )
+    day_first = (source or {}).get("decimal") == ","
+    with_both, joined = with_clock(columns, day_first)
+    time_column, time_setting = time_of(with_both, notes, day_first)
     event = _event(columns, notes, title)
     user = _user(columns, notes, taken={time_column, event.get("column")})
     insert_id = _insert_id(columns, notes)
@@ -162,6 +162,9 @@ def propose(
         _line("time", time_setting, notes.why["time"]),
         _line("insert_id", insert_id, notes.why["insert_id"]),
     ]
+    if time_column in joined:
+        why = f"GUESS: {joined[0]} has the day, and {joined[1]} the time of day"
+        lines.append(_line("shape", {"join": {time_column: joined}}, why))
     if ip is not None:
         lines.append(_line("ip", ip, "the user's address; null or empty skips geolocation"))
     lines.append(_line("properties", "all", "or a list of columns"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import re
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
@@ -22,6 +24,7 @@ _TIME = (
     "datetime", "sent_at", "received_at", "date", "updated_at", "zeitpunkt", "zeitstempel", "datum",
     "zeit", "horodatage", "fecha", "data",
 )  # fmt: skip
+_CLOCK = ("time", "time_of_day", "clock", "hour", "uhrzeit", "zeit", "heure", "hora")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _DATES = (
     "%Y-%m-%d", "%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%Y/%m/%d",
@@ -87,6 +90,37 @@ def time_of(columns: Mapping[str, Any], notes: Notes, day_first: bool) -> tuple[
     name = next(iter(columns), "time")
     column = columns.get(name)
     return name, name if column is None else _setting(name, column, units, forms, notes)
+
+
+def with_clock(columns: Mapping[str, Any], day_first: bool) -> tuple[dict[str, Any], list[str]]:
+    """Joins the day and the time of day, where these are two columns.
+
+    Returns:
+        The columns, of which the day's has both; and the names of the two. The columns as they are
+        and no names where there is no such pair.
+    """
+    texts = [name for name in columns if is_text(columns[name].type)]
+    days = [name for name in texts if _form(columns[name], day_first) in _DATES]
+    clocks = [name for name in matching(texts, _CLOCK) if _is_clock(columns[name])]
+    if not days or not clocks:
+        return dict(columns), []
+    day, clock = next(iter(matching(days, _TIME)), days[0]), clocks[0]
+    pairs = zip(columns[day].to_pylist(), columns[clock].to_pylist(), strict=True)
+    both = [None if None in pair else " ".join(pair) for pair in pairs]
+    return {**columns, day: pa.chunked_array([pa.array(both, pa.string())])}, [day, clock]
+
+
+def _is_clock(column: Any) -> bool:
+    texts = _texts(column)
+    return any(
+        sum(_is_of(t, form) for t in texts) >= _MOST * len(texts) > 0 for form in _CLOCKS[1:]
+    )
+
+
+def _is_of(text: str, form: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return bool(datetime.datetime.strptime(text, form))
+    return False
 
 
 def _setting(

@@ -86,7 +86,7 @@ def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settin
 def _check_condition(mapping: AnyMapping | None, columns: Collection[str]) -> None:
     """Says which column of `where` no file has: a condition on nothing leaves everything out."""
     shape = getattr(mapping, "shape", None)
-    if not isinstance(shape, Shape) or shape.json or shape.flatten or shape.split:
+    if not isinstance(shape, Shape) or shape.makes_columns():
         return
     for name in shape.condition_columns():
         if name not in columns and name not in shape.defaults:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mixpanel_sink.process import FAILURES
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import NOT_JSON
 
 _LOGGER = logging.getLogger(__name__)
 _LONGEST = 400
@@ -103,6 +104,8 @@ def _type(value: Any) -> str:
         return "null"
     if isinstance(value, str):
         return f"text of {len(value)}"
+    if isinstance(value, dict) and NOT_JSON in value:
+        return str(value[NOT_JSON]).replace("_", " ")
     return {bool: "true or false", dict: "object", list: "list"}.get(type(value), "number")
 
 

@@ -5,6 +5,7 @@ The steps always run in this order, whatever order they are given in:
     json      JSON text becomes columns
     flatten   objects, maps and lists of {key, value} become columns
     split     text becomes a list, or several columns
+    join      several columns become one of text
     cast      a column gets another type
     defaults  nulls and missing columns get a value
     where     records that do not match are left out
@@ -56,6 +57,27 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
+class Join:
+    """Several columns to one of text.
+
+    Args:
+        columns: in the order of their parts. Nulls are left out.
+        by: what stands between the parts.
+    """
+
+    columns: Sequence[str]
+    by: str = " "
+
+    def __post_init__(self) -> None:
+        check_names("join", self.columns)
+        if not self.columns:
+            raise MappingError("join needs columns, such as {joined_at: [date, time]}.")
+        if not isinstance(self.by, str):
+            raise MappingError(f"join puts {self.by!r} between the parts; give text.")
+        object.__setattr__(self, "columns", tuple(self.columns))
+
+
+@dataclasses.dataclass(frozen=True)
 class Sample:
     """Keeps all records of some users and none of the others; the same users in every run.
 
@@ -83,6 +105,8 @@ class Shape:
             list stands for no prefix. The column itself goes.
         flatten: columns of objects, maps or lists of {key, value}, likewise.
         split: by column.
+        join: columns to join, by the name of the column that they make: a list of them, or a
+            `Join`. They stay; one of that name is replaced.
         cast: "text", "integer", "number", "boolean" or "time", by column.
         defaults: a value for nulls, by column.
         where: a condition such as "amount > 0 AND country IN ('DE', 'AT')".
@@ -101,6 +125,7 @@ class Shape:
     json: Mapping[str, str] | Sequence[str] | str = dataclasses.field(default_factory=dict)
     flatten: Mapping[str, str] | Sequence[str] | str = dataclasses.field(default_factory=dict)
     split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    join: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     cast: Mapping[str, str] = dataclasses.field(default_factory=dict)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     where: str | None = None
@@ -112,13 +137,14 @@ class Shape:
         put = functools.partial(object.__setattr__, self)
         for name in ("json", "flatten"):
             put(name, _prefixes(name, getattr(self, name)))
-        for name in ("split", "cast", "defaults", "rename"):
+        for name in ("split", "join", "cast", "defaults", "rename"):
             if not isinstance(value := getattr(self, name), Mapping):
                 raise MappingError(f"shape.{name} is {value!r}; give columns and what they become.")
             for column in value:
                 check_name(column)
             put(name, dict(value))
         put("split", {column: _split(value) for column, value in self.split.items()})
+        put("join", {column: _join(value) for column, value in self.join.items()})
         for column, kind in self.cast.items():
             if kind not in CASTS:
                 raise MappingError(
@@ -182,15 +208,19 @@ class Shape:
     def reads(self) -> list[str] | None:
         """The columns that its steps look at, of an input that they leave as it is but for casts;
         None if they may make columns or rename them."""
-        if self.json or self.flatten or self.split or self.defaults or self.drop or self.rename:
+        if self.makes_columns() or self.defaults or self.drop or self.rename:
             return None
         sample = [self.sample.column] if isinstance(self.sample, Sample) else []
         return [*self.cast, *self.condition_columns(), *sample]
 
+    def makes_columns(self) -> bool:
+        """Whether a step makes columns of others."""
+        return bool(self.json or self.flatten or self.split or self.join)
+
     def untouched(self, name: str) -> bool:
         """Whether a column that the input has is the same behind the steps, wherever it has a
         value."""
-        made = {part for how in self.split.values() for part in how.into}
+        made = {*self.join, *(part for how in self.split.values() for part in how.into)}
         return not self.rename and name not in (
             made | self.json.keys() | self.flatten.keys() | self.split.keys() | self.cast.keys()  # type: ignore[union-attr]
         )
@@ -202,9 +232,11 @@ class Shape:
             MappingError: for a column that is not there, where another has nearly its name; or for
                 two columns of one name.
         """
-        parts = {*self.defaults, *(part for how in self.split.values() for part in how.into)}
-        asked = [name for name in self.condition_columns() if name not in parts]
-        taken = (*self.json, *self.flatten, *self.split, *self.cast, *asked)
+        parts = {*self.join, *(part for how in self.split.values() for part in how.into)}
+        joined = [name for how in self.join.values() for name in how.columns]
+        later = [*joined, *self.cast, *self.condition_columns()]
+        asked = [name for name in later if name not in (parts | self.defaults.keys())]
+        taken = (*self.json, *self.flatten, *self.split, *asked)
         others = [  # what the shape names as well is not a misspelt name of another column
             name
             for name in columns
@@ -219,6 +251,9 @@ class Shape:
         for name, how in self.split.items():
             if name in columns:
                 made += [part for part in how.into if part not in made]
+        for name, join in self.join.items():
+            if name not in made and any(column in made for column in join.columns):
+                made.append(name)
         made += [name for name in self.defaults if name not in made]
         return list(self.renamed(made).values())
 
@@ -281,3 +316,12 @@ def _split(given: Any) -> Split:
         check_keys(given, ["by", "into"])
         return Split(given.get("by", ""), given.get("into", ()))
     return Split(given)
+
+
+def _join(given: Any) -> Join:
+    if isinstance(given, Join):
+        return given
+    if isinstance(given, Mapping):
+        check_keys(given, ["columns", "by"])
+        return Join(given.get("columns", ()), given.get("by", " "))
+    return Join(given)

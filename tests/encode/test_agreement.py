@@ -24,7 +24,7 @@ from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.errors import RecordError
 from tests.encode.arrow_tables import MAX_AGE, NOW, PER_SECOND, Case, cases, fast_types, values
 
-EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 500
+EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 200
 KEY = "0123456789abcdef0123"
 MAPPING = EventMapping(event="e", time=TimeColumn("t", "s"), distinct_id="u")
 

@@ -1,6 +1,7 @@
 """Rows of tables as dicts hold what the table holds."""
 
 import datetime
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +13,9 @@ from pyarrow import types
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from tests.encode.arrow_tables import UNITS, ZONES, data_types, values
 
+EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 200
 UTC = datetime.timezone.utc
-PROFILE = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+PROFILE = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def _column(column: Any, rows: Any = None) -> list[Any]:

@@ -20,7 +20,7 @@ from mixpanel_sink.errors import RecordError
 from tests.encode.pandas_nulls import NULLS
 from tests.encode.test_tables import ODD, PLAIN
 
-EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 500
+EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 200
 NOW = 1_750_000_000_000
 LIMITS = [Limits(batch_events=7), Limits(batch_events=7, max_age_seconds=5 * 86_400)]
 _HALF = "\ud800"

@@ -140,6 +140,34 @@ class TestSplit:
         ]
 
 
+class TestJoin:
+    def test_columns_become_one_of_text(self) -> None:
+        table = pa.table({"day": ["1 May", "2 May", None, None], "hour": [7, None, 8, None]})
+        found = shaped(table, join={"at": ["day", "hour"]})
+        assert [row["at"] for row in found] == ["1 May 7", "2 May", "8", None]
+        assert found[0]["day"] == "1 May", "the columns stay"
+
+    def test_one_of_that_name_is_replaced(self) -> None:
+        table = pa.table({"last": ["Lovelace"], "first": ["Ada"]})
+        how = {"columns": ["last", "first", "second"], "by": ", "}
+        assert shaped(table, join={"first": how})[0]["first"] == "Lovelace, Ada"
+
+    def test_without_any_of_the_columns_there_is_nothing_to_join(self) -> None:
+        assert shaped(pa.table({"a": [1]}), join={"at": ["day", "hour"]}) == [{"a": 1}]
+
+    def test_a_value_that_is_no_text_fails_its_record(self) -> None:
+        table = pa.table({"a": ["x", "y"], "b": [float("nan"), 0.5]})
+        result = shape_table(table, Shape(join={"c": ["a", "b"]}))
+        assert {row: error.reason for row, error in result.failed.items()} == {0: "shape_failed"}
+        assert rows(result.table)[0]["c"] == "y 0.5"
+
+    def test_the_mapping_may_name_what_it_makes(self) -> None:
+        shape = Shape(join={"at": ["Date", "Time"]}, drop=["Date", "Time"])
+        assert shape.names(["Date", "Time", "n"]) == ["n", "at"]
+        with pytest.raises(MappingError, match=r"names 'Tine'.*Time"):
+            Shape(join={"at": ["Date", "Tine"]}).names(["Date", "Time"])
+
+
 class TestCast:
     @pytest.mark.parametrize(
         ("values", "kind", "want"),

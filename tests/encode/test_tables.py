@@ -32,7 +32,7 @@ from mixpanel_sink.settings.mapping import EventMapping
 from tests.encode.pandas_nulls import NULLS
 
 NOW = 1_800_000_000_000
-EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 300
+EXAMPLES = 20_000 if os.environ.get("MIXPANEL_SINK_LONG") else 150
 MAPPING = EventMapping(
     event=Constant("E"), distinct_id="user", time="at", insert_id=ContentId(), drop_nulls=True
 )

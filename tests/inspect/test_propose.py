@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -31,6 +32,8 @@ from mixpanel_sink.settings.columns import (
     TimeColumn,
 )
 from mixpanel_sink.settings.mapping import EventMapping
+from mixpanel_sink.settings.shape import Shape
+from mixpanel_sink.stages.local import convert_tables
 
 NOW = int(time.time())
 
@@ -208,6 +211,27 @@ def test_times_as_text(texts: list[str], form: str) -> None:
     encoder = MappedEventEncoder(found.mapping, Limits())
     for text in texts:  # what is proposed can be imported
         encoder.encode({"who": "u1", "seen": text}, Source("a", "a", 0))
+
+
+@pytest.mark.parametrize(
+    ("days", "clocks", "form"),
+    [
+        (["11/27/2024", "5/1/2024"], ["10:01 PM", "9:30 AM"], "%m/%d/%Y %I:%M %p"),
+        (["27.11.2024", "01.05.2024"], ["22:01:59", "09:30:00"], "%d.%m.%Y %H:%M:%S"),
+    ],
+)
+def test_the_day_and_the_time_of_day_in_two_columns(
+    days: list[str], clocks: list[str], form: str
+) -> None:
+    columns = {"user_id": ["u1", "u2"], "Date": days, "Time": clocks, "lasted": ["0:10", "0:20"]}
+    found = propose(pa.table(columns))
+    assert found.mapping.time == TimeColumn("Date", format=form)
+    assert found.mapping.shape == Shape(join={"Date": ["Date", "Time"]})
+    mapping = dataclasses.replace(found.mapping, insert_id=ContentId())
+    chunks = list(convert_tables([pa.table(columns)], mapping))
+    (first, _) = (json.loads(event)["properties"]["time"] for event in chunks[0].events())
+    moment = datetime.datetime.strptime(f"{days[0]} {clocks[0]}", form)
+    assert first == moment.replace(tzinfo=datetime.timezone.utc).timestamp() * 1000
 
 
 def test_a_few_texts_that_are_no_date_or_of_next_year_hide_no_format() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from mixpanel_sink.report.failure_log import FailureLog
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.results.shown import record_as_json
 
 NULL = FailedRecord(
     "time_null", "time (at) is null.", "at", record_json='{"at": null, "who": "u1"}'
@@ -52,3 +53,11 @@ def test_no_value_of_a_record(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_record_that_is_no_object(caplog: pytest.LogCaptureFixture) -> None:
     FailureLog().add(FailedRecord("unsupported_record", "It is a list.", record_json="[1]"))
     assert caplog.messages[0].endswith("It is a list. More like it are summed up once a minute.")
+
+
+def test_a_value_that_json_does_not_have_is_not_called_an_object(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record = record_as_json({"price": float("nan"), "by": object()})
+    FailureLog().add(FailedRecord("non_finite_number", "price is nan.", record_json=record))
+    assert "price (non finite number), by (unsupported type)" in caplog.messages[0]

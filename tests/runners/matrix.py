@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
+import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 
@@ -37,6 +38,9 @@ RUNNERS = {
     ),
 }
 """What makes a command run there. docs/runners.md says how they differ."""
+IN_ONE_PROCESS = pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+"""For what several processes cannot change: on "processes" the DirectRunner runs the same code in
+them, and to start them takes ten times as long as the test."""
 SWITCHING = ("--runner=DirectRunner", *RUNNERS["prism"][1:])
 """By the DirectRunner's name, which looks for Prism first."""
 

@@ -18,7 +18,7 @@ from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.settings.credentials import ProjectToken
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from mixpanel_sink.write_profiles import WriteProfilesToMixpanel
-from tests.runners.matrix import Runner
+from tests.runners.matrix import IN_ONE_PROCESS, Runner
 from tests.running import FAST
 from tests.write.test_write import record, write
 
@@ -111,7 +111,15 @@ COMPOSITIONS: dict[str, Callable[[Any, Emulator], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("composition", COMPOSITIONS)
+# Several processes at once are what test_everything_at_once runs on, and what a shuffle feeds.
+@pytest.mark.parametrize(
+    ("runner", "composition"),
+    [
+        *((runner, name) for name in COMPOSITIONS for runner in ("direct", "prism")),
+        ("processes", "behind a shuffle"),
+    ],
+    indirect=["runner"],
+)
 def test_every_record_arrives_once(mixpanel: Emulator, runner: Runner, composition: str) -> None:
     def build(pipeline: Any) -> None:
         COMPOSITIONS[composition](pipeline | beam.Create(RECORDS), mixpanel)
@@ -122,6 +130,7 @@ def test_every_record_arrives_once(mixpanel: Emulator, runner: Runner, compositi
         assert len(mixpanel.profiles(1000)) == len(RECORDS)
 
 
+@IN_ONE_PROCESS
 def test_beam_may_check_types_while_the_pipeline_runs(mixpanel: Emulator, runner: Runner) -> None:
     def build(pipeline: Any) -> None:
         events_and_profiles(pipeline | beam.Create([*RECORDS, record(99, user="null")]), mixpanel)

@@ -17,7 +17,7 @@ from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.write import WriteToMixpanel
 from tests.lighter_beam import lighter_beam
-from tests.runners.matrix import JobFailed, Runner
+from tests.runners.matrix import IN_ONE_PROCESS, JobFailed, Runner
 from tests.runners.test_compositions import Counting, keyed, must_be
 from tests.running import FAST
 from tests.write.test_write import MAPPING, record, write
@@ -148,7 +148,7 @@ def test_a_bundle_that_fails_after_thirty_requests(
     assert requests == (40 if checkpoint else sent + 40)
 
 
-@pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+@IN_ONE_PROCESS
 def test_a_stream_that_must_not_lose_a_record_fails_with_the_first(
     mixpanel: Emulator, runner: Runner
 ) -> None:

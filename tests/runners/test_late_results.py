@@ -49,7 +49,14 @@ def listed(group: Any) -> tuple[Any, list[Any]]:
     return group[0], sorted(group[1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("runner", "kind"),
+    [
+        *((runner, kind) for kind in KINDS for runner in ("direct", "prism")),
+        ("processes", "fixed"),
+    ],
+    indirect=["runner"],
+)
 def test_a_batch_groups_and_writes_them(mixpanel: Emulator, runner: Runner, kind: str) -> None:
     mixpanel.faults(REFUSE)
     source = stamped(*((at, record(at)) for at in (5, 70, 75, 500)))

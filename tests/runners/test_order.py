@@ -6,11 +6,9 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-import pytest
-
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
-from tests.runners.matrix import Runner
+from tests.runners.matrix import IN_ONE_PROCESS, Runner
 from tests.write.test_write_profiles import in_order, kept, profiles
 
 TEN = Limits(batch_events=10)
@@ -23,29 +21,29 @@ def sets(count: int, users: int = 1) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+@IN_ONE_PROCESS
 def test_a_small_quota(mixpanel: Emulator, runner: Runner) -> None:
     updates = [{"$distinct_id": "u", "$set": {"n": n}} for n in range(80)]
-    sink = profiles(mixpanel, lanes=1, quota="2/3s", limits=TEN)
+    sink = profiles(mixpanel, lanes=1, quota="2/1s", limits=TEN)
     ran = runner.run(in_order(updates), sink)
     assert kept(mixpanel)["u"] == {"n": 79}
     assert mixpanel.stats()["requests"] == 8
     assert ran.totals[0].accepted == 80
 
 
-@pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+@IN_ONE_PROCESS
 def test_a_slow_server(mixpanel: Emulator, runner: Runner) -> None:
-    mixpanel.settings(latency_ms=500)
+    mixpanel.settings(latency_ms=250)
     updates = [{"$distinct_id": "u", "$set": {"n": n}} for n in range(200)]
     ran = runner.run(in_order(updates), profiles(mixpanel, lanes=1, quota="none", limits=TEN))
     assert kept(mixpanel)["u"] == {"n": 199}
     assert ran.totals[0].accepted == 200
 
 
-@pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+@IN_ONE_PROCESS
 def test_two_users_in_one_lane(mixpanel: Emulator, runner: Runner) -> None:
     mixpanel.settings(latency_ms=100)
-    sink = profiles(mixpanel, lanes=1, quota="2/3s", limits=TEN)
+    sink = profiles(mixpanel, lanes=1, quota="2/1s", limits=TEN)
     ran = runner.run(in_order(sets(80, users=2)), sink)
     assert kept(mixpanel) == {"u0": {"n": 78, "times": 40}, "u1": {"n": 79, "times": 40}}
     assert ran.totals[0].accepted == 80

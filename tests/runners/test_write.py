@@ -13,9 +13,9 @@ from apache_beam.transforms.window import FixedWindows, Sessions, SlidingWindows
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.report.accounting import CheckAccounting
-from mixpanel_sink.results import Totals
+from mixpanel_sink.results import FailedRecord, Receipt, Totals
 from mixpanel_sink.settings.retry import RetryPolicy
-from tests.runners.matrix import JobFailed, Runner
+from tests.runners.matrix import IN_ONE_PROCESS, JobFailed, Runner
 from tests.running import FAST
 from tests.write.test_write import record, stamped, write
 
@@ -45,32 +45,47 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("kind", WINDOWS)
-def test_results_keep_window_and_timestamp(mixpanel: Emulator, runner: Runner, kind: str) -> None:
-    windowfn, expected = WINDOWS[kind]
-    mixpanel.faults([{"kind": "failed_records", "records": [{"index": 0, "message": "odd"}]}])
-    times = {"id-1": 10, "id-2": 70, "id-3": 500, "id-4": 910}
-    source = stamped(*((at, record(int(key[3:]))) for key, at in times.items()))
-    source[1] = TimestampedValue(record(2, user="null"), 70)
-    ran = runner.run(source, write(mixpanel), beam.Map(same), beam.WindowInto(windowfn))
-    assert mixpanel.stats()["events_distinct"] == len(mixpanel.insert_ids()) == 2
-    seen: dict[str, list[Any]] = {}
-    for out in ran.failed:
-        about = out.value.record or {"id": out.value.event["properties"]["$insert_id"]}
-        assert out.at == times[about["id"]]
-        seen.setdefault(about["id"], []).append(out.window)
-    assert len(seen) == 2
-    for key, windows in seen.items():
-        assert len(windows) == len(set(windows)), "a failed record came twice"
-        assert set(windows) == expected(times[key])
-    assert {out.at for out in ran.receipts} <= {500, 910}
-    assert ran.totals == [Totals(read=4, accepted=2, failed=2, requests=1)]
+def test_results_keep_window_and_timestamp(mixpanel: Emulator, runner: Runner) -> None:
+    mixpanel.faults(
+        [{"kind": "failed_records", "records": [{"index": 0, "message": "odd"}], "times": 3}]
+    )
+    times = {1: 10, 2: 70, 3: 500, 4: 910}
+
+    def build(pipeline: Any) -> None:
+        for number, (kind, (windowfn, _)) in enumerate(WINDOWS.items()):
+            source = stamped(*((at, record(10 * number + n)) for n, at in times.items()))
+            source[1] = TimestampedValue(record(10 * number + 2, user="null"), 70)
+            records = pipeline | f"Create {kind}" >> beam.Create(source)
+            windowed = records | f"Map {kind}" >> beam.Map(same) | kind >> beam.WindowInto(windowfn)
+            result = windowed | f"Write {kind}" >> write(mixpanel)
+            runner.keep(f"failed {kind}", result.failed)
+            runner.keep(f"receipts {kind}", result.receipts)
+            runner.keep(f"totals {kind}", result.totals)
+
+    runner.build_and_run(build)
+    assert mixpanel.stats()["events_distinct"] == len(mixpanel.insert_ids()) == 6
+    for number, (kind, (_, expected)) in enumerate(WINDOWS.items()):
+        seen: dict[int, list[Any]] = {}
+        for out in runner.read(f"failed {kind}", FailedRecord._make):
+            about = out.value.record or {"id": out.value.event["properties"]["$insert_id"]}
+            about_number = int(about["id"][3:]) - 10 * number
+            assert out.at == times[about_number]
+            seen.setdefault(about_number, []).append(out.window)
+        assert len(seen) == 2
+        for key, windows in seen.items():
+            assert len(windows) == len(set(windows)), "a failed record came twice"
+            assert set(windows) == expected(times[key])
+        receipts = runner.read(f"receipts {kind}", Receipt._make)
+        assert {out.at for out in receipts} <= {500, 910}
+        (totals,) = runner.read(f"totals {kind}", Totals._make)
+        assert totals.value == Totals(read=4, accepted=2, failed=2, requests=1)
 
 
 def same(element: Any) -> Any:
     return element
 
 
+@IN_ONE_PROCESS
 def test_windows_before_a_shuffle(mixpanel: Emulator, runner: Runner) -> None:
     """A record that a shuffle has split up is several, on every runner; the accounting knows."""
     source = stamped(*((n, record(n, user="u" if n % 5 else "null")) for n in range(10)))
@@ -104,6 +119,7 @@ def test_the_quota_is_one_for_all_lanes(mixpanel: Emulator, runner: Runner) -> N
     assert ran.totals == [Totals(read=400, accepted=400, failed=0, requests=statuses["200"])]
 
 
+@IN_ONE_PROCESS
 def test_the_quota_is_one_for_all_windows(mixpanel: Emulator, runner: Runner) -> None:
     mixpanel.settings(quota="10/1s")
     source = stamped(*((n * 7, each) for n, each in enumerate(RECORDS[:250])))
@@ -152,6 +168,7 @@ def poison(element: dict[str, Any]) -> dict[str, Any]:
     return element
 
 
+@IN_ONE_PROCESS
 def test_a_bundle_that_fails_fails_the_job_and_its_repetition_doubles_nothing(
     mixpanel: Emulator, runner: Runner
 ) -> None:
@@ -163,7 +180,7 @@ def test_a_bundle_that_fails_fails_the_job_and_its_repetition_doubles_nothing(
     assert sorted(mixpanel.insert_ids()) == sorted(each["id"] for each in RECORDS)
 
 
-@pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+@IN_ONE_PROCESS
 def test_a_stream_flushes_in_time_and_once(mixpanel: Emulator, runner: Runner) -> None:
     stream = (
         Script()
@@ -183,6 +200,7 @@ def test_a_stream_flushes_in_time_and_once(mixpanel: Emulator, runner: Runner) -
     assert mixpanel.stats()["requests"] == len(ran.receipts)
 
 
+@IN_ONE_PROCESS
 def test_the_books_must_balance(mixpanel: Emulator, runner: Runner) -> None:
     class Wrong(beam.PTransform):
         def expand(self, records: Any) -> Any:
@@ -193,6 +211,7 @@ def test_the_books_must_balance(mixpanel: Emulator, runner: Runner) -> None:
         runner.run([record(0)], Wrong())
 
 
+@IN_ONE_PROCESS
 def test_a_write_accounts_for_its_records_by_itself(mixpanel: Emulator, runner: Runner) -> None:
     def build(pipeline: Any) -> None:
         result = pipeline | beam.Create(RECORDS[:20]) | write(mixpanel, limits=TEN)
@@ -205,7 +224,11 @@ def test_a_write_accounts_for_its_records_by_itself(mixpanel: Emulator, runner: 
     assert [out.value for out in runner.read("same", Totals._make)] == [totals.value]
 
 
-@pytest.mark.parametrize("accepted", [0, 1])
+@pytest.mark.parametrize(
+    ("runner", "accepted"),
+    [("direct", 0), ("direct", 1), ("prism", 0), ("prism", 1), ("processes", 1)],
+    indirect=["runner"],
+)
 def test_a_pipeline_that_must_not_lose_a_record_fails_at_its_end(
     mixpanel: Emulator, runner: Runner, accepted: int
 ) -> None:
@@ -213,5 +236,8 @@ def test_a_pipeline_that_must_not_lose_a_record_fails_at_its_end(
     with pytest.raises(JobFailed, match=f"1 of {1 + accepted} records? failed"):
         runner.run(records, write(mixpanel, on_failure="fail"))
     assert len(mixpanel.insert_ids()) == accepted, "what is good was sent"
-    ran = runner.run([], write(mixpanel, on_failure="fail"))
-    assert ran.totals == [Totals()]
+
+
+@IN_ONE_PROCESS
+def test_without_records_none_is_lost(mixpanel: Emulator, runner: Runner) -> None:
+    assert runner.run([], write(mixpanel, on_failure="fail")).totals == [Totals()]

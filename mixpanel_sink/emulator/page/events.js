@@ -52,6 +52,8 @@ export const events = {
     this.searched = this.total = this.matched = 0;
     this.busy = false;
     this.run = (this.run ?? 0) + 1;
+    this.older.hidden = true;
+    if (this.filtered() && !this.rows.firstChild) this.rows.replaceChildren(empty("Searching…"));
     const range = rangeOf(given);
     this.chips.replaceChildren(given.from ? el("button", { class: "chip", type: "button", onclick: () => go({ from: "", to: "" }) },
       `${clock(Number(given.from)).slice(0, 16)} to ${clock(Number(given.to)).slice(0, 16)} ×`) : "");

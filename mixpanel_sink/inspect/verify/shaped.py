@@ -20,7 +20,7 @@ from mixpanel_sink.inspect.verify.held import Refused
 from mixpanel_sink.inspect.verify.ids import text_of
 from mixpanel_sink.inspect.verify.times import instant
 from mixpanel_sink.results import SHAPE_FAILED
-from mixpanel_sink.settings.shape import Sample, Shape, Split
+from mixpanel_sink.settings.shape import Join, Sample, Shape, Split
 
 Record = dict[str, Any]
 Shaped = Record | Refused | None
@@ -97,6 +97,8 @@ def _converted(record: Shaped, shape: Shape) -> Shaped:
         for name, how in shape.split.items():
             if name in record:
                 record.update(_split(record.pop(name), name, how))
+        for name, join in shape.join.items():
+            _join(record, name, join)
         for name, kind in shape.cast.items():
             if record.get(name) is not None:
                 record[name] = _cast(record[name], name, kind)
@@ -155,10 +157,18 @@ def _object(value: Any, name: str) -> Record:
 
 
 def _split(value: Any, name: str, how: Split) -> Record:
+    if not isinstance(value, str | None):
+        raise _misfit(name, "is not text, which split needs")
     parts = None if value is None else value.split(how.by, len(how.into) - 1 if how.into else -1)
     if not how.into:
         return {name: parts}
     return dict(zip(how.into, [*(parts or []), *[None] * len(how.into)], strict=False))
+
+
+def _join(record: Record, name: str, how: Join) -> None:
+    parts = [_cast(record[n], n, "text") for n in how.columns if record.get(n) is not None]
+    if parts or any(column in record for column in how.columns):
+        record[name] = how.by.join(parts) if parts else None
 
 
 def _cast(value: Any, name: str, kind: str) -> Any:
@@ -240,7 +250,8 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
     expression = pl.sql_expr(shape.where)
     names = expression.meta.root_names()
     untouched = set(() if table is None else table.schema.names)
-    untouched -= {*shape.json, *shape.flatten, *shape.split, *shape.cast, *shape.defaults}
+    untouched -= {*shape.json, *shape.flatten, *shape.split, *shape.join, *shape.cast}
+    untouched -= {*shape.defaults}
     typed: dict[str, Any] = {
         name: pl.from_arrow(table.column(name)) for name in names if table and name in untouched
     }

@@ -17,7 +17,7 @@ from mixpanel_sink.inspect.verify.events import Event, differences, exported_eve
 from mixpanel_sink.inspect.verify.expected import Expectation
 from tests.encode.arrow_tables import NOW, Case, cases
 
-EXAMPLES = int(os.environ.get("MIXPANEL_SINK_PROOF_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("MIXPANEL_SINK_PROOF_EXAMPLES", "150"))
 
 
 def expected(case: Case) -> list[Any]:
