@@ -34,5 +34,5 @@ def run(settings: Settings, as_json: common.AsJson = False) -> None:
     elif shown.looked_at.events == 0:
         again = common.following("check", settings, settings.mapping)
         print("\nNothing would be accepted.")
-        common.next_step(f"correct {settings.mapping}, then {again}")
+        common.next_step(f"edit {settings.mapping}, then {again}")
     common.finish(code)

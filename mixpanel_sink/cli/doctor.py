@@ -65,7 +65,7 @@ def run(
         Console(soft_wrap=True).print(table)
         bad = [finding.what for finding in findings if finding.state == "problem"]
         common.next_step(
-            f"correct {', '.join(bad)}, then mixpanel-sink doctor"
+            f"fix {', '.join(bad)}, then run mixpanel-sink doctor again"
             if bad
             else "mixpanel-sink init events.parquet"
         )
@@ -74,7 +74,7 @@ def run(
 
 def versions() -> Iterator[Finding]:
     """Python and the packages that matter."""
-    ok = (3, 10) <= sys.version_info[:2] <= (3, 14)
+    ok = (3, 11) <= sys.version_info[:2] <= (3, 14)
     yield Finding("Python", "ok" if ok else "problem", platform.python_version())
     for name in _PACKAGES:
         try:

@@ -86,7 +86,7 @@ def next_step(settings: Settings, otherwise: str | None) -> None:
     prefix = settings.failed_output
     if prefix and "://" not in prefix and files_of(prefix):
         ((_, again),) = after_sending(settings, failed=True, verify=False)
-        common.next_step(f"correct what the failures above say, then {again}")
+        common.next_step(f"fix the causes of the failures above, then {again}")
     elif otherwise:
         common.next_step(otherwise)
 

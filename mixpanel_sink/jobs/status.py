@@ -211,7 +211,7 @@ def next_step_after(status: Mapping[str, Any]) -> str:
             files = " ".join(map(shlex.quote, each["files"]))
             folder = shlex.quote(status["checkpoint"])
             return (
-                "correct what the failed records say, then mixpanel-sink replay "
+                "fix the causes of the failures, then mixpanel-sink replay "
                 f"{files} --mapping MAPPING --checkpoint {folder}"
             )
     incomplete = any(run["incomplete_files"] for run in status["runs"][-1:])

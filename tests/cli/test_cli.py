@@ -165,7 +165,7 @@ def test_doctor_finds_what_is_wrong(
     assert bad.code == 1
     assert "cannot be reached" in bad.out
     assert "NO_SUCH is not set" in bad.out
-    assert "Next: correct api_secret, 127.0.0.1:9, then mixpanel-sink doctor" in bad.out
+    assert "Next: fix api_secret, 127.0.0.1:9, then run mixpanel-sink doctor again" in bad.out
 
 
 def test_options_of_beam_go_on_to_beam() -> None:
@@ -234,7 +234,7 @@ def test_check_of_what_would_all_fail(call: Call, shop: Shop) -> None:
     done = call("check", shop, "-m", "m.yaml")
     assert done.code == 1
     assert "Nothing would be accepted." in done.out
-    assert "Next: correct m.yaml, then mixpanel-sink check" in done.out
+    assert "Next: edit m.yaml, then mixpanel-sink check" in done.out
     assert "--dry" not in done.out
     assert "Next: mixpanel-sink import" not in done.out
 
@@ -283,13 +283,13 @@ def test_failed_records_are_kept_apart_for_each_run(
         prefix = str(new).removesuffix("-00000-of-00001.jsonl")
         assert f"Failed records: {prefix}*.jsonl" in done.out
         again = f"mixpanel-sink replay '{prefix}*.jsonl' --mapping mapping.yaml --endpoint"
-        assert f"Next: correct what the failures above say, then {again}" in done.out
+        assert f"Next: fix the causes of the failures above, then {again}" in done.out
         kept.add(new)
     replayed = call("replay", f"{prefix}*.jsonl", *where)
     assert replayed.code == 1  # each of them fails again, for the same reason
     assert "MXS403: mixpanel-sink explain MXS403" in replayed.err
     assert len(set(pathlib.Path("failed").iterdir()) - kept) == 1
-    assert "Next: correct what the failures above say" in replayed.out
+    assert "Next: fix the causes of the failures above" in replayed.out
 
 
 def test_a_dead_endpoint_is_recognised_before_anything_is_read(

@@ -97,7 +97,7 @@ def test_init_check_import_verify(
     assert f"failed/{failed.name[:15]}*.jsonl" in sent.out
     assert json.loads(failed.read_text())["row"] == 0
     assert (
-        "Next: correct what the failures above say, then mixpanel-sink replay 'failed/" in sent.out
+        "Next: fix the causes of the failures above, then mixpanel-sink replay 'failed/" in sent.out
     )
     proven = call("verify", file.name, *where)
     assert proven.code == 0, proven.out + proven.err

@@ -189,7 +189,7 @@ def test_failures_stay_until_they_are_replayed(
     (kept,) = left["files"]
     assert command(["status", f"{tmp_path}/cp"]) == 0
     assert capsys.readouterr().out.endswith(
-        f"Next: correct what the failed records say, then mixpanel-sink replay {kept} "
+        f"Next: fix the causes of the failures, then mixpanel-sink replay {kept} "
         f"--mapping MAPPING --checkpoint {tmp_path}/cp\n"
     )
     assert command(["status", f"{tmp_path}/cp", f"--html={tmp_path}/all.html"]) == 0
