@@ -14,6 +14,8 @@ from mixpanel_sink.emulator.inspection import MAX_BODY, number_of, page_of
 from mixpanel_sink.emulator.state import State
 from mixpanel_sink.emulator.wanted import Wanted
 
+_FIRST_SECONDS, _SECONDS = 0.1, 0.4
+
 
 async def search(request: Request) -> Response:
     """Events by anything in them: search, event, distinct_id, insert_id, project, from, to.
@@ -33,7 +35,13 @@ def _portion(request: Request) -> dict[str, Any]:
     limit, _ = page_of(request)
     before, above = number_of(request, "before"), number_of(request, "above") or 0
     found = store.search.portion(
-        _wanted(request), before=before, above=above, limit=limit, unit=UNITS[unit]
+        _wanted(request),
+        before=before,
+        above=above,
+        limit=limit,
+        unit=UNITS[unit],
+        # The first rows soon, the others with few questions.
+        seconds=_FIRST_SECONDS if before is None else _SECONDS,
     )
     return {
         "events": store.events.details(found.numbers),

@@ -8,13 +8,18 @@ their names, times and keys as plain arrays, and the ids of users and events.
 import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, count, repeat
+from itertools import accumulate, chain, count, repeat
+from typing import Any
 
 import orjson
 
 from mixpanel_sink.emulator.rows import EventRow
 
 SEPARATOR = "\0"
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_AT_ONCE = 50
+_INSERT = f"INSERT INTO events VALUES {', '.join([_ROW] * _AT_ONCE)}"
+"""Many rows in a statement take two thirds of the time."""
 
 
 class Texts:
@@ -39,6 +44,12 @@ class Texts:
             ),
         )
         self._db.execute("INSERT INTO ids VALUES (?, ?, ?)", (first, joined(users), joined(ids)))
+
+    def _add_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        whole = len(rows) // _AT_ONCE * _AT_ONCE
+        for start in range(0, whole, _AT_ONCE):
+            self._db.execute(_INSERT, [*chain.from_iterable(rows[start : start + _AT_ONCE])])
+        self._db.executemany(f"INSERT INTO events VALUES {_ROW}", rows[whole:])
 
     def _next(self) -> int:
         row = self._db.execute(
