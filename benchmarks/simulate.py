@@ -1,4 +1,5 @@
-"""What the quota does with 1 to 1000 workers: a table for docs/scaling.md.
+"""What the quota does with 1 to 1000 workers: tables for docs/scaling.md and
+docs/decisions/simulation.md.
 
 python -m benchmarks.simulate --seeds 3
 """
@@ -130,10 +131,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each; the worst is shown")
     parser.add_argument("--only-durations", action="store_true", help="without the simulation")
-    parser.add_argument("--out", type=Path, default=paths.REPOSITORY / "docs" / "scaling.md")
+    parser.add_argument("--docs", type=Path, default=paths.REPOSITORY / "docs")
     options = parser.parse_args()
 
-    report.put(options.out, "durations", durations())
+    report.put(options.docs / "scaling.md", "durations", durations())
     if options.only_durations:
         return 0
     rows = []
@@ -149,7 +150,7 @@ def main() -> int:
             report.table(HEAD, rows),
         ]
     )
-    report.put(options.out, "simulation", text)
+    report.put(options.docs / "decisions" / "simulation.md", "simulation", text)
     return 0
 
 

@@ -15,6 +15,8 @@ import zipfile
 import pytest
 from readme_renderer import markdown
 
+from mixpanel_sink.version import __version__
+
 ROOT = pathlib.Path(__file__).parents[1]
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules", ".git", ".venv*", "build", "data")
 
@@ -78,7 +80,7 @@ def test_every_link_of_the_page_on_pypi_leads_to_the_tagged_release(
         "https://github.com/ada/mixpanel-sink"
     )
     found = targets(rendered(str(metadata.get_payload())))
-    assert len(found) > 20
+    assert len(found) > 10
     ours = re.compile(r"https://github\.com/ada/mixpanel-sink/(?:blob|raw)/v[\d.]+/([^#]+)")
     for target in found:
         assert "://" in target, target
@@ -111,16 +113,49 @@ def test_the_sdist_has_what_a_clone_has(sdist: set[str]) -> None:
     assert not any("node_modules" in name or name.endswith(".pyc") for name in sdist)
 
 
-def test_the_images_copy_what_there_is_and_install_what_exists() -> None:
-    text = (ROOT / "configs/docker/Dockerfile").read_text().replace("\\\n", " ")
+DOCKERFILES = ["configs/docker/Dockerfile", "configs/flex_template/Dockerfile"]
+
+
+def dockerfile(name: str) -> str:
+    """An image's file, without comments and with its lines joined."""
+    text = (ROOT / name).read_text()
+    return re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_the_images_copy_what_there_is_and_install_what_exists(name: str) -> None:
+    text, setup = dockerfile(name), (ROOT / "setup.py").read_text()
     copied = re.findall(r"^COPY (?!--from)(.+) /\S+$", text, re.MULTILINE)
     names = [name for line in copied for name in line.split()]
     assert "setup.py" in names
     assert all((ROOT / name).exists() for name in names)
-    extras = set(re.findall(r"\[(\w+)\]", text))
-    assert extras == {"emulator", "all"}
-    setup = (ROOT / "setup.py").read_text()
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{name}" for name in names} <= set(sent)  # all else stays out of the build
+    extras = re.findall(r"\[(\w+)\]", text)
+    assert extras
     assert all(f'"{extra}": ' in setup for extra in extras)
+    pythons = re.findall(r"^FROM \S*python:?(3)\.?(\d+)", text, re.MULTILINE)
+    assert pythons
+    for major, minor in pythons:
+        assert f"Python :: {major}.{minor}" in setup
+
+
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_the_images_stages_exist_before_they_are_used(name: str) -> None:
+    known: set[str] = set()
+    for line in dockerfile(name).splitlines():
+        if found := re.match(r"FROM (\S+)(?: AS (\S+))?$", line):
+            assert found[1] in known or ":" in found[1] or "/" in found[1], line
+            known.add(found[2] or "")
+        elif found := re.match(r"COPY --from=(\S+) ", line):
+            assert found[1] in known, line
+
+
+def test_the_images_do_not_run_as_root() -> None:
+    for target in ("emulator", "command"):
+        _, _, section = dockerfile(DOCKERFILES[0]).partition(f"AS {target}\n")
+        section = section.partition("\nFROM")[0]
+        assert section.index("USER mixpanel") < section.index("ENTRYPOINT")
 
 
 @pytest.mark.parametrize("target", ["emulator", "command"])
@@ -132,3 +167,7 @@ def test_the_images_begin_with_a_command_that_runs(target: str) -> None:
     command = [sys.executable, "-m", "mixpanel_sink.cli", *words[1:], "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()

@@ -14,7 +14,13 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = ("ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/RESULTS.md")
+PAGES = (
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "benchmarks/RESULTS.md",
+)
 """Pages outside docs/."""
 _LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
 

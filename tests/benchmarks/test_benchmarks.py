@@ -153,7 +153,7 @@ def test_types_that_are_encoded_value_by_value_are_documented() -> None:
         "extension type",
     ]
     assert set(ways.values()) == {types.COLUMNAR, "value by value"}
-    text = (paths.REPOSITORY / "docs" / "mapping.md").read_text()
+    text = (paths.REPOSITORY / "docs" / "encoding.md").read_text()
     _, _, table = text.partition("**value by value:**")
     for name in ("map inside a list", "list view", "negative scale or 256", "extension type"):
         assert name in table

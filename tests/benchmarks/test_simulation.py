@@ -127,12 +127,15 @@ def test_equal_seeds_give_equal_runs() -> None:
 
 def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulate, "scenarios", lambda: [("quiet", Scenario(Quota.page(), 7200.0))])
-    out = tmp_path / "scaling.md"
-    out.write_text("# Scaling\n")
-    monkeypatch.setattr("sys.argv", ["simulate", "--seeds=2", f"--out={out}"])
+    durations, simulation = tmp_path / "scaling.md", tmp_path / "decisions/simulation.md"
+    simulation.parent.mkdir()
+    durations.write_text("# Scaling\n")
+    simulation.write_text("# Does the quota hold?\n")
+    monkeypatch.setattr("sys.argv", ["simulate", "--seeds=2", f"--docs={tmp_path}"])
     assert simulate.main() == 0
-    assert "| 1,000,000,000 | 500,000 | 347.2 days | 9.2 h |" in out.read_text()
-    assert "| quiet | 60/hour | 1 | 1 | 120 | 0 | 100.0% | 100.0% | 0 | 0% |" in out.read_text()
+    assert "| 1,000,000,000 | 500,000 | 347.2 days | 9.2 h |" in durations.read_text()
+    row = "| quiet | 60/hour | 1 | 1 | 120 | 0 | 100.0% | 100.0% | 0 | 0% |"
+    assert row in simulation.read_text()
 
 
 def test_every_scenario_of_the_table_fits_its_quota() -> None:

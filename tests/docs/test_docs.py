@@ -6,12 +6,16 @@ import ast
 import dataclasses
 import pathlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import pytest
+import requests
 
 from mixpanel_sink.api.identity import identify
+from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import REASONS
 from mixpanel_sink.settings.mapping import EventMapping
@@ -156,12 +160,41 @@ def test_the_documents_python_builds(name: str) -> None:
         exec(compile(labelled, f"{name}, block {number}", "exec"), known)
 
 
-def test_the_readmes_mapping_is_one() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    EventMapping.from_yaml(block)
+def test_the_mapping_at_the_top_of_its_page_is_one() -> None:
+    block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs/mapping.md").read_text(), re.DOTALL)
+    assert block
+    EventMapping.from_yaml(block[1])
+
+
+def test_java_and_go_start_and_ask_an_emulator_that_there_is() -> None:
+    text = (ROOT / "docs/testing.md").read_text().partition("## Java and Go")[2]
+    options = {name for name in re.findall(r"(--[a-z-]+)", text)}
+    image = {"--file", "--target", "--tag", "--rm", "--publish"}
+    run = [sys.executable, "-m", "mixpanel_sink.cli", "emulator", "--help"]
+    known = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert {"--api-secret", "--quota"} <= options
+    assert all(re.search(rf"{name}\b", known) for name in options - image)
+    with Emulator() as emulator:
+        for path in set(re.findall(r"GET (/emulator/\w+)|`(/emulator/\w+)`", text)):
+            assert requests.get(emulator.url + "".join(path), timeout=30).status_code == 200, path
+        stats = requests.get(f"{emulator.url}/emulator/stats", timeout=30).json()
+        for key in re.findall(r'json:"(\w+)"|get\("(\w+)"\)', text):
+            assert "".join(key) in stats
+        for path in re.findall(r"POST (/emulator/\w+)", text):
+            body: list[object] | None = [] if path.endswith("faults") else None
+            assert requests.post(emulator.url + path, json=body, timeout=30).ok, path
 
 
 def test_links_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_architecture_names_every_folder_and_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for path in (ROOT / "mixpanel_sink").iterdir():
+        if path.name.startswith("_") or not (path.suffix == ".py" or path.is_dir()):
+            continue
+        name = f"`{path.name}/`" if path.is_dir() else f"`{path.name}`"
+        assert name in text, name
