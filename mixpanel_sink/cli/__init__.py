@@ -7,10 +7,10 @@
     verify    reads back what Mixpanel holds and compares it with the files
     export    writes a project's events to files
     status    shows what a checkpoint knows of its imports
-    lookup-table  replaces a lookup table by a file's rows, or lists those that there are
+    lookup-table  replaces a lookup table with the rows of a file, or lists the tables
     emulator  runs a local Mixpanel emulator
     demo      shows all of that on made-up data
-    doctor    looks at this machine: versions, credentials, network
+    doctor    checks this machine: versions, credentials, network
     explain   says what an error code means, and what to do
 
 Each is a file here. Exit codes: 0 all is well; 1 the job failed, or what was compared is not
@@ -46,9 +46,9 @@ from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.version import __version__
 
-_HELP = """Brings event data to Mixpanel: each event once, within the quota, all accounted for.
+_HELP = """Load events into Mixpanel: each once, within the rate limit, every record accounted for.
 
-Begin with: mixpanel-sink init events.parquet"""
+Start with: mixpanel-sink init events.parquet"""
 
 
 _MADE: dict[str, Callable[..., None]] = {
@@ -63,7 +63,7 @@ _MADE: dict[str, Callable[..., None]] = {
     "doctor": doctor.run,
 }
 """Commands that are made from the table of options, in the order of the help."""
-_GROUPS = {"lookup-table": "Replace a lookup table by a file's rows, or list those that there are."}
+_GROUPS = {"lookup-table": "Replace a lookup table with the rows of a file, or list the tables."}
 
 
 def make_app(beam: Sequence[str] = ()) -> typer.Typer:

@@ -11,7 +11,7 @@ from mixpanel_sink.settings.options import Settings
 
 
 def run(settings: Settings, as_json: common.AsJson = False) -> None:
-    """Show five events, what would fail and why, and how long the quota will need.
+    """Show what an import would send, what would fail, and how long it would take.
 
     Example: mixpanel-sink check events.parquet --mapping events.yaml
     """

@@ -20,7 +20,7 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Show an import on made-up data, into a local Mixpanel emulator.
+    """Import made-up events into a local Mixpanel emulator.
 
     Its files are in the folder demo-output.
 

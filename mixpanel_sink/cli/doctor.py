@@ -39,7 +39,7 @@ def run(
     offline: Annotated[bool, typer.Option("--offline", help="Do not try the network.")] = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Look at versions, credentials, network and clock; exit code 1 if something is wrong.
+    """Check versions, credentials, network and clock; exit code 1 if something is wrong.
 
     It sends no credentials: `mixpanel-sink import --preflight` tries them.
 

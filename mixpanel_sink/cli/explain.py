@@ -18,12 +18,12 @@ def run(
         typer.Argument(
             metavar="CODE",
             show_default=False,
-            help="A code such as MXS511, or a reason such as distinct_id_null; all lists them.",
+            help="A code such as MXS511, a reason such as distinct_id_null, or all.",
         ),
     ],
     as_json: common.AsJson = False,
 ) -> None:
-    """Say what an error code means and what to do about it.
+    """Explain an error code, and say what to do.
 
     Example: mixpanel-sink explain MXS511
     """  # fmt: skip

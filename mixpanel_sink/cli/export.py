@@ -23,9 +23,9 @@ def run(
         bool, typer.Option("--parquet", help="Write Parquet instead of JSON lines.")
     ] = False,
 ) -> None:
-    """Write the raw export of some days to files, within the export's own quota.
+    """Write a project's events of some days to files, within the export's own quota.
 
-    JSON lines are raw events: an import into another project takes them without a mapping.
+    The JSON lines are raw events, which another project imports without a mapping.
 
     Example: mixpanel-sink export --from 2024-05-01 --to 2024-05-31 -o exports/may --region eu
     """

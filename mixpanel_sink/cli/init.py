@@ -38,7 +38,7 @@ def run(
     ] = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Look at a file's columns and propose a mapping, with its guesses marked.
+    """Propose a mapping for a file, and mark what you should confirm.
 
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """

@@ -27,7 +27,7 @@ def upload(
     ] = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Replace a lookup table by the rows of files, or of a table of BigQuery's: all or nothing.
+    """Replace a lookup table with the rows of files or of a BigQuery table: all or nothing.
 
     --columns chooses columns and their order. With --checkpoint the table is only sent if it has
     changed since the last time.
@@ -41,7 +41,7 @@ def upload(
 
 
 def list_all(settings: Settings, as_json: common.AsJson = False) -> None:
-    """List a project's lookup tables: their ids and names.
+    """List the ids and names of a project's lookup tables.
 
     Example: mixpanel-sink lookup-table list --region eu
     """

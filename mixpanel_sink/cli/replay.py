@@ -10,7 +10,7 @@ from mixpanel_sink.settings.options import Settings
 
 
 def run(context: typer.Context, settings: Settings) -> None:
-    """Send failed records again, with the ids that they had: nothing doubles.
+    """Send failed records again, with the same ids, so that nothing is doubled.
 
     What fails again is kept in the folder "failed" unless --failed-output names another place.
     Any option of Beam's may follow, such as --runner=PrismRunner.

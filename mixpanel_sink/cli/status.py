@@ -16,10 +16,10 @@ def run(
     files: Annotated[bool, typer.Option("--files", help="List every imported file.")] = False,
     as_json: common.AsJson = False,
     html: Annotated[
-        str, typer.Option("--html", metavar="FILE", help="Write a page over all runs.")
+        str, typer.Option("--html", metavar="FILE", help="Write a page about all runs.")
     ] = "",
 ) -> None:
-    """Show what was imported by day, the last runs, and failed records that were not replayed.
+    """Show what was imported by day, the last runs, and failed records to replay.
 
     Example: mixpanel-sink status checkpoints/events
     """

@@ -7,7 +7,9 @@ from mixpanel_sink.settings.options import Settings
 
 
 def run(settings: Settings) -> None:
-    """Read back what Mixpanel holds and compare it with the files. Exit code 0 only if equal.
+    """Read back what Mixpanel holds, and compare it with the input.
+
+    The exit code is 0 only if they are equal.
 
     Example: mixpanel-sink verify events.parquet -m events.yaml --region eu
     """

@@ -13,60 +13,59 @@ ERRORS: tuple[Code, ...] = (
     ),
     Code(
         "MXS102", "option-unknown",
-        "No command, and no runner on this machine, has an option of that name. Nothing was sent: "
-        "a misspelt privacy option must not be ignored.",
-        "Correct its spelling. An option that only a remote runner knows goes behind --.",
+        "Neither the command nor a runner on this machine has an option of that name. Nothing was "
+        "sent, since a misspelt privacy option must not be ignored.",
+        "Correct its spelling. Put an option that only a remote runner knows after --.",
         ("The option --", "; it is for "),
     ),
     Code(
         "MXS103", "wrong-value",
         "The value of an option or a setting cannot be used.",
-        "Give a value of the form that the message names.",
+        "Give a value of the kind that the message describes.",
         error="SettingError",
     ),
     Code(
         "MXS104", "quota-unreadable",
-        "The quota is not of a form that the sink understands, or lets nothing through.",
+        "The quota cannot be understood, or would let nothing through.",
         "Write it as 60/hour, 600/minute, 30000 events/second, page, reference or none.",
         ("lets nothing through", "A quota counts", "lanes cannot share a quota of"),
     ),
     Code(
         "MXS105", "quotas-differ",
-        "Two sinks of one pipeline write to one project and name different quotas.",
+        "Two sinks in one pipeline write to the same project, but name different quotas.",
         "Name the same quota in each, or write through one sink.",
         ("write to one project",),
     ),
     Code(
         "MXS111", "mapping-wrong",
-        "The mapping is not valid YAML, has a key that it should not have, or contradicts itself.",
-        "Correct the line that the message names; `mixpanel-sink init FILE` writes a mapping to "
-        "begin with.",
+        "The mapping is not valid YAML, has an unknown key, or contradicts itself.",
+        "Correct what the message names. `mixpanel-sink init FILE` writes a mapping to start with.",
         error="MappingError",
     ),
     Code(
         "MXS112", "mapping-does-not-fit",
         "The mapping names a column that the input does not have.",
-        "Correct the column's name; the message lists those that there are and names the nearest.",
+        "Correct its name. The message lists the input's columns and the most similar one.",
         (" Its columns are: ",),
     ),
     Code(
         "MXS113", "column-to-hide-misspelt",
-        "A column to drop or to hash is not in the input, and another has nearly its name: what "
-        "was to be hidden would have been sent.",
+        "A column to drop or to hash is not in the input, but one with a similar name is: what "
+        "you want to hide would have been sent.",
         "Correct the name in --drop-properties or --hash-properties.",
         ("which the input does not have",),
     ),
     Code(
         "MXS201", "credentials-missing",
-        "No credentials were given, or only half of them.",
+        "No credentials were given, or only a part of them.",
         "Give --service-account with --service-account-secret and --project-id, or --api-secret, "
         "or --project-token; or set MIXPANEL_API_SECRET.",
         ("No credentials", "it is the number in Mixpanel's project"),
     ),
     Code(
         "MXS202", "secret-not-found",
-        "A reference to a secret does not lead to one, or is the secret itself.",
-        "Write env:NAME, file:PATH or gcpsecret:projects/P/secrets/S, and set what it points to "
+        "A reference to a secret leads nowhere, or is the secret itself.",
+        "Write env:NAME, file:PATH or gcpsecret:projects/P/secrets/S, and make sure that it exists "
         "where the workers run.",
         ("is not set here", "must be a reference"),
         error="CredentialsError",
@@ -81,15 +80,13 @@ ERRORS: tuple[Code, ...] = (
     ),
     Code(
         "MXS204", "no-connection",
-        "Nothing could be sent: there is no connection to the endpoint.",
-        "Check the network, --endpoint or --region, and proxies; `mixpanel-sink doctor` looks at "
-        "them.",
+        "There is no connection to the endpoint. Nothing was sent.",
+        "Check network, proxies, and --endpoint or --region; `mixpanel-sink doctor` tests them.",
         ("is the server running, and is the port right?", "could not be reached"),
     ),
     Code(
         "MXS205", "not-mixpanel",
-        "Something answers at the endpoint, but not as Mixpanel does: a redirect, a login page, a "
-        "proxy, another service.",
+        "Something other than Mixpanel answers at the endpoint: a redirect, a login page, a proxy.",
         "Give the final address as --endpoint, or --region alone for Mixpanel's own.",
         (
             "answered with a redirect", "has accepted nothing yet",
@@ -98,27 +95,28 @@ ERRORS: tuple[Code, ...] = (
     ),
     Code(
         "MXS301", "input-unreadable",
-        "A file or a table of the input is missing, forbidden or damaged.",
-        "Check the path or pattern, and that this machine, or the workers, may read it.",
+        "A file or a table of the input is missing, damaged, or may not be read.",
+        "Check the path or pattern, and that this machine and the workers have access to it.",
         ("No file matches",),
         error="InputError",
     ),
     Code(
         "MXS302", "format-unknown",
         "Neither the name nor the content of the first file tells its format.",
-        "Choose one with --format: parquet, csv, tsv, jsonl, avro or orc.",
+        "Choose one with --format: parquet, csv, tsv, jsonl, avro, orc, arrow or excel.",
         ("tells its format",),
     ),
     Code(
         "MXS303", "input-unreachable",
-        "The connection to the storage or the system that has the input failed. Nothing was sent.",
+        "The connection to the storage or service that holds the input failed. Nothing was sent.",
         "Check the network and the address, and run the same command again.",
         ("Check the network and the address, and run the same command again",),
     ),
     Code(
         "MXS311", "output-not-writable",
-        "Failed records, the report or the checkpoint cannot be written there. Nothing was sent.",
-        "Give a folder that you may write to; gs://BUCKET/PATH where the workers run elsewhere.",
+        "Failed records, the report or the checkpoint cannot be written to that place. Nothing was "
+        "sent.",
+        "Give a folder that you can write to. If the workers run elsewhere, use gs://BUCKET/PATH.",
         (
             "cannot be written", "where it would be lost with them", "no file system is known for",
             "might write over the input", "could not be written",
@@ -126,53 +124,54 @@ ERRORS: tuple[Code, ...] = (
     ),
     Code(
         "MXS312", "checkpoint-of-another-job",
-        "The checkpoint belongs to a job with other input or another mapping, or cannot be used.",
-        "Give another folder, or run the job that it belongs to.",
+        "The checkpoint belongs to another input, mapping or project, or cannot be used.",
+        "Give another folder, or run the job that the checkpoint belongs to.",
         error="CheckpointError",
     ),
     Code(
         "MXS401", "endpoint-down",
-        "The endpoint took none of the last batches, although each was retried.",
-        "Run the same command again when it has recovered: what has arrived is not doubled.",
+        "The endpoint accepted none of the last batches, although each was retried.",
+        "Run the same command again when it has recovered. What has arrived is not doubled.",
         ("accepted none of the last",),
     ),
     Code(
         "MXS402", "pause-too-long",
         "Mixpanel asks for a longer pause than the job may make.",
-        "Run it again then, or raise --throttled-seconds. Another job may be using the quota.",
+        "Run it again after that pause, or raise --throttled-seconds. Another job may be using the "
+        "quota.",
         ("asks to wait for",),
     ),
     Code(
         "MXS403", "nothing-accepted",
         "Every record failed.",
-        "Read the failures above: each reason has an example. `mixpanel-sink check` shows the same "
-        "without sending.",
+        "Read the failures above; each reason has an example. `mixpanel-sink check` shows the same "
+        "without sending anything.",
         ("no record was accepted",),
     ),
     Code(
         "MXS404", "accounting-differs",
-        "Records read is not accepted + failed. This is a fault of the runner or of the sink.",
-        "Do not trust the run. Verify it with `mixpanel-sink verify`, and run it again: nothing is "
+        "Records read are not accepted + failed, which is a bug in the runner or in the sink.",
+        "Do not trust the run. Check it with `mixpanel-sink verify`, and run it again: nothing is "
         "doubled.",
         ("do not trust this run",),
         error="AccountingError",
     ),
     Code(
         "MXS405", "project-took-nothing-more",
-        "One of several projects refused its records, and the other projects went on.",
-        "Fix what the failed records of that project say, then replay them.",
+        "One of several projects refused its records. The other projects went on.",
+        "Fix what the failed records of that project name, then replay them.",
         ("took nothing more",),
     ),
     Code(
         "MXS406", "records-failed",
-        "At least one record failed, and the job was told to fail then.",
+        "At least one record failed, and the job was told to fail in that case.",
         'Read the failed records, or leave out on_failure="fail".',
         error="FailedRecordError",
     ),
     Code(
         "MXS407", "worker-lost",
         "A worker or the runner ended before the job did.",
-        "Look whether it was killed or out of memory, and run the same command again.",
+        "Check whether it was killed or ran out of memory, and run the same command again.",
         ("A worker or the runner ended",),
     ),
     Code(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mixpanel_sink.codes.code import Code
 
-_COLUMN = "Correct the column, or name another in the mapping."
-_ID = "Correct the column, or give a replacement: {column: NAME, if_null: TEXT}."
-_UNIT = "Name the column's unit in the mapping: {column: NAME, unit: s} or ms, us or ns."
+_COLUMN = "Correct the column's values, or name another column in the mapping."
+_ID = "Correct the column's values, or replace nulls: {column: NAME, if_null: TEXT}."
+_UNIT = "Name the column's unit in the mapping: {column: NAME, unit: s}, or ms, us or ns."
 _SMALLER = "Leave properties out with `exclude`, or shorten them before the import."
-_VALUE = "Correct or leave out the column (`exclude`), or cast it with the mapping's `shape`."
-_UPDATE = "Correct the mapping of the update, or the column behind it."
+_VALUE = "Correct the column, leave it out (`exclude`), or cast it with the mapping's `shape`."
+_UPDATE = "Correct the mapping, or the column that it names."
 
 REASONS: tuple[Code, ...] = tuple(
     Code(*row)
@@ -23,7 +23,7 @@ REASONS: tuple[Code, ...] = tuple(
             "MXS512",
             "distinct_id_reserved",
             "The user's id is a word that Mixpanel refuses, such as null or undefined.",
-            _ID,
+            _COLUMN,
         ),
         ("MXS513", "distinct_id_too_long", "The user's id has over 255 bytes.", _COLUMN),
         (
@@ -32,11 +32,16 @@ REASONS: tuple[Code, ...] = tuple(
             "The user's id is neither text nor an integer.",
             _COLUMN,
         ),
-        ("MXS521", "time_null", "The event has no time.", _ID),
+        (
+            "MXS521",
+            "time_null",
+            "The event has no time.",
+            "Correct the column, or replace nulls with the mapping's `shape`: {defaults: ...}.",
+        ),
         (
             "MXS522",
             "time_out_of_range",
-            "Mixpanel takes times from 1971 until an hour from now. Often the unit is wrong.",
+            "Mixpanel accepts times from 1971 until an hour from now. Often, the unit is wrong.",
             _UNIT,
         ),
         (
@@ -49,45 +54,45 @@ REASONS: tuple[Code, ...] = tuple(
             "MXS524",
             "time_is_text",
             "The time is text where a number or a timestamp is expected.",
-            "Name its form in the mapping: {column: NAME, format: TEXT}.",
+            "Say how it is written: {column: NAME, unit: iso8601} or {column: NAME, format: TEXT}.",
         ),
         (
             "MXS525",
             "time_unreadable",
-            "The text is not a time of the form that the mapping names.",
+            "The text is not a time in the format that the mapping names.",
             "Correct the mapping's `format` and `time_zone`, or the column.",
         ),
         ("MXS526", "time_wrong_type", "The column holds no times.", _COLUMN),
         (
             "MXS527",
             "too_old_for_track",
-            "/track takes events of the last five days only.",
-            "Send it to /import: --endpoint-kind import.",
+            "/track accepts events of the last five days only.",
+            "Send older events to /import: --endpoint-kind import.",
         ),
         (
             "MXS531",
             "insert_id_null",
             "A column of the mapping's insert_id is null.",
-            "Name columns that are always there, or leave insert_id out.",
+            "Name columns that are never null, or leave out insert_id.",
         ),
         (
             "MXS532",
             "position_unknown",
-            "The id comes from file and row, and the record has none.",
-            "Name columns for insert_id.",
+            "The id is made from file and row, but those of the record are unknown.",
+            "Name columns as insert_id.",
         ),
         ("MXS541", "ip_wrong_type", "The address is not text.", _VALUE),
         (
             "MXS542",
             "missing_column",
             "This file or record lacks a column that the mapping needs.",
-            "Correct the mapping, or the file.",
+            "Correct the mapping or the file.",
         ),
         (
             "MXS543",
             "event_ignored",
             "The property $ignore is true: Mixpanel would answer 200 and drop the event.",
-            "Leave the property out if the event is to be stored.",
+            "Leave out the property if the event should be stored.",
         ),
         ("MXS601", "non_finite_number", "NaN and infinity are not JSON.", _VALUE),
         ("MXS602", "integer_too_large", "The integer has more than 64 bits.", _VALUE),
@@ -99,11 +104,11 @@ REASONS: tuple[Code, ...] = tuple(
             "The value cannot be read, such as a damaged timestamp.",
             _VALUE,
         ),
-        ("MXS606", "unsupported_type", "A value of this type has no form in JSON.", _VALUE),
-        ("MXS607", "unsupported_value", "This value has no form in JSON.", _VALUE),
+        ("MXS606", "unsupported_type", "JSON cannot represent values of this type.", _VALUE),
+        ("MXS607", "unsupported_value", "JSON cannot represent this value.", _VALUE),
         ("MXS611", "too_many_properties", "The event has 255 properties or more.", _SMALLER),
         ("MXS612", "list_too_long", "A list has 255 elements or more.", _SMALLER),
-        ("MXS613", "lists_too_large", "The event's lists have over 8 kB in all.", _SMALLER),
+        ("MXS613", "lists_too_large", "A list has over 8 kB of JSON.", _SMALLER),
         ("MXS614", "too_many_keys", "An object has 255 keys or more.", _SMALLER),
         (
             "MXS615",
@@ -111,18 +116,18 @@ REASONS: tuple[Code, ...] = tuple(
             "Objects are nested deeper than Mixpanel allows.",
             "Flatten the column with the mapping's `shape`.",
         ),
-        ("MXS616", "event_too_large", "The event is larger than Mixpanel takes.", _SMALLER),
-        ("MXS617", "object_too_large", "An object has over 8 kB.", _SMALLER),
+        ("MXS616", "event_too_large", "The event is larger than Mixpanel accepts.", _SMALLER),
+        ("MXS617", "object_too_large", "An object has over 8 kB of JSON.", _SMALLER),
         (
             "MXS621",
             "duplicate_property",
-            "Two columns become one property.",
+            "Two columns would become the same property.",
             "Rename or exclude one of them.",
         ),
-        ("MXS622", "bad_key", "A property's name is not text, or is empty.", "Rename it."),
+        ("MXS622", "bad_key", "A property's name is empty or not text.", "Rename it."),
         ("MXS701", "operation_missing", "The update has no operation.", _UPDATE),
         ("MXS702", "operation_unknown", "Mixpanel has no operation of that name.", _UPDATE),
-        ("MXS703", "operation_wrong_value", "The operation does not take this value.", _UPDATE),
+        ("MXS703", "operation_wrong_value", "The operation does not accept this value.", _UPDATE),
         (
             "MXS704",
             "update_empty",
@@ -148,7 +153,7 @@ REASONS: tuple[Code, ...] = tuple(
         (
             "MXS712",
             "wrong_endpoint",
-            "An event of this kind does not go to this endpoint.",
+            "This endpoint does not accept events of this kind.",
             "Send it with --endpoint-kind import or track, as the message says.",
         ),
         (
@@ -156,13 +161,13 @@ REASONS: tuple[Code, ...] = tuple(
             "ambiguous",
             "Mixpanel may or may not have applied the update, and applying it "
             "twice would count twice.",
-            "Look at the profile; replay the update if it is missing.",
+            "Look at the profile, and replay the update if it is missing.",
         ),
         (
             "MXS714",
             "not_comparable",
-            "With only_changed, an update that cannot be compared with what was last accepted.",
-            "Send such updates without --only-changed, as the message says.",
+            "With --only-changed, an update that adds, appends or removes cannot be compared.",
+            "Send such updates without --only-changed.",
         ),
         (
             "MXS801",
@@ -173,15 +178,15 @@ REASONS: tuple[Code, ...] = tuple(
         (
             "MXS802",
             "gave_up",
-            "There was no usable response for too long, or Mixpanel refused some "
-            "of the batch and did not say which. It may hold the event.",
+            "There was no usable response for too long, or Mixpanel refused a part "
+            "of the batch without saying which. It may hold the event.",
             "Replay the failed records: nothing is doubled.",
         ),
         (
             "MXS803",
             "project_refused",
-            "The record's project takes nothing more; the other projects went on.",
-            "Correct its credentials, region or endpoint, then replay.",
+            "The record's project accepts nothing more; the other projects went on.",
+            "Correct the project's credentials, region or endpoint, then replay.",
         ),
         (
             "MXS804",
@@ -192,31 +197,31 @@ REASONS: tuple[Code, ...] = tuple(
         (
             "MXS811",
             "unsupported_record",
-            "What came in is not a record.",
-            "Give dicts, rows with a schema, or Arrow tables.",
+            "The element is not a record.",
+            "Use dicts, rows with a schema, or Arrow tables.",
         ),
         (
             "MXS812",
             "not_an_event",
-            "Without a mapping, records must be Mixpanel events already.",
+            "Without a mapping, each record must be a Mixpanel event.",
             "Give a mapping.",
         ),
         (
             "MXS821",
             "file_unreadable",
-            "The file is not what its format says, or ends early.",
+            "The file is damaged, ends early, or has another format.",
             "Write the file again, or choose its format with --format.",
         ),
         (
             "MXS822",
             "line_unreadable",
             "A line is not a JSON object, or does not fit the CSV's header and types.",
-            "Correct the line.",
+            "Correct the line, and import the file again.",
         ),
         (
             "MXS831",
             "function_failed",
-            "The function of MapRecords raised an exception.",
+            "The function given to MapRecords raised an exception.",
             "Fix the function and run the pipeline again.",
         ),
         (

@@ -44,7 +44,7 @@ def check_distinct_id(distinct_id: str, field: str) -> None:
         raise RecordError(
             "distinct_id_reserved",
             f"distinct_id ({field}) is {distinct_id!r}, a word that Mixpanel refuses because it "
-            "usually means a missing id.",
+            "usually means a missing id. Correct the column.",
             field,
         )
     check_text(distinct_id, field)

@@ -69,13 +69,13 @@ class Settings(Reading):
     )  # fmt: skip
     project_id: str | None = option(
         None, ID, CREDENTIALS, AUTH, label="Mixpanel project", python="credentials",
-        help="Number of the Mixpanel project; a service account needs it.",
+        help="Number of the Mixpanel project. A service account needs it.",
     )  # fmt: skip
     project_token: str | None = option(
         None, REFERENCE, CREDENTIALS, AUTH, label="Project token (reference)",
         python="credentials",
-        help="Reference to the project token. Alone it authenticates; beside another "
-        "credential every event carries it.",
+        help="Reference to the project token. Alone it authenticates; together with another "
+        "credential, it is added to every event.",
     )  # fmt: skip
     api_secret: str | None = option(
         None, REFERENCE, CREDENTIALS, AUTH, label="API secret (reference)", python="credentials",
@@ -93,7 +93,7 @@ class Settings(Reading):
     allow_http: bool = option(
         False, FLAG, DESTINATION, (*EVERYWHERE, "verify", "export", *TABLES), label="Allow http",
         python="allow_http",
-        help="Permit an unencrypted endpoint on another machine.",
+        help="Allow an unencrypted endpoint on another machine.",
     )  # fmt: skip
     endpoint_kind: str = option(
         "import",
@@ -107,52 +107,51 @@ class Settings(Reading):
     )  # fmt: skip
     projects: str | None = option(
         None, FILE, DESTINATION, EVERYWHERE, label="Projects file", python="projects",
-        help="YAML file of several projects: their credentials (by reference), regions and "
-        "quotas.",
+        help="YAML file with several projects: credentials (as references), regions and quotas.",
     )  # fmt: skip
     destination: str | None = option(
         None, COLUMN, DESTINATION, EVERYWHERE, label="Destination column", python="destination",
-        help="Column that names a record's project; goes with projects.",
+        help="With --projects: the column that names a record's project.",
     )  # fmt: skip
     quota: Quota | None = option(
         None, QUOTA, SENDING, (*EVERYWHERE, "check"), label="Quota", python="quota",
-        help="The project's rate limit, which the whole job keeps: 60/hour, 600/minute, page, "
+        help="The project's rate limit, for all workers together: 60/hour, 600/minute, page, "
         "reference or none. Default: 60/hour for import, reference for the other kinds.",
     )  # fmt: skip
     lanes: int | None = option(
         None, NUMBER, SENDING, (*EVERYWHERE, "check"), label="Lanes", python="lanes",
-        help="Keys that share the quota. One carries more than Mixpanel lets a project send. "
+        help="Keys that share the quota. One is enough for what Mixpanel lets a project send. "
         "Default: 1; 8 for profiles.",
     )  # fmt: skip
     max_in_flight: int | None = option(
         None, NUMBER, SENDING, EVERYWHERE, label="Requests in flight", python="max_in_flight",
-        help="Requests at the same time, at most, on each worker and lane; events only. "
-        "Default: 128.",
+        help="At most this many requests at the same time, for each worker and lane; events "
+        "only. Default: 128.",
     )  # fmt: skip
     max_latency: float | None = option(
         None, SECONDS, SENDING, ("stream", "rows"), label="Longest wait", python="max_latency",
-        help="Seconds that an event may wait for its batch. Unbounded input needs it; Pub/Sub's "
-        "default is 10.",
+        help="Seconds that an event may wait for its batch to fill. Unbounded input needs it; for "
+        "Pub/Sub the default is 10.",
     )  # fmt: skip
     on_ambiguous: str = option(
         "fail", choice("fail|retry", fail="Make failed records", retry="Send again"),
         SENDING, EVERYWHERE, label="Updates without a clear answer", python="on_ambiguous",
-        help="For updates that would count twice if they were sent twice: make failed records of "
-        "them, or send them again.",
+        help="Updates that would count twice if they were sent twice, after an unclear answer: "
+        "make failed records of them (default), or send them again.",
     )  # fmt: skip
     only_changed: bool = option(
         False, FLAG, SENDING, ("import", "template", "rows"), label="Only changed profiles",
         python="only_changed",
-        help="For profiles: send only those that differ from what was last accepted, as the "
-        "checkpoint remembers it.",
+        help="For profiles: send only those that differ from what was last accepted. Needs a "
+        "checkpoint, which remembers it.",
     )  # fmt: skip
     missing: str = option(
         "report",
         choice("ACTION", report="Say which", unset="Unset their properties",
                delete="Delete them"),
         SENDING, ("import",), label="Profiles that left the input",
-        help="With only_changed: what to do about profiles that are no longer in the input: say "
-        "which they are (default), unset the properties that the mapping sets, or delete them.",
+        help="With --only-changed: what to do about profiles that left the input: report them "
+        "(default), unset the properties that the mapping sets, or delete them.",
     )  # fmt: skip
     preflight: bool = option(
         False, FLAG, SENDING, ("import", "replay", "stream", "template"), label="Preflight",
@@ -161,68 +160,68 @@ class Settings(Reading):
     )  # fmt: skip
     failed_output: str | None = option(
         None, PREFIX, FAILURES, (*SENDS, "template"), label="Failed records",
-        help="Prefix of the JSON lines files of failed records; for Pub/Sub a topic.",
+        help="Where to keep failed records: the prefix of JSON lines files; for Pub/Sub, a topic.",
     )  # fmt: skip
     checkpoint: str | None = option(
         None, FOLDER, FAILURES, ("import", "replay", "template", "rows", TABLE),
         label="Checkpoint folder", python="checkpoint",
-        help="Folder that remembers what was imported: the next run reads new files only, and "
-        "batches that were accepted before a failure are not sent again.",
+        help="Folder that remembers what was imported: the next run reads only new files, and does "
+        "not send batches again that were accepted before a failure.",
     )  # fmt: skip
     on_changed: str = option(
         "fail",
         choice("ACTION", fail="Stop", skip="Skip them", **{"import": "Send again"}),
         FAILURES, ("import", "template"), label="Changed files",
         help="With a checkpoint: what to do with files that have changed since they were imported: "
-        "fail, skip or import them again.",
+        "fail (default), skip, or import them again.",
     )  # fmt: skip
     on_mapping_changed: str = option(
         "fail",
         choice("fail|new|all", fail="Stop", new="Use it for new files", all="Send all again"),
         FAILURES, ("import", "template"), label="Changed mapping",
-        help="With a checkpoint of another mapping: stop and say what changed, use the new mapping "
-        "for new files, or send every file again with it.",
+        help="With a checkpoint of another mapping: fail and say what changed (default), use the "
+        "new mapping for new files, or send all files again.",
     )  # fmt: skip
     leave_unfinished: bool = option(
         False, FLAG, FAILURES, ("import", "template"), label="Leave unfinished files",
-        help="With a checkpoint: leave files that are still being written (they grow, or cannot be "
-        "opened yet) for the next run.",
+        help="With a checkpoint: leave files for the next run that are still being written (they "
+        "grow, or cannot be opened yet).",
     )  # fmt: skip
     run_property: str | None = option(
         None, NAME, FAILURES, (*EVERYWHERE, "verify"), label="Property with the run's id",
         python="run_property",
-        help="Property that every event carries, with the id of the run that sent it, so that a "
-        "bad import can be deleted. It changes no $insert_id.",
+        help="Property to add to every event, with the id of its run, so that a bad import can be "
+        "deleted. It changes no $insert_id.",
     )  # fmt: skip
     run_id: str | None = option(
         None, NAME, FAILURES, (*EVERYWHERE, "verify"), label="The run's id", python="run_id",
         help="Value of that property, such as the scheduler's id of the run. Default: the time of "
-        "the launch and some letters.",
+        "the launch and some random letters.",
     )  # fmt: skip
     since: str | None = option(
         None, COLUMN, FAILURES, ("import", "template"), label="Watermark column",
-        help="With a checkpoint, for BigQuery and for files to which rows are added: read rows "
-        "whose value in this column is not below the largest one of the last run.",
+        help="With a checkpoint, for BigQuery and for files that grow: read only rows whose value "
+        "in this column is at least the largest one of the last run.",
     )  # fmt: skip
     overlap: float = option(
         3600.0, SECONDS, FAILURES, ("import", "template"), label="Overlap of the watermark",
-        help="Seconds (of a column of numbers: units) below the watermark from which rows are read "
-        "again, for rows that come late. Default: 3600.",
+        help="With --since: how far below that value to read again, for rows that come late; in "
+        "seconds, or in the units of a column of numbers. Default: 3600.",
     )  # fmt: skip
     drop_properties: tuple[str, ...] = option(
         (), NAMES, PRIVACY, (*EVERYWHERE, "check", "verify"), label="Dropped columns",
         python="privacy",
-        help="Columns that never leave the workers.",
+        help="Columns to leave out of everything that is sent or kept.",
     )  # fmt: skip
     hash_properties: tuple[str, ...] = option(
         (), NAMES, PRIVACY, (*EVERYWHERE, "check", "verify"), label="Hashed columns",
         python="privacy",
-        help="Columns of which only a hash leaves the workers.",
+        help="Columns to replace by a hash in everything that is sent or kept.",
     )  # fmt: skip
     hash_key: str | None = option(
         None, REFERENCE, PRIVACY, (*EVERYWHERE, "check", "verify"),
         label="Key of the hashes (reference)", python="privacy",
-        help="Reference to a secret that goes into those hashes.",
+        help="Reference to a secret key for these hashes.",
     )  # fmt: skip
     project_timezone: str = option(
         "UTC", NAME, COMPARING, ("verify",), label="Time zone", metavar="ZONE",
@@ -231,15 +230,15 @@ class Settings(Reading):
     )  # fmt: skip
     all_events: bool = option(
         False, FLAG, COMPARING, ("verify",), label="All events",
-        help="Also read events of names that the input does not have; they are unexpected.",
+        help="Also read events with names that the input does not have; they count as unexpected.",
     )  # fmt: skip
     report_dir: str | None = option(
         None, FOLDER, COMPARING, ("verify",), label="Report folder",
-        help="Folder, local or gs://, for the full lists of differences.",
+        help="Folder for the full lists of differences.",
     )  # fmt: skip
     rows: str | None = option(
         None, SAMPLE, COMPARING, ("check",), label="Rows",
-        help="How many rows to look at, over all files. Default: 10,000.",
+        help="How many rows to look at, in all files together. Default: 10,000.",
     )  # fmt: skip
     every_row: bool = option(
         False, FLAG, COMPARING, ("check",), name="all", label="All rows",
@@ -247,57 +246,58 @@ class Settings(Reading):
     )  # fmt: skip
     dry_run: str | None = option(
         None, DRY_RUN, OUTPUT, ("import",), label="Dry run",
-        help="Send nothing, and need no secret: show some events, what would fail, and how long "
-        "it would take, from a sample of 10,000 rows, so many, or all.",
+        help="Send nothing: show some events, what would fail, and how long it would take, from a "
+        "sample of 10,000 rows, of ROWS, or from all.",
     )  # fmt: skip
     progress: str = option(
         "auto",
         choice("STYLE", auto="A bar on a terminal", bar="A bar", lines="Lines", none="None"),
         OUTPUT, SENDS, label="Progress",
-        help="What to show while it runs on this machine: auto (a bar on a terminal, else lines), "
+        help="What to show during a run on this machine: auto (a bar on a terminal, else lines), "
         "bar, lines or none.",
     )  # fmt: skip
     report: str | None = option(
         None, PREFIX, OUTPUT, ("import", "replay"), label="Report", metavar="FILE",
-        help="File for the run's report, such as run.html; run.json is put beside it.",
+        help="Write a report of the run to this file, such as run.html, and run.json beside it.",
     )  # fmt: skip
     notify: str | None = option(
         None, NOTIFY, OUTPUT, (*SENDS, "verify", "export", TABLE), label="Notification",
-        help="URL, such as a Slack webhook, to which the summary is posted as JSON at the end or "
-        "on failure; or a reference to it: env:NAME, file:PATH or gcpsecret:projects/P/secrets/S.",
+        help="Post a summary as JSON to this URL, such as a Slack webhook, when the run ends or "
+        "fails. Or a reference to it: env:NAME, file:PATH or gcpsecret:projects/P/secrets/S.",
     )  # fmt: skip
     batch_events: int | None = option(
         None, NUMBER, ADVANCED, (*EVERYWHERE, "check"), label="Events of a request",
         python="limits",
-        help="Events of one request, at most. Default: 2000.",
+        help="At most this many events in a request. Default: 2000.",
     )  # fmt: skip
     batch_bytes: int | None = option(
         None, NUMBER, ADVANCED, (*EVERYWHERE, "check"), label="Bytes of a request",
         python="limits",
-        help="Bytes of JSON of one request, at most. Default: 10,000,000.",
+        help="At most this many bytes of JSON in a request. Default: 10,000,000.",
     )  # fmt: skip
     event_bytes: int | None = option(
         None, NUMBER, ADVANCED, (*EVERYWHERE, "check", "verify"), label="Bytes of an event",
         python="limits",
-        help="Bytes of JSON of one event, at most; larger ones fail. Default: 2,000,000.",
+        help="Events with more bytes of JSON fail. Default: 2,000,000.",
     )  # fmt: skip
     max_age_seconds: float | None = option(
         None, SECONDS, ADVANCED, (*EVERYWHERE, "check", "verify"), label="Age of events",
         python="limits",
-        help="Events that are older fail. Default: none; five days for track.",
+        help="Older events fail. Default: no limit; five days for track.",
     )  # fmt: skip
     transient_seconds: float | None = option(
         None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Time for retries", python="retry",
-        help="How long server errors, timeouts and broken connections are retried for a batch. "
+        help="How long a batch is retried after server errors, timeouts and broken connections. "
         "Default: 900.",
     )  # fmt: skip
     throttled_seconds: float | None = option(
         None, SECONDS, ADVANCED, EVERYWHERE, label="Time for 429 answers", python="retry",
-        help="How long 429 answers are obeyed without one success between. Default: 21600.",
+        help="How long to wait for 429 answers to end, without a success in between. "
+        "Default: 21600.",
     )  # fmt: skip
     connect_timeout: float | None = option(
         None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Connect timeout", python="retry",
-        help="Seconds until there is a connection. Default: 10.",
+        help="Seconds to wait for a connection. Default: 10.",
     )  # fmt: skip
     read_timeout: float | None = option(
         None, SECONDS, ADVANCED, (*EVERYWHERE, *TABLES), label="Read timeout", python="retry",

@@ -49,35 +49,36 @@ class Reading:
 
     input: tuple[str, ...] = option(
         (), FILES, INPUT, (*READS, "replay", "stream", "template"), label="Input files",
-        help="Files or globs, local or gs://; several are separated by commas. Or a table, "
-        "bq://PROJECT.DATASET.TABLE, or a project, mixpanel://PROJECT?from=DAY&to=DAY.",
+        help="Files, folders or globs, local or in cloud storage, separated by commas; a table, "
+        "bq://PROJECT.DATASET.TABLE; or a project, mixpanel://PROJECT?from=DAY&to=DAY. For replay: "
+        "files of failed records.",
     )  # fmt: skip
     mapping: str | None = option(
         None, FILE, INPUT, (*EVERYWHERE, "check", "verify"), label="Mapping file", short="m",
         python="mapping",
-        help="YAML file that says which columns become which part of an event.",
+        help="YAML file that says which column becomes which part of an event.",
     )  # fmt: skip
     format: str | None = option(
         None, NAME, FORMAT, (*READS, "template"), label="Format",
         help="Format of the files: parquet, csv, tsv, jsonl, avro, orc, arrow or excel. "
-        "Default: by the first file's name, or else its content.",
+        "Default: told by the first file's name, or else by its content.",
     )  # fmt: skip
     types: str | None = option(
         None, TEXT, FORMAT, (*READS, "template"), label="Types of CSV columns",
         metavar="NAME=TYPE,…",
-        help="CSV only: columns that are not text, as NAME=integer, number or boolean.",
+        help="CSV only: types of columns that are not text: integer, number or boolean.",
     )  # fmt: skip
     delimiter: str | None = option(
         None, TEXT, FORMAT, (*READS, "template"), label="Delimiter of CSV cells", metavar="CHAR",
-        help="CSV only: what separates cells, or tab. Default: a comma.",
+        help="CSV only: the character between cells, or tab. Default: a comma.",
     )  # fmt: skip
     query: str | None = option(
         None, TEXT, BIGQUERY, (*READS, "template"), label="Query", metavar="SQL",
-        help="GoogleSQL to read instead of a table; the input is bq://PROJECT, which runs it.",
+        help="GoogleSQL query to read instead of a table; the input is then bq://PROJECT.",
     )  # fmt: skip
     row_restriction: str | None = option(
         None, TEXT, BIGQUERY, (*READS, "template"), label="Row restriction", metavar="SQL",
-        help="Condition that BigQuery applies before rows are sent, such as amount > 0.",
+        help="Condition that BigQuery applies to rows before it sends them, such as amount > 0.",
     )  # fmt: skip
     partitions: str | None = option(
         None, Kind("FIRST[-LAST]", regex=r"^[0-9]+(-[0-9]+)?$"), BIGQUERY, (*READS, "template"),
@@ -86,7 +87,7 @@ class Reading:
     )  # fmt: skip
     columns: tuple[str, ...] = option(
         (), NAMES, BIGQUERY, (*READS, "template"), label="Columns of the table",
-        help="Columns to read; of a lookup table, also their order. Default: all that are needed.",
+        help="Columns to read; for a lookup table, also their order. Default: all that are needed.",
     )  # fmt: skip
     bigquery_project: str | None = option(
         None, NAME, BIGQUERY, (*READS, "template"), label="Google Cloud project that pays",
@@ -95,27 +96,27 @@ class Reading:
     from_day: datetime.date | None = option(
         None, DAY, FILTERS, (*FILTERED, "export"), name="from", label="First day",
         python="mapping",
-        help="First day of the events' times, in UTC; earlier ones are left out, and Parquet's row "
-        "groups without any others are not read. For verify it is in the project's time zone, and "
-        "its default is the input's.",
+        help="First day, in UTC; earlier events are left out. For verify and export, in the "
+        "project's time zone.",
     )  # fmt: skip
     to_day: datetime.date | None = option(
         None, DAY, FILTERS, (*FILTERED, "export"), name="to", label="Last day",
         python="mapping",
-        help="Last day, likewise; it is included.",
+        help="Last day, included; later events are left out.",
     )  # fmt: skip
     events: tuple[str, ...] = option(
         (), NAMES, FILTERS, FILTERED, label="Names of events", python="mapping",
-        help="Only events of these names; others are left out.",
+        help="Only events with these names.",
     )  # fmt: skip
     where: str | None = option(
         None, TEXT, FILTERS, FILTERED, label="Condition", python="mapping", metavar="CONDITION",
-        help="Only records for which this is true, such as \"amount > 0 AND country = 'DE'\"; "
-        "see docs/shape.md. The mapping's own condition must hold as well.",
+        help="Only records for which this is true, such as \"amount > 0 AND country = 'DE'\" "
+        "(docs/shape.md). A condition in the mapping must hold as well.",
     )  # fmt: skip
     limit: int | None = option(
         None, NUMBER, FILTERS, FILTERED, label="Records at most",
-        help="Read the first so many that are not left out. A whole import does not double them.",
+        help="Only the first N of the records that are left. A later import of everything doubles "
+        "none of them.",
     )  # fmt: skip
     sheet: str | None = option(
         None, TEXT, FORMAT, (*READS, "template"), label="Sheet", metavar="NAME",
@@ -123,7 +124,7 @@ class Reading:
     )  # fmt: skip
     only: tuple[str, ...] = option(
         (), NAMES, INPUT, ("replay",), label="Reasons", metavar="REASON,…",
-        help="Send records again that failed for these reasons; others are skipped.",
+        help="Only records that failed for these reasons.",
     )  # fmt: skip
     id_attribute: str | None = option(
         None, NAME, STREAM, ("stream",), label="Attribute with the id",
