@@ -6,6 +6,7 @@ from __future__ import annotations
 from mixpanel_sink.configured import privacy_of, target_of
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.inspect.preview import Preview, preview, render
+from mixpanel_sink.jobs import console
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.mappings import check_input, mapping_of
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK
@@ -55,14 +56,15 @@ def previewed(settings: Settings, rows: str, format: str | None = None) -> Previ
         found = left_to_do(settings, source, mapping)
         source, new = found.source, list(found.lines)
         uncounted = found.since is not None and bool(found.since.marks)
-    return preview(
-        source,
-        mapping,
-        rows=None if rows == "all" else int(rows),
-        limits=target.limits,
-        quota=target.quota,
-        token=target.credentials.token is not None,
-        privacy=privacy_of(settings),
-        uncounted=uncounted,
-        new=new,
-    )
+    with console.printed_once():
+        return preview(
+            source,
+            mapping,
+            rows=None if rows == "all" else int(rows),
+            limits=target.limits,
+            quota=target.quota,
+            token=target.credentials.token is not None,
+            privacy=privacy_of(settings),
+            uncounted=uncounted,
+            new=new,
+        )

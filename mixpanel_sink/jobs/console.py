@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 from mixpanel_sink import codes
@@ -32,3 +35,25 @@ def say_error(message: str, kind: str) -> None:
         kind: the name of its class in `mixpanel_sink.errors`.
     """
     print(error_text(message, kind), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def printed_once() -> Iterator[None]:
+    """Keeps failures and accounting out of this process's log: the command prints them at the end.
+
+    Elsewhere the log is where people look, and so it is here once the run is over.
+    """
+    levels = {
+        "failures": logging.WARNING,
+        "failure_log": logging.ERROR,
+        "accounting": logging.ERROR,
+    }
+    loggers = {logging.getLogger(f"mixpanel_sink.report.{name}"): levels[name] for name in levels}
+    before = {logger: logger.level for logger in loggers}
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)

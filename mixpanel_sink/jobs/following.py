@@ -27,7 +27,7 @@ def following(face: str, settings: Settings, mapping: object) -> str:
     # A webhook's URL lets whoever reads it post there, and this goes into logs and reports.
     has = {each.name for each in options_of(face)} - {"input", "mapping", "notify"}
     words = [f"mixpanel-sink {face}"]
-    words += ["'" + word.replace("'", "'\\''") + "'" for word in settings.input]
+    words += [shlex.quote(word) for word in settings.input]
     words += [f"--mapping {shlex.quote(str(mapping))}"] if mapping else []
     for name, value in settings.given().items():
         if name not in has or (name, value) in CREDENTIALS_BY_DEFAULT:
@@ -49,10 +49,15 @@ def after_sending(settings: Settings, failed: bool, verify: bool) -> list[tuple[
     prefix = settings.failed_output
     if failed and prefix:
         kept = dataclasses.replace(
-            settings, input=(f"{prefix}*.jsonl",), failed_output=None, report=None, checkpoint=None
+            settings,
+            input=(f"{prefix}*.jsonl",),
+            failed_output=None,
+            report=None,
+            # So that `status` knows of the replay; a log of profiles is only for whole imports.
+            checkpoint=None if settings.only_changed else settings.checkpoint,
         )
         again = following("replay", kept, settings.mapping)
-        steps.append(("Correct what the failures say, then send those records again.", again))
+        steps.append(("Fix what the failures name, then send those records again.", again))
     if verify:
         proof = following("verify", settings, settings.mapping)
         steps.append(("Compare what Mixpanel holds with the input.", proof))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
-import contextlib
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -16,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.configured import endpoint_of, quota_of
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
-from mixpanel_sink.jobs.console import error_text, say_error
+from mixpanel_sink.jobs.console import error_text, printed_once, say_error
 from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
 from mixpanel_sink.jobs.watch import Watch
@@ -115,7 +113,7 @@ def run(
         if runners.runs_remotely(pipeline.options):
             return _launch(pipeline, settings)
         known = errors.known_errors_once()
-        with _printed_once(), known, progress.shown(settings.progress, watch):
+        with printed_once(), known, progress.shown(settings.progress, watch):
             result = pipeline.run()
             watch.runs_as(result)
             result.wait_until_finish()
@@ -131,28 +129,6 @@ def run(
         sys.stderr.write(f"\n{shown}\n{outcome.so_far(settings, watch.look())}\n")
         return outcome.EXIT_FAILED
     return _finish(result, settings, (started, time.monotonic() - began), files)
-
-
-@contextlib.contextmanager
-def _printed_once() -> Iterator[None]:
-    """Keeps failures and accounting out of this process's log: the launcher prints them at the end.
-
-    Elsewhere the log is where people look, and so it is here once the run is over.
-    """
-    levels = {
-        "failures": logging.WARNING,
-        "failure_log": logging.ERROR,
-        "accounting": logging.ERROR,
-    }
-    loggers = {logging.getLogger(f"mixpanel_sink.report.{name}"): levels[name] for name in levels}
-    before = {logger: logger.level for logger in loggers}
-    for logger, level in loggers.items():
-        logger.setLevel(level)
-    try:
-        yield
-    finally:
-        for logger, level in before.items():
-            logger.setLevel(level)
 
 
 def _finish(

@@ -54,7 +54,7 @@ def _sentence(status: Mapping[str, Any], last: Mapping[str, Any]) -> str:
     failed = sum(each["failed"] for each in status["not_replayed"])
     found = []
     if status["unended"] and not status["held_by"]:
-        found.append("the last run did not come to its end")
+        found.append("the last run did not finish")
     if last["incomplete_files"]:
         found.append(f"{plural(last['incomplete_files'], 'file')} not complete")
     if failed:
@@ -63,18 +63,18 @@ def _sentence(status: Mapping[str, Any], last: Mapping[str, Any]) -> str:
         text = "; ".join(found)
         return f"{text[0].upper()}{text[1:]}."
     if status["unended"]:
-        return "A run is under way."
-    return "Every file is complete, and no failed record waits to be replayed."
+        return "A run is in progress."
+    return "Every file is complete, and no failed record is waiting to be replayed."
 
 
 def _held(status: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     if (held := status["held_by"]) is not None:
-        state = "it has died" if held["has_died"] else f"last heard of at {held['renewed']}"
+        state = "it has died" if held["has_died"] else f"last renewed at {held['renewed']}"
         who = f"{held['who']} (process {held['process']})"
         return f"In use by {who} since {held['since']}; {state}."
     if not runs:
         return "No run has ended yet."
-    return f"No run holds it. The last one ended at {runs[-1]['ended']}."
+    return f"No run is using it. The last one ended at {_clock(_seconds(runs[-1]['ended']))}."
 
 
 def _tiles(status: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -82,14 +82,14 @@ def _tiles(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     before = status["imported_before"]
     return [
         ("files imported", f"{status['files']:,}"),
-        ("records in them", f"{status['read']:,}"),
-        *([("of them before the last run, by --since", f"{before:,}")] if before else []),
-        ("of them accepted", f"{status['read'] - status['failed']:,}"),
-        ("of them failed", f"{status['failed']:,}"),
-        ("size of the files", size(status["bytes"])),
+        ("size of these files", size(status["bytes"])),
+        ("records in these files", f"{status['read']:,}"),
+        *([("of them imported earlier, by --since", f"{before:,}")] if before else []),
+        ("accepted", f"{status['read'] - status['failed']:,}"),
+        ("failed", f"{status['failed']:,}"),
         ("runs", f"{len(status['runs']):,}"),
-        ("read by them", f"{read:,}"),
-        ("failed in them", f"{failed:,}"),
+        ("read in all runs", f"{read:,}"),
+        ("failed in all runs", f"{failed:,}"),
     ]
 
 
@@ -99,7 +99,7 @@ def _next_steps(status: Mapping[str, Any], last: Mapping[str, Any]) -> list[tupl
     if last["incomplete_files"] or (status["unended"] and not status["held_by"]):
         steps.append(
             (
-                "Run the same import again; it goes on where the last run ended.",
+                "Run the same import again; it continues where the last run ended.",
                 f"mixpanel-sink import ... --checkpoint {place}",
             )
         )
@@ -107,7 +107,7 @@ def _next_steps(status: Mapping[str, Any], last: Mapping[str, Any]) -> list[tupl
     if files:
         steps.append(
             (
-                "Fix the mapping or the records, and send the failed ones again.",
+                "Fix the mapping or the records, then send the failed records again.",
                 f"mixpanel-sink replay {shlex.join(files)} --mapping MAPPING --checkpoint {place}",
             )
         )
@@ -161,7 +161,7 @@ def _run(run: Mapping[str, Any]) -> tuple[str, str]:
 
 def _said(count: int, what: str) -> str:
     said = plural(count, what)
-    return said if count <= _SHOWN else f"{said}, of which the last {_SHOWN} are here"
+    return said if count <= _SHOWN else f"{said}, of which the last {_SHOWN} are shown"
 
 
 def _total(rows: Iterable[Mapping[str, Any]], name: str) -> int:

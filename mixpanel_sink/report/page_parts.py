@@ -30,13 +30,13 @@ def template(name: str) -> jinja2.Template:
 
 
 def bars(rows: Sequence[tuple[str, int]]) -> list[dict[str, str]]:
-    """Rows with a bar each; empty ones at both ends are left out."""
+    """Rows with their share of the sum as a bar; empty ones at both ends are left out."""
     filled = [place for place, (_, count) in enumerate(rows) if count]
     if not filled:
         return []
-    most = max(count for _, count in rows)
+    total = sum(count for _, count in rows)
     return [
-        {"name": name, "count": f"{count:,}", "percent": f"{100 * count / most:.1f}"}
+        {"name": name, "count": f"{count:,}", "percent": f"{100 * count / total:.1f}"}
         for name, count in rows[filled[0] : filled[-1] + 1]
     ]
 

@@ -27,6 +27,14 @@ def test_a_shell_takes_it() -> None:
     assert said[6:] == ["--events", "Signup,Order placed"]
 
 
+def test_a_replay_is_entered_into_the_imports_checkpoint() -> None:
+    """Unless it remembers profiles, which only a whole import compares."""
+    for only_changed in (False, True):
+        settings = dataclasses.replace(SETTINGS, checkpoint="a b", only_changed=only_changed)
+        ((_, again),) = after_sending(settings, failed=True, verify=False)
+        assert ("--checkpoint 'a b'" in again) is not only_changed
+
+
 def test_it_does_not_pass_on_a_webhook() -> None:
     """Commands are printed into logs, and stand in the report, which goes around."""
     steps = after_sending(SETTINGS, failed=True, verify=True)

@@ -45,8 +45,8 @@ def text(html: str) -> str:
 
 def test_runs_and_days_have_what_was_accepted_and_failed_the_last_first() -> None:
     shown = text(page(status()))
-    assert "Every file is complete, and no failed record waits to be replayed." in shown
-    assert "No run holds it. The last one ended at 2024-05-02T03:01:05Z." in shown
+    assert "Every file is complete, and no failed record is waiting to be replayed." in shown
+    assert "No run is using it. The last one ended at 2024-05-02 03:01:05 UTC." in shown
     second = "2024-05-02 03:00:00 import abc000000002, took 1 min 5 s 3 2,000 1,999 1"
     first = "2024-05-01 03:00:00 import abc000000001, took 1 min 5 s 3 1,000 1,000 0"
     assert shown.index(second) < shown.index(first)
@@ -76,7 +76,7 @@ def test_it_says_what_is_left_to_do() -> None:
     assert "&lt;one&gt;.parquet" in html
     shown = text(html)
     assert "3 files not complete; 3 failed records not replayed." in shown
-    assert "Run xyz, 1 record Their files are gone." in shown
+    assert "Run xyz, 1 record Their files no longer exist." in shown
     assert "and 1 more" in shown
     assert "orders 2024-05-01" in shown
     assert "mixpanel-sink import ... --checkpoint &#39;/data/check points&#39;" in shown
@@ -89,9 +89,9 @@ def test_a_run_under_way_and_one_that_died() -> None:
         "renewed": "2024-05-03T03:00:20Z", "has_died": False,
     }  # fmt: skip
     under_way = status(unended=run(3, ended=None), held_by=held)
-    assert "A run is under way. In use by me@here (process 7)" in text(page(under_way))
+    assert "A run is in progress. In use by me@here (process 7)" in text(page(under_way))
     died = status(unended=run(3, ended=None))
-    assert "The last run did not come to its end." in text(page(died))
+    assert "The last run did not finish." in text(page(died))
     first = status([], days=[], unended=run(1, ended=None), held_by={**held, "has_died": True})
     assert "it has died" in text(page(first))
     assert "Nothing yet." in text(page(first))
@@ -99,7 +99,7 @@ def test_a_run_under_way_and_one_that_died() -> None:
 
 def test_of_many_runs_the_last_are_shown() -> None:
     shown = text(page(status([run(1, run=f"number{n}-") for n in range(250)])))
-    assert "250 runs, of which the last 100 are here" in shown
+    assert "250 runs, of which the last 100 are shown" in shown
     assert "number249-" in shown
     assert "number149-" not in shown
 
