@@ -179,7 +179,7 @@ def serve(
     except RuntimeError:
         bound = 0
     if not bound:
-        raise SettingError(f"Port {port} of {host} cannot be had. Give another --port.")
+        raise SettingError(f"Port {port} of {host} is not available. Choose another --port.")
     address = f"{host}:{bound}"
     if workers:
         sdk_worker.SHORT_ID_CACHE = _ShortIds()

@@ -201,12 +201,12 @@ class MixpanelWrite(beam.PTransform):
         job = self._job
         if not records.is_bounded and job.max_latency is None:
             raise SettingError(
-                "The input is unbounded, so that a partial batch would wait for ever. Give "
+                "The input is unbounded, so a partial batch would wait forever. Give "
                 f"{type(self).__name__} a max_latency in seconds."
             )
         if job.only_changed and not records.is_bounded:
             raise SettingError(
-                "only_changed compares a whole input with the last one, so that the input must end."
+                "only_changed compares a whole input with the last one, so the input must be bounded."
             )
         if records.element_type is FailedRecord:
             if job.privacy is not None and job.privacy.hash:

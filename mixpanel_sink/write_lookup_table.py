@@ -80,7 +80,7 @@ class ReplaceLookupTable(beam.PTransform):
         """Builds the flow: rows, as CSV in parts, and then one request."""
         if not rows.is_bounded:
             raise SettingError(
-                "A lookup table is replaced as a whole, so that its input must end. Give "
+                "A lookup table is replaced as a whole, so its input must be bounded. Give "
                 "ReplaceLookupTable a bounded PCollection."
             )
         parts = rows | "As CSV" >> beam.ParDo(_Read(self._job)).with_output_types(Rows)

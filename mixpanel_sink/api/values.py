@@ -207,7 +207,9 @@ def _key(key: Any, field: str) -> str:
     if isinstance(text, int):
         return str(text)
     raise RecordError(
-        "unsupported_type", f"{field} holds an object whose key is a {type(key).__name__}.", field
+        "unsupported_type",
+        f"{field} holds an object whose key is a {type(key).__name__}; keys must be text.",
+        field,
     )
 
 
@@ -258,7 +260,7 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         )
     raise RecordError(
         "unsupported_type",
-        f"{field} is a {type(value).__name__}, which has no form in JSON. Convert or exclude it.",
+        f"{field} is a {type(value).__name__}, which JSON cannot represent. Convert or exclude it.",
         field,
     )
 

@@ -79,6 +79,6 @@ def _takes_value(name: str) -> bool:
     if action is None:
         raise SettingError(
             f"The option --{name} is unknown. If a runner knows it, write --{name}=VALUE, or put "
-            "it behind -- at the end of the command."
+            "it after -- at the end of the command."
         )
     return action.nargs not in (0, "?")

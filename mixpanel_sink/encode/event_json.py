@@ -121,8 +121,8 @@ class EventWriter:
         if properties.get(IGNORE):
             raise RecordError(
                 "event_ignored",
-                f"The property {IGNORE} is true, so that Mixpanel would drop the event without a "
-                "word. Leave the property or the record out.",
+                f"The property {IGNORE} is true, so Mixpanel would silently drop the event. "
+                "Leave out the property or the record.",
                 IGNORE,
             )
         rounded: list[Rounded] = []
@@ -175,7 +175,7 @@ def dumps(
     except (orjson.JSONEncodeError, RecursionError):
         for name, part in parts.items():
             _check_part(name, part)
-        raise RecordError("unsupported_value", "The event has no form in JSON.") from None
+        raise RecordError("unsupported_value", "The event cannot be written as JSON.") from None
 
 
 def _check_part(name: str, part: Any) -> None:

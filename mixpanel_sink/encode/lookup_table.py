@@ -205,7 +205,9 @@ def make_table(parts: Iterable[Rows]) -> LookupTable:
     if every.bad_count:
         raise InputError(_bad(every))
     if not every.lines:
-        raise InputError("The input has no rows, so that nothing was sent. The table is as it was.")
+        raise InputError(
+            "The input has no rows, so nothing was sent, and the table was not changed."
+        )
     if (size := every.size + len(header.encode())) > MAX_BYTES:
         raise InputError(
             f"The table has {size:,} bytes as CSV; Mixpanel takes {MAX_BYTES:,}. Nothing was sent. "

@@ -214,7 +214,7 @@ class MappedEventEncoder:
             return f"$device:{device}"
         raise RecordError(
             "distinct_id_null",
-            "The record has neither user id nor device id, so that the event has no user.",
+            "The record has neither user id nor device id, so the event has no user.",
             "distinct_id",
         )
 
@@ -261,8 +261,8 @@ class MappedEventEncoder:
             if all(value is None for value in values):
                 raise RecordError(
                     "insert_id_null",
-                    f"insert_id ({', '.join(rule.columns)}) is null. Choose columns that are not, "
-                    "or content or position.",
+                    f"insert_id ({', '.join(rule.columns)}) is null. Choose columns that are "
+                    "never null, or content or position.",
                     rule.columns[0],
                 )
             if len(values) == 1:

@@ -285,7 +285,7 @@ class RawUpdateEncoder(_OneByOne):
             if not text:
                 raise RecordError(
                     "distinct_id_null",
-                    "$distinct_id is empty, so that the update is for nobody's profile.",
+                    "$distinct_id is empty, so the update names no profile.",
                     key,
                 )
             return text
@@ -324,7 +324,7 @@ class RawUpdateEncoder(_OneByOne):
 
 
 def _empty(why: str, advice: str) -> RecordError:
-    return RecordError("update_empty", f"{why}, so that it would change nothing. {advice}")
+    return RecordError("update_empty", f"{why}, so it would change nothing. {advice}")
 
 
 def _missing(column: str, what: str) -> RecordError:

@@ -65,7 +65,7 @@ def restore_values(
             continue
         raise RecordError(
             str(value[NOT_JSON]),
-            f"{name} held a value that JSON does not have, so that the failed record has only "
+            f"{name} held a value that JSON cannot represent, so the failed record has only "
             "something like it. Exclude the column (for NaN, non_finite: drop does as well), or "
             "put the right value into the line.",
             name,

@@ -38,14 +38,14 @@ def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:
         digits = types.is_integer(kind) and time.format is not None  # such as 20240131
         if time.unit not in PER_SECOND and not digits:
             raise MappingError(
-                f"The time column {time.name!r} is {kind}, a number, and the mapping does not say "
-                "of what. Set its unit: s, ms, us or ns; or format: '%Y%m%d' for integers such as "
+                f"The time column {time.name!r} is {kind}, a number, and the mapping does not name "
+                "its unit. Set it: s, ms, us or ns; or format: '%Y%m%d' for integers such as "
                 "20240131."
             )
     elif is_text(kind):
         if not time.patterns():
             raise MappingError(
-                f"The time column {time.name!r} is text. Set unit: iso8601 if it holds such, or a "
+                f"The time column {time.name!r} is text. Set unit: iso8601 if it is ISO 8601, or a "
                 "format such as '%m/%d/%Y %H:%M'."
             )
     elif not (types.is_timestamp(kind) or types.is_date(kind) or types.is_null(kind)):

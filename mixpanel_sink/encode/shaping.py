@@ -83,7 +83,7 @@ def table_of_block(block: Block) -> tuple[pa.Table, dict[int, RecordError]]:
                 if text == JsonType.UNFIT:
                     odd[row] = RecordError(
                         SHAPE_FAILED,
-                        f"{name} holds a value that JSON does not have. Convert or exclude it.",
+                        f"{name} holds a value that JSON cannot represent. Convert or exclude it.",
                         name,
                     )
         columns[name] = column

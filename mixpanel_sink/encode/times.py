@@ -76,7 +76,7 @@ def text_ns(text: str, column: TimeColumn) -> int:
     if not patterns:
         raise RecordError(
             "time_is_text",
-            f"time ({column.name}) is text. Set unit: iso8601 if it is such, a format such as "
+            f"time ({column.name}) is text. Set unit: iso8601 if it is ISO 8601, a format such as "
             "'%m/%d/%Y %H:%M', or convert it.",
             column.name,
         )
@@ -196,8 +196,8 @@ def _per_second(column: TimeColumn) -> int:
     if column.unit not in PER_SECOND:
         raise RecordError(
             "time_without_unit",
-            f"time ({column.name}) is a number and the mapping does not say of what. Set unit: s, "
-            "ms, us or ns.",
+            f"time ({column.name}) is a number, and the mapping does not name its unit. Set "
+            "unit: s, ms, us or ns.",
             column.name,
         )
     return PER_SECOND[column.unit]
@@ -207,7 +207,9 @@ def _float_ms(value: float, column: TimeColumn) -> int:
     ms = value * (1000 / _per_second(column))
     if not math.isfinite(ms) or abs(ms) > 1e17:
         raise RecordError(
-            "time_out_of_range", f"time ({column.name}) is {value}, no time.", column.name
+            "time_out_of_range",
+            f"time ({column.name}) is {value}, which is not a time. Fix the record.",
+            column.name,
         )
     return math.floor(ms + 0.5)
 
@@ -246,7 +248,7 @@ def _arrow_ms(value: Any, column: TimeColumn) -> int:
     except (OverflowError, ValueError):
         raise RecordError(
             "time_out_of_range",
-            f"time ({column.name}) lies thousands of years away; Mixpanel takes 1971 until an hour "
+            f"time ({column.name}) is thousands of years away; Mixpanel takes 1971 until an hour "
             "from now. Fix or exclude the record.",
             column.name,
         ) from None

@@ -81,7 +81,7 @@ def export_events(
     ]
     for _, _, path in planned:
         if path.exists():
-            raise SettingError(f"{path} is there already. Give another prefix, or remove it.")
+            raise SettingError(f"{path} already exists. Give another prefix, or remove it.")
     total = 0
     for start, end, path in planned:
         path.parent.mkdir(parents=True, exist_ok=True)

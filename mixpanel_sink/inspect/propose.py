@@ -98,7 +98,9 @@ def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_
         settings = {"format": "csv", **settings}
     sample = files.sample(rows)
     if not len(sample) and all(types.is_null(field.type) for field in sample.schema):
-        raise InputError(f"{path} has no record to tell a mapping by.{_first_failure(files)}")
+        raise InputError(
+            f"{path} has no records, so no mapping can be proposed.{_first_failure(files)}"
+        )
     tool = recognized(sample.schema)
     if tool == "mixpanel":
         said = "these are Mixpanel's events already, and the mapping is that of --from mixpanel."

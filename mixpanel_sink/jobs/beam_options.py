@@ -108,7 +108,7 @@ def check_others(rest: Sequence[str], command: str) -> None:
         if close:
             raise SettingError(f"The option {name} is unknown; did you mean {close[0]}?")
         if runners.is_local(beams.runner):
-            raise SettingError(f"The option {name} is unknown. --help lists those that there are.")
+            raise SettingError(f"The option {name} is unknown. --help shows all options.")
 
 
 def beam_parser() -> argparse.ArgumentParser:

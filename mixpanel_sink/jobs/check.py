@@ -45,7 +45,7 @@ def previewed(settings: Settings, rows: str, format: str | None = None) -> Previ
     target = target_of(settings)
     mapping = mapping_of(settings)
     if not isinstance(mapping, EventMapping):
-        raise MappingError("A dry run shows events; this mapping makes something else.")
+        raise MappingError("A dry run shows events, but this mapping is for profiles.")
     source = source_of(settings, format, mapping)
     check_input(source, mapping, settings)
     new: list[str] = []

@@ -132,7 +132,7 @@ def check_alone(settings: Settings) -> None:
                     f"{option} is for checkpoints that know files; --only-changed reads the whole "
                     "input and compares profiles. Leave out one of the two."
                 )
-            raise SettingError(f"{option} goes with --checkpoint, which remembers what there was.")
+            raise SettingError(f"{option} needs --checkpoint, which remembers what was imported.")
 
 
 def taken(folder: Folder, token: str, seconds: float) -> None:

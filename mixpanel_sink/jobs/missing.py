@@ -47,7 +47,7 @@ def plan(job: Import) -> Update | None:
         return None
     if not settings.only_changed:
         raise SettingError(
-            f"--missing {settings.missing} goes with --only-changed: the checkpoint knows which "
+            f"--missing {settings.missing} needs --only-changed, whose checkpoint knows which "
             "profiles there were."
         )
     filters = [each.name for each in OPTIONS if each.group == FILTERS]

@@ -81,7 +81,7 @@ def check(settings: Settings) -> None:
     credentials_of(settings)
     mapping = mapping_of(settings)
     if not isinstance(mapping, EventMapping | None):
-        raise MappingError("Events are compared; this mapping makes something else.")
+        raise MappingError("Events are compared, but this mapping is for profiles.")
     source_of(settings, mapping=mapping, whole=True)
     export_destination(settings.region, settings.endpoint, settings.allow_http)
     privacy_of(settings)
@@ -106,7 +106,7 @@ def verified(settings: Settings) -> Verification:
         require(settings, "mapping")  # as for the import
     mapping = mapping or raw_events(source)
     if not isinstance(mapping, EventMapping):
-        raise MappingError("Events are compared; this mapping makes something else.")
+        raise MappingError("Events are compared, but this mapping is for profiles.")
     destination = export_destination(settings.region, settings.endpoint, settings.allow_http)
     exporter = Exporter(destination, credentials)
     try:

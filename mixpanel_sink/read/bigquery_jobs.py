@@ -30,7 +30,9 @@ def run_query(source: BigQueryTable) -> str:
         job.result(max_results=1)
         found = job.destination
     if found is None:
-        raise InputError(f"{source.name}: BigQuery keeps no result of it. Give a SELECT statement.")
+        raise InputError(
+            f"{source.name}: BigQuery stores no result for it. Give a SELECT statement."
+        )
     return f"{found.project}.{found.dataset_id}.{found.table_id}"
 
 

@@ -127,7 +127,7 @@ class CsvRows(RecordFormat):
         if isinstance(self.types, str):
             object.__setattr__(self, "types", parse_types(self.types))
         if not isinstance(self.types, Mapping):
-            raise SettingError("types are columns and what they are, such as {amount: number}.")
+            raise SettingError("types must name columns and their types, such as {amount: number}.")
         object.__setattr__(self, "delimiter", parse_delimiter(self.delimiter))
         nulls = [self.nulls] if isinstance(self.nulls, str) else list(self.nulls)
         object.__setattr__(self, "nulls", tuple(map(str, nulls)))
@@ -245,7 +245,7 @@ class _Rows:
                 if lines.open_after(error):
                     raise InputError(
                         f"{self._path} is read up to line {first} only: the row that begins there "
-                        f"cannot be read ({error}), and where it ends cannot be told. Close "
+                        f"cannot be read ({error}), and its end cannot be found. Close "
                         "its quote, or shorten its cell."
                     ) from None
                 yield self.row, bad_row(lines, first, f"cannot be read ({error})")

@@ -160,7 +160,7 @@ class Exporter:
                 failing += self._clock() - started + wait
                 if failing > self._retry.transient_seconds:
                     raise DestinationError(
-                        f"{self.host} gave no whole export of {first} to {last}: {error}. Try "
+                        f"{self.host} gave no complete export of {first} to {last}: {error}. Try "
                         "again later."
                     ) from None
                 _LOGGER.warning("%s: %s; again in %.0f s.", self.host, error, wait)

@@ -211,8 +211,8 @@ def asked(name: str, path: str, question: Callable[[], _Answer]) -> _Answer:
         if is_passing(error):
             raise
         raise InputError(
-            f"{path} cannot be read as {name} ({short(error)}). Check that it is whole and "
-            "readable."
+            f"{path} cannot be read as {name} ({short(error)}). Check that it is complete "
+            "and readable."
         ) from None
 
 

@@ -180,7 +180,7 @@ def _check(books: Books, on_failure: OnFailure) -> Totals:
         _LOGGER.warning("%s", _failed(everything))
         if on_failure == "fail":
             raise FailedRecordError(
-                f'{_failed(everything)} on_failure is "fail", so that the pipeline ends here; what '
+                f'{_failed(everything)} on_failure is "fail", so the pipeline fails; what '
                 "was accepted stays accepted. The log names each reason."
             )
     return everything

@@ -120,7 +120,7 @@ class FailedRecord(NamedTuple):
         except RecursionError:
             raise ValueError("its JSON nests too deep") from None
         except ValueError:
-            raise ValueError("it is no JSON, or broken off") from None
+            raise ValueError("it is not valid JSON, or incomplete") from None
         if not isinstance(data, dict) or not isinstance(data.get("reason"), str):
             raise ValueError('it has no "reason"')
         fields: dict[str, Any] = {}

@@ -71,7 +71,7 @@ class ServiceAccount:
         _check_token(self.token)
         if not self.username or ":" in self.username:
             raise CredentialsError(
-                "A service account needs its username, without a colon, and its secret apart."
+                "A service account needs its username, without a colon, and its secret separately."
             )
         if not str(self.project_id).isdigit():
             raise CredentialsError(

@@ -34,7 +34,9 @@ class RunMark:
             object.__setattr__(self, "run", new_run())
         for what, text in (("run_property", self.name), ("run_id", self.run)):
             if not isinstance(text, str) or not text.isprintable() or not text.isascii():
-                raise SettingError(f"{what} is {text!r}; give letters, digits and signs of ASCII.")
+                raise SettingError(
+                    f"{what} is {text!r}; use ASCII letters, digits and punctuation."
+                )
             if not 0 < len(text) <= LONG_STRING_BYTES:
                 raise SettingError(f"{what} must have 1 to {LONG_STRING_BYTES} characters.")
         taken = self.name in (*FIXED, *RESERVED_PROPERTIES)

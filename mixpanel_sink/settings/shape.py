@@ -51,7 +51,7 @@ class Split:
 
     def __post_init__(self) -> None:
         if not isinstance(self.by, str) or not self.by:
-            raise MappingError('split needs what stands between the parts, such as {by: ","}.')
+            raise MappingError('split needs a separator, such as {by: ","}.')
         check_names("into", self.into)
         object.__setattr__(self, "into", tuple(self.into))
 

@@ -162,7 +162,7 @@ def test_wrong_settings(place: Place, call: Call, mixpanel: Emulator) -> None:
     profiles = ["import", "users.csv", "--mapping=users.yaml", "--endpoint-kind=engage", *where]
     for words, text, says in (
         ([*profiles, "--only-changed"], MAPPING, "only_changed needs a checkpoint"),
-        ([*profiles, "--missing=delete"], MAPPING, "goes with --only-changed"),
+        ([*profiles, "--missing=delete"], MAPPING, "needs --only-changed"),
         (
             [*profiles, "--only-changed", "--checkpoint=kept", "--missing=delete", "--where=1 = 1"],
             MAPPING,

@@ -184,7 +184,7 @@ def test_a_port_that_is_taken() -> None:
         command = [sys.executable, "-m", "mixpanel_sink.expansion_service", port]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
-    assert "cannot be had" in done.stderr
+    assert "is not available" in done.stderr
     assert "Traceback" not in done.stderr
 
 

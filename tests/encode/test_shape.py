@@ -447,7 +447,7 @@ def test_metadata_go_along() -> None:
         ({"cast": {"a": "int"}}, "Did you mean 'integer'"),
         ({"rename": {"(": "x"}}, "not a regular expression"),
         ({"sample": {"column": "u", "percent": 0}}, "above 0"),
-        ({"split": {"a": ""}}, "what stands between"),
+        ({"split": {"a": ""}}, "split needs a separator"),
         ({"where": " "}, "a condition"),
         ({"drop": "internal_*"}, "list of patterns"),
         ({"json": 7}, "a list of columns"),

@@ -81,7 +81,7 @@ def test_parquet(exporter: Exporter, tmp_path: pathlib.Path) -> None:
 
 def test_a_file_that_is_there_is_kept(exporter: Exporter, tmp_path: pathlib.Path) -> None:
     (tmp_path / "raw-2024-05-07.jsonl.gz").write_text("mine")
-    with pytest.raises(SettingError, match="is there already"):
+    with pytest.raises(SettingError, match="already exists"):
         export_events(exporter, FIRST, LAST, f"{tmp_path}/raw")
     assert len(list(tmp_path.iterdir())) == 1
 

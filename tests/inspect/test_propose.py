@@ -333,10 +333,10 @@ def test_spellings_of_a_name(spelling: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("event,user_id,time\n", "has no record to tell a mapping by."),
+        ("event,user_id,time\n", "has no records, so no mapping can be proposed."),
         (
             'event,user_id,time\nA,u1,"never ends\nB,u2,2024-05-02\n',
-            "has no record to tell a mapping by. The row in lines 2 to 3 cannot be read",
+            "has no records, so no mapping can be proposed. The row in lines 2 to 3 cannot be read",
         ),
     ],
 )

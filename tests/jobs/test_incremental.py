@@ -274,7 +274,7 @@ def test_updates_that_add_are_not_read_twice(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_setting_that_is_refused_leaves_no_lease(day: Any, tmp_path: pathlib.Path) -> None:
     write(tmp_path / "in" / "1.parquet", shop(1))
     run = day("--missing=delete")
-    assert (run.code, "goes with --only-changed" in run.err) == (2, True)
+    assert (run.code, "needs --only-changed" in run.err) == (2, True)
     assert not (tmp_path / "cp" / "lease.json").exists()
 
 
@@ -283,7 +283,7 @@ def test_options_that_need_a_checkpoint(send: Any, tmp_path: pathlib.Path, optio
     write(tmp_path / "a.parquet", shop(1))
     run = send(tmp_path / "a.parquet", option)
     assert run.code == 2
-    assert "goes with --checkpoint" in run.err
+    assert "needs --checkpoint" in run.err
 
 
 def test_the_status_of_nothing(tmp_path: pathlib.Path, capsys: Any) -> None:

@@ -132,7 +132,7 @@ def test_a_broken_export_is_read_again(scripted, exporter, clock, broken) -> Non
 
 def test_it_gives_up_at_last(scripted, exporter) -> None:
     scripted.replies = [Reply(503, b"overloaded")]
-    with pytest.raises(DestinationError, match=r"no whole export .* answered 503: overloaded"):
+    with pytest.raises(DestinationError, match=r"no complete export .* answered 503: overloaded"):
         read(exporter(retry=RetryPolicy(transient_seconds=30)))
     assert 3 < len(scripted.queries) < 10
 

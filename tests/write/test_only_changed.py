@@ -103,5 +103,5 @@ def test_settings(mixpanel: Emulator, given: dict[str, Any]) -> None:
     pipeline = beam.Pipeline(options=PipelineOptions(["--streaming"]))
     stream = pipeline | Script().advance_watermark_to_infinity()
     sink = profiles(mixpanel, MAPPING, max_latency=1, **given)
-    with pytest.raises(SettingError, match="the input must end"):
+    with pytest.raises(SettingError, match="the input must be bounded"):
         _ = stream | sink

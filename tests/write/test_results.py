@@ -65,8 +65,8 @@ def test_a_line_gives_the_failed_record_back(failed: FailedRecord) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("", "no JSON"),
-        ('{"reason": "x", "mess', "broken off"),
+        ("", "not valid JSON"),
+        ('{"reason": "x", "mess', "incomplete"),
         ("[1]", 'no "reason"'),
         ('{"event": {}}', 'no "reason"'),
         ('{"reason": 3}', 'no "reason"'),
