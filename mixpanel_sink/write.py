@@ -206,7 +206,7 @@ class MixpanelWrite(beam.PTransform):
             )
         if job.only_changed and not records.is_bounded:
             raise SettingError(
-                "only_changed compares a whole input with the last one, so the input must be bounded."
+                "only_changed compares an input with the last one, so the input must be bounded."
             )
         if records.element_type is FailedRecord:
             if job.privacy is not None and job.privacy.hash:

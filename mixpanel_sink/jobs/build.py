@@ -77,8 +77,8 @@ class Import:
         require(settings, "input")
         if settings.limit and settings.checkpoint:
             raise SettingError(
-                "--limit is for trying things out, and a checkpoint is for whole imports: leave out "
-                "one. What was sent with --limit is not doubled by the whole import."
+                "--limit is for trying things out, and a checkpoint is for whole imports: leave "
+                "one out. What was sent with --limit is not doubled by the whole import."
             )
         FileSystems.set_options(options)
         mapping = mapping_of(settings)

@@ -210,5 +210,5 @@ def checked_columns(reader: Reader, path: str) -> list[str]:
         if is_passing(error):
             raise
         raise InputError(
-            f"{path} cannot be read ({short(error)}). Check that it is complete and has this format."
+            f"{path} cannot be read ({short(error)}). Check that it is complete, and its format."
         ) from None
