@@ -27,7 +27,7 @@ def following(face: str, settings: Settings, mapping: object) -> str:
     # A webhook's URL lets whoever reads it post there, and this goes into logs and reports.
     has = {each.name for each in options_of(face)} - {"input", "mapping", "notify"}
     words = [f"mixpanel-sink {face}"]
-    words += [shlex.quote(word) for word in settings.input]
+    words += ["'" + word.replace("'", "'\\''") + "'" for word in settings.input]
     words += [f"--mapping {shlex.quote(str(mapping))}"] if mapping else []
     for name, value in settings.given().items():
         if name not in has or (name, value) in CREDENTIALS_BY_DEFAULT:

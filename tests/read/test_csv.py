@@ -191,7 +191,7 @@ def test_a_wrong_setting_is_named(tmp_path, content: bytes, reader: CsvRows, say
         ({"encoding": "latin-99"}, "is unknown"),
         ({"decimal": ";"}, "decimal is . or ,"),
         ({"decimal": ",", "thousands": ","}, "thousands something else"),
-        ({"types": ["a"]}, "types are columns"),
+        ({"types": ["a"]}, "types must name columns"),
     ],
 )
 def test_settings_that_do_not_exist(given_settings: dict[str, Any], says: str) -> None:
