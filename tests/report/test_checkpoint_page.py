@@ -65,7 +65,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
 
 def test_what_was_imported_before_is_told() -> None:
     assert "by --since" not in text(page(status()))
-    assert "of them before the last run, by --since 900" in text(page(status(imported_before=900)))
+    assert "of them imported earlier, by --since 900" in text(page(status(imported_before=900)))
 
 
 def test_it_says_what_is_left_to_do() -> None:
