@@ -6,19 +6,23 @@ python -m benchmarks --events 500000,4000000 --repeats 3 --out benchmarks/RESULT
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, paths, registry, report, runs
+from benchmarks import data, formats, goals, paths, quick, registry, report, runs, sets, startup
 from benchmarks.install import NotInstalled
 from benchmarks.registry import Contestant
 from benchmarks.runs import Run
 from benchmarks.serving import Server
 
 LONG_SECONDS = 20
-"""Who takes longer than this runs twice at most: small noise matters less there."""
+"""Who takes longer than this runs twice at most: small noise matters less there ..."""
+FORMATS_EVENTS = 300_000
+VERY_LONG_SECONDS = 60
+"""... and who takes longer than this runs once."""
 HEAD = (
     "contestant",
     "runs",
@@ -32,6 +36,18 @@ HEAD = (
     "requests",
     "server CPU-s",
     "noise",
+)
+INPUTS_HEAD = (
+    "input",
+    "events",
+    "events/s",
+    "the loop's",
+    "ratio",
+    "events per CPU-s",
+    "the loop's",
+    "ratio",
+    "peak MB",
+    "the loop's",
 )
 
 
@@ -51,7 +67,8 @@ def compete(
             if contestant.name in reasons:
                 continue
             before = results.get(contestant.name, [])
-            if turn >= 2 and min(run.cost.wall for run in before) > LONG_SECONDS:
+            quickest = min((run.cost.wall for run in before), default=0.0)
+            if quickest > (LONG_SECONDS if turn >= 2 else VERY_LONG_SECONDS):
                 continue
             # The server is new each time: the memory of one run is not the next one's.
             with Server() as server:
@@ -112,6 +129,55 @@ def _ratio(rate: float, other: float | None) -> str:
     return "" if other is None else f"{rate / other:.2f}"
 
 
+def others(
+    found: dict[int, dict[str, list[Run]]], most: int, repeats: int
+) -> tuple[goals.Figures, list[str]]:
+    """Measures the three inputs, starts and formats, of `most` events at most; gives the figures
+    of all, and the tables of these."""
+    inputs = {}
+    for data_set in sets.ALL:
+        smaller = dataclasses.replace(data_set, rows=min(data_set.rows, most))
+        inputs[data_set.name] = quick.take_turns(smaller, repeats)
+        print(f"input {data_set.name}: done", file=sys.stderr)
+    starts, commands = startup.imports(repeats), startup.commands(repeats)
+    of_formats = formats.beyond_start(min(FORMATS_EVENTS, most), repeats)
+    figures = goals.Figures(found, inputs, starts, commands, of_formats)
+    return figures, [
+        "### Three inputs, medians",
+        _inputs_table(inputs),
+        "### Starts, medians",
+        startup.imports_table(starts),
+        startup.commands_table(commands),
+        "### Formats, medians",
+        _formats_table(of_formats),
+    ]
+
+
+def _inputs_table(inputs: dict[str, tuple[list[Run], list[Run]]]) -> str:
+    rows = []
+    for name, (sink, loop) in inputs.items():
+        ratios = quick.ratios_of(sink, loop)
+        rows.append(
+            [
+                name,
+                f"{sink[0].events:,}",
+                *(f"{runs.median(of, 'rate'):,.0f}" for of in (sink, loop)),
+                f"{ratios['wall']:.2f}",
+                *(f"{runs.median(of, 'per_cpu'):,.0f}" for of in (sink, loop)),
+                f"{ratios['cpu']:.2f}",
+                *(f"{quick.peak_mb(of):,.0f}" for of in (sink, loop)),
+            ]
+        )
+    return report.table(INPUTS_HEAD, rows)
+
+
+def _formats_table(seconds: dict[str, float]) -> str:
+    rows = [
+        [name, f"{each:.2f}", f"{each / seconds['Parquet']:.1f}"] for name, each in seconds.items()
+    ]
+    return report.table(("an import beyond its start", "CPU-s", "x Parquet"), rows)
+
+
 def _names(text: str) -> list[str]:
     names = [name for name in text.split(",") if name]
     for name in names:
@@ -133,23 +199,35 @@ def main() -> int:
     )
     parser.add_argument("--timeout", type=float, default=1800, help="seconds of one run")
     parser.add_argument("--section", default="contestants", help="of the results, to replace")
+    parser.add_argument(
+        "--contestants-only", action="store_true", help="no inputs, starts, formats and goals"
+    )
     parser.add_argument("--out", type=Path, default=paths.RESULTS)
     options = parser.parse_args()
 
     chosen = [c for c in registry.ALL if not options.only or c.name in options.only]
     chosen = [c for c in chosen if c.name not in options.skip]
+    quick.compile_package()
     parts = [f"## {options.section.capitalize()}", report.context()]
-    for events in (int(size) for size in options.events.split(",")):
+    sizes = [int(size) for size in options.events.split(",")]
+    found: dict[int, dict[str, list[Run]]] = {}
+    tables = []
+    for events in sizes:
         left_out: dict[str, str] = {}
         for c in chosen:
             if c.most_events and events > c.most_events and c.name not in options.include:
                 left_out[c.name] = f"left out ({c.reason})"
         running = [c for c in chosen if c.name not in left_out]
-        results, reasons = compete(running, events, options.repeats, options.timeout)
-        parts += [
+        found[events], reasons = compete(running, events, options.repeats, options.timeout)
+        tables += [
             f"### {events:,} events, medians",
-            table(chosen, results, reasons | left_out),
+            table(chosen, found[events], reasons | left_out),
         ]
+    if not options.contestants_only:
+        figures, more = others(found, max(sizes), options.repeats)
+        parts += ["### Goals", goals.table(figures)]
+        tables += more
+    parts += tables
     parts.append(
         "Peak memory and noise are the largest of the repeats. Noise: the share of the cores' "
         "time that went to other processes or was stolen by the hypervisor."

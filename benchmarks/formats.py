@@ -235,6 +235,18 @@ def reading(events: int, turns: int) -> str:
     return report.table(head, rows)
 
 
+def beyond_start(events: int, turns: int) -> dict[str, float]:
+    """CPU seconds of an import beyond its start, by format: of Parquet, JSON lines and CSV."""
+    kinds = (PARQUET, JSON_LINES, CSV_ROWS)
+    found: dict[str, list[float]] = {kind.title: [] for kind in kinds}
+    with Server() as server:
+        for kind in kinds * turns:
+            kind.mapping_file()
+            seconds = imported(kind, events, server) - imported(kind, FEW, server)
+            found[kind.title].append(seconds)
+    return {title: statistics.median(each) for title, each in found.items()}
+
+
 def importing(events: int, turns: int) -> str:
     """The table of whole imports."""
     kinds = [kind for parquet, others in IMPORTED for kind in (parquet, *others)]

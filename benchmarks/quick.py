@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import compileall
 import json
-import statistics
 import sys
 from pathlib import Path
 
@@ -30,8 +29,8 @@ Ratios = dict[str, dict[str, float]]
 HEAD = ("input", "events", "x loop", "recorded", "x loop, CPU", "recorded", "peak MB", "requests")
 
 
-def ratios(data_set: sets.DataSet, turns: int) -> tuple[dict[str, float], list[str]]:
-    """The ratios of one input, and the cells of its row."""
+def take_turns(data_set: sets.DataSet, turns: int) -> tuple[list[runs.Run], list[runs.Run]]:
+    """Runs of the sink and of the loop on one input."""
     path = data_set.file()
     mapping = paths.CACHE / "sets.yaml"
     mapping.write_text(sets.MAPPING)
@@ -47,14 +46,25 @@ def ratios(data_set: sets.DataSet, turns: int) -> tuple[dict[str, float], list[s
             if run.failure:
                 raise SystemExit(f"{data_set.name}, {name}: {run.failure}")
             found[name].append(run)
-    sink, loop = found["sink"], found["loop"]
-    made = {
-        "wall": _median(sink, "rate") / _median(loop, "rate"),
-        "cpu": _median(sink, "per_cpu") / _median(loop, "per_cpu"),
+    return found["sink"], found["loop"]
+
+
+def ratios_of(sink: list[runs.Run], loop: list[runs.Run]) -> dict[str, float]:
+    """The sink's rates as shares of the loop's, by wall time and by CPU time."""
+    return {
+        "wall": runs.median(sink, "rate") / runs.median(loop, "rate"),
+        "cpu": runs.median(sink, "per_cpu") / runs.median(loop, "per_cpu"),
     }
-    peak = max(run.cost.peak_memory for run in sink) / 1e6
-    cells = [f"{data_set.rows:,}", f"{peak:,.0f}", str(sink[0].stats.requests)]
-    return made, cells
+
+
+def peak_mb(found: list[runs.Run]) -> float:
+    """The largest peak of the runs."""
+    return max(run.cost.peak_memory for run in found) / 1e6
+
+
+def compile_package() -> None:
+    """Compiles the package as pip does, whatever PYTHONDONTWRITEBYTECODE says here."""
+    compileall.compile_dir(paths.REPOSITORY / "mixpanel_sink", quiet=1)
 
 
 def slower(now: Ratios, before: Ratios) -> list[str]:
@@ -67,10 +77,6 @@ def slower(now: Ratios, before: Ratios) -> list[str]:
     ]
 
 
-def _median(found: list[runs.Run], name: str) -> float:
-    return statistics.median(getattr(run, name) for run in found)
-
-
 def main() -> int:
     """The command; 1 if a ratio is clearly below the recorded one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quick", description=__doc__)
@@ -79,18 +85,18 @@ def main() -> int:
     parser.add_argument("--recorded", type=Path, default=RECORDED)
     options = parser.parse_args()
     before: Ratios = json.loads(options.recorded.read_text()) if options.recorded.exists() else {}
-    # As pip does with what it installs, whatever PYTHONDONTWRITEBYTECODE says here.
-    compileall.compile_dir(paths.REPOSITORY / "mixpanel_sink", quiet=1)
+    compile_package()
     now: Ratios = {}
     rows = []
     for data_set in sets.ALL:
         name = data_set.name
-        now[name], (events, peak, requests) = ratios(data_set, options.turns)
-        row = [name, events]
+        sink, loop = take_turns(data_set, options.turns)
+        now[name] = ratios_of(sink, loop)
+        row = [name, f"{data_set.rows:,}"]
         for kind, ratio in now[name].items():
             old = before.get(name, {}).get(kind)
             row += [f"{ratio:.2f}", "" if old is None else f"{old:.2f}"]
-        rows.append([*row, peak, requests])
+        rows.append([*row, f"{peak_mb(sink):,.0f}", str(sink[0].stats.requests)])
     print(report.table(HEAD, rows))
     if options.record:
         rounded = {name: {k: round(v, 3) for k, v in each.items()} for name, each in now.items()}

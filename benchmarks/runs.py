@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,13 @@ class Run:
     def per_cpu(self) -> float:
         """Events a CPU-second of the contestant."""
         return self.events / self.cost.cpu
+
+
+def median(found: Sequence[Run], name: str) -> float:
+    """The median of an attribute of runs, or of their cost."""
+    return statistics.median(
+        getattr(run if hasattr(run, name) else run.cost, name) for run in found
+    )
 
 
 def run(
