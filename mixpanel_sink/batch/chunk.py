@@ -60,19 +60,21 @@ class EventChunk:
         return cls(len(events), len(raw), payload, join_runs(runs))
 
     @classmethod
-    def of_lines(cls, lines: memoryview, count: int, runs: Iterable[Run]) -> EventChunk:
-        """From a buffer that holds the events, each led by "\\n," (no copy of it is made)."""
+    def of_lines(cls, lines: Sequence[memoryview], count: int, runs: Iterable[Run]) -> EventChunk:
+        """From memory that holds the events, each led by "\\n," (no copy of it is made).
+
+        Args:
+            lines: pieces of it in their order, of which the first has two bytes at least.
+            count: of events.
+            runs: where they come from.
+        """
         squeeze = isal_zlib.compressobj(_LEVEL, wbits=_GZIP)
-        payload = b"".join(
-            (
-                squeeze.compress(_HEAD),
-                squeeze.compress(lines[len(SEPARATOR) :]),
-                squeeze.compress(_TAIL),
-                squeeze.flush(),
-            )
-        )
-        raw_bytes = len(lines) - len(SEPARATOR) + len(_HEAD) + len(_TAIL)
-        return cls(count, raw_bytes, payload, join_runs(runs))
+        first, *others = lines
+        parts = [squeeze.compress(_HEAD), squeeze.compress(first[len(SEPARATOR) :])]
+        parts += [squeeze.compress(piece) for piece in others]
+        parts += [squeeze.compress(_TAIL), squeeze.flush()]
+        raw_bytes = sum(map(len, lines)) - len(SEPARATOR) + len(_HEAD) + len(_TAIL)
+        return cls(count, raw_bytes, b"".join(parts), join_runs(runs))
 
     def events(self) -> list[bytes]:
         """The JSON texts of its events."""

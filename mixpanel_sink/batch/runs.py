@@ -83,6 +83,10 @@ def take_runs(runs: Sequence[Run], numbers: Sequence[int] | np.ndarray[Any, Any]
     if not len(wanted):
         return []
     starts = np.cumsum([0, *(run.count for run in runs)])
+    first, last = int(wanted[0]), int(wanted[-1])
+    neighbours = last - first == len(wanted) - 1 and bool((np.diff(wanted) == 1).all())
+    if neighbours and first >= 0 and last < starts[-1]:
+        return list(cut_runs(runs, first, last + 1))
     if wanted.min() < 0 or wanted.max() >= starts[-1]:
         raise IndexError(f"there are {starts[-1]} events")
     of = np.searchsorted(starts, wanted, "right") - 1

@@ -123,7 +123,8 @@ def encode_slice(
 
 def _cut(table: EncodedTable, origins: Sequence[Run], limits: Limits, result: EncodedSlice) -> None:
     most = limits.batch_bytes - _FRAME_BYTES + len(b"\n,")
-    offsets, count, start = table.offsets, len(table.rows), 0
+    texts, count, start = table.texts, len(table.rows), 0
+    offsets = texts.offsets
     while start < count:
         stop = min(start + limits.batch_events, count)
         full = stop - start == limits.batch_events
@@ -132,12 +133,10 @@ def _cut(table: EncodedTable, origins: Sequence[Run], limits: Limits, result: En
             full = True
         runs = take_runs(origins, table.rows[start:stop])
         if full:
-            lines = table.buffer[int(offsets[start]) : int(offsets[stop])]
+            lines = texts.lines(start, stop)
             result.chunks.append(EventChunk.of_lines(lines, stop - start, runs))
         else:
-            for at, origin in enumerate(singles(runs), start):
-                event = bytes(table.buffer[int(offsets[at]) + 2 : int(offsets[at + 1])])
-                result.rest.append((event, origin))
+            result.rest += zip(texts.events(start, stop), singles(runs), strict=True)
         start = stop
 
 

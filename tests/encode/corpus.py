@@ -134,9 +134,7 @@ def _columnar(table: pa.Table) -> dict[int, bytes]:
     """Events by row; those that are left to the record encoder are not there."""
     events: dict[int, bytes] = {}
     for part in ColumnarEncoder(MAPPING, Limits(), None, lambda: NOW).encode(table):
-        ends = part.offsets.tolist()
-        for i, row in enumerate(part.rows.tolist()):
-            events[row] = bytes(part.buffer[ends[i] + 2 : ends[i + 1]])
+        events |= zip(part.rows.tolist(), part.texts.events(), strict=True)
     return events
 
 

@@ -217,9 +217,7 @@ def _events(table: pa.Table, mapping: EventMapping) -> list[bytes | None]:
     columnar = ColumnarEncoder(mapping, Limits(), None, lambda: NOW)
     seen: list[int] = []
     for part in columnar.encode(table):
-        ends = part.offsets.tolist()
-        for i, row in enumerate(part.rows.tolist()):
-            event = bytes(part.buffer[ends[i] + 2 : ends[i + 1]])
+        for event, row in zip(part.texts.events(), part.rows.tolist(), strict=True):
             assert event == events[row], (
                 f"{table.schema.field('p').type}: {event!r}, {events[row]!r}"
             )

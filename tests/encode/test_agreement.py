@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import decimal
-import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -39,11 +38,12 @@ def _columnar(case: Case) -> list[EncodedTable]:
 
 
 def _events(encoded: EncodedTable) -> list[bytes]:
-    ends = encoded.offsets.tolist()
-    assert len(ends) == len(encoded.rows) + 1
-    whole = [bytes(encoded.buffer[a:b]) for a, b in itertools.pairwise(ends)]
+    texts = encoded.texts
+    assert len(texts) == len(encoded.rows)
+    whole = [b"".join(texts.lines(i, i + 1)) for i in range(len(texts))]
     assert all(event.startswith(b"\n,") for event in whole)
-    return [event[2:] for event in whole]
+    assert [event[2:] for event in whole] == texts.events()
+    return texts.events()
 
 
 def _records(case: Case, rows: list[int]) -> Iterator[tuple[int, Any]]:

@@ -37,8 +37,7 @@ def read(texts: list[Any], time: TimeColumn) -> tuple[list[Any], set[int]]:
     left: set[int] = set()
     for part in ColumnarEncoder(mapping, Limits(), None, lambda: NOW).encode(table):
         left.update(part.leftover.tolist())
-        events = bytes(part.buffer[: int(part.offsets[-1])]).split(b"\n,")[1:]
-        for row, event in zip(part.rows.tolist(), events, strict=True):
+        for row, event in zip(part.rows.tolist(), part.texts.events(), strict=True):
             assert orjson.loads(event)["properties"]["time"] == found[row]
     return found, left
 

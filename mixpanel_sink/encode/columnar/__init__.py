@@ -1,4 +1,4 @@
-"""The columnar encoder: Arrow tables to the JSON texts of events, in one buffer.
+"""The columnar encoder: Arrow tables to the JSON texts of events.
 
 | module        | what it holds                                                          |
 |---------------|------------------------------------------------------------------------|
@@ -10,6 +10,7 @@
 | `pieces`      | the pieces of which an event's JSON is put together                    |
 | `values`      | Polars expressions for values of each Arrow type                       |
 | `expressions` | Polars expressions for texts, JSON and hashes                          |
+| `texts`       | the JSON texts where Polars has written them, without a copy           |
 | `arrow_types` | which Arrow types and arrays can be encoded by columns                 |
 """
 

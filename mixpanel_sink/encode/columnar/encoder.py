@@ -27,13 +27,12 @@ from mixpanel_sink.batch.keys import Keys
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import Piece, content_hash, line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
+from mixpanel_sink.encode.columnar.texts import LEAD, Texts
 from mixpanel_sink.encode.keys import keys_of
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.run_mark import RunMark
 
-_LEAD = "\n,"
-"""Stands before every event in the buffer; see chunk.py."""
 _TEXT = "text"
 """The column of the JSON lines."""
 _FEW_ROWS = 256
@@ -45,8 +44,7 @@ class EncodedTable:
     """Events of a table, or of a part of it.
 
     Attributes:
-        buffer: their JSON texts, each led by "\\n,".
-        offsets: where each begins and, at last, where all end: one more than there are.
+        texts: their JSON.
         rows: their rows in the table, ascending; as many as there are events.
         leftover: rows that the record encoder must look at.
         long_strings: values that Mixpanel will cut.
@@ -58,8 +56,7 @@ class EncodedTable:
         keys: of the events, by which they are compared with others.
     """
 
-    buffer: memoryview
-    offsets: np.ndarray[Any, np.dtype[np.int64]]
+    texts: Texts
     rows: np.ndarray[Any, np.dtype[np.int64]]
     leftover: np.ndarray[Any, np.dtype[np.int64]]
     long_strings: int = 0
@@ -166,14 +163,8 @@ class ColumnarEncoder:
             keep = small.to_numpy()
             leftover = np.sort(np.concatenate([leftover, rows[~keep]]))
             rows, frame = rows[keep], frame.filter(small)
-        text = frame.get_column(_TEXT)
-        array: Any = text.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-        _, offsets, data = array.buffers()
-        ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-        view = memoryview(b"") if data is None else memoryview(data).cast("B")
         return EncodedTable(
-            view,
-            ends,
+            Texts.of(frame.get_column(_TEXT)),
             rows,
             leftover,
             long_strings=plan.count_long(frame),
@@ -190,7 +181,7 @@ class ColumnarEncoder:
 
     def _small(self, plan: Plan, frame: pl.DataFrame) -> pl.Series:
         """Which events are surely not too large, nor are their lists and objects."""
-        sizes = frame.get_column(_TEXT).str.len_bytes() - len(_LEAD)
+        sizes = frame.get_column(_TEXT).str.len_bytes() - len(LEAD)
         small = sizes <= self._limits.event_bytes
         # Only large events can have large lists or objects.
         suspects = (sizes > MAX_NESTED_BYTES).arg_true()
@@ -220,18 +211,18 @@ class ColumnarEncoder:
             digest = self._salted(content_hash(pl.col(_TEXT))).alias("i:insert_id")
             bare = bare.with_columns(hashed.select(digest).to_series())
             start = pl.col(_TEXT).str.strip_suffix("}}")
-            pieces = [_LEAD, start, id_key, pl.col("i:insert_id"), end]
+            pieces = [LEAD, start, id_key, pl.col("i:insert_id"), end]
             return frame.with_columns(
                 bare.select(line(pieces).alias(_TEXT), "i:insert_id").get_columns()
             )
         insert_id = pl.col("i:insert_id").cast(pl.String)
         if position is None:
             frame = frame.with_columns(self._salted(insert_id).alias("i:insert_id"))
-            pieces = [_LEAD, *event, id_key, pl.col("i:insert_id"), end]
+            pieces = [LEAD, *event, id_key, pl.col("i:insert_id"), end]
         elif self._salt:
-            pieces = [_LEAD, *event, id_key, self._salted(insert_id, f"{position}-"), end]
+            pieces = [LEAD, *event, id_key, self._salted(insert_id, f"{position}-"), end]
         else:
-            pieces = [_LEAD, *event, f"{id_key}{position}-", insert_id, end]
+            pieces = [LEAD, *event, f"{id_key}{position}-", insert_id, end]
         return frame.with_columns(line(pieces, skip_nulls=True).alias(_TEXT))
 
     def _salted(self, insert_id: pl.Expr, prefix: str = "") -> pl.Expr:
@@ -257,5 +248,4 @@ class ColumnarEncoder:
 
 
 def _only_leftover(rows: np.ndarray[Any, np.dtype[np.int64]]) -> EncodedTable:
-    none = np.zeros(0, dtype=np.int64)
-    return EncodedTable(memoryview(b""), np.zeros(1, dtype=np.int64), none, rows)
+    return EncodedTable(Texts(np.zeros(1, np.int64)), rows[:0], rows)
