@@ -20,9 +20,9 @@ from benchmarks.serving import Server
 
 LONG_SECONDS = 20
 """Who takes longer than this runs twice at most: small noise matters less there ..."""
-FORMATS_EVENTS = 300_000
 VERY_LONG_SECONDS = 60
 """... and who takes longer than this runs once."""
+FORMATS_EVENTS = 300_000
 HEAD = (
     "contestant",
     "runs",
