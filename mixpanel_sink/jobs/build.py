@@ -18,7 +18,6 @@ from mixpanel_sink.configured import (
     projects_of,
     write_of,
 )
-from mixpanel_sink.errors import SettingError
 from mixpanel_sink.jobs import runners
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.incremental import Today, check_alone, give_back, held, today
@@ -75,11 +74,6 @@ class Import:
             SettingError, InputError, DestinationError: what is wrong.
         """
         require(settings, "input")
-        if settings.limit and settings.checkpoint:
-            raise SettingError(
-                "--limit is for trying things out, and a checkpoint is for whole imports: leave "
-                "one out. What was sent with --limit is not doubled by the whole import."
-            )
         FileSystems.set_options(options)
         mapping = mapping_of(settings)
         source = source_of(settings, format, mapping)

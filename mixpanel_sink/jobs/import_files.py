@@ -27,7 +27,7 @@ from mixpanel_sink.jobs import check, missing
 from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
-from mixpanel_sink.jobs.incremental import check_alone, give_back, print_end
+from mixpanel_sink.jobs.incremental import check_alone, check_limit, give_back, print_end
 from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.notify import told
 from mixpanel_sink.jobs.outcome import EXIT_OK
@@ -66,11 +66,23 @@ def start(
         SettingError, InputError, DestinationError: what is wrong, before anything is sent.
     """
     if settings.dry_run is not None:
+        _check(settings, options)
         FileSystems.set_options(options)
         if not settings.checkpoint:
             check_alone(settings)
         return check.start(settings, settings.dry_run, format)
-    return told("import", settings, lambda: _start(Import.of(settings, options, format), build))
+
+    def sent() -> int:
+        _check(settings, options)
+        return _start(Import.of(settings, options, format), build)
+
+    return told("import", settings, sent)
+
+
+def _check(settings: Settings, options: PipelineOptions) -> None:
+    """What the settings alone tell."""
+    check_limit(settings)
+    missing.check_missing(settings, options)
 
 
 def _start(job: Import, build: Build) -> int:

@@ -135,6 +135,20 @@ def check_alone(settings: Settings) -> None:
             raise SettingError(f"{option} needs --checkpoint, which remembers what was imported.")
 
 
+def check_limit(settings: Settings) -> None:
+    """Refuses a part of an import with a checkpoint; in a dry run, too, which shows what the run
+    would do.
+
+    Raises:
+        SettingError: says why.
+    """
+    if settings.limit and settings.checkpoint:
+        raise SettingError(
+            "--limit is for trying things out, and a checkpoint is for whole imports: leave one "
+            "out. What was sent with --limit is not doubled by the whole import."
+        )
+
+
 def taken(folder: Folder, token: str, seconds: float) -> None:
     """Takes the lease.
 

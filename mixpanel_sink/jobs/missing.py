@@ -21,7 +21,7 @@ from mixpanel_sink.jobs.outcome import EXIT_OK
 from mixpanel_sink.jobs.run import keep_accounts, run
 from mixpanel_sink.jobs.runners import make_pipeline
 from mixpanel_sink.settings.names import named
-from mixpanel_sink.settings.options import OPTIONS
+from mixpanel_sink.settings.options import OPTIONS, Settings
 from mixpanel_sink.settings.options_to_read import FILTERS
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
 from mixpanel_sink.settings.shape import Shape
@@ -36,15 +36,14 @@ Update = Callable[[str], dict[str, Any]]
 """What is sent for the profile of an id."""
 
 
-def plan(job: Import) -> Update | None:
-    """What is to be sent for a profile that is missing; None if that is only said.
+def check_missing(settings: Settings, options: Any) -> None:
+    """Refuses what --missing cannot do, before anything is read.
 
     Raises:
         SettingError: if the settings contradict each other, or nobody would know which they are.
     """
-    settings = job.settings
     if settings.missing == "report":
-        return None
+        return
     if not settings.only_changed:
         raise SettingError(
             f"--missing {settings.missing} needs --only-changed, whose checkpoint knows which "
@@ -60,11 +59,23 @@ def plan(job: Import) -> Update | None:
         raise SettingError(
             f"--missing {settings.missing} is for one project: leave --projects out."
         )
-    if runners.runs_remotely(job.options):
+    if runners.runs_remotely(options):
         raise SettingError(
-            f"--missing {settings.missing} needs a run that is waited for: leave it out, or run "
-            "the job on this machine."
+            f"--missing {settings.missing} finds the profiles that are gone when the run has "
+            "ended, and a job on another service is not waited for. Run it on this machine, or "
+            "leave --missing out."
         )
+
+
+def plan(job: Import) -> Update | None:
+    """What is to be sent for a profile that is missing; None if that is only said.
+
+    Raises:
+        SettingError: if nobody would know which properties it has.
+    """
+    settings = job.settings
+    if settings.missing == "report":
+        return None
     last: dict[str, Any] = {"$delete": ""}
     if settings.missing == "unset":
         last = {"$unset": _properties(job)}

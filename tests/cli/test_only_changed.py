@@ -169,6 +169,22 @@ def test_wrong_settings(place: Place, call: Call, mixpanel: Emulator) -> None:
             "--missing delete and --where contradict each other",
         ),
         (
+            [
+                *profiles,
+                "--only-changed",
+                "--checkpoint=gs://none/kept",
+                "--missing=unset",
+                "--runner=DataflowRunner",
+                "--project=p",
+                "--temp_location=gs://none/temp",
+            ],
+            MAPPING,
+            "--missing unset finds the profiles that are gone when the run has ended, and a job on "
+            "another service is not waited for. Run it on this machine, or leave --missing out.",
+        ),
+        ([*events, *where, "--dry-run", "--limit=1"], MAPPING, "--limit is for trying"),
+        ([*events, *where, "--limit=1"], MAPPING, "--limit is for trying"),
+        (
             [*profiles, "--only-changed", "--checkpoint=kept"],
             "distinct_id: user\nadd: [at]\n",
             "the mapping's add changes a profile every time it is sent",
