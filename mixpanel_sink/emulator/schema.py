@@ -208,6 +208,7 @@ def connect(path: str) -> sqlite3.Connection:
         # Searches read most of the file: at a third of the cost where its pages are not copied.
         "mmap_size=8000000000",
         # A query may have to make an index of millions of events first.
+        "threads=2",
         "busy_timeout=120000",
     ):
         connection.execute(f"PRAGMA {pragma}")
