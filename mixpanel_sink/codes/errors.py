@@ -28,7 +28,10 @@ ERRORS: tuple[Code, ...] = (
         "MXS104", "quota-unreadable",
         "The quota cannot be understood, or would let nothing through.",
         "Write it as 60/hour, 600/minute, 30000 events/second, page, reference or none.",
-        ("lets nothing through", "A quota counts", "lanes cannot share a quota of"),
+        (
+            "lets nothing through", "A quota counts", "lanes cannot share a quota of",
+            " cannot be read. Write it as ",
+        ),
     ),
     Code(
         "MXS105", "quotas-differ",

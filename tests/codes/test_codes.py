@@ -55,6 +55,7 @@ def test_the_texts_that_tell_errors_apart_are_in_the_source() -> None:
         ("api.mixpanel.com does not accept the API secret (401).", "AuthenticationError", "MXS203"),
         ("--failed-output x cannot be written (No space).", "SettingError", "MXS311"),
         ("Something else about a setting.", "SettingError", "MXS103"),
+        ("The quota '1/x' cannot be read. Write it as '60/hour'.", "SettingError", "MXS104"),
         ("The checkpoint is another's.", "CheckpointError", "MXS312"),
         ("the runner failed (OSError).", "MixpanelSinkError", "MXS499"),
         ("the runner failed (OSError).", "NoSuchClass", "MXS499"),
