@@ -72,6 +72,7 @@ class Preview:
             their counter.
         left_out: rows of those looked at that the mapping's filter and shape leave out.
         skipped: rows that are not read, since the files' statistics rule them out.
+        files_skipped: files that are not opened, since their partitions rule them out.
         new: what a checkpoint has left to do, in lines for people; empty without a checkpoint.
     """
 
@@ -89,6 +90,7 @@ class Preview:
     altered: dict[str, int] = dataclasses.field(default_factory=dict)
     left_out: int = 0
     skipped: int = 0
+    files_skipped: int = 0
     new: tuple[str, ...] = ()
 
     @property
@@ -173,6 +175,7 @@ def preview(
         altered={name: counts[name] for name in NOTED} | lost_together(sample),
         left_out=counts["records_left_out"],
         skipped=source.skipped()[0],
+        files_skipped=source.files_skipped(),
         new=tuple(new),
     )
 
@@ -189,6 +192,8 @@ def render(preview: Preview) -> str:
     lines.append(_line("rows looked at", preview.read, sample))
     if preview.left_out:
         lines.append(_line("rows left out", preview.left_out, "by filters and conditions"))
+    if preview.files_skipped:
+        lines.append(_line("files skipped", preview.files_skipped, "by their partitions"))
     if preview.skipped:
         lines.append(_line("rows skipped", preview.skipped, "by the files' statistics"))
     lines.append(_line("events", preview.looked_at.events))

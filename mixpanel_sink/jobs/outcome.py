@@ -149,6 +149,8 @@ def _left_out(counters: Mapping[str, int]) -> list[tuple[str, str]]:
         lines.append(("imported before", f"{_count(count)}  (up to the watermark of --since)"))
     if count := counters.get("records_left_out", 0):
         lines.append(("records left out", f"{_count(count)}  (by filters and conditions)"))
+    if count := counters.get("files_skipped", 0):
+        lines.append(("files skipped", f"{_count(count)}  (by their partitions: not opened)"))
     if count := counters.get("rows_skipped", 0):
         size = _count(counters.get("bytes_skipped", 0))
         lines.append(("rows skipped", f"{_count(count)}  (by statistics: {size} bytes not read)"))

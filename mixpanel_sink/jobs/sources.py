@@ -34,7 +34,7 @@ def source_of(
             or content.
         mapping: whose `source` says how files are read, where the settings do not, and whose
             filters say what need not be read.
-        whole: whether all is read, whatever is wanted of it.
+        whole: whether all is read but files whose partitions tell that nothing in them is wanted.
 
     Raises:
         SettingError: for an unknown format, or an option that it does not have.
@@ -68,7 +68,7 @@ def source_of(
         for option, value in _given(settings, FORMAT).items()
         if option != "format" and value is not None
     }
-    selection = None if whole else Selection(mapping, settings.limit)
+    selection = Selection(mapping, None if whole else settings.limit, statistics=not whole)
     return source.read_as(make_format(name, {**stated, **given}), selection)
 
 

@@ -197,6 +197,10 @@ class FileSource:
         wanted."""
         return self._skipped if self._looked else (0, 0)
 
+    def files_skipped(self) -> int:
+        """Files that are not opened: none of their partition's rows is wanted."""
+        return sum(not self.selection.wants(file.path) for file in self.files)
+
     def _and_since(self, columns: Columns) -> Columns:
         """The columns, and the one that tells what came since."""
         if self.since is None:

@@ -30,6 +30,7 @@ class Selection:
         mapping: whose filter and condition tell; None for all. What only reading can tell is left
             to the write.
         limit: so many records at most: the first ones that become events or failed records.
+        statistics: whether those of files may rule rows out, and not their partitions alone.
 
     Raises:
         SettingError: for a limit below 1.
@@ -37,6 +38,7 @@ class Selection:
 
     mapping: Any = None
     limit: int | None = None
+    statistics: bool = True
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -60,7 +62,8 @@ class Selection:
 
     def units(self, format: Format, path: str, units: list[Unit]) -> list[Unit]:
         """Those of a file's units that may hold wanted rows."""
-        if isinstance(format, Prunes) and units and self._has_conditions():
+        asked = self.statistics and units and self._has_conditions()
+        if asked and isinstance(format, Prunes):
             return format.prune(path, units, self.mapping)
         return units
 

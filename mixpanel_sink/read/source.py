@@ -63,6 +63,20 @@ class Planned(NamedTuple):
     leave_unfinished: bool = False
 
 
+class Listed(NamedTuple):
+    """A file of a plan, as a worker found it.
+
+    Attributes:
+        path: of it.
+        mark: of its content, in hex digits.
+        is_left: whether it is still being written, so that it was left for another run.
+    """
+
+    path: str
+    mark: str
+    is_left: bool
+
+
 class Columns(NamedTuple):
     """Which columns to read.
 
@@ -172,6 +186,11 @@ class Source(Protocol):
 
     def estimated_rows(self) -> int:
         """About as many; exactly where it is known."""
+        ...
+
+    def files_skipped(self) -> int:
+        """How many of its files are not opened: their partitions tell that none of their rows is
+        wanted."""
         ...
 
     def skipped(self) -> tuple[int, int]:

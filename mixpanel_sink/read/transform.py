@@ -32,6 +32,7 @@ from mixpanel_sink.read.source import (
     FILE_UNREADABLE,
     Columns,
     Format,
+    Listed,
     Planned,
     Unit,
     guarded,
@@ -64,20 +65,6 @@ class ReadResult(NamedTuple):
     failed: Any
     listed: Any = None
     watermarks: Any = None
-
-
-class Listed(NamedTuple):
-    """A file of a plan, as a worker found it.
-
-    Attributes:
-        path: of it.
-        mark: of its content, in hex digits.
-        is_left: whether it is still being written, so that it was left for another run.
-    """
-
-    path: str
-    mark: str
-    is_left: bool
 
 
 class ReadFiles(beam.PTransform):
@@ -298,6 +285,9 @@ class _ListUnits(beam.DoFn):
         except InputError as error:
             yield _failed(unreadable_file(path, str(error)))
             return
+        if not self._selection.wants(path):
+            metrics.count("files_skipped")
+            return
         metrics.count("files_read")
         lineage.read_file(path)
         _count_skipped(*skipped(units, wanted))
@@ -372,7 +362,9 @@ class _ReadFirst(beam.DoFn):
                 yield _failed(element)
             else:
                 yield element
-        metrics.count("files_read", source.file_count() - source.unreadable_count())
+        left_out = source.files_skipped()
+        metrics.count("files_read", source.file_count() - source.unreadable_count() - left_out)
+        metrics.count("files_skipped", left_out)
         _count_skipped(*source.skipped())
 
 

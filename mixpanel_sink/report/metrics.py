@@ -14,6 +14,7 @@
 | records_left_out             | records that MapRecords, a shape or a filter left out   |
 | records_imported_before      | with --since: those up to a file's watermark, not sent  |
 | rows_skipped, bytes_skipped  | of Parquet: not read, as the statistics rule them out   |
+| files_skipped                | files not opened: their partitions rule them out        |
 | files_read, files_unreadable | files, by ReadParquetTables and ReadRecords             |
 | lines_unreadable             | lines that are not failed records (ReadFailedRecords)   |
 | lines_skipped                | lines whose reason was not asked for, by the same       |

@@ -199,6 +199,12 @@ def test_files_of_other_partitions_are_not_opened(
     sent = call("import", *common, "--endpoint", mixpanel.url, "--quota=none")
     assert f"{2 * len(kept)} read = {2 * len(kept)} accepted + 0 failed" in sent.out, sent.err
     assert sent.code == 0
+    for out in (checked.out, sent.out):
+        assert number(out, "files skipped") == 3 - len(kept)
+    assert number(sent.out, "files") == len(kept)
+    if not {"--from", "--to"} & {*filters}:  # verify compares days in the project's time zone
+        proven = call("verify", *common, "--endpoint", mixpanel.url)
+        assert f"all {2 * len(kept)} events" in proven.out, proven.out + proven.err
 
 
 @pytest.mark.parametrize(

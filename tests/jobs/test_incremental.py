@@ -19,8 +19,9 @@ from mixpanel_sink.process import forget
 from mixpanel_sink.read.bigquery import BigQueryTable
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.selection import Selection
+from mixpanel_sink.read.source import Listed
 from mixpanel_sink.read.tables import TableSource
-from mixpanel_sink.read.transform import Listed, _ListPlanned
+from mixpanel_sink.read.transform import _ListPlanned
 from mixpanel_sink.settings.options import Settings
 from mixpanel_sink.settings.profile_mapping import ProfileMapping
 from pipelines import replay_failed
