@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar, NamedTuple
 
+import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip  # small pipelines take half the time
 import apache_beam as beam
 import pytest
 

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from mixpanel_sink.emulator.testing import Emulator
 
-ROWS = 40_000
+ROWS = 24_000
 BATCHES = ROWS // 2000
 MOST_IN_FLIGHT = 6
 """Three a window, of which two may be under way."""

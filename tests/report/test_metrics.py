@@ -47,7 +47,7 @@ pipeline = beam.Pipeline(options=PipelineOptions(sys.argv[2:]))
     | beam.Create(range(4500))
     | beam.Map(record)
     | WriteToMixpanel(
-        mapping, ApiSecret("env:TEST_API_SECRET"), endpoint=sys.argv[1], quota="1/2s"
+        mapping, ApiSecret("env:TEST_API_SECRET"), endpoint=sys.argv[1], quota="1/1s"
     )
 )
 result = pipeline.run()

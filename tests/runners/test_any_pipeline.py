@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import os
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -24,7 +23,6 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows, Sessions,
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.results import FailedRecord, Totals, WriteResult
-from tests.lighter_beam import lighter_beam
 from tests.runners.matrix import Runner
 from tests.running import Kept
 from tests.write.test_write import record, stamped, write
@@ -142,12 +140,6 @@ class Composition:
         ), self
         assert sum(each.accepted for each in totals) == len(self.good), self
         assert sum(each.failed for each in totals) == len(self.bad), self
-
-
-@pytest.fixture(autouse=True)
-def _lighter() -> Iterator[None]:
-    with lighter_beam():
-        yield
 
 
 @pytest.mark.parametrize(

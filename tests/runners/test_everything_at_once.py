@@ -16,7 +16,6 @@ from mixpanel_sink.process import forget
 from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.write import WriteToMixpanel
-from tests.lighter_beam import lighter_beam
 from tests.runners.matrix import IN_ONE_PROCESS, JobFailed, Runner
 from tests.runners.test_compositions import Counting, keyed, must_be
 from tests.running import FAST
@@ -84,8 +83,7 @@ def grown(element: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("runner", ["direct", "processes", "prism", "switching"], indirect=True)
 def test_each_arrives_as_if_it_were_alone(fifty: Emulator, runner: Runner) -> None:
-    with lighter_beam():
-        done = runner.build_and_run(lambda pipeline: everything(pipeline, fifty))
+    done = runner.build_and_run(lambda pipeline: everything(pipeline, fifty))
     if runner.name in ("prism", "switching"):
         assert "portable_runner" in type(done).__module__
     expected = [*range(160), *range(200, 212)]
@@ -137,12 +135,11 @@ def test_a_bundle_that_fails_after_thirty_requests(
         result = pipeline | beam.Create(records, reshuffle=False) | sink
         _ = result.receipts | beam.ParDo(Fails(fails))
 
-    with lighter_beam():
-        with pytest.raises(Exception, match="poison"):
-            runner.build_and_run(lambda pipeline: build(pipeline, 30))
-        sent = mixpanel.stats()["requests"]
-        assert sent > 30
-        runner.build_and_run(lambda pipeline: build(pipeline, 1000))
+    with pytest.raises(Exception, match="poison"):
+        runner.build_and_run(lambda pipeline: build(pipeline, 30))
+    sent = mixpanel.stats()["requests"]
+    assert sent > 30
+    runner.build_and_run(lambda pipeline: build(pipeline, 1000))
     assert sorted(mixpanel.insert_ids()) == sorted(each["id"] for each in records)
     requests = mixpanel.stats()["requests"]
     assert requests == (40 if checkpoint else sent + 40)

@@ -23,7 +23,7 @@ def prism() -> str:
 
 def test_every_event_lands_and_they_go_together(prism: str) -> None:
     # In a process of its own: Beam keeps the first Prism, and runs all that follows on it.
-    command = [sys.executable, "-m", "benchmarks.streaming", "--seconds=10", "--rate=10"]
+    command = [sys.executable, "-m", "benchmarks.streaming", "--seconds=5", "--rate=10"]
     done = subprocess.run(
         [*command, "--max-latency=1"],
         capture_output=True,
@@ -33,8 +33,8 @@ def test_every_event_lands_and_they_go_together(prism: str) -> None:
     )
     said = re.search(r"^(\d+) events, (\d+) requests, max_latency 1", done.stdout, re.MULTILINE)
     assert said is not None, done.stderr
-    assert int(said[1]) == 100
-    assert 1 < int(said[2]) < 50, "not all at the end, and not one for each"
+    assert int(said[1]) == 50
+    assert 1 < int(said[2]) < 25, "not all at the end, and not one for each"
 
 
 def test_the_verdict(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,8 @@ print(ran.totals[0][0].accepted)
 
 
 def test_two_jobs_share_a_projects_quota(mixpanel: Emulator) -> None:
-    mixpanel.settings(quota="4/2s")
-    with RateLimitService(4, 2.5) as service:
+    mixpanel.settings(quota="4/1s")
+    with RateLimitService(4, 1.5) as service:
         jobs = [
             subprocess.Popen(
                 [sys.executable, "-c", JOB, mixpanel.url, service.address, first],
