@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 
 from mixpanel_sink.settings.options import Settings, options_of
 
@@ -37,20 +38,23 @@ def following(face: str, settings: Settings, mapping: object) -> str:
     return " ".join(words)
 
 
-def after_sending(settings: Settings, failed: bool, verify: bool) -> list[tuple[str, str]]:
+def after_sending(
+    settings: Settings, failed: bool, verify: bool, files: Sequence[str] = ()
+) -> list[tuple[str, str]]:
     """What to do after records were sent: sentences, each with a command.
 
     Args:
         settings: of the job.
         failed: whether there are failed records.
         verify: whether the input can be compared with what Mixpanel holds.
+        files: of failed records; all with the prefix of the settings if none are given.
     """
     steps = []
     prefix = settings.failed_output
     if failed and prefix:
         kept = dataclasses.replace(
             settings,
-            input=(f"{prefix}*.jsonl",),
+            input=tuple(files) or (f"{prefix}*.jsonl",),
             failed_output=None,
             report=None,
             # So that `status` knows of the replay; a log of profiles is only for whole imports.

@@ -32,7 +32,7 @@ from mixpanel_sink.jobs.mapping_changed import checked_mapping, files_named, fil
 from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.jobs.since import check_since, rows_of_files, rows_of_table
 from mixpanel_sink.process import HEARTBEATS
-from mixpanel_sink.read.connection import reached
+from mixpanel_sink.read.connection import UnreachableError, reached
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import fingerprint_of, meant_by
 from mixpanel_sink.read.listing import File, Listing
@@ -261,12 +261,29 @@ def looked_at(
     lines += described(plan, settings, again)
     sends_changed = settings.on_changed == "import" or settings.since
     reading = [*plan.new, *(plan.changed if sends_changed else ())]
+    if settings.leave_unfinished and reading and (why := _unreadable(source, reading)):
+        paths = files_named([each.path for each in reading])
+        lines.append(
+            f"{files_of(len(reading))} cannot be read yet, left for the next run: {paths}. ({why})"
+        )
+        reading = []
     since = None
     if settings.since and reading:
         since, known, more = rows_of_files(settings, source, mapping, plan, known)
         lines += more
     files = Listing.of(File(*each) for each in reading)
     return Look(source.only(files, None, since), known, lines, again, plan, reading, since)
+
+
+def _unreadable(source: FileSource, reading: Sequence[Listed]) -> str:
+    """Why none of the files can be read; "" if one can."""
+    try:
+        source.only(Listing.of(File(*each) for each in reading)).sample(1)
+    except UnreachableError:
+        raise
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def left_to_do(settings: Settings, source: FileSource, mapping: AnyMapping | None) -> Look:

@@ -49,10 +49,6 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
         .agg(pl.len().alias("files"), pl.col("size", "read", "failed").sum())
         .sort("day")
     )
-    by_run: dict[str, int] = {}
-    if not table["read_before"].sum():
-        # What failed in a file that was imported again as a whole has failed again, or not.
-        by_run = dict(table.group_by("run").agg(pl.col("failed").sum()).iter_rows())
     made: dict[str, Any] = {
         "checkpoint": folder.path,
         "files": len(table),
@@ -65,7 +61,7 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
         "unended": None if known.open is None else _run(known.open),
         "held_by": _holder(folder),
         "watermarks": dict(known.watermarks),
-        "not_replayed": list(_not_replayed(known.runs, by_run)),
+        "not_replayed": list(_not_replayed(folder, known)),
     }
     if each_file:
         whole = table.with_columns(
@@ -102,8 +98,15 @@ def _run(note: RunNote) -> dict[str, Any]:
     }
 
 
-def _not_replayed(runs: Sequence[RunNote], failed: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+def _not_replayed(folder: Folder, known: Manifest) -> Iterator[dict[str, Any]]:
     """Failed records of each run that no replay has read, with their files."""
+    runs = known.runs
+    failed: dict[str, int] = {}
+    if not any(each.read for each in before_of(known.watermarks).values()):
+        # What failed in a file that was imported again as a whole has failed again, or not.
+        table = pl.DataFrame(known.files(folder, ["size", "failed", "run"]))
+        table = table.filter(pl.col("size") != MOVED)
+        failed = dict(table.group_by("run").agg(pl.col("failed").sum()).iter_rows())
     replayed = {path for note in runs for path in note.inputs}
     for note in runs:
         count = note.failed if note.kind == "replay" else failed.get(note.run, note.failed)
@@ -115,6 +118,17 @@ def _not_replayed(runs: Sequence[RunNote], failed: Mapping[str, int]) -> Iterato
         left = [path for path in files if path not in replayed]
         if left or not files:
             yield {"run": note.run[:12], "failed": count, "files": left, "are_gone": not files}
+
+
+def failures_left(path: str) -> list[str]:
+    """The files of failed records in a checkpoint's runs that no replay has read.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    folder = open_folder(path)
+    left = _not_replayed(folder, Manifest.load(folder))
+    return [file for each in left for file in each["files"]]
 
 
 def _holder(folder: Folder) -> dict[str, Any] | None:

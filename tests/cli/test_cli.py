@@ -16,6 +16,7 @@ from mixpanel_sink import __version__
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs.demo import shop_events
+from mixpanel_sink.process import forget
 from tests.cli.conftest import Call
 
 Shop = pathlib.Path
@@ -290,6 +291,41 @@ def test_failed_records_are_kept_apart_for_each_run(
     assert "MXS403: mixpanel-sink explain MXS403" in replayed.err
     assert len(set(pathlib.Path("failed").iterdir()) - kept) == 1
     assert "Next: fix the causes of the failures above" in replayed.out
+
+
+def test_with_a_checkpoint_the_next_step_is_what_no_replay_has_read(
+    call: Call, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Also of earlier runs; and not what was replayed, though its files are still there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXPANEL_API_SECRET", mixpanel.api_secret)
+    place = pathlib.Path("in")
+    place.mkdir()
+    mapping = "event: {constant: Order}\ndistinct_id: user\ntime: {column: at, unit: s}\n"
+    pathlib.Path("m.yaml").write_text(mapping)
+    where = ("-m", "m.yaml", "--endpoint", mixpanel.url, "--checkpoint=cp", "--types=at=integer")
+
+    def day(name: str, user: str) -> str:
+        (place / f"{name}.csv").write_text(f"user,at\nann,1714521600\n{user},1714521601\n")
+        forget()
+        done = call("import", "in/*.csv", *where, "--failed-output=failed/f")
+        assert done.code == 0, done.err
+        return str(done.out)
+
+    first = day("1", "")
+    (failed,) = pathlib.Path("failed").glob("f-*.jsonl")
+    replay = f"mixpanel-sink replay '{failed.resolve()}' "
+    again = f"Next: fix the causes of the failures that are left, then {replay}"
+    assert again in first
+    assert again in day("2", "bob")
+    pathlib.Path("fixed.yaml").write_text(
+        mapping.replace("user", "{column: user, if_null: nobody}")
+    )
+    forget()
+    words = ("replay", str(failed), "-m", "fixed.yaml", "--endpoint", mixpanel.url)
+    done = call(*words, "--checkpoint=cp")
+    assert done.code == 0, done.err
+    assert "Next: mixpanel-sink verify" in day("3", "cid")
 
 
 def test_a_dead_endpoint_is_recognised_before_anything_is_read(
