@@ -35,7 +35,8 @@ _IN_MEMORY = 64 << 20
 """A compressed file of a format that needs random access is unpacked in memory up to this size, and
 to a temporary file beyond it."""
 _GLOB = re.compile(r"[*?\[]")
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_ZIP = b"PK\x03\x04"
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", _ZIP: "zip"}
 PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd")
 
 
@@ -228,9 +229,20 @@ def open_file(path: str) -> Any:
 def opened(path: str) -> Iterator[Any]:
     """A file for reading its bytes from the beginning: unpacked if it holds gzip, bzip2 or
     Zstandard, whatever its name says. One that breaks off raises at its end. (Beam's own unpacking
-    takes it for a whole one.)"""
-    with open_file(path) as file, _unpacked(file, _packing(file)) as plain:
-        yield plain
+    takes it for a whole one.)
+
+    Raises:
+        InputError: for a zip archive.
+    """
+    with open_file(path) as file:
+        packing = _packing(file)
+        if packing == "zip":
+            raise InputError(
+                f"{path} is a zip archive. Unpack it and name the files that were in it, or choose "
+                "--format excel if it is a workbook."
+            )
+        with _unpacked(file, packing) as plain:
+            yield plain
 
 
 @contextmanager
@@ -239,7 +251,7 @@ def opened_whole(path: str) -> Iterator[Any]:
     with open_file(path) as opened_file:
         file = _Remembering(opened_file) if "://" in path else opened_file
         packing = _packing(file)
-        if packing is None:
+        if packing in (None, "zip"):  # workbooks are zip archives
             try:
                 yield file
             except Exception as error:

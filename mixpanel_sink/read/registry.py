@@ -142,11 +142,6 @@ def format_name(path: str) -> str:
     for name, entry in FORMATS.items():
         if beginning.startswith(entry.marks or (b"\0",)):
             return name
-    if beginning.startswith(b"PK\x03\x04"):
-        raise InputError(
-            f"{path} is a zip archive. Unpack it and name the files that were in it, or choose "
-            "--format excel if it is a workbook."
-        )
     raise InputError(
         f"Neither the name nor the beginning of {path} tells its format. Choose one with --format: "
         f"{', '.join(FORMATS)}."

@@ -385,9 +385,10 @@ def test_two_columns_of_one_name() -> None:
         propose(table)
 
 
-def test_a_zip_archive_is_to_be_unpacked(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "events.zip"
+@pytest.mark.parametrize("name", ["events.zip", "events.json", "events.csv"])
+def test_a_zip_archive_is_to_be_unpacked(tmp_path: pathlib.Path, name: str) -> None:
+    path = tmp_path / name
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("events.csv", "event,user_id,time\nA,u,2024-05-01\n")
-    with pytest.raises(InputError, match=r"events\.zip is a zip archive\. Unpack it"):
+    with pytest.raises(InputError, match=rf"{name} is a zip archive\. Unpack it"):
         propose_for(FileSource(str(path)))
