@@ -78,7 +78,7 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
 
 
 class WithProcesses(fn_runner.FnApiRunner):
-    """The DirectRunner with worker processes, which start in less than half of the time of Beam's."""
+    """The DirectRunner with worker processes, which start in half of the time of Beam's."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         """Runs a pipeline whose environment is a command that starts a worker."""
