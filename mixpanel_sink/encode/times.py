@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
-from mixpanel_sink.api.numbers import PER_SECOND, whole_number
+from mixpanel_sink.api.numbers import MOST_ID_BITS, PER_SECOND, whole_number
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.time_formats import MONTHS
@@ -43,7 +43,9 @@ def to_ms(value: Any, column: TimeColumn) -> int:
         value = whole
     if isinstance(value, int):
         if column.format is not None:  # such as 20240131
-            return text_ns(str(value), column) // 10**6
+            # Python does not write integers of thousands of digits.
+            digits = str(value) if value.bit_length() <= MOST_ID_BITS else ""
+            return text_ns(digits, column) // 10**6
         return value * 1000 // _per_second(column)
     if isinstance(value, float):
         return _float_ms(value, column)

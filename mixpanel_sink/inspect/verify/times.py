@@ -87,8 +87,8 @@ def milliseconds_of(value: Any, column: TimeColumn) -> int:
         raise Refused(
             "time_wrong_type", f"time ({column.name}) is a {type(value).__name__}.", column.name
         )
-    if isinstance(value, int) and column.format is not None:
-        return _from_text(str(value), column)
+    if column.format is not None and (digits := _digits(value)) is not None:
+        return _from_text(digits, column)
     if column.unit not in _MILLISECONDS:
         raise Refused("time_without_unit", f"time ({column.name}) has no unit.", column.name)
     if isinstance(value, int):
@@ -100,6 +100,15 @@ def milliseconds_of(value: Any, column: TimeColumn) -> int:
     # Floats are rounded to the nearest millisecond, since few of them hit one.
     whole = isinstance(value, decimal.Decimal)
     return math.floor(exact if whole else exact + fractions.Fraction(1, 2))
+
+
+def _digits(value: float | decimal.Decimal) -> str | None:
+    """Those of an integer, which some databases have as a decimal; None for other numbers."""
+    if isinstance(value, decimal.Decimal) and value.is_finite() and value.adjusted() < 20:
+        value = value if value % 1 else int(value)
+    if not isinstance(value, int):
+        return None
+    return str(value) if abs(value) < 2**64 else ""  # Python does not write thousands of them
 
 
 def _from_text(text: str, column: TimeColumn) -> int:
@@ -131,6 +140,9 @@ def _formatted(text: str, form: str, column: TimeColumn) -> int:
     if "%z" in form:
         text = re.sub(r"(?:UTC|GMT|z)$", "Z", text)
     found = datetime.datetime.strptime(text, form.strip(" "))
+    for neighbours in re.findall("(?:%[YymdHIMS]){2,}", form):
+        if found.strftime(neighbours) not in text:
+            raise ValueError("a number beside another one lacks a zero")
     milliseconds = (found.replace(tzinfo=None) - _EPOCH) // _MS
     offset = found.utcoffset()
     return from_wall(milliseconds, column) if offset is None else milliseconds - offset // _MS

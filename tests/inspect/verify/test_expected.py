@@ -13,8 +13,12 @@ from blake3 import blake3
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, Privacy, TimeColumn
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
+from mixpanel_sink.encode.times import to_ms
+from mixpanel_sink.errors import RecordError
 from mixpanel_sink.inspect.verify.events import Event
 from mixpanel_sink.inspect.verify.expected import Expectation
+from mixpanel_sink.inspect.verify.held import Refused
+from mixpanel_sink.inspect.verify.times import milliseconds_of
 from mixpanel_sink.results import FailedRecord
 
 NOW = 1_750_000_000_000
@@ -138,6 +142,14 @@ def test_other_ids() -> None:
     [
         (AT, TimeColumn("t", "ms"), AT),
         (20240131, TimeColumn("t", format="%Y%m%d"), 1_706_659_200_000),
+        (
+            pa.array([Decimal(20240131)], pa.decimal128(38, 0)),
+            TimeColumn("t", format="%Y%m%d"),
+            1_706_659_200_000,
+        ),
+        (Decimal("20240131.5"), TimeColumn("t", format="%Y%m%d"), "time_without_unit"),
+        (2024013, TimeColumn("t", format="%Y%m%d"), "time_unreadable"),
+        ("2024013 10:00", TimeColumn("t", format="%Y%m%d %H:%M"), "time_unreadable"),
         (1_700_000_000, TimeColumn("t", "s"), 1_700_000_000_000),
         (AT * 1000 + 999, TimeColumn("t", "us"), AT),
         (1_700_000_000.0009, TimeColumn("t", "s"), 1_700_000_000_001),
@@ -177,6 +189,20 @@ def test_other_ids() -> None:
 def test_times(value: Any, column: TimeColumn, expected: Any) -> None:
     found = one(t=value, mapping={"time": column})
     assert (found.time if isinstance(found, Event) else found) == expected
+
+
+@pytest.mark.parametrize("number", ["1e5000", "-1e5000", "1e999999"])
+def test_a_number_of_thousands_of_digits_as_a_time(number: str) -> None:
+    day = TimeColumn("t", format="%Y%m%d")
+    values: list[Any] = [Decimal(number)]
+    if Decimal(number).adjusted() < 10_000:
+        values.append(int(Decimal(number)))
+    for value in values:
+        with pytest.raises(Refused):
+            milliseconds_of(value, day)
+        with pytest.raises(RecordError) as refused:
+            to_ms(value, day)
+        assert refused.value.reason == "time_unreadable"
 
 
 @pytest.mark.parametrize(
