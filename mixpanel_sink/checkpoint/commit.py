@@ -111,8 +111,10 @@ def _commit(
     if run.since:
         complete = set(table["path"].to_pylist())
         seen = {path: found for path, found in seen.items() if path in complete}
-        failed = _failed_before(folder, known, seen)
-        since.move(watermarks, run.since, run.step, seen, note.late_paths, failed, run.run)
+        last = _last_imports(folder, known, seen)
+        since.move(watermarks, run.since, run.step, seen, note.late_paths, last, run.run)
+    if run.planned:
+        since.rename(watermarks, _moved(folder, run.run))
     if run.watermark and watermark is not None and not is_open:
         watermarks[run.watermark] = {"value": watermark, "at": note.ended, "run": run.run}
     segments = manifest.with_files(folder, known.segments, table)
@@ -206,11 +208,19 @@ def _unfinished(
     return keys, plans
 
 
-def _failed_before(folder: Folder, known: Manifest, seen: SeenOf) -> dict[str, int]:
-    """The failed records of files' last import."""
-    files = known.files(folder, ["path", "failed"])
+def _last_imports(folder: Folder, known: Manifest, seen: SeenOf) -> dict[str, tuple[str, int]]:
+    """The runs that imported files last, and the failed records of these imports."""
+    files = known.files(folder, ["path", "failed", "run"])
     files = files.filter(pc.is_in(files["path"], pa.array(list(seen), pa.string())))
-    return dict(zip(files["path"].to_pylist(), files["failed"].to_pylist(), strict=True))
+    paths, runs, failed = (files[name].to_pylist() for name in ("path", "run", "failed"))
+    return dict(zip(paths, zip(runs, failed, strict=True), strict=True))
+
+
+def _moved(folder: Folder, run: str) -> list[tuple[str, str]]:
+    """The old and the new paths of files that a plan says have moved."""
+    plan = manifest.read_plan(folder, run)
+    plan = plan.filter(pc.fill_null(pc.not_equal(plan["like"], plan["path"]), False))
+    return list(zip(plan["like"].to_pylist(), plan["path"].to_pylist(), strict=True))
 
 
 def _like(files: pa.Table, same: pa.Table) -> pa.Table:

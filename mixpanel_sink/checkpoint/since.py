@@ -158,7 +158,7 @@ def move(
     step: int,
     seen: Mapping[str, Seen],
     late: Iterable[str],
-    failed: Mapping[str, int],
+    last: Mapping[str, tuple[str, int]],
     run: str,
 ) -> None:
     """Moves the watermarks of files, with what earlier runs have imported of them.
@@ -169,22 +169,36 @@ def move(
         step: the overlap.
         seen: of complete files.
         late: files that hold rows which came late; they have no watermark any more.
-        failed: of each file, the failed records of its last import.
+        last: of each file, the run that imported it last, and the failed records of that import.
         run: that has read them.
     """
     for path in late:
         watermarks.pop(name_of(path, column), None)
+    earlier_of = before_of(watermarks)
     for path, found in seen.items():
         kind, unit = _STORED.get(found.kind, (found.kind, 1))
         value = kind, found.largest * unit
         mark, before = mark_of(watermarks, path, column), Before(path, run)
         if mark is not None:
-            earlier = before_of(watermarks).get(path, before)
+            earlier, (by, count) = earlier_of.get(path), last.get(path, ("", 0))
+            if earlier is not None and earlier.run == by:  # that one has not read it as a whole
+                count += earlier.failed
             # One that failed in the overlap may have failed once more since; nobody knows which.
-            count = min(mark.rows, earlier.failed + failed.get(path, 0))
-            before = Before(path, run, mark.rows, count)
+            before = Before(path, run, mark.rows, min(mark.rows, count))
         name = name_of(path, column)
         watermarks[name] = {"value": value, "mark": [*found.mark(step)], "before": [*before]}
+
+
+def rename(watermarks: dict[str, Any], moved: Iterable[tuple[str, str]]) -> None:
+    """Moves the watermarks of files to their new paths, given as old and new path of each."""
+    new_of, found = dict(moved), {}
+    for name, each in list(watermarks.items()):
+        old, *rest = each.get("before", [""])
+        if old in new_of:
+            column = name.removeprefix(name_of(old, ""))
+            found[name_of(new_of[old], column)] = {**each, "before": [new_of[old], *rest]}
+            del watermarks[name]
+    watermarks.update(found)
 
 
 def _sum(one: Amount, other: Amount) -> Amount:

@@ -16,6 +16,8 @@ from mixpanel_sink.checkpoint.since import (
     has_others,
     mark_of,
     move,
+    name_of,
+    rename,
     together,
 )
 
@@ -73,12 +75,34 @@ def test_watermarks_move() -> None:
 
 def test_what_earlier_runs_have_imported_adds_up() -> None:
     watermarks: dict[str, Any] = {}
-    move(watermarks, "at", 10, {"f": seen(list(range(100)))}, [], {"f": 9}, "r1")
+    move(watermarks, "at", 10, {"f": seen(list(range(100)))}, [], {"f": ("r0", 9)}, "r1")
     assert before_of(watermarks) == {"f": Before("f", "r1")}, "all of it was read"
-    move(watermarks, "at", 10, {"f": seen(list(range(120)))}, [], {"f": 2}, "r2")
+    move(watermarks, "at", 10, {"f": seen(list(range(120)))}, [], {"f": ("r1", 2)}, "r2")
     assert before_of(watermarks) == {"f": Before("f", "r2", 80, 2)}, "those below the mark were not"
-    move(watermarks, "at", 10, {"f": seen(list(range(130)))}, [], {"f": 1}, "r3")
+    move(watermarks, "at", 10, {"f": seen(list(range(130)))}, [], {"f": ("r2", 1)}, "r3")
     assert before_of(watermarks) == {"f": Before("f", "r3", 100, 3)}
-    move(watermarks, "at", 10, {"f": seen(list(range(130)))}, [], {"f": 500}, "r4")
+    move(watermarks, "at", 10, {"f": seen(list(range(130)))}, [], {"f": ("r3", 500)}, "r4")
     assert before_of(watermarks)["f"].failed == 110, "no more than there are"
     assert before_of({"bq://a at": {"value": ["DATE", 7]}}) == {}
+
+
+def test_what_a_run_read_as_a_whole_counts_once() -> None:
+    """Without --since, between two runs with it: its failed records are all there are."""
+    watermarks: dict[str, Any] = {}
+    move(watermarks, "at", 10, {"f": seen(list(range(100)))}, [], {}, "r1")
+    move(watermarks, "at", 10, {"f": seen(list(range(120)))}, [], {"f": ("r1", 7)}, "r2")
+    assert before_of(watermarks)["f"].failed == 7
+    move(watermarks, "at", 10, {"f": seen(list(range(140)))}, [], {"f": ("whole", 8)}, "r4")
+    assert before_of(watermarks) == {"f": Before("f", "r4", 100, 8)}
+
+
+def test_a_file_keeps_its_watermark_where_it_moves() -> None:
+    watermarks: dict[str, Any] = {"bq://a at": {"value": ["DATE", 7]}}
+    same = {path: seen(list(range(100)))._replace(path=path) for path in ("f", "f b", "g")}
+    move(watermarks, "c d", 10, same, [], {}, "r1")
+    mark = watermarks["f c d"]["mark"]
+    rename(watermarks, [("f", "g"), ("g", "f")])
+    assert sorted(watermarks) == ["bq://a at", "f b c d", "f c d", "g c d"]
+    rename(watermarks, [("f", "h i")])
+    assert before_of(watermarks).keys() == {"f b", "g", "h i"}
+    assert watermarks[name_of("h i", "c d")]["mark"] == mark

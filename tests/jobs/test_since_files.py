@@ -128,8 +128,11 @@ def test_what_was_imported_before_counts_as_that(
     assert [each["failed"] for each in known["not_replayed"]] == [2, 1]
     status(f"--html={tmp_path}/all.html")
     assert "of them imported earlier, by --since" in (tmp_path / "all.html").read_text()
+    moved = path.rename(path.with_name("moved.parquet"))
+    assert f"1 file moved after the import, not sent again: {path} is {moved}" in day().out
+    assert f"{moved}  3,010 read (2,998 before), 3 failed, " in status("--files")
     # Read as a whole once more, nothing is counted twice.
-    write(path, orders(range(3010)), row_group_size=800)
+    write(moved, orders(range(3010)), row_group_size=800)
     assert "3,010 read = 3,010 accepted" in day("--on-changed=import").out
     assert "3,010 records read, 0 failed" in status()
 
