@@ -77,7 +77,8 @@ class Holder:
         """Whether its process has surely ended. Of a job elsewhere nobody here knows."""
         if not self.machine or self.machine != _machine() or self.seconds > LOCAL_SECONDS:
             return False
-        return _started(self.pid) != self.started
+        started = _started(self.pid)
+        return started != self.started and not (not started and _is_hidden(self.pid))
 
     def to_json(self) -> bytes:
         """As it is stored."""
@@ -283,3 +284,14 @@ def _started(pid: int) -> str:
         return "" if fields[0] in ("Z", "X") else fields[19]
     except (OSError, IndexError):
         return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is such a process, of another user, of which /proc may tell nothing here."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

@@ -93,6 +93,26 @@ def test_a_process_with_the_number_of_a_dead_one_is_another(folder: Folder) -> N
     assert held_by(folder) == "me"
 
 
+def test_another_users_process_that_proc_hides_is_not_taken_for_dead(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where /proc is mounted with hidepid, and two people use one checkpoint."""
+
+    def kill(pid: int, signal: int) -> None:
+        assert (pid, signal) == (7, 0)
+        raise PermissionError
+
+    put(folder, machine=lease._machine())
+    monkeypatch.setattr(lease, "_started", lambda pid: "")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", kill)
+        with pytest.raises(CheckpointError, match="in use: ann@far"):
+            lease.acquire(folder, "me", clock=lambda: 1030.0, sleep=never)
+    monkeypatch.setattr(os, "kill", lambda pid, signal: None)  # it is there, as a zombie
+    lease.acquire(folder, "me", clock=lambda: 1030.0, sleep=never)
+    assert held_by(folder) == "me"
+
+
 def test_of_two_that_take_an_expired_lease_one_gets_it(folder: Folder) -> None:
     put(folder)
 
