@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.coders import Coder, FastPrimitivesCoder, registry
 
-from mixpanel_sink.batch.origin import RecordBlock
+from mixpanel_sink.batch.origin import RecordBlock, memory_bytes
 from mixpanel_sink.results import (
     AcceptedRecord,
     Books,
@@ -77,7 +77,7 @@ class TableCoder(Coder):
 
     def estimate_size(self, value: Any) -> int:
         """Bytes in memory."""
-        return value.nbytes
+        return memory_bytes(value)
 
     def to_type_hint(self) -> Any:
         """Tables."""

@@ -22,6 +22,18 @@ SLICE_ROWS = 50_000
 _KEY = b"mixpanel_sink.batch.origin"
 
 
+def memory_bytes(data: pa.Table | pa.RecordBatch | pa.Array) -> int:
+    """What it takes in memory.
+
+    Older versions of Arrow cannot tell this of a part of text views: there all that they point to
+    counts, which is more.
+    """
+    try:
+        return int(data.nbytes)
+    except pa.ArrowTypeError:
+        return int(data.get_total_buffer_size())
+
+
 @dataclasses.dataclass(frozen=True)
 class TableOrigin:
     """A file, and the row in it that is the table's first.

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import Keys
-from mixpanel_sink.batch.origin import SLICE_ROWS
+from mixpanel_sink.batch.origin import SLICE_ROWS, memory_bytes
 from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.event_json import COUNTED, EncodedEvent
@@ -94,12 +94,12 @@ def slice_rows(table: pa.Table, batch_events: int) -> int:
 
 def _plain_bytes(table: pa.Table) -> int:
     """A table's size where each row has its own copy of a dictionary's value, as events do."""
-    size = table.nbytes
+    size = memory_bytes(table)
     for column in table.columns:
         if pa.types.is_dictionary(column.type):
             for chunk in column.chunks:
                 words = chunk.dictionary
-                size += (len(chunk) - len(words)) * words.nbytes // max(1, len(words))
+                size += (len(chunk) - len(words)) * memory_bytes(words) // max(1, len(words))
     return size
 
 

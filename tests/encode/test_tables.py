@@ -359,6 +359,13 @@ def test_slices_are_small_for_long_texts_in_a_dictionary() -> None:
     assert slice_rows(pa.table({"x": words.slice(0, 0)}), 2000) == 50_000
 
 
+def test_slices_of_text_views_whose_size_older_versions_of_arrow_do_not_tell() -> None:
+    texts = pa.array(["y" * 3000] * 5000, pa.string_view())
+    assert slice_rows(pa.table({"x": texts}), 2000) == 2000
+    words = pa.DictionaryArray.from_arrays(np.arange(5000) % 20, texts.slice(0, 20))
+    assert slice_rows(pa.table({"x": words.slice(0, 100)}), 2000) > 2
+
+
 @pytest.mark.parametrize(("size", "rows"), [(100_000, 300), (1_500_000, 30)])
 def test_long_strings_stay_within_the_byte_limits(size: int, rows: int) -> None:
     texts = [chr(97 + i % 26) * size for i in range(rows)]

@@ -1,4 +1,4 @@
-"""The columnar encoder: Arrow tables to the JSON texts of events, in one buffer.
+"""The columnar encoder: Arrow tables to the JSON texts of events.
 
 Polars writes the JSON; no Python object is made per event. Rows that it is not sure of
 (a null id, an impossible time, text that is no UTF-8, ...) are handed back by number:
