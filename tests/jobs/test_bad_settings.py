@@ -72,7 +72,7 @@ class TestBadSettings:
         ("mapping", "says"),
         [
             ("event: name\ndistinct_id: usr\ntime: {column: at, unit: ms}", "Did you mean 'user'?"),
-            ("event: name\ndistinct_id: user\ntime: at", "Set its unit"),
+            ("event: name\ndistinct_id: user\ntime: at", "does not name its unit"),
             ("event: name\ndistinct_id: amount\ntime: {column: at, unit: ms}", "text or integers"),
             ("event: name\ntime: {column: at, unit: ms}", "names no user"),
             ("event: name\ndistinct_id: user\ntimes: at", "Did you mean 'time'?"),

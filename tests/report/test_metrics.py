@@ -19,7 +19,8 @@ from mixpanel_sink.results import REASONS
 from tests.running import IN_PROCESS
 
 ROOT = pathlib.Path(__file__).parents[2]
-_ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (\w+) \|", re.MULTILINE)
+_NAMES = r"((?:`\w+`(?:, )?)+)"
+_ROW = re.compile(rf"^\| {_NAMES} \| (counter|distribution)s? \| ([^|]+) \|", re.MULTILINE)
 
 # A process of its own: two worker processes must find what they run in a module.
 PIPELINE = """
@@ -76,7 +77,8 @@ RUNNERS = {
 def documented() -> dict[str, tuple[str, str]]:
     """Kind and when, by name: as the table has it."""
     text = (ROOT / "docs/metrics.md").read_text()
-    return {name: (kind, when) for name, kind, when in _ROW.findall(text)}
+    rows = _ROW.findall(text)
+    return {name: (kind, when) for names, kind, when in rows for name in re.findall(r"\w+", names)}
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
