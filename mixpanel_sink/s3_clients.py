@@ -30,8 +30,13 @@ class _Session:
     def client(self, **options: Any) -> Any:
         """boto3's client, which is safe between threads, of these options and the environment."""
         named = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        key = repr(sorted({**named, **options}.items())), time.monotonic() // _SECONDS
-        return S3_CLIENTS.get(key, lambda: boto3.session.Session().client(**options))
+        kept = S3_CLIENTS.get(repr(sorted({**named, **options}.items())), dict)
+        period = time.monotonic() // _SECONDS
+        if (client := kept.get(period)) is None:
+            client = boto3.session.Session().client(**options)
+            kept.clear()  # a client takes megabytes, and a stream goes on for months
+            kept[period] = client
+        return client
 
 
 class _Uploader(s3io.S3Uploader):

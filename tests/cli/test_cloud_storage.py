@@ -3,10 +3,13 @@ checkpoint and report are there, too. tests/jobs/test_cloud_storage.py does the 
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
 import pathlib
+import types
+import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -163,6 +166,20 @@ def test_one_client_for_all_files_on_s3(bucket: Any, monkeypatch: pytest.MonkeyP
     assert first.client is second.client
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     assert client().client is not first.client
+
+
+def test_a_client_for_s3_that_was_used_for_long_is_dropped(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extras.require("s3://events/a.csv")
+    from mixpanel_sink import s3_clients
+
+    clients = []
+    for now in (0, 1000, 2000):
+        monkeypatch.setattr(s3_clients, "time", types.SimpleNamespace(monotonic=lambda at=now: at))
+        clients.append(weakref.ref(S3IO(options=PipelineOptions([])).client.client))
+    gc.collect()
+    assert [client() is None for client in clients] == [True, True, False]
 
 
 def test_without_credentials_s3_is_one_sentence_at_once(
