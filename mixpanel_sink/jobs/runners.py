@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
@@ -83,7 +84,8 @@ class WithProcesses(fn_runner.FnApiRunner):
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         """Runs a pipeline whose environment is a command that starts a worker."""
         for environment in pipeline_proto.components.environments.values():
-            environment.payload = environment.payload.replace(_BEAMS_WORKER, _WORKER)
+            if environment.urn == python_urns.SUBPROCESS_SDK:  # others' payloads are messages
+                environment.payload = environment.payload.replace(_BEAMS_WORKER, _WORKER)
         encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
         self._provision_info.provision_info.pipeline_options.CopyFrom(encoded)
         return super().run_via_runner_api(pipeline_proto, options)
