@@ -8,8 +8,7 @@ their names, times and keys as plain arrays, and the ids of users and events.
 import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, count, repeat
-from typing import Any
+from itertools import accumulate, count, repeat
 
 import orjson
 
@@ -44,12 +43,6 @@ class Texts:
             ),
         )
         self._db.execute("INSERT INTO ids VALUES (?, ?, ?)", (first, joined(users), joined(ids)))
-
-    def _add_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        whole = len(rows) // _AT_ONCE * _AT_ONCE
-        for start in range(0, whole, _AT_ONCE):
-            self._db.execute(_INSERT, [*chain.from_iterable(rows[start : start + _AT_ONCE])])
-        self._db.executemany(f"INSERT INTO events VALUES {_ROW}", rows[whole:])
 
     def _next(self) -> int:
         row = self._db.execute(

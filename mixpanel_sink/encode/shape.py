@@ -226,7 +226,7 @@ class _Work:
         for column in how.columns:
             if column in self.columns:
                 texts, failed = cast(self.columns[column], column, "text")
-                self.failed |= failed
+                self.failed |= {row: _no_text_to_join(column) for row in failed}
                 parts.append(texts.to_pylist())
         if not parts:
             return
@@ -278,6 +278,11 @@ class _Work:
         mask, failed = matching_rows(self.columns, where, len(self.table), self.loose)
         self.failed = {**failed, **self.failed}
         self.keep(mask)
+
+
+def _no_text_to_join(name: str) -> RecordError:
+    message = f"{name} holds a value that is not text. Correct it, or take {name} out of join."
+    return RecordError(SHAPE_FAILED, message, name)
 
 
 def _object_of(value: Any, name: str) -> dict[str, Any]:

@@ -33,12 +33,12 @@ def exit_code(counters: Mapping[str, int], balanced: bool, refused: Collection[s
     return EXIT_OK
 
 
-def counted(books: Sequence[tuple[str, Totals]]) -> dict[str, int]:
+def counted(accounts: Sequence[tuple[str, Totals]]) -> dict[str, int]:
     """The counters that `CheckAccounting` knows better, since it counts elements: of a counter that
     two bundles bring up at the same time, Prism drops one bundle's count."""
-    if not books:
+    if not accounts:
         return {}
-    total = functools.reduce(Totals.plus, (totals for _, totals in books))
+    total = functools.reduce(Totals.plus, (totals for _, totals in accounts))
     return {
         "records_read": total.read,
         "events_accepted": total.accepted,
@@ -157,11 +157,11 @@ def _left_out(counters: Mapping[str, int]) -> list[tuple[str, str]]:
     return lines
 
 
-def print_projects(books: Sequence[tuple[str, Totals]], refused: Collection[str]) -> None:
+def print_projects(accounts: Sequence[tuple[str, Totals]], refused: Collection[str]) -> None:
     """Prints the accounting of each of several projects, and says which took nothing more."""
-    if len(books) > 1:
+    if len(accounts) > 1:
         print("\nProjects")
-    for name, totals in books if len(books) > 1 else ():
+    for name, totals in accounts if len(accounts) > 1 else ():
         print(
             f"  {name or '(of no known project)':<24} {_count(totals.read)} read = "
             f"{_count(totals.accepted)} accepted + {_count(totals.failed)} failed, "

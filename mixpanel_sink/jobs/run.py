@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +14,15 @@ from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.configured import endpoint_of, quota_of
+from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
 from mixpanel_sink.jobs.console import error_text, printed_once, say_error
 from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
+from mixpanel_sink.jobs.status import failures_left
 from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.read.listing import File
-from mixpanel_sink.report.accounting import read_books
+from mixpanel_sink.report.accounting import read_accounts
 from mixpanel_sink.report.failures import SummarizeFailures, read_summaries
 from mixpanel_sink.report.finished import read_counters, read_texts
 from mixpanel_sink.report.requests_summary import SummarizeRequests, read_requests
@@ -142,12 +145,12 @@ def _finish(
         took: when it started, in seconds since 1970, and for how many seconds it ran.
         files: that were read.
     """
-    books, failures = read_books(result), read_summaries(result)
-    counters = {**read_counters(result), **outcome.counted(books)}
+    accounts, failures = read_accounts(result), read_summaries(result)
+    counters = {**read_counters(result), **outcome.counted(accounts)}
     notify.note(counters=counters, failures=failures)
     refused = read_texts(result, "projects_refused")
     balanced = outcome.print_accounting(counters, settings.failed_output, failures)
-    outcome.print_projects(books, refused)
+    outcome.print_projects(accounts, refused)
     if settings.report:
         report = _report(result, settings, took, counters, failures, files)
         try:
@@ -201,8 +204,16 @@ def _report(
         # Workers in processes of their own have a tally of their own.
         accepted=accepted if whole == counters.get("events_accepted", 0) else {},
         failed_output=settings.failed_output,
-        next_steps=after_sending(settings, failed, verify),
+        next_steps=after_sending(settings, failed, verify, _left(settings) if failed else ()),
     )
+
+
+def _left(settings: Settings) -> Sequence[str]:
+    """With a checkpoint, the files of failed records that no replay has read."""
+    if settings.checkpoint and not settings.only_changed:
+        with contextlib.suppress(CheckpointError):
+            return failures_left(settings.checkpoint)
+    return ()
 
 
 def write_report(path: str, report: RunReport) -> None:

@@ -96,19 +96,19 @@ class _Count(beam.DoFn):
         self._of = of
 
     def start_bundle(self) -> None:
-        self._books: _Sums = {}
+        self._sums: _Sums = {}
         self._sample = KeySample()
 
     def process(self, element: Any, _: Any = beam.DoFn.WindowParam) -> None:
         name, windows, totals = self._of(element)
-        _add(self._books, (name, windows), totals)
+        _add(self._sums, (name, windows), totals)
         if isinstance(element, ReadCount):
             self._sample.merge(KeySample.from_text(element.sample))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._books:
-            books = _closed(self._books, self._sample)
-            yield WindowedValue(books, MIN_TIMESTAMP, (GlobalWindow(),))
+        if self._sums:
+            accounts = _closed(self._sums, self._sample)
+            yield WindowedValue(accounts, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
 _Sums = dict[tuple[str, int], list[int]]
@@ -132,39 +132,39 @@ def _of_failure(failure: FailedRecord) -> tuple[str, int, Totals]:
     return failure.destination or "", failure.windows, Totals(failed=1)
 
 
-def _add(books: _Sums, key: tuple[str, int], counts: Iterable[int]) -> None:
-    sums = books.setdefault(key, [0, 0, 0, 0])
+def _add(accounts: _Sums, key: tuple[str, int], counts: Iterable[int]) -> None:
+    sums = accounts.setdefault(key, [0, 0, 0, 0])
     for place, count in enumerate(counts):
         sums[place] += count
 
 
-def _closed(books: _Sums, sample: KeySample) -> Books:
-    rows: Any = [(*key, *sums) for key, sums in sorted(books.items())]
+def _closed(accounts: _Sums, sample: KeySample) -> Books:
+    rows: Any = [(*key, *sums) for key, sums in sorted(accounts.items())]
     return Books(rows, sample.to_text())
 
 
 def _sum(parts: Iterable[Books]) -> Books:
-    books: _Sums = {}
+    accounts: _Sums = {}
     sample = KeySample()
     for part in parts:
         sample.merge(KeySample.from_text(part.sample))
         for name, windows, *counts in part.rows:
-            _add(books, (name, windows), counts)
-    return _closed(books, sample)
+            _add(accounts, (name, windows), counts)
+    return _closed(accounts, sample)
 
 
-def read_books(result: Any) -> list[tuple[str, Totals]]:
-    """Each project's books in a finished pipeline with `CheckAccounting`, by name; "" for records
+def read_accounts(result: Any) -> list[tuple[str, Totals]]:
+    """Each project's account in a finished pipeline with `CheckAccounting`, by name; "" for records
     of no known project."""
-    books = (json.loads(text) for text in read_texts(result, _METRIC))
-    return sorted((name, Totals(*counts)) for name, *counts in books)
+    accounts = (json.loads(text) for text in read_texts(result, _METRIC))
+    return sorted((name, Totals(*counts)) for name, *counts in accounts)
 
 
-def _check(books: Books, on_failure: OnFailure) -> Totals:
-    """The sum of all books, each of which must balance."""
+def _check(accounts: Books, on_failure: OnFailure) -> Totals:
+    """The sum of all accounts, each of which must balance."""
     metric = Metrics.string_set(NAMESPACE, _METRIC)
     everything = Totals()
-    for name, totals in _by_destination(books).items():
+    for name, totals in _by_destination(accounts).items():
         metric.add(json.dumps([name, *totals]))
         if not totals.balanced:
             raise AccountingError(
@@ -174,7 +174,7 @@ def _check(books: Books, on_failure: OnFailure) -> Totals:
                 "report it."
             )
         everything = everything.plus(totals)
-    for counter, number in lost_together(KeySample.from_text(books.sample)).items():
+    for counter, number in lost_together(KeySample.from_text(accounts.sample)).items():
         metrics.count(counter, number)
     if everything.failed:
         _LOGGER.warning("%s", _failed(everything))
@@ -195,10 +195,10 @@ def _failed(totals: Totals) -> str:
     return f"{totals.failed:,} of {totals.read:,} records failed; {accepted} were accepted."
 
 
-def _by_destination(books: Books) -> dict[str, Totals]:
+def _by_destination(accounts: Books) -> dict[str, Totals]:
     """A result that came once for each of its windows counts once."""
     by_name: dict[str, Totals] = {}
-    for name, windows, *counts in books.rows:
+    for name, windows, *counts in accounts.rows:
         # Rounded down: with a result lost in one of its windows the accounting does not balance.
         once = Totals(*(count // windows for count in counts))
         by_name[name] = by_name.get(name, Totals()).plus(once)

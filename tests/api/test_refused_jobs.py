@@ -29,7 +29,7 @@ from tests.api.test_responses import BOGUS, IDS, NOW, US, found, read, updates
         (400, {"error": "Unable to authenticate request"}),
     ],
 )
-def test_wrong_credentials_stop_the_job_with_cause_and_mend(status: int, body: Any) -> None:
+def test_wrong_credentials_stop_the_job_with_cause_and_fix(status: int, body: Any) -> None:
     with pytest.raises(AuthenticationError) as caught:
         read(status, body)
     said = str(caught.value)

@@ -308,7 +308,7 @@ def test_with_a_checkpoint_the_next_step_is_what_no_replay_has_read(
     def day(name: str, user: str) -> str:
         (place / f"{name}.csv").write_text(f"user,at\nann,1714521600\n{user},1714521601\n")
         forget()
-        done = call("import", "in/*.csv", *where, "--failed-output=failed/f")
+        done = call("import", "in/*.csv", *where, "--failed-output=failed/f", "--report=run.html")
         assert done.code == 0, done.err
         return str(done.out)
 
@@ -317,6 +317,8 @@ def test_with_a_checkpoint_the_next_step_is_what_no_replay_has_read(
     replay = f"mixpanel-sink replay '{failed.resolve()}' "
     again = f"Next: fix the causes of the failures that are left, then {replay}"
     assert again in first
+    report = json.loads(pathlib.Path("run.json").read_text())
+    assert report["next_steps"][0]["command"].startswith(replay), "as the command itself says"
     assert again in day("2", "bob")
     pathlib.Path("fixed.yaml").write_text(
         mapping.replace("user", "{column: user, if_null: nobody}")

@@ -159,6 +159,7 @@ class TestJoin:
         table = pa.table({"a": ["x", "y"], "b": [float("nan"), 0.5]})
         result = shape_table(table, Shape(join={"c": ["a", "b"]}))
         assert {row: error.reason for row, error in result.failed.items()} == {0: "shape_failed"}
+        assert result.failed[0].message.endswith("or take b out of join.")
         assert rows(result.table)[0]["c"] == "y 0.5"
 
     def test_the_mapping_may_name_what_it_makes(self) -> None:

@@ -3,8 +3,8 @@
     python -m tests.jobs.kills --kills 20
 
 `test_kills.py` does the same a few times. Each seed says when the kill comes; afterwards every
-event must be stored once, and the second run's books must be true. Of profile updates that add,
-with a checkpoint, none may be applied twice.
+event must be stored once, and the second run's accounting must be true. Of profile updates that
+add, with a checkpoint, none may be applied twice.
 """
 
 from __future__ import annotations

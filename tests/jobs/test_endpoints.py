@@ -156,10 +156,10 @@ class TestSeveralProjects:
         assert counts == {"alpha": 2, "beta": 1}
         assert [line["reason"] for line in run.failed] == ["destination_unknown"] * 2
         assert sorted(line["row"] for line in run.failed) == [3, 4]
-        books = run.out.partition("\nProjects\n")[2]
-        assert "alpha                    2 read = 2 accepted + 0 failed, 1 request" in books
-        assert "beta                     1 read = 1 accepted + 0 failed, 1 request" in books
-        assert "(of no known project)    2 read = 0 accepted + 2 failed, 0 requests" in books
+        projects = run.out.partition("\nProjects\n")[2]
+        assert "alpha                    2 read = 2 accepted + 0 failed, 1 request" in projects
+        assert "beta                     1 read = 1 accepted + 0 failed, 1 request" in projects
+        assert "(of no known project)    2 read = 0 accepted + 2 failed, 0 requests" in projects
         # The column was read for the way alone.
         assert "shop" not in json.dumps(server.events())
 
@@ -175,7 +175,7 @@ class TestSeveralProjects:
         assert [line["reason"] for line in run.failed] == ["project_refused"]
         assert len(server.event_details(project=1)) == 2
 
-    def test_replay_after_the_mend(
+    def test_replay_after_the_fix(
         self, send: Send, server: Emulator, tmp_path: pathlib.Path, monkeypatch: Any
     ) -> None:
         good = "secret-beta-012345"

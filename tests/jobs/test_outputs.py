@@ -69,7 +69,7 @@ def test_a_folder_is_made(
     assert list((tmp_path / "c").iterdir()) == []
 
 
-def test_a_report_that_cannot_be_written_in_the_end_comes_after_the_books(
+def test_a_report_that_cannot_be_written_in_the_end_comes_after_the_accounting(
     send: Callable[..., Run],
     source: pathlib.Path,
     tmp_path: pathlib.Path,

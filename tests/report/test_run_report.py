@@ -101,7 +101,7 @@ def test_the_page_stands_alone_and_escapes_what_it_shows() -> None:
     assert "6,001 read = 6,000 accepted + 1 failed" in page
 
 
-def test_the_page_says_when_the_books_do_not_balance() -> None:
+def test_the_page_says_when_the_accounting_does_not_balance() -> None:
     page = report(counters={"records_read": 3}).to_html()
     assert "do not trust this run" in page
     assert json.loads(report(counters={"records_read": 3}).to_json())["accounting"] == {

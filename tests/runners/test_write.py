@@ -23,7 +23,7 @@ TEN = Limits(batch_events=10)
 RECORDS = [record(n) for n in range(400)]
 
 
-def test_the_books_and_both_kinds_of_failures(mixpanel: Emulator, runner: Runner) -> None:
+def test_the_accounting_and_both_kinds_of_failures(mixpanel: Emulator, runner: Runner) -> None:
     mixpanel.faults([{"kind": "failed_records", "records": [{"index": 0, "message": "odd"}]}])
     ran = runner.run([record(0), record(1), record(2, user="null")], write(mixpanel))
     failed = sorted((out.value for out in ran.failed), key=lambda failure: failure.reason)
@@ -201,7 +201,7 @@ def test_a_stream_flushes_in_time_and_once(mixpanel: Emulator, runner: Runner) -
 
 
 @IN_ONE_PROCESS
-def test_the_books_must_balance(mixpanel: Emulator, runner: Runner) -> None:
+def test_the_accounting_must_balance(mixpanel: Emulator, runner: Runner) -> None:
     class Wrong(beam.PTransform):
         def expand(self, records: Any) -> Any:
             result = records | write(mixpanel, check_accounting=False)

@@ -37,7 +37,7 @@ def test_every_event_lands_and_they_go_together(prism: str) -> None:
     assert 1 < int(said[2]) < 25, "not all at the end, and not one for each"
 
 
-def test_the_verdict(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     waits = Waits([0.5] * 90 + [1.2] * 5 + [9.0] * 5, 7)
     assert waits.share(1) == 0.9
     assert waits.percentile(50) == 0.5
@@ -56,7 +56,7 @@ def test_a_stream_that_starts_again_has_the_same_events() -> None:
 
 
 @pytest.mark.parametrize(("stored", "longest", "code"), [(100, 31, 0), (99, 1, 1), (100, 61, 1)])
-def test_the_verdict_of_a_restart(
+def test_what_is_said_of_a_restart(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     stored: int,

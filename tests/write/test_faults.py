@@ -37,7 +37,7 @@ def records(count: int = COUNT) -> list[dict[str, Any]]:
 
 
 def check(mixpanel: Emulator, ran: Ran, count: int = COUNT) -> list[dict[str, Any]]:
-    """The books balance, and what is stored is what was accepted, unaltered."""
+    """The accounting balances, and what is stored is what was accepted, unaltered."""
     totals = ran.totals[0][0]
     assert totals.read == count
     assert totals.accepted + totals.failed == count == totals.accepted + len(ran.failed)

@@ -34,7 +34,9 @@ def test_the_accounting_balances_under_random_faults(mixpanel: Emulator, seed: i
         transient_seconds=0.05, first_wait=0.005, longest_wait=0.01, breaker=rng.choice([1, 1000])
     )
     sink = write(mixpanel, lanes=rng.choice([1, 2]), limits=TEN, retry=retry)
-    ran = run([pa.Table.from_pylist(records)] if seed % 2 else records, sink)  # books are checked
+    ran = run(
+        [pa.Table.from_pylist(records)] if seed % 2 else records, sink
+    )  # the accounting is checked
     failed = [(f.event or {}).get("properties", {}).get("$insert_id") or f.record["id"]
               for f in failures(ran)]  # fmt: skip
     assert len(failed) == len(set(failed)) == ran.totals[0][0].failed
