@@ -25,7 +25,7 @@ import yaml
 from mixpanel_sink import __version__
 from mixpanel_sink.cli import main as command
 from mixpanel_sink.emulator.testing import Emulator
-from mixpanel_sink.jobs import import_files
+from mixpanel_sink.jobs import import_files, status
 from mixpanel_sink.settings.options import Settings
 from tests.schedules.launch import FOLDER, ROOT, check
 
@@ -111,6 +111,8 @@ def test_the_commands_are_understood(
         return 0
 
     monkeypatch.setattr(import_files, "start", start)
+    # One of the checkpoints is in a bucket that there is not.
+    monkeypatch.setattr(status, "failures_left", lambda path: [])
     assert command(shlex.split(commands()[name])[1:]) == 0
     (settings,) = seen
     assert settings.run_property == "import_run"
