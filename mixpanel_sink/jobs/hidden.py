@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import logging
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -163,6 +164,25 @@ def _is_installed(name: str) -> bool:
 
 
 @contextlib.contextmanager
+def _without_a_warning() -> Iterator[None]:
+    """Without [gcp], Beam warns at each import that it cannot use BigQuery, and sets up logging to
+    do so."""
+    root = logging.getLogger()
+    handler = logging.NullHandler()
+    root.addHandler(handler)
+    root.addFilter(_is_of_use)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_of_use)
+        root.removeHandler(handler)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    return "apitools not found" not in record.getMessage()
+
+
+@contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Hides what Beam would import while it is imported itself."""
     finder: Any = _Absent()
@@ -170,7 +190,7 @@ def hidden() -> Iterator[None]:
     known = sys.modules.setdefault(_MONGO_DB, mongo_db) is not mongo_db
     sys.meta_path.insert(0, finder)
     try:
-        with _lazy_clients():
+        with _lazy_clients(), _without_a_warning():
             yield
     finally:
         sys.meta_path.remove(finder)
