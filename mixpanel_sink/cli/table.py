@@ -99,7 +99,10 @@ def _with_credentials(texts: dict[str, Any]) -> dict[str, Any]:
     given = {each.name for each in options_of("doctor") if each.group == CREDENTIALS}
     if "api_secret" not in texts or any(texts[name] for name in given):
         return texts
-    for name, variable in CREDENTIALS_FROM_ENVIRONMENT.items():
+    usual = list(CREDENTIALS_FROM_ENVIRONMENT.items())
+    if texts.get("endpoint_kind", "import") not in (None, "import"):  # which take the token alone
+        usual.reverse()
+    for name, variable in usual:
         if os.environ.get(variable):
             return {**texts, name: f"env:{variable}"}
     return texts

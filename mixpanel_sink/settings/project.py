@@ -155,7 +155,8 @@ class Target:
         if not endpoint.basic_auth and project.credentials.token is None:
             raise CredentialsError(
                 f"/{endpoint.name} knows a project by its token alone. Give ProjectToken("
-                '"env:MIXPANEL_TOKEN"), or token= beside the other credentials.'
+                '"env:MIXPANEL_TOKEN"), --project-token in a command, or token= beside other '
+                "credentials."
             )
         quota = default_quota(endpoint) if project.quota is None else project.quota
         assert isinstance(quota, Quota)

@@ -36,7 +36,7 @@ class Place:
         forget()
         return self._call(
             *("import", "users.csv", "--mapping=users.yaml", f"--endpoint={self._mixpanel.url}"),
-            *("--endpoint-kind=engage", "--project-token=env:TEST_TOKEN", "--only-changed"),
+            *("--endpoint-kind=engage", "--only-changed"),
             *("--checkpoint=kept", "--types=at=integer", "--first-wait=0.01", *more),
         )
 
@@ -54,6 +54,8 @@ def place(
     call: Call, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> Place:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXPANEL_API_SECRET", "which /engage does not take")
+    monkeypatch.setenv("MIXPANEL_PROJECT_TOKEN", mixpanel.project_token)
     return Place(call, mixpanel)
 
 
@@ -148,7 +150,7 @@ def test_another_mapping_and_another_project(
     assert place.run().code == 0
     assert "not those of the last run" in caplog.text
     assert {*place.sent()} == {"a", "b"}
-    monkeypatch.setenv("TEST_TOKEN", "another-token-0123456")
+    monkeypatch.setenv("MIXPANEL_PROJECT_TOKEN", "another-token-0123456")
     done = place.run()
     assert done.code == 2
     assert "belong to another project or region" in done.err
