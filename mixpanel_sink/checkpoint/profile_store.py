@@ -49,7 +49,7 @@ from mixpanel_sink.errors import CheckpointError
 
 VERSION = 3
 
-_HEADER = "profiles.json"
+HEADER = "profiles.json"
 _LOCK = "profiles.lock"
 _LOG = "profile-log-"
 _SHARDS = 64
@@ -170,12 +170,12 @@ class ProfileStore:
         """Enters the header or checks it; says whether the mapping was another one."""
         found: dict[str, Any] = {}
         mine = {"version": VERSION, **dataclasses.asdict(owner)}
-        if (data := self._folder.read(_HEADER)) is not None:
+        if (data := self._folder.read(HEADER)) is not None:
             try:
                 found = orjson.loads(data)
                 version = int(found["version"])
             except (ValueError, TypeError, LookupError) as error:
-                raise self._damaged(_HEADER, error) from None
+                raise self._damaged(HEADER, error) from None
             if version != VERSION:
                 raise CheckpointError(
                     f"The profiles in the checkpoint {self._folder.path} were written by another "
@@ -190,11 +190,11 @@ class ProfileStore:
                         f"{what}. Give each its own folder."
                     )
         elif self._folder.names("profiles-"):
-            raise self._damaged(_HEADER, FileNotFoundError("it is missing"))
+            raise self._damaged(HEADER, FileNotFoundError("it is missing"))
         if any_mapping and found:
             mine["mapping"] = found["mapping"]
         if found != mine:
-            self._folder.write(_HEADER, orjson.dumps(mine))
+            self._folder.write(HEADER, orjson.dumps(mine))
         return bool(found) and found.get("mapping") != mine["mapping"]
 
     def _append(self, run: str, entries: Entries) -> list[str]:

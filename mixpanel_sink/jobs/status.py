@@ -15,6 +15,7 @@ import polars as pl
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
+from mixpanel_sink.checkpoint.profile_store import HEADER as PROFILES
 from mixpanel_sink.checkpoint.since import Before, before_of
 from mixpanel_sink.errors import CheckpointError, SettingError
 from mixpanel_sink.jobs.outputs import check_output, kept_failures
@@ -39,6 +40,11 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
     folder = open_folder(path)
     known = Manifest.load(folder)
     if known.mapping is None and not known.runs:
+        if folder.read(PROFILES) is not None:
+            raise CheckpointError(
+                f"{folder.path} remembers what was last sent for each profile (--only-changed); "
+                "status is for checkpoints that know files. The next import says what has changed."
+            )
         raise CheckpointError(
             f"{folder.path} holds no imports. Give the folder that --checkpoint names."
         )

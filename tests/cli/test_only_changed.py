@@ -140,7 +140,7 @@ def test_refusals_and_outages_lose_nothing(place: Place, mixpanel: Emulator) -> 
 
 
 def test_another_mapping_and_another_project(
-    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    place: Place, call: Call, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.users(a="free", b="pro")
     assert place.run().code == 0
@@ -154,6 +154,9 @@ def test_another_mapping_and_another_project(
     done = place.run()
     assert done.code == 2
     assert "belong to another project or region" in done.err
+    done = call("status", "kept")
+    assert done.code == 2
+    assert "remembers what was last sent for each profile" in done.err
 
 
 def test_wrong_settings(place: Place, call: Call, mixpanel: Emulator) -> None:
