@@ -27,11 +27,9 @@ from mixpanel_sink.encode.json_columns import json_column
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
 
-SLICE_BYTES = 4_000_000
+SLICE_BYTES = 8_000_000
 """`SLICE_ROWS` rows of a table are encoded at once if they are no larger than this in Arrow's
-form ..."""
-_REQUEST_BYTES = 8_000_000
-"""... and those of one request if they are no larger than this: fewer are gathered one by one."""
+form. Half of that takes 60 MB less memory for wide tables, and a seventh more time."""
 MOST_MISSING = 3
 """Records with different keys are a table if it has at most so many times the cells that they
 have; else it would be mostly nulls."""
@@ -79,9 +77,7 @@ def slice_rows(table: pa.Table, batch_events: int) -> int:
     """How many rows to encode at once, so that memory stays small for wide tables too."""
     rows = SLICE_ROWS
     if (size := _plain_bytes(table)) > SLICE_BYTES and len(table):
-        fit = SLICE_BYTES * len(table) // size
-        of_request = min(batch_events, _REQUEST_BYTES * len(table) // size)
-        rows = max(8, min(rows, max(fit, of_request)))
+        rows = max(8, min(rows, SLICE_BYTES * len(table) // size))
     if rows < batch_events:
         return rows
     rows -= rows % batch_events

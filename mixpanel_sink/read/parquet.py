@@ -34,7 +34,7 @@ BATCH_ROWS = SLICE_ROWS
 """Rows of one table, which is encoded at once, ..."""
 TABLE_BYTES = 32_000_000
 """... if it is no larger than this ..."""
-_ENOUGH_BYTES = TABLE_BYTES // 4
+_ENOUGH_BYTES = TABLE_BYTES // 2
 """Of batches that are put together: the next table is read while these are being encoded."""
 STEP_ROWS = 10_000
 """... and of so many rows more at most. A file does not tell how large its texts are in memory: its

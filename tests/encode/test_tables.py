@@ -343,8 +343,8 @@ def test_others_do_not(records: list[dict[Any, Any]]) -> None:
 def test_slices_are_whole_batches_and_small_for_wide_tables() -> None:
     narrow = pa.table({"x": range(100_000)})
     assert slice_rows(narrow, 2000) == 50_000
-    several = pa.table({"x": ["y" * 100] * 50_000})
-    assert slice_rows(several, 2000) == 26_000, "two of about the same size"
+    several = pa.table({"x": ["y" * 200] * 60_000})
+    assert slice_rows(several, 2000) == 30_000, "two of about the same size"
     large = pa.table({"x": ["y" * 3000] * 5000})
     assert slice_rows(large, 2000) == 2000, "a whole request"
     wide = pa.table({"x": ["y" * 100_000] * 1000})
