@@ -66,8 +66,7 @@ class ColumnsOfOneName:
 
 
 WITHOUT_LIMITS = -1e6
-"""The `depth` of a value that is not a property, but whose members become properties: Mixpanel's
-limits apply to these."""
+"""The `depth` of a value whose members become properties: Mixpanel's limits are theirs."""
 
 
 def to_json(value: Any, field: str, drop_non_finite: bool, depth: float = 1) -> Any:
@@ -200,11 +199,9 @@ def _too_deep(field: str) -> RecordError:
 
 def _key(key: Any, field: str) -> str:
     text = to_json(key, field, False)
-    if isinstance(text, str):
-        return text
     if isinstance(text, bool):
         return "true" if text else "false"
-    if isinstance(text, int):
+    if isinstance(text, str | int):
         return str(text)
     raise RecordError(
         "unsupported_type",
