@@ -100,9 +100,10 @@ def with_clock(columns: Mapping[str, Any], day_first: bool) -> tuple[dict[str, A
         and no names where there is no such pair.
     """
     texts = [name for name in columns if is_text(columns[name].type)]
-    days = [name for name in texts if _form(columns[name], day_first) in _DATES]
     clocks = [name for name in matching(texts, _CLOCK) if _is_clock(columns[name])]
-    if not days or not clocks:
+    # Last, and only beside a time of day: to look for the form of each text takes long.
+    days = [name for name in texts if clocks and _form(columns[name], day_first) in _DATES]
+    if not days:
         return dict(columns), []
     day, clock = next(iter(matching(days, _TIME)), days[0]), clocks[0]
     pairs = zip(columns[day].to_pylist(), columns[clock].to_pylist(), strict=True)

@@ -129,10 +129,10 @@ class SendChunks(beam.DoFn):
         for _, sender in self._senders.values():
             sender.gate.stop(MixpanelSinkError("The bundle has failed elsewhere."))
 
-    def _take(self, state: LaneState, data: bytes) -> None:
-        """Sends a chunk, alone or with what waits, or lets it wait for more."""
+    def _take(self, state: LaneState, chunk: EventChunk, data: bytes) -> None:
+        """Sends a chunk, alone or with what waits, or lets it wait for more; `data` is the chunk
+        as bytes."""
         limits = self._limits(state.key)
-        chunk = EventChunk.from_bytes(data)
         full = chunk.count >= limits.batch_events or chunk.raw_bytes > 0.95 * limits.batch_bytes
         # Updates of a profile keep their order: a full chunk must not overtake what is kept.
         if full and not (state.waits() and self._job.endpoint.ordered):

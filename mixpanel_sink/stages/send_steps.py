@@ -18,6 +18,7 @@ from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 
+from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.settings.job import Job
 from mixpanel_sink.stages.lane_state import LANE, SIZE, TAILS, LaneState
 from mixpanel_sink.stages.send import SendChunks
@@ -93,7 +94,7 @@ def _bounded(family: str) -> type[SendChunks]:
             key, data = element
             state = LaneState(key, tails, size, lane)
             waited = state.waits()
-            self._take(state, data)
+            self._take(state, EventChunk.from_bytes(data), data)
             hold_while_waiting(flush, window.max_timestamp(), state, waited)
             yield from self._harvest()
 

@@ -64,7 +64,7 @@ class StreamingSend(SendChunks):
         if backlog:
             state.keep(chunk, data)
         else:
-            self._take(state, data)
+            self._take(state, chunk, data)
         hold_while_waiting(flush, window.max_timestamp(), state, waited)
         if state.waits():
             self._wake(state, chunk, wake, backlog)

@@ -177,8 +177,8 @@ def test_state_does_not_grow(mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
     sizes: list[int] = []
     take = SendChunks._take
 
-    def measured(self: Any, state: Any, data: bytes) -> None:
-        take(self, state, data)
+    def measured(self: Any, state: Any, chunk: Any, data: bytes) -> None:
+        take(self, state, chunk, data)
         chunks, lane = sum(map(len, state.tails.read())), len(state.lane.read() or b"")
         sizes.append(chunks + lane + len(str(state.size.read())))
 
