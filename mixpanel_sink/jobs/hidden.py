@@ -11,7 +11,6 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import logging
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -24,8 +23,12 @@ _FILE_SYSTEMS = {
     "azfs": "apache_beam.io.azure.blobstoragefilesystem",
 }
 """By scheme, Beam's module, which imports the cloud's client."""
-_MONGO_DB = "apache_beam.io.mongodbio"
-_OF_MONGO_DB = ("ReadFromMongoDB", "WriteToMongoDB")
+_OF_IO = ("apache_beam.io.mongodbio", "apache_beam.io.gcp.bigquery")
+"""Modules of which `apache_beam.io` has all public names."""
+_HTTP = "httplib2"
+"""Of which Beam needs the name only, to fetch what it stages."""
+_ERRORS = "apitools.base.py.exceptions"
+"""Of which Beam asks only whether an error is one of them."""
 _OF_PANDAS = ("ReadFromCsv", "WriteToCsv", "ReadFromJson", "WriteToJson")
 """Transforms of `apache_beam.io.textio` that Beam defines only if pandas is there."""
 
@@ -40,6 +43,8 @@ class LazyModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
@@ -133,17 +138,20 @@ def _use_pandas() -> None:
 
 
 def _find_transforms() -> None:
-    """Lets Beam define, when they are asked for, the transforms that need pandas or MongoDB."""
+    """Lets Beam define, when they are asked for, the transforms that need pandas, MongoDB or
+    BigQuery."""
     from apache_beam import io
     from apache_beam.io import textio
 
     def find(name: str) -> Any:
-        if name in (*_OF_MONGO_DB, "mongodbio"):
-            module = importlib.import_module(_MONGO_DB)
-            return module if name == "mongodbio" else getattr(module, name)
         if name in _OF_PANDAS:
             importlib.import_module("pandas")
             return vars(textio)[name]
+        for of_io in () if name.startswith("_") else _OF_IO:
+            with contextlib.suppress(ImportError):  # nor would Beam have its names
+                module = importlib.import_module(of_io)
+                if name in module.__all__:
+                    return getattr(module, name)
         raise AttributeError(f"module 'apache_beam.io' has no attribute {name!r}")
 
     io.__getattr__ = find
@@ -163,39 +171,61 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _without_a_warning() -> Iterator[None]:
-    """Without [gcp], Beam warns at each import that it cannot use BigQuery, and sets up logging to
-    do so."""
-    root = logging.getLogger()
-    handler = logging.NullHandler()
-    root.addHandler(handler)
-    root.addFilter(_is_of_use)
-    try:
-        yield
-    finally:
-        root.removeFilter(_is_of_use)
-        root.removeHandler(handler)
+def _is_subhint(sub: Any, base: Any) -> Any:
+    """Stands for beartype's until Beam compares hints that it does not know."""
+    from apache_beam.typehints import typehints
+    from beartype import door, roar
+
+    typehints.is_subhint, typehints.BeartypeDoorException = (
+        door.is_subhint,
+        roar.BeartypeDoorException,
+    )
+    return door.is_subhint(sub, base)
 
 
-def _is_of_use(record: logging.LogRecord) -> bool:
-    return "apitools not found" not in record.getMessage()
+class _Known(type):
+    """A class that knows the instances of the real one, of which there are none before somebody
+    imports it."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        module = sys.modules.get(cls.__module__)
+        return module is not None and isinstance(instance, getattr(module, cls.__name__))
+
+
+def _stand_ins() -> dict[str, ModuleType]:
+    """What Beam finds in place of modules that it would import."""
+    found: dict[str, ModuleType] = {name: LazyModule(name) for name in (*_OF_IO, _HTTP)}
+    http_error = _Known("HttpError", (Exception,), {"__module__": _ERRORS})
+    values: dict[str, dict[str, Any]] = {
+        _ERRORS: {"HttpError": http_error},
+        "beartype.door": {"is_subhint": _is_subhint},
+        "beartype.roar": {"BeartypeDoorException": None},
+    }
+    for name, of_module in values.items():
+        found[name] = ModuleType(name)
+        vars(found[name]).update(of_module)
+    return found
 
 
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Hides what Beam would import while it is imported itself."""
     finder: Any = _Absent()
-    mongo_db = LazyModule(_MONGO_DB)
-    known = sys.modules.setdefault(_MONGO_DB, mongo_db) is not mongo_db
+    stand_ins = {name: each for name, each in _stand_ins().items() if name not in sys.modules}
+    sys.modules.update(stand_ins)
     sys.meta_path.insert(0, finder)
     try:
-        with _lazy_clients(), _without_a_warning():
+        with _lazy_clients():
             yield
     finally:
         sys.meta_path.remove(finder)
-        if not known:
-            del sys.modules[_MONGO_DB]
+        for name, each in stand_ins.items():
+            if sys.modules.get(name) is each:
+                del sys.modules[name]
+    for name in _OF_IO:
+        package, _, last = name.rpartition(".")
+        if name in stand_ins and package in sys.modules:
+            setattr(sys.modules[package], last, stand_ins[name])
 
 
 def find_later() -> None:

@@ -63,8 +63,12 @@ class Row(typing.NamedTuple):
     kind: str
     amount: int
 
-hidden = {"pandas", "bson", "pymongo", "apache_beam.io.mongodbio"}
+hidden = {"pandas", "bson", "pymongo", "apache_beam.io.mongodbio", "apache_beam.io.gcp.bigquery"}
+hidden |= {"beartype", "httplib2", "apitools", "oauth2client"}
 print("at the start:", *sorted(hidden & set(sys.modules)))
+print(beam.io.WriteToBigQuery.__module__, beam.io.BigQueryDisposition.WRITE_APPEND)
+print(beam.io.gcp.bigquery.ReadFromBigQuery.__module__)
+from apache_beam.io import mongodbio
 print(beam.io.ReadFromMongoDB.__module__, beam.io.mongodbio.MongoClient.__module__)
 from apache_beam.io import ReadFromCsv
 import pandas
@@ -86,10 +90,45 @@ def test_a_users_pipeline_finds_what_was_hidden(tmp_path: pathlib.Path) -> None:
     (tmp_path / "x.csv").write_text("kind,amount\na,1\na,2\n")
     assert printed(USERS, str(tmp_path / "x.csv")) == [
         "at the start:",
+        "apache_beam.io.gcp.bigquery WRITE_APPEND",
+        "apache_beam.io.gcp.bigquery",
         "apache_beam.io.mongodbio pymongo.synchronous.mongo_client",
         "1",
         "a 5",
         "True False",
+        "True",
+    ]
+
+
+STAND_INS = """
+import sys
+import mixpanel_sink.jobs.startup
+from apache_beam.typehints import typehints
+from apache_beam.utils import retry
+print(retry.retry_on_server_errors_filter(ValueError()), "apitools" in sys.modules)
+from apitools.base.py.exceptions import HttpError
+for status in (503, 404):
+    error = HttpError({"status": status}, b"", "url")
+    print(status, retry.retry_on_server_errors_filter(error))
+print(typehints.is_consistent_with(bool, int), typehints.is_consistent_with(str, int))
+print(typehints.is_consistent_with("no hint", int))
+print(typehints.is_subhint.__module__)
+from apache_beam.internal.http_client import get_new_http
+print(type(get_new_http()).__module__)
+from apache_beam.runners.worker.statesampler import StateSampler
+print(StateSampler("prefix", None).sampling_period_ms < 200)
+"""
+
+
+def test_beam_asks_the_real_module_once_it_matters() -> None:
+    assert printed(STAND_INS) == [
+        "True False",
+        "503 True",
+        "404 False",
+        "True False",
+        "False",
+        "beartype.door._func.doorcheck",
+        "httplib2",
         "True",
     ]
 
