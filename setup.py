@@ -81,7 +81,7 @@ setup(
     description="An Apache Beam sink for Mixpanel: every event lands once, within the quota.",
     long_description=readme_for_pypi(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     keywords="mixpanel apache-beam dataflow analytics events import parquet bigquery",
     project_urls=PROJECT_URLS if REPOSITORY else {},
     python_requires=">=3.11",
@@ -132,7 +132,6 @@ setup(
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",
-        "License :: OSI Approved :: Apache Software License",
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",

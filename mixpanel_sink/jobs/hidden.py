@@ -192,7 +192,7 @@ class _Known(type):
         return module is not None and isinstance(instance, getattr(module, cls.__name__))
 
 
-def _stand_ins() -> dict[str, ModuleType]:
+def _placeholders() -> dict[str, ModuleType]:
     """What Beam finds in place of modules that it would import."""
     found: dict[str, ModuleType] = {name: LazyModule(name) for name in (*_OF_IO, _HTTP)}
     http_error = _Known("HttpError", (Exception,), {"__module__": _ERRORS})
@@ -211,21 +211,21 @@ def _stand_ins() -> dict[str, ModuleType]:
 def hidden() -> Iterator[None]:
     """Hides what Beam would import while it is imported itself."""
     finder: Any = _Absent()
-    stand_ins = {name: each for name, each in _stand_ins().items() if name not in sys.modules}
-    sys.modules.update(stand_ins)
+    placeholders = {name: each for name, each in _placeholders().items() if name not in sys.modules}
+    sys.modules.update(placeholders)
     sys.meta_path.insert(0, finder)
     try:
         with _lazy_clients():
             yield
     finally:
         sys.meta_path.remove(finder)
-        for name, each in stand_ins.items():
+        for name, each in placeholders.items():
             if sys.modules.get(name) is each:
                 del sys.modules[name]
     for name in _OF_IO:
         package, _, last = name.rpartition(".")
-        if name in stand_ins and package in sys.modules:
-            setattr(sys.modules[package], last, stand_ins[name])
+        if name in placeholders and package in sys.modules:
+            setattr(sys.modules[package], last, placeholders[name])
 
 
 def find_later() -> None:

@@ -100,7 +100,7 @@ def test_a_users_pipeline_finds_what_was_hidden(tmp_path: pathlib.Path) -> None:
     ]
 
 
-STAND_INS = """
+PLACEHOLDERS = """
 import sys
 import mixpanel_sink.jobs.startup
 from apache_beam.typehints import typehints
@@ -121,7 +121,7 @@ print(StateSampler("prefix", None).sampling_period_ms < 200)
 
 
 def test_beam_asks_the_real_module_once_it_matters() -> None:
-    assert printed(STAND_INS) == [
+    assert printed(PLACEHOLDERS) == [
         "True False",
         "503 True",
         "404 False",
