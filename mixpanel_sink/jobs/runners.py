@@ -20,6 +20,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
 from mixpanel_sink import errors, extras
+from mixpanel_sink.jobs import servers
 
 _LOCAL = ("DirectRunner", "FnApiRunner", "PrismRunner")
 _LAUNCHED = ("DataflowRunner", "TestDataflowRunner")
@@ -98,6 +99,8 @@ def _local_runner(options: PipelineOptions) -> Any:
     no network, and twice the time and memory where there is. --runner=PrismRunner asks for it.
     """
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
+    if _name(standard.runner) == "PrismRunner":
+        servers.wait_less()
     if (standard.runner or "DirectRunner") != "DirectRunner" or standard.streaming:
         return None
     if direct.direct_running_mode == _PROCESSES:
