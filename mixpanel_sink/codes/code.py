@@ -24,8 +24,3 @@ class Code:
     fix: str
     texts: tuple[str, ...] = ()
     error: str = ""
-
-    @property
-    def is_reason(self) -> bool:
-        """Whether it is a failed record's, and not the job's."""
-        return self.code >= "MXS5"

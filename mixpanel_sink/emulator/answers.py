@@ -63,14 +63,13 @@ def partly_failed(
     settings: Settings,
     records: Sequence[Any],
     count: int,
-    error: str = SOME_FAILED,
     count_name: str = "num_records_imported",
 ) -> Answer:
     """Some records of a strict request failed; `count` were taken."""
     if settings.variant == "page":
-        content: dict[str, Any] = {"status": 0, "error": error}
+        content: dict[str, Any] = {"status": 0, "error": SOME_FAILED}
     else:
-        content = {"code": 400, "error": error, "status": "Bad Request"}
+        content = {"code": 400, "error": SOME_FAILED, "status": "Bad Request"}
     content["failed_records"] = records
     content[count_name] = count
     return json_answer(content, 400)

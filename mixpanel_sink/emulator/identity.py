@@ -93,12 +93,6 @@ def named_by(event: Mapping[str, Any]) -> str | None:
     return identified or properties.get("distinct_id")
 
 
-def same_as(id: str) -> tuple[str, str]:
-    """Both names of an id: a device's plain one and the one that Mixpanel gives it."""
-    plain = id.removeprefix(DEVICE)
-    return plain, DEVICE + plain
-
-
 class Identities:
     """The clusters of ids, project by project. Belongs to the writing thread.
 

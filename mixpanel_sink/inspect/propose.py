@@ -72,13 +72,12 @@ class Proposal:
     guesses: tuple[str, ...]
 
 
-def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_ROWS) -> Proposal:
+def propose_for(files: FileSource, title: str | None = None) -> Proposal:
     """A mapping for files, with the settings to read them where their format does not say.
 
     Args:
         files: the input.
         title: what to call the events if no column names them; by default the file's name.
-        rows: of the sample.
 
     Raises:
         InputError: if no file can be read, or nothing tells its types.
@@ -96,7 +95,7 @@ def propose_for(files: FileSource, title: str | None = None, rows: int = SAMPLE_
         settings |= {name: own[name] for name in own if own[name] != getattr(plain, name)}
         files = FileSource(files.patterns, CsvRows(**settings))
         settings = {"format": "csv", **settings}
-    sample = files.sample(rows)
+    sample = files.sample(SAMPLE_ROWS)
     if not len(sample) and all(types.is_null(field.type) for field in sample.schema):
         raise InputError(
             f"{path} has no records, so no mapping can be proposed.{_first_failure(files)}"

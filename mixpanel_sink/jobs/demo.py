@@ -36,9 +36,9 @@ constants: {source: warehouse}
 """How shop events become Mixpanel events; configs/shop.yaml is the same text."""
 
 
-def shop_events(rows: int = ROWS, seed: int = 7) -> pa.Table:
+def shop_events(rows: int = ROWS) -> pa.Table:
     """A made-up shop's events; seven rows are bad on purpose if there are over 1000."""
-    rng = random.Random(seed)
+    rng = random.Random(7)
     columns: dict[str, list[object]] = {
         "order_event_id": [f"evt-{i:08d}" for i in range(rows)],
         "event_name": [rng.choice(_EVENTS) for _ in range(rows)],

@@ -14,7 +14,7 @@ from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import fingerprint_of, opened_whole
 from mixpanel_sink.read.source import Columns, Element, FormatOption, Unit, asked
 
-FILE_MARK, STREAM_MARK, FEATHER_1 = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
+FILE_MARK, FEATHER_1 = b"ARROW1", b"FEA1"
 
 
 @dataclasses.dataclass(frozen=True)

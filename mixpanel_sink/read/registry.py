@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.connection import reached, short
 from mixpanel_sink.read.files import PACKED_SUFFIXES, opened
-from mixpanel_sink.read.source import Format, FormatOption
+from mixpanel_sink.read.source import Format
 from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.names import near
 
@@ -98,11 +98,6 @@ def format_kind(name: str) -> type[Format]:
     module = importlib.import_module(f"mixpanel_sink.read.{entry.module}")
     kind: type[Format] = getattr(module, entry.kind)
     return kind
-
-
-def format_options() -> dict[str, tuple[FormatOption, ...]]:
-    """The options of each format, for commands to declare."""
-    return {name: format_kind(name).options for name in FORMATS}
 
 
 def make_format(name: str, given: Mapping[str, Any]) -> Format:

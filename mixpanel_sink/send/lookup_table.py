@@ -47,12 +47,7 @@ class TableResult(NamedTuple):
     requests: int
 
 
-def replace_table(
-    table: LookupTable,
-    job: TableJob,
-    clock: Callable[[], float] = steady_clock,
-    sleep: Callable[[float], None] = time.sleep,
-) -> TableResult:
+def replace_table(table: LookupTable, job: TableJob) -> TableResult:
     """Sends a table, unless the checkpoint knows that Mixpanel holds it.
 
     Raises:
@@ -76,12 +71,12 @@ def replace_table(
 
     def put() -> Response:
         if log is not None:
-            log.begin(clock())
+            log.begin(steady_clock())
         return client.put(table.csv)
 
     try:
         context = TableContext(job.destination, credentials.kind, job.id)
-        _, requests = _until_settled(put, context, job.retry, clock, sleep)
+        _, requests = _until_settled(put, context, job.retry)
     finally:
         client.close()
     if log is not None:
@@ -93,8 +88,6 @@ def list_tables(
     credentials: Credentials,
     destination: Destination,
     retry: RetryPolicy,
-    clock: Callable[[], float] = steady_clock,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> list[ListedTable]:
     """A project's lookup tables.
 
@@ -108,7 +101,7 @@ def list_tables(
     )
     try:
         context = TableContext(destination, resolved.kind)
-        response, _ = _until_settled(client.get, context, retry, clock, sleep)
+        response, _ = _until_settled(client.get, context, retry)
     finally:
         client.close()
     return listed(response)
@@ -118,21 +111,19 @@ def _until_settled(
     ask: Callable[[], Response],
     context: TableContext,
     retry: RetryPolicy,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
 ) -> tuple[Response, int]:
-    """The response that settles it, and how many requests that took."""
-    began, waits, requests = clock(), retry.waits(), 0
+    """Tries until a response settles the request; that response and the number of tries."""
+    began, waits, requests = steady_clock(), retry.waits(), 0
     while True:
         response = ask()
         requests += 1
-        found = context.classify(response, clock())
+        found = context.classify(response, steady_clock())
         if isinstance(found, Settled):
             return response, requests
         if isinstance(found, ProjectRefused):
             raise found.error
         wait = max(found.after or 0.0, next(waits))
-        if clock() - began + wait > retry.transient_seconds:
+        if steady_clock() - began + wait > retry.transient_seconds:
             raise DestinationError(_given_up(context, found.why, found.throttled, wait, requests))
         _LOGGER.warning(
             "%s: %s; attempt %d, next in %.1f s.",
@@ -141,7 +132,7 @@ def _until_settled(
             requests,
             wait,
         )
-        sleep(wait)
+        time.sleep(wait)
 
 
 def _given_up(context: TableContext, why: str, throttled: bool, wait: float, requests: int) -> str:

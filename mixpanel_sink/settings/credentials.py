@@ -7,7 +7,6 @@ lies (`env:NAME`, `file:PATH`, `gcpsecret:VERSION`, or a Beam `Secret` object).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.errors import CredentialsError
@@ -40,10 +39,6 @@ class ApiSecret:
     def __post_init__(self) -> None:
         check_reference(self.secret, "The API secret")
         _check_token(self.token)
-
-    def references(self) -> Iterator[SecretReference]:
-        """Every reference in it."""
-        yield from (r for r in (self.secret, self.token) if r is not None)
 
     def resolve(self) -> ResolvedCredentials:
         """Reads the secrets. Raises CredentialsError."""
@@ -79,10 +74,6 @@ class ServiceAccount:
                 "settings, and a service account needs it."
             )
 
-    def references(self) -> Iterator[SecretReference]:
-        """Every reference in it."""
-        yield from (r for r in (self.secret, self.token) if r is not None)
-
     def resolve(self) -> ResolvedCredentials:
         """Reads the secrets. Raises CredentialsError."""
         return ResolvedCredentials(
@@ -106,10 +97,6 @@ class ProjectToken:
 
     def __post_init__(self) -> None:
         check_reference(self.token, "The project token")
-
-    def references(self) -> Iterator[SecretReference]:
-        """Every reference in it."""
-        yield self.token
 
     def resolve(self) -> ResolvedCredentials:
         """Reads the token. Raises CredentialsError."""

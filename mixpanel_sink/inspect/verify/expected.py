@@ -228,7 +228,7 @@ class Expectation:
         if wanted.events and isinstance(part, Column):
             name = record.get(part.name, _ABSENT)
             if name is not _ABSENT:
-                name = self._value(record, part, "event")
+                name = self._value(record, part)
             if isinstance(name, str) and name not in wanted.events:
                 return True
         column = self.mapping.time
@@ -254,8 +254,8 @@ class Expectation:
                 properties[name] = value
         if self.constants:
             properties = dict(sorted({**properties, **self.constants}.items()))
-        device = self._optional_id(record, mapping.device_id, "$device_id")
-        user = self._optional_id(record, mapping.user_id, "$user_id")
+        device = self._optional_id(record, mapping.device_id)
+        user = self._optional_id(record, mapping.user_id)
         if device is not None:
             properties["$device_id"] = device
         if user is not None:
@@ -314,8 +314,8 @@ class Expectation:
             self._plans[columns] = sorted(plan.items())
         return sorted(plan.items())
 
-    def _value(self, record: Mapping[str, Any], part: Any, what: str) -> Any:
-        """A serving column's value, with `if_null` in the place of nulls."""
+    def _value(self, record: Mapping[str, Any], part: Any) -> Any:
+        """The value of a mapped column; `if_null` replaces nulls."""
         value = record.get(part.name, _ABSENT)
         if value is _ABSENT:
             raise Refused("missing_column", f"There is no column {part.name!r}.", part.name)
@@ -324,15 +324,15 @@ class Expectation:
         return value
 
     def _needed(self, record: Mapping[str, Any], part: Any, what: str) -> Any:
-        value = self._value(record, part, what)
+        value = self._value(record, part)
         if value is None:
             raise Refused(f"{what}_null", f"{what} ({part.name}) is null.", part.name)
         return value
 
-    def _optional_id(self, record: Mapping[str, Any], part: Any, what: str) -> str | None:
+    def _optional_id(self, record: Mapping[str, Any], part: Any) -> str | None:
         if part is None:
             return None
-        value = self._value(record, part, what)
+        value = self._value(record, part)
         return None if value is None else user_id(value, part.name)
 
     def _distinct_id(self, record: Mapping[str, Any], device: str | None, user: str | None) -> str:
@@ -354,7 +354,7 @@ class Expectation:
         if isinstance(part, Constant):
             return part.value
         assert isinstance(part, Column)
-        value = self._value(record, part, "ip")
+        value = self._value(record, part)
         if value is not None and not isinstance(value, str):
             raise Refused("ip_wrong_type", f"ip is a {type(value).__name__}.", part.name)
         return value or "0"
@@ -383,7 +383,7 @@ class Expectation:
         """The `$insert_id`; None where the content makes it."""
         rule = self.mapping.insert_id
         if isinstance(rule, ColumnsId):
-            values = [self._value(record, column, "insert_id") for column in self.id_columns]
+            values = [self._value(record, column) for column in self.id_columns]
             if all(value is None for value in values):
                 raise Refused("insert_id_null", "insert_id is null.", rule.columns[0])
             if len(values) == 1:
