@@ -15,7 +15,6 @@ from typing import Any
 import typer
 
 from mixpanel_sink.cli import common
-from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs.following import after_sending
 from mixpanel_sink.settings.options import Settings
 
@@ -84,21 +83,14 @@ def kept(settings: Settings, options: Any) -> Iterator[Settings]:
 
 def next_step(settings: Settings, otherwise: str | None) -> None:
     """Says what to do next: replay what failed, or else `otherwise`."""
-    prefix = settings.failed_output
-    if settings.checkpoint and not settings.only_changed:
-        from mixpanel_sink.jobs.status import failures_left
+    from mixpanel_sink.jobs.status import failures_left
 
-        with contextlib.suppress(CheckpointError):  # else there is nothing to say
-            left = failures_left(settings.checkpoint)
-            # Of other runs, too, whose failures are not above; not what was replayed since.
-            if left:
-                kept = dataclasses.replace(settings, failed_output=prefix or left[0])
-                ((_, again),) = after_sending(kept, failed=True, verify=False, files=left)
-                common.next_step(f"fix the causes of the failures that are left, then {again}")
-            elif otherwise:
-                common.next_step(otherwise)
-        return
-    if prefix and "://" not in prefix and files_of(prefix):
+    prefix, left = settings.failed_output, failures_left(settings)
+    if left:  # perhaps of earlier runs, whose failures are not shown above
+        kept = dataclasses.replace(settings, failed_output=prefix or left[0])
+        ((_, again),) = after_sending(kept, failed=True, verify=False, files=left)
+        common.next_step(f"fix the causes of the failures that are left, then {again}")
+    elif left is None and prefix and "://" not in prefix and files_of(prefix):
         ((_, again),) = after_sending(settings, failed=True, verify=False)
         common.next_step(f"fix the causes of the failures above, then {again}")
     elif otherwise:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.configured import endpoint_of, quota_of
-from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
 from mixpanel_sink.jobs.console import error_text, printed_once, say_error
 from mixpanel_sink.jobs.following import after_sending
@@ -204,16 +202,10 @@ def _report(
         # Workers in processes of their own have a tally of their own.
         accepted=accepted if whole == counters.get("events_accepted", 0) else {},
         failed_output=settings.failed_output,
-        next_steps=after_sending(settings, failed, verify, _left(settings) if failed else ()),
+        next_steps=after_sending(
+            settings, failed, verify, (failures_left(settings) or ()) if failed else ()
+        ),
     )
-
-
-def _left(settings: Settings) -> Sequence[str]:
-    """With a checkpoint, the files of failed records that no replay has read."""
-    if settings.checkpoint and not settings.only_changed:
-        with contextlib.suppress(CheckpointError):
-            return failures_left(settings.checkpoint)
-    return ()
 
 
 def write_report(path: str, report: RunReport) -> None:

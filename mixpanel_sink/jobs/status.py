@@ -22,6 +22,7 @@ from mixpanel_sink.jobs.outputs import check_output, kept_failures
 from mixpanel_sink.read.watermark import Watermark
 from mixpanel_sink.report.checkpoint_page import checkpoint_page
 from mixpanel_sink.report.page_parts import plural
+from mixpanel_sink.settings.options import Settings
 
 _SHOWN = 10
 """Days and runs that are printed, the last ones."""
@@ -126,15 +127,19 @@ def _not_replayed(folder: Folder, known: Manifest) -> Iterator[dict[str, Any]]:
             yield {"run": note.run[:12], "failed": count, "files": left, "are_gone": not files}
 
 
-def failures_left(path: str) -> list[str]:
-    """The files of failed records in a checkpoint's runs that no replay has read.
+def failures_left(settings: Settings) -> list[str] | None:
+    """The files of failed records that no replay has read, of this run and of earlier ones.
 
-    Raises:
-        CheckpointError: if it cannot be read.
+    None without a checkpoint that keeps track of them; empty if it cannot be read.
     """
-    folder = open_folder(path)
-    left = _not_replayed(folder, Manifest.load(folder))
-    return [file for each in left for file in each["files"]]
+    if not settings.checkpoint or settings.only_changed:
+        return None
+    try:
+        folder = open_folder(settings.checkpoint)
+        left = _not_replayed(folder, Manifest.load(folder))
+        return [file for each in left for file in each["files"]]
+    except CheckpointError:
+        return []
 
 
 def _holder(folder: Folder) -> dict[str, Any] | None:
