@@ -4,6 +4,7 @@ Page: ``{"status": 1, "error": null}`` or ``{"status": 0, "error": "..."}``. Ref
 ``{"code": 200, "num_records_imported": N, "status": "OK"}`` or ``{"code": ..., "error": ...}``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,6 +15,9 @@ import orjson
 from mixpanel_sink.emulator.settings import Settings, Variant
 
 SOME_FAILED = "some data points in the request failed validation"
+_PIXEL = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+"""A transparent GIF of one pixel."""
+_FUNCTION = re.compile(r"[A-Za-z_$][\w$.]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +106,18 @@ def tracked(as_json: bool, error: str | None) -> Answer:
     if as_json:
         return json_answer({"status": 0 if error else 1, "error": error})
     return Answer(200, b"0" if error else b"1", content_type="text/plain")
+
+
+def pixel(answer: Answer) -> Answer:
+    """The image that ``img=1`` asks for instead of the answer."""
+    return Answer(answer.status, _PIXEL, "image/gif")
+
+
+def call(function: str, answer: Answer) -> Answer:
+    """JavaScript that calls the function of this name with the answer.
+
+    Anything but a name, perhaps with dots, is no function: the answer stays as it is.
+    """
+    if not _FUNCTION.fullmatch(function):
+        return answer
+    return Answer(answer.status, b"%b(%b);" % (function.encode(), answer.body), "text/javascript")

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from urllib.parse import urlencode
+
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -141,7 +143,8 @@ async def _deliver(
     legacy = request.method == "GET" or body.is_form(raw, content_type)
     options = {**body.form_fields(raw, content_type), **request.query_params}
     if request.method == "GET":
-        raw, content_type = body.from_field(options["data"]), "application/json"
+        raw = urlencode({"data": options["data"]}).encode()
+        content_type = entry.content_type = body.FORM
     strict = options.get("strict")
     if _geolocates(entry.path, options.get("ip"), state.settings):
         forwarded = request.headers.get("x-forwarded-for", "").partition(",")[0].strip()
@@ -154,6 +157,8 @@ async def _deliver(
         strict=strict.lower() in _TRUE if strict is not None else None,
         verbose=options.get("verbose", "0").lower() in _TRUE,
         legacy=legacy,
+        pixel=options.get("img", "0").lower() in _TRUE,
+        callback=options.get("callback", ""),
         project=project,
     )
 

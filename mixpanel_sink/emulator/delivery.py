@@ -21,7 +21,8 @@ class Delivery:
 
     `legacy` marks the old way of sending: a field ``data`` in the query or in a form. It is
     answered in the old way: JSON when `verbose`, else a bare ``1`` or ``0``. `strict` None: the
-    request does not say.
+    request does not say. `pixel` asks for an image as the answer, `callback` for a call of this
+    JavaScript function.
     """
 
     body: bytes
@@ -31,6 +32,8 @@ class Delivery:
     strict: bool | None = None
     verbose: bool = False
     legacy: bool = False
+    pixel: bool = False
+    callback: str = ""
     project: Project | None = None
 
 
@@ -127,10 +130,17 @@ def refuse_tracked(
     """
     status = 200 if isinstance(refusal, body.Unreadable) else refusal.status
     told = answers.tracked(as_json, refusal.error)
-    answer = Answer(status, told.body, told.content_type)
+    answer = as_asked(Answer(status, told.body, told.content_type), delivery)
     entry.status, entry.error, entry.failed = status, refusal.error, entry.events
     detail = Detail(delivery.body, answer.body)
     return desk.store.writer.record(entry, detail=detail), answer
+
+
+def as_asked(answer: Answer, delivery: Delivery) -> Answer:
+    """The answer of a /track, /engage or /groups request in the form that it asks for."""
+    if delivery.pixel:
+        return answers.pixel(answer)
+    return answers.call(delivery.callback, answer) if delivery.callback else answer
 
 
 def answers_json(delivery: Delivery, settings: Settings) -> bool:

@@ -23,6 +23,7 @@ from mixpanel_sink.emulator.delivery import (
     Failures,
     Tampering,
     answers_json,
+    as_asked,
     only_project,
     read_batch,
     refuse_tracked,
@@ -42,7 +43,9 @@ def import_events(
     settings, project = desk.settings, delivery.project
     assert project is not None, "an /import request is authenticated first"
     strict = delivery.strict if delivery.strict is not None else not delivery.legacy
-    checks = _import_rules(settings, project, strict)
+    # The page knows no strict requests, and calls the time a number.
+    whole = strict and (settings.variant == "reference" or delivery.strict is not None)
+    checks = _import_rules(settings, project, strict, whole_time=whole)
     rows: list[EventRow] = []
     failures = Failures(settings)
     try:
@@ -155,10 +158,13 @@ def track_events(
     else:
         told = (token_error if as_json else None) or (None if valid else failures.first)
         answer = answers.tracked(as_json, told)
+    answer = as_asked(answer, delivery)
     return _record(desk, entry, answer, rows, failures.detail(delivery, answer)), answer
 
 
-def _import_rules(settings: Settings, project: Project, strict: bool) -> rules.Rules:
+def _import_rules(
+    settings: Settings, project: Project, strict: bool, *, whole_time: bool
+) -> rules.Rules:
     reference = settings.variant == "reference"
     return rules.Rules(
         now=time.time(),
@@ -166,7 +172,7 @@ def _import_rules(settings: Settings, project: Project, strict: bool) -> rules.R
         needs_insert_id=reference and strict,
         underscores=not reference,
         device_is_enough=project.identity_mode == "simplified",
-        whole_time=strict,
+        whole_time=whole_time,
     )
 
 

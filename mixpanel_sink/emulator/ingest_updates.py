@@ -12,6 +12,7 @@ from mixpanel_sink.emulator.delivery import (
     Failures,
     Tampering,
     answers_json,
+    as_asked,
     only_project,
     read_batch,
     refuse_tracked,
@@ -57,6 +58,7 @@ def update_profiles(
         answer = strict_answer(failures, len(rows))
     else:
         answer = answers.tracked(as_json, entry.error if as_json else None)
+    answer = as_asked(answer, delivery)
     entry.status = answer.status
     entry.project = only_project(rows)
     detail = failures.detail(delivery, answer)

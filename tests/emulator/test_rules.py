@@ -186,6 +186,12 @@ def test_time_may_have_a_fraction_unless_strict(api) -> None:
     assert api.emulator.stats()["events_distinct"] == 1
 
 
+def test_time_is_a_number_on_the_page(page, reference) -> None:
+    for api, status in ((page, 200), (reference, 400)):
+        event = api.event(time=1_700_000_000.5)
+        assert api.send([event], path="/import").status_code == status
+
+
 @pytest.mark.parametrize("form", ["a list", "an object"])
 def test_bytes_of_a_list_and_of_an_object(api, form: str) -> None:
     def sized(size: int) -> object:

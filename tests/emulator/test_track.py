@@ -55,6 +55,35 @@ def test_broken_form(api, body: str) -> None:
     assert api.post("/track", body, headers=FORM).text == "0"
 
 
+def test_a_get_is_taken_and_refused_like_a_form(api) -> None:
+    def get(data: str, **options: str):
+        query = {"data": data, **options}
+        return api.session.get(api.emulator.url + "/track/", params=query, timeout=30)
+
+    event = api.event()
+    assert get(base64.b64encode(json.dumps(event).encode()).decode()).text == "1"
+    assert api.emulator.events() == [event]
+    (logged,) = api.emulator.requests()
+    assert api.emulator.request(logged["id"])["body"]["records"] == [event]
+    broken = get("***")
+    assert (broken.status_code, broken.text) == (200, "0")
+    assert get("***", verbose="1").json()["status"] == 0
+
+
+@pytest.mark.parametrize("kind", ["track", "engage", "groups"])
+def test_answers_for_web_pages(api, kind: str) -> None:
+    good = api.event() if kind == "track" else _update(kind, api.emulator.project_token)
+    image = api.send([good], path=f"/{kind}?img=1")
+    assert (image.status_code, image.headers["Content-Type"]) == (200, "image/gif")
+    assert image.content.startswith(b"GIF89a\x01\x00\x01\x00")
+    script = api.send([good], path=f"/{kind}?callback=lib.done", accept="text/plain")
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert script.text == "lib.done(1);"
+    said = api.send([], path=f"/{kind}?callback=_f&verbose=1").text
+    assert json.loads(said.removeprefix("_f(").removesuffix(");"))["status"] == 0
+    assert api.send([good], path=f"/{kind}?callback=a(b)", accept="text/plain").text == "1"
+
+
 @pytest.mark.parametrize("path", ["/track", "/engage", "/groups"])
 @pytest.mark.parametrize("body", [b"{oops", b"", b"[]"])
 def test_nothing_valid_in_the_body(api, path: str, body: bytes) -> None:
