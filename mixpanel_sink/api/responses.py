@@ -162,9 +162,12 @@ def classify(
         return TooLarge(f"413: {said}")
     if status >= 500 or status < 200 or status in (408, 425) or (status in (404, 405) and proven):
         return Retry(f"{status}: {said}", after=retry_after(response.headers, now))
-    if status == 200 and not failed_records(body):
-        return _classify_200(body, said, len(insert_ids), context, proven)
-    if status in (200, 400, 422):
+    # A proxy may make another success of a 200. One that says nothing, at the very first request,
+    # comes from something else than Mixpanel.
+    taken = status == 200 or (200 < status < 300 and (proven or body is not None))
+    if taken and not failed_records(body):
+        return _classify_taken(status, body, said, len(insert_ids), context, proven)
+    if taken or status in (400, 422):
         return _classify_400(body, said, insert_ids, context, proven)
     if 300 <= status < 400:
         error = (
@@ -202,32 +205,32 @@ def _no_response(response: Response, context: RequestContext, proven: bool) -> R
     return Retry(f"{response.error}{hint}", unsure=response.reached_server, no_server=no_server)
 
 
-def _classify_200(
-    body: Any, said: str, sent: int, context: RequestContext, proven: bool
+def _classify_taken(
+    status: int, body: Any, said: str, sent: int, context: RequestContext, proven: bool
 ) -> ResponseClass:
     if body in (1, "1"):
         return Settled()
     if body in (0, "0"):
-        return Unclear("200, but Mixpanel answered 0, which means that it took nothing")
+        return Unclear(f"{status}, but Mixpanel answered 0, which means that it took nothing")
     if not isinstance(body, dict):
-        return Retry(f"200 with a response that is not Mixpanel's: {said}")
-    status, code = body.get("status"), body.get("code")
-    failed = status in (0, "0", False) or (isinstance(code, int) and code >= 400)
+        return Retry(f"{status} with a response that is not Mixpanel's: {said}")
+    state, code = body.get("status"), body.get("code")
+    failed = state in (0, "0", False) or (isinstance(code, int) and code >= 400)
     if failed or body.get("error"):
         if not proven and _of_credentials(said):
-            return _credentials_refused(200, said, context)
-        return Unclear(f"200, but with an error: {said}{_rejected(said, context)}")
+            return _credentials_refused(status, said, context)
+        return Unclear(f"{status}, but with an error: {said}{_rejected(said, context)}")
     imported = imported_count(body)
     if imported is not None and imported != sent:
         return Unclear(
-            f"200, but Mixpanel imported {imported} of {sent} {context.endpoint.unit} and does "
-            "not say which",
+            f"{status}, but Mixpanel imported {imported} of {sent} {context.endpoint.unit} and "
+            "does not say which",
             again=True,
             some=imported > 0,
         )
-    if status in (1, "1", True, "OK", "ok") or code == 200 or imported == sent:
+    if state in (1, "1", True, "OK", "ok") or code == 200 or imported == sent:
         return Settled()
-    return Retry(f"200 with a response that is not Mixpanel's: {said}")
+    return Retry(f"{status} with a response that is not Mixpanel's: {said}")
 
 
 def _classify_400(

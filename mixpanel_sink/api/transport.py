@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.client
 import socket
 import ssl
 import threading
@@ -237,6 +238,17 @@ class _Watchdog:
 _WATCHDOG = _Watchdog()
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """Passes over 102, 103 and their like, as Python does over 100 only.
+
+    They come before the response. Taken for it, they would leave the response to the next request.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, status if status >= 200 else http.client.CONTINUE, reason
+
+
 class _Bounded:
     """Ends a connection whose headers drip, each byte within the timeout, but without an end.
 
@@ -244,6 +256,7 @@ class _Bounded:
     time to connect.
     """
 
+    response_class = _FinalResponse
     sock: Any
     timeout: Any
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette

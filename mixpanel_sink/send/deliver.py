@@ -86,7 +86,7 @@ def deliver(
 def _insert_ids(part: Part, response: Response, policy: SendPolicy) -> list[str]:
     """The events' ids, which only a response with failed records makes worth the work."""
     named = response.status in (400, 422) or (
-        response.status == 200 and b"failed_records" in response.body
+        200 <= response.status < 300 and b"failed_records" in response.body
     )
     if policy.endpoint.identity or not named:
         return [""] * part.chunk.count

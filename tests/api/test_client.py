@@ -114,6 +114,19 @@ def test_redirects_are_not_followed(wire: Any) -> None:
     assert not other.requests
 
 
+def test_interim_responses_are_not_the_response(wire: Any) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    server = wire(b"HTTP/1.1 100 Continue\r\n\r\n", hints, b"HTTP/1.1 102 Processing\r\n\r\n", OK)
+    answer = post(server.url)
+    assert (answer.status, answer.body, answer.error) == (200, b'{"status":1}', "")
+
+
+@pytest.mark.parametrize("count", [1, 10_000])
+def test_interim_responses_alone_are_none(wire: Any, count: int) -> None:
+    answer = post(wire(b"HTTP/1.1 103 Early Hints\r\n\r\n" * count).url)
+    assert (answer.status, answer.error) == (0, "the connection broke")
+
+
 @pytest.mark.parametrize(
     "pieces",
     [

@@ -61,8 +61,9 @@ def read(
         b" 1\n",
     ],
 )
-def test_success(body: Any) -> None:
-    assert read(200, body) == Settled()
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_success(body: Any, status: int) -> None:
+    assert read(status, body) == Settled()
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,9 @@ def test_a_200_that_is_no_success_for_all(body: Any, again: bool) -> None:
         b'"' + b"x" * 1_000_000 + b'"',
     ],
 )
-def test_a_200_that_is_not_mixpanels_is_tried_again(body: bytes) -> None:
-    got = read(200, body)
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_a_200_that_is_not_mixpanels_is_tried_again(body: bytes, status: int) -> None:
+    got = found(Response(status, {}, body), IDS, RequestContext(US, "API secret"), NOW, proven=True)
     assert isinstance(got, Retry)
     assert not got.throttled
     assert len(got.why) < 400
@@ -114,7 +116,7 @@ def record(index: Any = None, insert_id: Any = None, **more: Any) -> dict[str, A
     return {k: v for k, v in {**given, **more}.items() if v is not None}
 
 
-@pytest.mark.parametrize("status", [200, 400, 422])
+@pytest.mark.parametrize("status", [200, 202, 400, 422])
 @pytest.mark.parametrize(
     ("records", "refused"),
     [
