@@ -256,7 +256,7 @@ class _Bounded:
     time to connect.
     """
 
-    response_class = _FinalResponse
+    response_class: Any = _FinalResponse
     sock: Any
     timeout: Any
 
