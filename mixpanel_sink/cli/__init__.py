@@ -79,7 +79,7 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
         rich_markup_mode="rich",
         cls=Group,
         add_completion=False,
-        context_settings={"obj": list(beam)},
+        context_settings={"obj": list(beam), "help_option_names": ["--help", "-h"]},
     )
 
     @app.callback()

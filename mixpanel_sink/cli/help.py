@@ -40,7 +40,7 @@ class Command(typer.core.TyperCommand):
                 group = getattr(each, "rich_help_panel", None) or _OTHER
                 group = "Input" if _is_argument(each) else group
                 groups.setdefault(group, []).append((_left(each), _right(each)))
-        groups.setdefault(_OTHER, []).append(("--help", "Show this message."))
+        groups.setdefault(_OTHER, []).append(("--help, -h", "Show this message."))
         last = groups.pop(_OTHER)
         title = _OTHER if groups else "Options"
         show(f"{usage} [OPTIONS]", self.help or "", {**groups, title: last})
@@ -58,7 +58,7 @@ class Group(typer.core.TyperGroup):
         }
         params: list[Any] = self.params
         options = [(_left(each), each.help or "") for each in params]
-        options.append(("--help", "Show this message, or with a command its options."))
+        options.append(("--help, -h", "Show this message, or with a command its options."))
         show(f"{ctx.command_path} COMMAND", self.help or "", {**groups, _OTHER: options}, 16)
 
 

@@ -206,11 +206,13 @@ def test_version_and_help(call: Call) -> None:
         shown = call(command, "--help")
         assert shown.code == 0
         assert "Example:" in shown.out
+        assert call(command, "-h").out == shown.out
+    assert call("-h").out == call("--help").out
 
 
 def test_as_a_program(shop: Shop) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mixpanel_sink.cli", "init", str(shop)],
+        [sys.executable, "-m", "mixpanel_sink", "init", str(shop)],
         capture_output=True,
         text=True,
         check=False,
