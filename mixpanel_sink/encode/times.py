@@ -19,10 +19,13 @@ from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.time_formats import MONTHS
 
 _OTHER_ISO_8601 = re.compile(
-    r"\s*[0-9]{4}(?:-?W[0-9]|[0-9]{4}(?:T|\s*$)|-[0-9]{2}-[0-9]{2}(?:[T ]|\s*$))"
+    r"\s*(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(?:-?[1-7])?)"
+    r"(?:[Tt ](?P<clock>(?:[01][0-9]|2[0-3])(?::?[0-5][0-9](?::?[0-5][0-9](?:[.,][0-9]+)?)?)?)"
+    r"\s*(?:(?P<utc>Z|z|UTC|GMT)|(?P<away>[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9]){0,2}))?)?\s*"
 )
-"""Forms that databases do not write, which are left to Python: without separators, with weeks, or
-without seconds."""
+"""Forms that databases do not write: without separators, with weeks, without seconds, or with
+seconds in the offset. Python reads them, but it reads other things as well, in each of its versions
+more."""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -92,9 +95,12 @@ def text_ns(text: str, column: TimeColumn) -> int:
         except OverflowError:
             raise _out_of_range(column, text) from None
         return ms * 10**6 + int(f"{fraction or ''}000000000"[:9])
-    if column.format is None and _OTHER_ISO_8601.match(text):
+    if column.format is None and (found := _OTHER_ISO_8601.fullmatch(text)):
+        clock, utc, away = found["clock"] or "00", found["utc"], found["away"]
         with contextlib.suppress(ValueError):
-            moment = datetime.datetime.fromisoformat(text.strip())
+            moment = datetime.datetime.fromisoformat(
+                f"{found['date']}T{clock}{'Z' if utc else away or ''}"
+            )
             if moment.utcoffset() is None:
                 moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone))
             return (moment - _EPOCH) // _MICROSECOND * 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import fractions
+import functools
 import math
 import re
 import zoneinfo
@@ -24,14 +25,37 @@ _MILLISECONDS = {
 }
 """Of one unit."""
 _SHORT = {"T": "%H:%M:%S", "F": "%Y-%m-%d", "R": "%H:%M", "D": "%m/%d/%y", "e": "%d"}
+_TWO_DIGITS = "mdHIMS"
+_NUMBERS = frozenset(f"%{letter}" for letter in "YymdHIMSf")
+_MONTH_NAMES = (
+    "January|February|March|April|May|June|July|August|September|October|November|December"
+)
+_DAY_NAMES = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday"
+_MONTHS = [name[:3].lower() for name in _MONTH_NAMES.split("|")]
+_MONTH, _DAY = (
+    "|".join([names, *(name[:3] for name in names.split("|"))])
+    for names in (_MONTH_NAMES, _DAY_NAMES)
+)
+_LETTERS = {
+    "Y": r"(?P<Y>\d{4})",
+    "y": r"(?P<y>\d\d)",
+    "f": r"(?P<f>\d+)",
+    "b": f"(?P<b>(?i:{_MONTH}))",
+    "B": f"(?P<b>(?i:{_MONTH}))",
+    "a": f"(?i:{_DAY})",
+    "A": f"(?i:{_DAY})",
+    "p": r"(?P<p>(?i:am|pm))",
+    "z": r"(?P<z>Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)",
+    "%": "%",
+}
 _FIRST = 365 * 86_400_000
 _AHEAD = 3_600_000
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MS = datetime.timedelta(milliseconds=1)
 _ISO = re.compile(
-    r"(?P<y>\d{4})-?(?P<m>\d\d)-?(?P<d>\d\d)"
-    r"(?:[T ](?P<H>\d\d)(?::?(?P<M>\d\d)(?::?(?P<S>\d\d)(?:[.,](?P<f>\d+))?)?)?"
-    r"\s*(?P<zone>Z|z|UTC|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?)?",
+    r"(?P<y>\d{4})(?:-?(?P<m>\d\d)-?(?P<d>\d\d)|-?W(?P<week>\d\d)(?:-?(?P<weekday>\d))?)"
+    r"(?:[Tt ](?P<H>\d\d)(?::?(?P<M>\d\d)(?::?(?P<S>\d\d)(?:[.,](?P<f>\d+))?)?)?"
+    r"\s*(?P<zone>Z|z|UTC|GMT|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?)?",
     re.ASCII,
 )
 
@@ -119,33 +143,55 @@ def _from_text(text: str, column: TimeColumn) -> int:
             if form is not None:
                 return _formatted(text, form, column)
             nanoseconds, zone = _iso(text)
+            away = None if zone is None else _offset(zone)
         except ValueError:
             continue
         milliseconds = nanoseconds // 10**6
-        return from_wall(milliseconds, column) if zone is None else milliseconds - _offset(zone)
+        return from_wall(milliseconds, column) if away is None else milliseconds - away
     raise Refused("time_unreadable", f"time ({column.name}) cannot be read.", column.name)
 
 
 def _formatted(text: str, form: str, column: TimeColumn) -> int:
-    """Text of one of the mapping's formats, by Python's `strptime`.
+    """Text of one of the mapping's formats.
 
     Raises:
         ValueError: if it has another form.
     """
+    found = _expression(form).fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    part = found.groupdict()
+    year = int(part["Y"] if part.get("Y") else part["y"])
+    if not part.get("Y"):
+        year += 2000 if year < 69 else 1900
+    month = int(part["m"]) if part.get("m") else _MONTHS.index(part["b"][:3].lower()) + 1
+    hour = int(part.get("H") or 0)
+    if part.get("p"):
+        hour = int(part["I"]) % 12 + 12 * (part["p"].lower() == "pm")
+    minute, second = int(part.get("M") or 0), int(part.get("S") or 0)
+    wall = datetime.datetime(year, month, int(part["d"]), hour, minute, second)
+    milliseconds = (wall - _EPOCH) // _MS + int((part.get("f") or "").ljust(3, "0")[:3])
+    if zone := part.get("z"):
+        return milliseconds - _offset(zone)
+    return from_wall(milliseconds, column)
+
+
+@functools.cache
+def _expression(form: str) -> re.Pattern[str]:
+    """What texts of a format look like, with a group for each letter."""
     for letter, meaning in _SHORT.items():
         form = re.sub(rf"(?<!%)((?:%%)*)%{letter}", rf"\1{meaning}", form)
-    text = text.strip(" ")
-    if "%f" in form:  # Python knows six digits
-        text = re.sub(r"(\d{6})\d+", r"\1", text, count=1) if "." in text or "," in text else text
-    if "%z" in form:
-        text = re.sub(r"(?:UTC|GMT|z)$", "Z", text)
-    found = datetime.datetime.strptime(text, form.strip(" "))
-    for neighbours in re.findall("(?:%[YymdHIMS]){2,}", form):
-        if found.strftime(neighbours) not in text:
-            raise ValueError("a number beside another one lacks a zero")
-    milliseconds = (found.replace(tzinfo=None) - _EPOCH) // _MS
-    offset = found.utcoffset()
-    return from_wall(milliseconds, column) if offset is None else milliseconds - offset // _MS
+    tokens = re.findall(r"%.| +|.", form, re.DOTALL)
+    made = []
+    for before, token, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
+        if token[0] == "%" and token[1] in _TWO_DIGITS:
+            crowded = {before, after} & _NUMBERS
+            made.append(rf"(?P<{token[1]}>\d{{{2 if crowded else '1,2'}}})")
+        elif token[0] == "%":
+            made.append(_LETTERS[token[1]])
+        else:
+            made.append(" +" if token[0] == " " else re.escape(token))
+    return re.compile(f" *{''.join(made)} *", re.ASCII)
 
 
 def instant(text: str) -> int:
@@ -164,6 +210,11 @@ def _iso(text: str) -> tuple[int, str | None]:
     if found is None:
         raise ValueError(text)
     year, month, day, hour, minute, second = (int(found[name] or 0) for name in "ymdHMS")
+    if found["week"]:
+        weekday = int(found["weekday"] or 1)
+        year, month, day = datetime.date.fromisocalendar(
+            year, int(found["week"]), weekday
+        ).timetuple()[:3]
     wall = datetime.datetime(year, month, day, hour, minute, second)
     fraction = int((found["f"] or "").ljust(9, "0")[:9])
     return (wall - _EPOCH) // datetime.timedelta(seconds=1) * 10**9 + fraction, found["zone"]
@@ -173,7 +224,8 @@ def _offset(zone: str) -> int:
     if zone[0] not in "+-":
         return 0
     digits = zone[1:].replace(":", "").ljust(6, "0")
-    seconds = (int(digits[:2]) * 60 + int(digits[2:4])) * 60 + int(digits[4:])
+    away = datetime.time(int(digits[:2]), int(digits[2:4]), int(digits[4:]))  # refuses 24 hours
+    seconds = (away.hour * 60 + away.minute) * 60 + away.second
     return (-seconds if zone[0] == "-" else seconds) * 1000
 
 
