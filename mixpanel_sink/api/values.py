@@ -127,7 +127,9 @@ def _other(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         if hasattr(value, "as_py"):  # an Arrow struct or map
             return _arrow_scalar(value, field, drop_non_finite, depth)
         return _object(value.items(), field, drop_non_finite, depth)
-    if not isinstance(value, list | tuple | set | frozenset):
+    # A sequence with named fields that is no named tuple is one value, such as Arrow's intervals.
+    is_one = hasattr(value, "n_sequence_fields")
+    if is_one or not isinstance(value, list | tuple | set | frozenset):
         return _scalar(value, field, drop_non_finite, depth)
     if hasattr(value, "_asdict"):
         return _object(value._asdict().items(), field, drop_non_finite, depth)

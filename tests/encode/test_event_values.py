@@ -212,6 +212,7 @@ CYCLE.append(CYCLE)
         ({(1, 2): "a"}, "unsupported_type", ["tuple"]),
         (object(), "unsupported_type", ["object", "Convert or exclude"]),
         (1j, "unsupported_type", ["complex"]),
+        (pa.MonthDayNano((1, 2, 3)), "unsupported_type", ["MonthDayNano"]),
         (HALF, "invalid_text", ["surrogate"]),
         ([HALF], "invalid_text", ["surrogate"]),
         ({HALF: 1}, "invalid_text", ["surrogate"]),
