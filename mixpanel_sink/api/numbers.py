@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 import re
 from typing import Any
 
@@ -100,6 +101,17 @@ def exact_float(text: str) -> float | decimal.Decimal:
     """A number with a fraction from its JSON: a decimal if a float does not keep all its digits."""
     number = nearest(decimal.Decimal(text))
     return number.exact if isinstance(number, Rounded) else number
+
+
+def number_of(text: str) -> float | decimal.Decimal:
+    """A number from a text such as a cell of CSV: a decimal if the text is neither the shortest
+    form of a float nor one of 17 digits, which give the float back."""
+    number = float(text)
+    if not math.isfinite(number) or (len(text) <= _FLOAT_DIGITS and "e" not in text.lower()):
+        return number
+    exact = decimal.Decimal(text)
+    forms = repr(number), f"{number:.17g}"
+    return number if any(decimal.Decimal(form) == exact for form in forms) else exact
 
 
 def seconds(ticks: int, unit: str) -> float | Rounded:

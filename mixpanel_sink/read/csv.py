@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import dataclasses
+import decimal
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from mixpanel_sink.api.numbers import number_of
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read import csv_lines
@@ -32,10 +34,10 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _number(text: str) -> float:
+def _number(text: str) -> float | decimal.Decimal:
     if not _NUMBER.fullmatch(text):
         raise ValueError
-    return float(text)
+    return number_of(text)
 
 
 def _boolean(text: str) -> bool:

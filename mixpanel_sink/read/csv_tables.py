@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from mixpanel_sink.api.numbers import number_of
 from mixpanel_sink.read.marks import count_of, data_of
 
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -122,8 +123,19 @@ def _with_types(
                     return None
                 column = column.str.replace(decimal, ".", literal=True)
             made = column.cast(pl.Float64, strict=False)
+            if not _is_exact(column, made):
+                return None
         if made.null_count() != column.null_count():  # a cell that is not of its type, or too long
             return None
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, made.to_arrow(compat_level=pl.CompatLevel.oldest()))
     return table
+
+
+def _is_exact(texts: pl.Series, numbers: pl.Series) -> bool:
+    """Whether floats hold what the cells say; see `numbers.number_of`."""
+    doubtful = (texts.str.len_bytes() > 15) | texts.str.contains("[eE]")
+    doubtful &= texts != numbers.cast(pl.String)
+    return all(
+        isinstance(number_of(text), float) for text in texts.filter(doubtful & numbers.is_finite())
+    )

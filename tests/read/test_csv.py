@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import decimal
 import io
 import pathlib
 import tempfile
@@ -68,6 +69,7 @@ def same(left: Any, right: Any) -> bool:
 CELLS = st.one_of(
     st.text(alphabet='ab,;"\n\r \t\\Nü😀\x00\ufeff', max_size=6),
     st.sampled_from(["", "1", "-7", "+3", "007", "1.5", "1e3", "nan", "-inf", "true", "F", "NULL"]),
+    st.sampled_from(["9007199254740993", "0.1234567890123456789", "0.10000000000000001", "1e-400"]),
     st.sampled_from(["1,5", "9223372036854775808", " 1", "1_0", "٣", "\\N", "0x1", "1.", ".5"]),
 )
 
@@ -133,6 +135,25 @@ def test_plain_files_are_read_as_tables(tmp_path: pathlib.Path, monkeypatch) -> 
         "paid": True,
     }
     assert len(found) == 5000
+
+
+def test_numbers_keep_their_digits(tmp_path: pathlib.Path) -> None:
+    texts = ["9007199254740993", "0.1234567890123456789", "0.10000000000000001", "1e22", "1E-400"]
+    (tmp_path / "a.csv").write_text("\n".join(["x", *texts]))
+    found, broken, in_tables = by_elements(CsvRows({"x": "number"}), f"{tmp_path}/a.csv")
+    assert (broken, in_tables) == (None, 0)
+    numbers = [found[row]["x"] for row in range(5)]
+    assert numbers == [*map(decimal.Decimal, texts[:2]), 0.1, 1e22, decimal.Decimal(texts[4])]
+    assert [type(number) for number in numbers[2:4]] == [float, float]
+
+
+def test_numbers_of_floats_are_read_as_tables(tmp_path: pathlib.Path) -> None:
+    floats = [0.1 + 0.2, 1e-05, 1e22, 2.0**63, 5e-324]
+    lines = [form for x in floats for form in (repr(x), f"{x:.17g}")]
+    (tmp_path / "a.csv").write_text("\n".join(["x", *lines]))
+    found, _, in_tables = by_elements(CsvRows({"x": "number"}), f"{tmp_path}/a.csv")
+    assert in_tables == len(lines)
+    assert [found[row]["x"] for row in range(10)] == [x for x in floats for _ in range(2)]
 
 
 def test_columns_that_are_not_needed(tmp_path: pathlib.Path) -> None:

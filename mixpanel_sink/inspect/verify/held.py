@@ -187,6 +187,6 @@ def json_of(value: Any, exactly: bool = False) -> bytes:
 
 def digits(number: decimal.Decimal) -> str:
     """All digits of a number with a fraction."""
-    if number.adjusted() < -100:
+    if number.adjusted() < -1000:
         return str(number).lower()
     return format(number, "f").rstrip("0")
