@@ -102,8 +102,8 @@ def invalid_text(field: str) -> RecordError:
     field = field.encode("utf-8", "backslashreplace").decode()  # failures must be valid text
     return RecordError(
         "invalid_text",
-        f"{field} holds text that is not Unicode: half a surrogate pair, or bytes that are not UTF-8. "
-        "Fix it at its source, or name the file's encoding in the mapping's source.",
+        f"{field} holds text that is not Unicode: half a surrogate pair, or bytes that are not "
+        "UTF-8. Fix it at its source, or name the file's encoding in the mapping's source.",
         field,
     )
 
