@@ -63,15 +63,15 @@ class MixpanelWrite(beam.PTransform):
         return self
 
     def claim_checkpoint(self) -> None:
-        """Refuses another job's checkpoint at launch, where the workers' secrets are here too.
+        """Refuses a checkpoint of another job. For launchers that can resolve the secrets, too.
 
         Raises:
-            CheckpointError: if it is another's, or cannot be used.
+            CheckpointError: if it belongs to another job, or cannot be used.
             CredentialsError: if a secret does not resolve.
         """
         job = self._job
         if job.checkpoint is not None:
-            projects = [(target, target.credentials.resolve()) for target in job.targets]
+            projects = job.resolve()
             if job.only_changed:
                 claim_profiles(job, projects)
                 return
@@ -79,17 +79,16 @@ class MixpanelWrite(beam.PTransform):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Which of Mixpanel's it writes to."""
+        """The endpoint of Mixpanel's API that it writes to."""
         return self._job.endpoint
 
     def profile_store(self) -> ProfileStore:
-        """What the checkpoint knows of profiles; with `only_changed`, and not during a run.
+        """What the checkpoint knows of profiles, with `only_changed`; not to be used during a run.
 
         Raises:
             CheckpointError: if it cannot be used.
         """
-        projects = [(target, target.credentials.resolve()) for target in self._job.targets]
-        return store_of(self._job, projects)
+        return store_of(self._job, self._job.resolve())
 
     def check_connections(self) -> None:
         """Refuses endpoints that cannot be reached from here, without making a request.
@@ -150,22 +149,22 @@ class MixpanelWrite(beam.PTransform):
     def expand(self, records: Any) -> WriteResult:
         """Builds the flow."""
         windowing = records.windowing
-        job = self._fitting(records)
+        job = self._job_for(records)
 
-        # Bounded input ends, and its end flushes. (With a processing-time timer some runners let
-        # the watermark pass before that flush, and drop its results as late.)
+        # The end of a bounded input flushes what waits. (With a processing-time timer some runners
+        # let the watermark pass before that flush, and drop its results as late.)
         within = job.max_latency is not None and not records.is_bounded
         # Two sinks must not share the names of timers, nor may an update of a job change them.
         label = records.pipeline._current_transform().full_label
-        made = functools.partial(send_chunks, family=timer_family(label), within=within)
-        converting, sending = beam.ParDo(ConvertToChunks(job)), beam.ParDo(made(job))
-        share_quota(records.pipeline, label, job, {converting: ConvertToChunks, sending: made})
+        make_send = functools.partial(send_chunks, family=timer_family(label), within=within)
+        converting, sending = beam.ParDo(ConvertToChunks(job)), beam.ParDo(make_send(job))
+        share_quota(records.pipeline, label, job, {converting: ConvertToChunks, sending: make_send})
 
         also = [outputs.SEEN] if job.only_changed else []
         converted = records | "Convert" >> converting.with_outputs(
             outputs.FAILED, outputs.READ, *also, main="chunks"
         )
-        if also:
+        if job.only_changed:
             _ = _typed(converted[outputs.SEEN], Seen, GLOBAL) | "Seen" >> KeepSeen(job)
         chunks = _typed(converted.chunks, tuple[str, bytes], GLOBAL)
         read = _typed(converted[outputs.READ], ReadCount, GLOBAL)
@@ -196,8 +195,8 @@ class MixpanelWrite(beam.PTransform):
             _ = result.failed | "No failures" >> FailOnFailure()
         return result
 
-    def _fitting(self, records: Any) -> Job:
-        """The job for this input, if its settings fit the input as far as that is known."""
+    def _job_for(self, records: Any) -> Job:
+        """The settings completed for this input, which they must fit as far as it is known."""
         job = self._job
         if not records.is_bounded and job.max_latency is None:
             raise SettingError(

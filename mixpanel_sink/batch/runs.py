@@ -32,6 +32,11 @@ class Run(NamedTuple):
     file: str = ""
     row: int = -1
 
+    @property
+    def place(self) -> tuple[str | None, int | None]:
+        """The file and the first row, as results show them: None where unknown."""
+        return self.file or None, self.row if self.row >= 0 else None
+
     def slice(self, start: int, count: int) -> Run:
         """The part of it that begins at its event `start`."""
         return self._replace(count=count, row=self.row + start if self.row >= 0 else -1)

@@ -291,7 +291,7 @@ def _place(file: str | None, row: int | None) -> str:
 
 def _place_of(origin: Run, record: Mapping[Any, Any] | None = None) -> str:
     if origin.file:
-        return _place(origin.file, origin.row if origin.row >= 0 else None)
+        return _place(*origin.place)
     return "another record" if record is None else f"the record {_shown(dict(record))}"
 
 

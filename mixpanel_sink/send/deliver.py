@@ -49,13 +49,11 @@ def deliver(
     clock: Callable[[], float],
     count_request: Callable[[int, float], None],
 ) -> Delivered:
-    """Posts a part whose request `gate.start` has let go.
+    """Posts a part for which `gate.start` has returned.
 
-    It is counted, by `count_request`, before the lane lets it end: whoever looks finds it in one of
-    the two.
-
-    The lane hears what the response says before the request is over: whoever waits for it must
-    not start against a Retry-After, or after a 401.
+    The order matters. `count_request` comes before the lane ends the request, so that a watcher
+    finds it in one of the two. And the lane learns what the response says before it ends the
+    request: the next one must not start against a Retry-After, or after a 401.
     """
     lane = gate.lane
     sent_at = clock()

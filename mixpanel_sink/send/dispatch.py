@@ -1,8 +1,7 @@
-"""Lets the chunks of one lane go, in their order, while the bundle's thread goes on.
+"""Sends the chunks of one lane in their order, while the bundle's thread goes on.
 
-A chunk that may go at once goes. But a lane may have to wait an hour for its quota: then its
-dispatcher waits on a thread of its own, so that a lane of another project is not held up. No
-Beam here.
+A lane may have to wait an hour for its quota. Its dispatcher then waits on a separate thread, so
+that lanes of other projects are not held up. No Beam here.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Dispatcher:
         sender: BatchSender,
         while_waiting: Callable[[], None] = lambda: None,
     ) -> Future[Outcome]:
-        """Takes the next chunk; waits while too much waits already."""
+        """Takes the next chunk; blocks while too much waits already."""
         job = _Job(chunk, lane, sender)
         size = len(chunk.payload)
         if self._goes_at_once(job):
@@ -101,7 +100,7 @@ class Dispatcher:
         while True:
             with self._changed:
                 if not self._queue:
-                    self._changed.wait(IDLE_SECONDS)  # a new thread for each chunk would cost more
+                    self._changed.wait(IDLE_SECONDS)  # cheaper than a new thread each time
                 if not self._queue:
                     self._thread = None  # `put` starts another
                     return

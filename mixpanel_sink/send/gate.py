@@ -1,5 +1,5 @@
-"""What a bundle's requests pass before they go out: the lane, a rate limiter, and the bundle's
-own end."""
+"""What a bundle's requests have to pass: the lane, a rate limiter, and that the bundle has not
+failed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Gate:
     Args:
         lane: holds the quota.
         policy: how long a pause may be, and who else is asked.
-        may_send: raises where the run may send nothing more, whatever the bundle.
+        may_send: raises when the whole run may send nothing more.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class Gate:
         self._stopped: Exception | None = None
 
     def start(self, chunk: EventChunk) -> None:
-        """Waits until a request for this chunk may go. It must be made, or cancelled.
+        """Waits until a request for this chunk may go. The caller must make it, or `cancel` it.
 
         Raises:
-            Exception: what `stop` was given, or why the job must stop.
+            Exception: the error given to `stop`, or why the job must stop.
         """
         self.lane.start(weight(chunk), self.check)
         if self._policy.rate_limiter is not None:
@@ -47,29 +47,29 @@ class Gate:
                 raise
 
     def start_now(self, chunk: EventChunk) -> bool:
-        """As `start` if a request may go at once; else does nothing. Says which."""
+        """As `start` if a request may go at once, else does nothing; returns which."""
         self.check()
         if self._policy.rate_limiter is not None:
             return False  # it may sleep
         return self.lane.start_now(weight(chunk))
 
     def cancel(self, chunk: EventChunk) -> None:
-        """What was started will not be sent."""
+        """Takes a `start` back: the request will not be made."""
         self.lane.end(weight(chunk), reached_server=False)
 
     def pause(self, seconds: float, cause: str) -> None:
-        """Sleeps, unless it is stopped. `cause` is for whoever watches."""
+        """Sleeps, unless it is stopped. `cause` is shown to the user."""
         if seconds > 0:
             self.lane.pause(seconds, self.check, cause)
 
     def stop(self, error: Exception) -> None:
-        """Whoever waits or comes gets this error; requests under way are not cut off."""
+        """Fails all that wait or come later with this error. Requests in flight go on."""
         self._stopped = self._stopped or error
         self.lane.wake()
 
     def check(self) -> None:
-        """Raises what `stop` was given, why the run may send no more, or that Mixpanel wants too
-        long a pause."""
+        """Raises if the gate was stopped, if the run may send nothing more, or if Mixpanel asks for
+        too long a pause."""
         if self._stopped is not None:
             raise self._stopped
         self._may_send()
@@ -97,5 +97,5 @@ class Gate:
 
 
 def weight(chunk: EventChunk) -> Weight:
-    """What a request for this chunk counts for."""
+    """What a request for this chunk takes from the quota."""
     return Weight(chunk.count, chunk.raw_bytes)

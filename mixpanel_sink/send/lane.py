@@ -90,16 +90,16 @@ class Lane:
         return f"{self._name} (quota {self._quota})"
 
     def expect(self, weight: Weight, sign: int = 1) -> None:
-        """A request that will start before the bundle ends; `sign=-1` once it has.
+        """Counts a request that will start before the bundle ends; `sign=-1` once it has started.
 
-        The state is written before it starts, and must count it.
+        The state is written before that, and must count it.
         """
         with self._changed:
             for number, window in enumerate(self._windows):
                 self._expected[number] += sign * weight.of(window.rate.of)
 
     def widen(self, max_in_flight: int) -> None:
-        """Somebody who uses the lane may have so many requests in flight."""
+        """Allows so many requests in flight; never fewer than another sink asked for."""
         with self._changed:
             if max_in_flight > self._max_in_flight:
                 self._width += max_in_flight - self._max_in_flight
@@ -107,8 +107,7 @@ class Lane:
                 self._changed.notify_all()
 
     def remember(self, at: float) -> None:
-        """A request that somebody else made, answered at this time; it brought no events. Told
-        twice, it counts once."""
+        """Counts, once, the request without events that a preflight made; answered at this time."""
         with self._changed:
             if at in self._remembered:
                 return
@@ -134,8 +133,8 @@ class Lane:
                 self._hold(seconds)
 
     def start_now(self, weight: Weight) -> bool:
-        """As `start`, for a request that may go without waiting and before nobody who waits;
-        says whether it may."""
+        """As `start` if the request may go at once and nobody waits, else does nothing; returns
+        which."""
         with self._changed:
             if self._waits.waiting or self._wait(weight) > 0:
                 return False
@@ -149,14 +148,13 @@ class Lane:
             now = self._clock()
             seconds = max(0.0, self._paused_until - now)
             for number, window in enumerate(self._windows):
-                elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
                 size, queued = weight.of(window.rate.of), self._expected[number]
-                wait = window.wait_after_open(now, size, queued, elsewhere)
+                wait = window.wait_after_open(now, size, queued, self._of_others(number))
                 seconds = max(seconds, wait)
             return seconds
 
     def end(self, weight: Weight, reached_server: bool = True) -> None:
-        """The request is over. What its answer says is to be told before: others start now."""
+        """The request is over. First tell the lane what the response says: others start now."""
         with self._changed:
             self._in_flight -= 1
             now = self._clock()
@@ -233,14 +231,14 @@ class Lane:
             self._size_limit.refused(size)
 
     def wake(self) -> None:
-        """Lets everyone who waits look again, and call their `check`."""
+        """Makes all that wait call their `check` again."""
         with self._changed:
             self._changed.notify_all()
 
     def pause(
         self, seconds: float, check: Callable[[], None] = lambda: None, cause: str = "a pause"
     ) -> None:
-        """Sleeps; `check` as in `start`. `cause` is what `held` says of it."""
+        """Sleeps; `check` as in `start`. `cause` is shown to the user."""
         end = self._clock() + seconds
         with self._changed:
             self._waits.retry(end, cause)
@@ -262,12 +260,12 @@ class Lane:
             return self._waits.take_throttled()
 
     def held_back(self, seconds: float) -> None:
-        """Somebody else than the quota held a request back for so long."""
+        """Something other than the quota held a request back for so long."""
         with self._changed:
             self._waits.add(seconds)
 
     def held(self) -> Throttled | None:
-        """Who holds the next request back and until when, if somebody waits for that now."""
+        """What holds the next request back now, and until when; None if nothing does."""
         with self._changed:
             return self._waits.held(self.title, self._clock(), self._paused_until)
 
@@ -292,15 +290,14 @@ class Lane:
                 rest = weights[rate.of] - window.open_weight
                 if rest <= 0:
                     continue
-                elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
                 # What goes out in this window goes out again in each window after it.
                 windows, last = divmod(rest - 1, int(rate.amount))
-                first = window.wait_after_open(now, last + 1, 0, elsewhere)
+                first = window.wait_after_open(now, last + 1, 0, self._of_others(number))
                 seconds = max(seconds, windows * rate.seconds + first)
             return seconds
 
     def used_since(self, at: float) -> bool:
-        """Whether somebody has sent or wanted to send through it since then."""
+        """Whether a request was made, or waited, since then."""
         with self._changed:
             return bool(self._waits.waiting or self._in_flight) or self._begun_at >= at
 
@@ -310,7 +307,7 @@ class Lane:
         return self._in_flight
 
     def snapshot(self) -> bytes:
-        """What another worker must know, for the lane's state."""
+        """What other workers must know, to be kept in the lane's state."""
         with self._changed:
             now = self._clock()
             self._forget(now)
@@ -377,9 +374,13 @@ class Lane:
             return float("inf")
         seconds = max(0.0, self._paused_until - now)
         for number, window in enumerate(self._windows):
-            elsewhere = [e for windows in self._elsewhere.values() for e in windows[number]]
-            seconds = max(seconds, window.wait(now, weight.of(window.rate.of), elsewhere))
+            size = weight.of(window.rate.of)
+            seconds = max(seconds, window.wait(now, size, self._of_others(number)))
         return seconds
+
+    def _of_others(self, number: int) -> list[list[float]]:
+        """What other workers sent, as entries of the window of this number."""
+        return [entry for windows in self._elsewhere.values() for entry in windows[number]]
 
     def _hold(self, seconds: float) -> None:
         self._waits.begin(self._clock(), seconds)

@@ -1,4 +1,4 @@
-"""The lanes of this process: one for each share of a project's quota, whoever sends."""
+"""The lanes of this process: one for each share of a project's quota, shared by all sinks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mixpanel_sink.settings.project import Target
 def lane_of_project(
     job: Job, target: Target, credentials: ResolvedCredentials, number: int
 ) -> Lane:
-    """A project's lane, which is never dropped: a bundle that failed is run again, and its
-    requests still count.
+    """A project's lane. It outlives its bundles: one that failed is run again, and the requests
+    of its first try still count.
 
-    Sinks with the same host, endpoint, credentials and quota have one lane, whatever else
-    differs: it is Mixpanel's project that has the quota. Another server's project is another
-    one, even if it has the same name.
+    Sinks with the same host, endpoint, credentials and quota share a lane, whatever else differs,
+    because the quota is the project's. Projects on other servers are other projects, even with
+    the same name.
     """
     share = target.quota.share(number, job.lanes)
     who = hash((credentials.user, credentials.project_id, credentials.token))

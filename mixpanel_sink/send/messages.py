@@ -16,7 +16,7 @@ def consequence(policy: SendPolicy, when: str | None = None) -> str:
 
 
 def ambiguous(why: str) -> str:
-    """Of an update that must not be sent again."""
+    """For an update that must not be sent again."""
     return (
         f"Mixpanel may or may not have applied this update ({why}), and applying it twice would "
         "change the profile twice, so it was not sent again. Look at the profile; replay the "
@@ -25,7 +25,7 @@ def ambiguous(why: str) -> str:
 
 
 def gave_up(attempts: int, why: str, endpoint: Endpoint) -> str:
-    """Of a part that was tried for long enough."""
+    """For a part that was tried for long enough."""
     return (
         f"Given up after {attempts} attempts; the last one: {why}. Mixpanel may hold it; "
         f"{_safe(endpoint)}."
@@ -33,7 +33,7 @@ def gave_up(attempts: int, why: str, endpoint: Endpoint) -> str:
 
 
 def undecided(why: str, endpoint: Endpoint) -> str:
-    """Of a part for which no requests are left."""
+    """For a part on which no more requests may be spent."""
     return (
         f"Given up: Mixpanel refuses some {endpoint.unit} of the batch ({why}) and does not say "
         f"which. It may hold this one; {_safe(endpoint)}."
@@ -41,7 +41,7 @@ def undecided(why: str, endpoint: Endpoint) -> str:
 
 
 def nothing_fits(size: int, why: str, policy: SendPolicy) -> str:
-    """Of an endpoint that cannot be Mixpanel's."""
+    """For an endpoint that cannot be Mixpanel's."""
     return (
         f"{policy.host} has accepted nothing yet and calls even a request of {size} bytes too "
         f"large ({why}). Check the endpoint and what stands before it."
@@ -49,7 +49,7 @@ def nothing_fits(size: int, why: str, policy: SendPolicy) -> str:
 
 
 def nothing_accepted(why: str, policy: SendPolicy) -> str:
-    """Of an endpoint that refuses single records as well as whole batches."""
+    """For an endpoint that refuses single records as well as whole batches."""
     return (
         f"{policy.host} has accepted nothing yet, whole or in parts, and does not say what is "
         f"wrong with single {policy.endpoint.unit} ({why}). Check the region, the endpoint, the "
@@ -58,7 +58,7 @@ def nothing_accepted(why: str, policy: SendPolicy) -> str:
 
 
 def no_server(why: str) -> str:
-    """Of an address of this machine where nothing listens."""
+    """For an address on this machine where nothing listens."""
     return f"Nothing was sent: {why} Start it, or correct the endpoint's port."
 
 
@@ -68,7 +68,7 @@ def outage(batches: int, why: str, policy: SendPolicy) -> str:
 
 
 def long_pause(seconds: float, policy: SendPolicy) -> str:
-    """Of a Retry-After that is too long."""
+    """For a Retry-After that is too long."""
     return (
         f"{policy.host} asks to wait for {seconds:.0f} s, which is longer than the "
         f"{policy.retry.throttled_seconds:.0f} s of RetryPolicy.throttled_seconds."

@@ -37,7 +37,7 @@ class SendPolicy:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Which of Mixpanel's endpoints."""
+        """The endpoint of Mixpanel's API."""
         return self.context.endpoint
 
     @property

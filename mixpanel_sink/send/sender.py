@@ -65,12 +65,12 @@ class BatchSender:
     It belongs to one bundle: once its gate is stopped, nothing more goes out through it.
 
     Args:
-        client: posts.
-        lane: allows.
-        policy: how.
+        client: posts the requests.
+        lane: holds the quota.
+        policy: how chunks are sent.
         clock: seconds since 1970.
-        log: where settled chunks are entered, if they are.
-        may_send: raises where the run may send nothing more.
+        log: of settled chunks; None without a checkpoint.
+        may_send: raises when the run may send nothing more.
     """
 
     def __init__(

@@ -32,13 +32,13 @@ class Outcome:
 
     receipts: list[tuple[Receipt, Run]] = dataclasses.field(default_factory=list)
     failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
-    held: list[tuple[AcceptedRecord, Run]] = dataclasses.field(default_factory=list)
-    """The accepted records, where they are asked for."""
+    accepted_records: list[tuple[AcceptedRecord, Run]] = dataclasses.field(default_factory=list)
+    """Only where the user asked for them."""
     statuses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     seconds: list[float] = dataclasses.field(default_factory=list)
     """How long each single request took."""
     tally: Tally = dataclasses.field(default_factory=tally)
-    """Of the process: it is told at once."""
+    """The process's, which counts everything at once."""
 
     @property
     def accepted(self) -> int:
@@ -53,12 +53,12 @@ class Outcome:
         self.tally.add(counts_of_requests({name: 1}))
 
     def settled(self, receipt: Receipt, origin: Run) -> None:
-        """Enters a receipt."""
+        """Adds a receipt."""
         self.receipts.append((receipt, origin))
         self.tally.add(counts_of_receipt(receipt))
 
     def fail(self, failure: FailedRecord, origin: Run) -> None:
-        """Enters a failed record."""
+        """Adds a failed record."""
         self.failed.append((failure, origin))
         self.tally.add(counts_of_failure(failure))
 
@@ -72,8 +72,8 @@ def settle(
     reason: str = "refused",
     only_these: bool = False,
 ) -> None:
-    """Enters a receipt and the refused records; the others are accepted, unless `only_these` are
-    settled."""
+    """Adds a receipt, and a failed record for each refusal. All others count as accepted; with
+    `only_these` they are still to be sent."""
     settled = len(refused) if only_these else part.chunk.count
     receipt = Receipt(
         destination=policy.name,
@@ -93,7 +93,7 @@ def settle(
             numbered = enumerate(part.chunk.events())
             outcome.tally.add_events(event for index, event in numbered if index not in refused)
     if policy.lists_accepted and receipt.accepted:
-        outcome.held += _held(part.chunk, policy, refused)
+        outcome.accepted_records += _accepted_records(part.chunk, policy, refused)
     if refused:
         events = part.chunk.events()
         for index, refusal in sorted(refused.items()):
@@ -104,7 +104,7 @@ def settle(
 def fail_all(
     outcome: Outcome, part: Part, policy: SendPolicy, now: float, message: str, reason: str
 ) -> None:
-    """Enters all records of a part as failed."""
+    """Adds all records of a part as failed."""
     refused = dict.fromkeys(range(part.chunk.count), Refusal(None, message))
     settle(outcome, part, policy, now, refused, reason)
 
@@ -117,7 +117,7 @@ def settle_known(
     policy: SendPolicy,
     now: float,
 ) -> None:
-    """Enters records whose end a checkpoint knows; no request was made for them."""
+    """Adds records that a checkpoint knows to be settled; no request was made for them."""
     receipt = Receipt(
         destination=policy.name,
         lane=policy.lane,
@@ -137,7 +137,7 @@ def settle_known(
         texts = {each.event_json for each in failed}
         events = enumerate(known.events())
         refused = {n for n, event in events if without_token(event) in texts}
-        outcome.held += _held(known, policy, refused)
+        outcome.accepted_records += _accepted_records(known, policy, refused)
 
 
 def insert_id_of(event: bytes) -> str:
@@ -146,27 +146,23 @@ def insert_id_of(event: bytes) -> str:
     return match[1].decode() if match else ""
 
 
-def _held(
+def _accepted_records(
     chunk: EventChunk, policy: SendPolicy, refused: Container[int]
 ) -> list[tuple[AcceptedRecord, Run]]:
-    accepted = [
-        (event, origin)
-        for number, (event, origin) in enumerate(
-            zip(chunk.events(), singles(chunk.runs), strict=True)
+    records = []
+    for number, (event, origin) in enumerate(zip(chunk.events(), singles(chunk.runs), strict=True)):
+        if number in refused:
+            continue
+        file, row = origin.place
+        record = AcceptedRecord(
+            destination=policy.name,
+            event_json=without_token(event),
+            insert_id=insert_id_of(event) or None,
+            file=file,
+            row=row,
         )
-        if number not in refused
-    ]
-    return [(_accepted(event, origin, policy), origin) for event, origin in accepted]
-
-
-def _accepted(event: bytes, origin: Run, policy: SendPolicy) -> AcceptedRecord:
-    return AcceptedRecord(
-        destination=policy.name,
-        event_json=without_token(event),
-        insert_id=insert_id_of(event) or None,
-        file=origin.file or None,
-        row=origin.row if origin.row >= 0 else None,
-    )
+        records.append((record, origin))
+    return records
 
 
 def without_token(event: bytes) -> str:
@@ -178,14 +174,15 @@ def _failed(
     part: Part, event: bytes, index: int, refusal: Refusal, reason: str, policy: SendPolicy
 ) -> FailedRecord:
     origin = part.chunk.origin(index)
+    file, row = origin.place
     return FailedRecord(
         reason=refusal.reason or reason,
         message=refusal.message + identity.explain(event),
         field=refusal.field,
         destination=policy.name,
         event_json=without_token(event),
-        file=origin.file or None,
-        row=origin.row if origin.row >= 0 else None,
+        file=file,
+        row=row,
         http_status=part.status or None,
         attempts=part.attempts,
         insert_id=insert_id_of(event) or None,

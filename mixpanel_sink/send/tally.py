@@ -1,8 +1,8 @@
-"""What this process has sent so far, as each response tells. No Beam here.
+"""Counts what this process has sent, response by response. No Beam here.
 
 Beam's metrics learn of a request when its bundle collects the result, which may be an hour later
-where the quota holds the bundle back. Here a sending thread counts as soon as it has the answer:
-whoever watches knows what Mixpanel holds. Both agree in the end.
+where the quota holds the bundle back. Here the sending thread counts as soon as it has the
+response, so that a progress bar knows what Mixpanel holds. Both agree in the end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Tally:
             self._counts.update(amounts)
 
     def counts(self) -> dict[str, int]:
-        """All of them now."""
+        """All counters as they are now."""
         with self._lock:
             return dict(self._counts)
 
@@ -52,11 +52,11 @@ class Tally:
 
     @property
     def breaks_down(self) -> bool:
-        """Whether it does."""
+        """Whether accepted events are counted by event and day."""
         return self._events is not None
 
     def add_events(self, events: Iterable[bytes]) -> None:
-        """Enters accepted events, as JSON."""
+        """Counts accepted events, given as JSON."""
         found = collections.Counter(map(_name_and_day, events))
         with self._lock:
             if self._events is not None:
@@ -89,7 +89,7 @@ def _day(number: int) -> str:
 
 
 def tally() -> Tally:
-    """This process's."""
+    """This process's tally."""
     return COUNTS.get(None, Tally)
 
 

@@ -1,4 +1,4 @@
-"""Who waits in a lane, for what, until when, and for how long by now. Not thread-safe."""
+"""What holds the requests of a lane back, and for how long it has. Not thread-safe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Throttled(NamedTuple):
 
 
 class Waits:
-    """What a lane knows of those who wait. Each method is given the time, on the lane's clock."""
+    """The waiting requests of a lane. Times are seconds on the lane's clock."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -34,7 +34,7 @@ class Waits:
         self._retries: list[tuple[float, str]] = []
 
     def begin(self, now: float, seconds: float) -> None:
-        """Somebody begins to wait for the quota or a pause; infinity: for a request in flight."""
+        """A request begins to wait for the quota or a pause; infinity: for one in flight to end."""
         if self.waiting == 0:
             self._since = now
         if seconds < float("inf"):
@@ -44,7 +44,7 @@ class Waits:
         self.waiting += 1
 
     def end(self, now: float) -> None:
-        """Somebody looks again."""
+        """That request stops waiting, to ask again."""
         self.waiting -= 1
         # Wall-clock time in which at least one request is held back, counted once.
         self._throttled += max(0.0, now - self._since)
@@ -54,7 +54,7 @@ class Waits:
             self._held_since = None
 
     def retry(self, until: float, cause: str) -> None:
-        """Somebody pauses before a retry."""
+        """A request pauses before a retry."""
         self._retries.append((until, cause))
 
     def retried(self, until: float, cause: str) -> None:
@@ -62,20 +62,20 @@ class Waits:
         self._retries.remove((until, cause))
 
     def add(self, seconds: float) -> None:
-        """Somebody else than the lane held a request back for so long."""
+        """Something other than the lane held a request back for so long."""
         self._throttled += seconds
 
     def take_throttled(self) -> float:
-        """Seconds since the last call in which somebody waited."""
+        """For how many seconds since the last call at least one request waited."""
         seconds, self._throttled = self._throttled, 0.0
         return seconds
 
     def held_seconds(self, now: float) -> float:
-        """Seconds so far in which the quota, or a pause, held a request back."""
+        """For how many seconds so far the quota, or a pause, held at least one request back."""
         return self._held + (0.0 if self._held_since is None else now - self._held_since)
 
     def held(self, lane: str, now: float, paused_until: float) -> Throttled | None:
-        """Who holds the next request back now, if anybody does."""
+        """What holds the next request back now; None if nothing does."""
         if self.waiting and paused_until > now:
             until, cause = max(self._until, paused_until), "Mixpanel asked to wait"
         elif self.waiting and self._until > now:

@@ -10,7 +10,7 @@ from mixpanel_sink.settings.quota import Rate
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """What one request counts for."""
+    """What one request takes from a quota."""
 
     events: int
     bytes: int
@@ -21,7 +21,7 @@ class Weight:
 
 
 class RollingWindow:
-    """Who was sent in the last `rate.seconds`, and when the next may go.
+    """What was sent in the last `rate.seconds`, and when the next request may go.
 
     A request is *open* from its start until its answer, and counts fully while open.
     Then it counts for `rate.seconds` more: the server stamped it somewhere in between,

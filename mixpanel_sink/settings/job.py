@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import MappingError, SettingError
@@ -115,6 +116,14 @@ class Job:
             _check_privacy(self.privacy, self.mapping, self.route)
         if self.mark is not None:
             self.mark.check(self.mapping)
+
+    def resolve(self) -> list[tuple[Target, ResolvedCredentials]]:
+        """Each project with its secrets.
+
+        Raises:
+            CredentialsError: if a secret does not resolve.
+        """
+        return [(target, target.credentials.resolve()) for target in self.targets]
 
     def check_columns(self, columns: list[str]) -> None:
         """Refuses an input that lacks a column which a setting names.

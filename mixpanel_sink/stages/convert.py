@@ -27,7 +27,7 @@ class ConvertToChunks(beam.DoFn):
         self.start_bundle()
 
     def start_bundle(self) -> None:
-        """Begins with nothing in hand."""
+        """Resets what belongs to one bundle."""
         self._converter.begin()
         self._held: list[Any] = []
         self._windows: Any = None
@@ -35,15 +35,14 @@ class ConvertToChunks(beam.DoFn):
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         """One record, table, block or failed record."""
-        if windowed.windows is not self._windows:  # which neighbours mostly share
+        if windowed.windows is not self._windows:  # neighbours mostly share them
             self._windows = windowed.windows
             self._texts = self._codec.encode(self._windows)
         outputs = self._converter.add(element, windowed.timestamp_micros, self._texts)
         if len(windowed.windows) == 1:
             return outputs
-        # Beam repeats what a DoFn puts into windows of its own once for each window of the
-        # input. An element in several windows (sliding ones) must still be sent once, so that
-        # its outputs wait for the end of the bundle.
+        # Beam repeats outputs that name their own windows, once for each window of the element
+        # (sliding windows are several). They wait for the bundle's end, so that each comes once.
         self._held += outputs
         return ()
 
@@ -54,5 +53,5 @@ class ConvertToChunks(beam.DoFn):
         self.start_bundle()
 
     def teardown(self) -> None:
-        """Ends the threads."""
+        """Stops the encoding threads."""
         self._converter.close()

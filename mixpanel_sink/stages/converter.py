@@ -2,7 +2,7 @@
 
     element -> block -> redaction -> routing -> packer of a project -> chunks
 
-Each element becomes (part of) a `Block` at the door, and goes one way from there.
+Each element becomes a `Block`, or part of one, and takes the same way from there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Converter:
 
     Args:
         job: the settings; tokens are resolved here.
-        outputs: makes what is put out.
+        outputs: makes the outputs.
     """
 
     def __init__(self, job: Job, outputs: Outputs) -> None:
@@ -57,8 +57,7 @@ class Converter:
         self._ahead = EncodeAhead()
         self._state: ProfileState | None = None
         if job.only_changed:
-            known = [(target, target.credentials.resolve()) for target in job.targets]
-            self._state = open_profiles(job, known)
+            self._state = open_profiles(job, job.resolve())
         self._packers = {
             target.name: Packer(
                 target,
@@ -71,12 +70,12 @@ class Converter:
             )
             for target in job.targets
         }
-        self._only = job.targets[0].name if job.route is None else None
+        self._only_project = job.targets[0].name if job.route is None else None
         self._masker = None if job.privacy is None else Masker(job.privacy, job.mapping is None)
         self.begin()
 
     def begin(self) -> None:
-        """Begins a bundle with nothing in hand."""
+        """Resets what belongs to one bundle."""
         self._ahead.cancel()
         self._outputs.failures = 0
         for packer in self._packers.values():
@@ -85,11 +84,10 @@ class Converter:
         self._records = Gatherer(RecordsBlock, batch_events)
         self._replays = Gatherer(FailedBlock, batch_events)
         self._read: collections.Counter[tuple[str, str]] = collections.Counter()
-        """Records by project and file; under "" those of none that is known."""
+        """How many records were read, by project and file; "" where either is unknown."""
 
     def add(self, element: Any, timestamp: int, windows: tuple[str, ...]) -> Iterable[Any]:
-        """Takes one record, table, block or failed record, and gives the outputs that are done
-        meanwhile.
+        """Takes one record, table, block or failed record, and returns the outputs that are ready.
 
         Args:
             element: of the bundle.
@@ -97,13 +95,13 @@ class Converter:
             windows: that it is in, as text.
         """
         if type(element) is not dict:
-            return self._enter(element, Run(1, timestamp, windows))
-        if self._records.add(element, timestamp, windows):  # most only wait
+            return self._add_other(element, Run(1, timestamp, windows))
+        if self._records.add(element, timestamp, windows):  # most records only wait
             return self._gathered(self._records)
         return ()
 
     def end(self) -> Iterator[Any]:
-        """Ends the bundle: gives what is left, and the number of records read."""
+        """Ends the bundle: yields what is left, and the number of records read."""
         yield from self._gathered(self._records, everything=True)
         yield from self._gathered(self._replays, everything=True)
         for packer in self._packers.values():
@@ -129,18 +127,18 @@ class Converter:
         return self._outputs.seen(known.mark, len(known.keys), places, records)
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Stops the encoding threads."""
         self._ahead.shutdown()
 
-    def _enter(self, element: Any, origin: Run) -> Iterator[Any]:
-        """The door: any element but a dict."""
+    def _add_other(self, element: Any, origin: Run) -> Iterator[Any]:
+        """Takes any element but a dict."""
         if isinstance(element, pa.RecordBatch):
             element = pa.Table.from_batches([element])
         if isinstance(element, pa.Table | RecordBlock):
-            yield from self._gathered(self._records, everything=True)  # which came before
+            yield from self._gathered(self._records, everything=True)  # these came before it
             table = isinstance(element, pa.Table)
             block: Block = (TableBlock.of if table else RecordsBlock.of_block)(element, origin)
-            yield from self._pass_on(block)
+            yield from self._convert(block)
             return
         gatherer = self._records
         if isinstance(element, FailedRecord):
@@ -150,7 +148,7 @@ class Converter:
                 element = as_mapping(element)
             except RecordError as error:
                 failed = failed_record(error, element, None)
-                if self._masker is not None:  # nobody can tell what is in it
+                if self._masker is not None:  # it may hold what must stay hidden
                     failed = failed._replace(record_json=None)
                 yield from self._fail([(failed, origin)])
                 return
@@ -159,16 +157,15 @@ class Converter:
 
     def _gathered(self, gatherer: Gatherer, everything: bool = False) -> Iterator[Any]:
         for block in gatherer.take(everything):
-            yield from self._pass_on(block)
+            yield from self._convert(block)
 
-    def _pass_on(self, block: Block) -> Iterator[Any]:
-        """A block, through its shape, filter, redaction and routing, to the packers of its
-        projects."""
+    def _convert(self, block: Block) -> Iterator[Any]:
+        """Shapes, filters, redacts and routes a block, and gives the parts to their packers."""
         if self._lease is not None:
             self._lease.check()
         failed: list[Failure] = []
-        for wanted in self._wanted(block, failed):
-            blocks = [wanted] if self._masker is None else redact(wanted, self._masker, failed)
+        for kept in self._filtered(block, failed):
+            blocks = [kept] if self._masker is None else redact(kept, self._masker, failed)
             for redacted in blocks:
                 for name, part in self._by_project(redacted, failed):
                     for run in part.runs:
@@ -176,8 +173,8 @@ class Converter:
                     yield from self._packers[name].add(part)
         yield from self._fail(failed)
 
-    def _wanted(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
-        if isinstance(block, FailedBlock):  # what failed before has its shape, and was wanted
+    def _filtered(self, block: Block, failed: list[Failure]) -> Iterator[Block]:
+        if isinstance(block, FailedBlock):  # these were shaped and filtered when they first failed
             yield block
             return
         for shaped in self._shaped(block, failed):
@@ -197,23 +194,23 @@ class Converter:
             misfits: list[Failure] = []
             made, left_out = shape_block(part, shape, mapped, misfits)
             self._outputs.count("records_left_out", left_out)
-            if self._masker is not None:  # nobody can tell what is in it
+            if self._masker is not None:  # they may hold what must stay hidden
                 misfits = [(each._replace(record_json=None), at) for each, at in misfits]
             failed += misfits
             if len(made):
                 yield made
 
     def _by_project(self, block: Block, failed: list[Failure]) -> Iterable[tuple[str, Block]]:
-        if self._only is not None:
-            return [(self._only, block)]
+        if self._only_project is not None:
+            return [(self._only_project, block)]
         route, raw = self._job.route, self._job.mapping is None
         assert route is not None
         return by_project(block, route, self._packers, raw, failed)
 
     def _fail(self, failed: list[Failure]) -> Iterator[Any]:
-        """Records that get to no packer."""
+        """Emits records that failed before they reached a packer."""
         for each, origin in failed:
-            if self._only is not None:
-                each = each._replace(destination=self._only)
+            if self._only_project is not None:
+                each = each._replace(destination=self._only_project)
             self._read[each.destination or "", each.file or ""] += 1
             yield self._outputs.failed(each, origin)

@@ -11,9 +11,9 @@ from mixpanel_sink.encode.blocks import RecordsBlock
 from mixpanel_sink.encode.records import LARGE, STRIDE, weigh
 
 BATCH_REQUESTS = 5
-"""Records of so many requests at most are encoded together ..."""
+"""How many requests' records are encoded together, at most ..."""
 BATCH_BYTES = 8_000_000
-"""... and of so much JSON. Each block costs some milliseconds, whatever its size."""
+"""... and how much JSON. Each block costs some milliseconds, whatever its size."""
 
 
 class Gatherer:
@@ -36,12 +36,12 @@ class Gatherer:
         self._runs: list[Run] = []
         self._weight = self._weighed = 0
         self._next_look = 1
-        # The last run, while it grows: a Run for each record would take as long as the encoding.
+        # The last run, while it grows: a Run for each record would take as long as encoding it.
         self._count = self._timestamp = 0
         self._windows: tuple[str, ...] = ()
 
     def add(self, record: Any, timestamp: int, windows: tuple[str, ...]) -> bool:
-        """Takes one record of no file; says whether it is time to `take` blocks."""
+        """Takes one record that comes from no file; returns whether it is time to `take` blocks."""
         if timestamp != self._timestamp or windows != self._windows:
             self._end_run()
             self._timestamp, self._windows = timestamp, windows
@@ -50,7 +50,7 @@ class Gatherer:
         return len(self._records) >= self._next_look and self._is_full()
 
     def extend(self, block: RecordsBlock) -> Iterator[RecordsBlock]:
-        """Takes a block's records, and gives blocks that are large enough."""
+        """Takes a block's records, and yields blocks that are large enough."""
         if self._records and (self._key != block.key or self._kind is not type(block)):
             yield from self.take(True)
         self._kind, self._key = type(block), block.key
@@ -64,7 +64,8 @@ class Gatherer:
             yield from self.take()
 
     def take(self, everything: bool = False) -> Iterator[RecordsBlock]:
-        """Blocks of whole requests, where the records are many; at the end, of what is left."""
+        """Yields blocks of whole requests once there are enough records; with `everything`, also
+        the rest."""
         self._end_run()
         records, runs, key, left = self._records, self._runs, self._key, self._weight
         self._start()
@@ -95,7 +96,7 @@ class Gatherer:
             self._count = 0
 
     def _is_full(self) -> bool:
-        """Weighs the records that came since the last time."""
+        """Weighs the records that came since the last call; whether they are enough for a block."""
         _, weight = weigh(self._records, start=self._weighed)
         self._weight += weight
         grown, self._weighed = len(self._records) - self._weighed, len(self._records)

@@ -15,7 +15,7 @@ from mixpanel_sink.batch.chunk import EventChunk
 TAILS = BagStateSpec("tails", BytesCoder())
 """The chunks, as bytes."""
 SIZE = ReadModifyWriteStateSpec("size", TupleCoder((VarIntCoder(),) * 3))
-"""Their `Size`; nothing where no chunk waits."""
+"""Their `Size`; unset where no chunk waits."""
 LANE = ReadModifyWriteStateSpec("lane", BytesCoder())
 """What other workers must know of the quota: `Lane.snapshot`."""
 
@@ -28,7 +28,7 @@ class Size(NamedTuple):
     earliest: int = MAX_TIMESTAMP.micros
 
     def plus(self, chunk: EventChunk) -> Size:
-        """With one chunk more."""
+        """The size with one more chunk."""
         return Size(
             self.events + chunk.count,
             self.raw_bytes + chunk.raw_bytes,
@@ -59,7 +59,7 @@ class LaneState:
         return Size(*(self.size.read() or ()))
 
     def keep(self, chunk: EventChunk, data: bytes | None = None) -> None:
-        """Lets a chunk wait.
+        """Adds a chunk to those that wait.
 
         Args:
             data: the chunk as bytes, where they are known.
@@ -69,13 +69,13 @@ class LaneState:
         self.size.write(tuple(size))
 
     def take(self) -> list[EventChunk]:
-        """Everything that waits; nothing does any more."""
+        """Removes and returns everything that waits."""
         chunks = [EventChunk.from_bytes(tail) for tail in self.tails.read()]
         self.tails.clear()
         self.size.clear()
         return chunks
 
     def keep_all(self, chunks: Iterable[EventChunk]) -> None:
-        """Lets these wait, in this order."""
+        """Lets these chunks wait, in this order."""
         for chunk in chunks:
             self.keep(chunk)

@@ -1,6 +1,6 @@
-"""Convert in this process, without a pipeline or Beam: the very code that a job's workers run.
+"""Convert without a pipeline or Beam: the code that a job's workers run, in this process.
 
-For what looks at the events of an input and sends nothing, such as the dry run.
+For commands that look at the events of an input and send nothing, such as the dry run.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def convert_tables(
             time.
         mapping: how rows become events.
         limits: of events and requests.
-        token: what every event carries, if anything; never sent from here.
-        privacy: what the events must not hold.
+        token: the project token that every event carries, if any; nothing is sent from here.
+        privacy: what is dropped or hashed.
         clock: seconds since 1970.
-        sample: takes the keys of the events.
+        sample: collects the keys of the events.
     """
     credentials: Any = _Known(token)
     destination = Destination.of()
@@ -64,7 +64,7 @@ def convert_tables(
         privacy=privacy,
         clock=clock,
     )
-    converter = Converter(job, _Plain(sample))
+    converter = Converter(job, _PlainOutputs(sample))
     try:
         for table in tables:
             yield from converter.add(table, 0, IN_GLOBAL)
@@ -83,8 +83,8 @@ class _Known:
         return ResolvedCredentials("", "", token=self.token)
 
 
-class _Plain:
-    """Outputs as they are; what a job counts in Beam's metrics is only in the process's tally."""
+class _PlainOutputs:
+    """Outputs without Beam; counts go to the process's tally only."""
 
     def __init__(self, sample: KeySample | None) -> None:
         self._sample = sample
@@ -107,7 +107,7 @@ class _Plain:
         yield from ()
 
     def seen(self, mark: str, known: int, places: list[Any], records: int) -> Any:
-        raise AssertionError("no checkpoint is at hand here")
+        raise AssertionError("a dry run has no checkpoint")
 
     def count(self, name: str, amount: int) -> None:
         tally().add({name: amount})

@@ -1,4 +1,4 @@
-"""What Convert puts out, as Beam takes it: chunks, failed records, and how much was read."""
+"""The outputs of Convert for Beam: chunks, failed records, and how much was read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEEN = "seen"
 
 
 class WindowedOutputs:
-    """Makes them. Chunks go into the global window; failed records where their record was.
+    """Makes the outputs. Chunks go into the global window, failed records into their record's.
 
     Args:
         endpoint: of the chunks.
@@ -38,7 +38,7 @@ class WindowedOutputs:
         self._endpoint = endpoint
         self._codec = codec
         self.failures = 0
-        """How many failed records there were; whoever asks sets it back."""
+        """Failed records of this bundle; `Converter.begin` resets it."""
 
     def chunk(self, name: str, lane: int, chunk: EventChunk) -> WindowedValue:
         """A chunk for a lane of a project."""
@@ -72,7 +72,7 @@ class WindowedOutputs:
 
 
 def in_global(tag: str, value: Any) -> Any:
-    """An output of its own, in the global window."""
+    """A tagged output in the global window."""
     windowed = WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
     return beam.pvalue.TaggedOutput(tag, windowed)
 

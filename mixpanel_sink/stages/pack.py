@@ -27,7 +27,7 @@ from mixpanel_sink.settings.project import Target
 from mixpanel_sink.stages.gather import Gatherer
 
 ENCODERS = 2
-"""Threads that encode blocks ahead of Send. More won nothing on two cores."""
+"""Threads that encode blocks ahead of Send. More gained nothing on two cores."""
 UNCHANGED = "profiles_unchanged"
 """Counter of updates that are not sent, because they would change nothing."""
 AHEAD = 2
@@ -35,7 +35,7 @@ AHEAD = 2
 
 
 class Outputs(Protocol):
-    """Makes what Convert puts out, for whoever runs it.
+    """Makes the outputs of Convert: Beam's in a pipeline, plain ones in a dry run.
 
     Attributes:
         failures: how many failed records there were since it was last set to 0.
@@ -77,15 +77,15 @@ class EncodeAhead:
         )
 
     def submit(self, packer: Packer, block: Block) -> Iterator[Any]:
-        """Begins with a block, and gives the outputs of those that had to be done by now."""
+        """Starts to encode a block, and yields the outputs of older ones, of which few may wait."""
         self._queue.append((packer, self._pool.submit(packer.encode, block)))
         yield from self.finish(AHEAD)
 
     def finish(self, most: int = 0) -> Iterator[Any]:
-        """Outputs of the oldest blocks, until no more than `most` are under way."""
+        """Yields the outputs of the oldest blocks, until no more than `most` are being encoded."""
         while len(self._queue) > most:
             packer, encoded = self._queue.popleft()
-            yield from packer.put_out(encoded.result())
+            yield from packer.emit(encoded.result())
 
     def cancel(self) -> None:
         """Forgets the blocks of a bundle that failed."""
@@ -93,7 +93,7 @@ class EncodeAhead:
             self._queue.pop()[1].cancel()
 
     def shutdown(self) -> None:
-        """Ends the threads."""
+        """Stops the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -106,7 +106,7 @@ class Packer:
         endpoint: where they go.
         lanes: that take turns.
         ahead: where blocks are encoded.
-        outputs: makes what is put out.
+        outputs: makes the outputs.
         state: of the profiles, where only changed ones are sent.
     """
 
@@ -133,7 +133,7 @@ class Packer:
         self.start()
 
     def start(self) -> None:
-        """Begins a bundle with nothing in hand."""
+        """Resets what belongs to one bundle."""
         ordered = self._endpoint.ordered
         group_of = self._endpoint.group_of if ordered else None
         # Updates of a profile stay in one lane; of events only full chunks are spread.
@@ -148,7 +148,7 @@ class Packer:
         """Of profiles that the state knows, and that this bundle has seen."""
 
     def add(self, block: Block) -> Iterator[Any]:
-        """Takes records, and gives the chunks that are done meanwhile."""
+        """Takes records, and yields the outputs that are ready."""
         if isinstance(block, RecordsBlock):
             for gathered in self._records.extend(block):
                 yield from self._ahead.submit(self, gathered)
@@ -161,7 +161,7 @@ class Packer:
                 yield from self.add(part.as_records(part.records(), range(len(part))))
 
     def end_records(self) -> Iterator[Any]:
-        """Records wait no longer for others."""
+        """Encodes the records that still wait for others."""
         for gathered in self._records.take(everything=True):
             yield from self._ahead.submit(self, gathered)
 
@@ -169,8 +169,8 @@ class Packer:
         """Encodes a block; on any thread."""
         return encode_block(self._encoder, block, self._limits)
 
-    def put_out(self, encoded: EncodedSlice) -> Iterator[Any]:
-        """Outputs of one block."""
+    def emit(self, encoded: EncodedSlice) -> Iterator[Any]:
+        """Yields the outputs of one encoded block."""
         self.counts.update({name: getattr(encoded, name) for name in COUNTED})
         for keys in encoded.keys:
             self.sample.add(keys, self._salt)
@@ -183,7 +183,7 @@ class Packer:
             yield self._outputs.failed(failed._replace(destination=self.name), origin)
 
     def flush(self) -> Iterator[Any]:
-        """What is left at the end of a bundle."""
+        """Yields what is left at the end of a bundle."""
         for lane, tail in enumerate(self._tails):
             if (chunk := tail.flush()) is not None:
                 yield self._outputs.chunk(self.name, lane, chunk)
@@ -196,13 +196,14 @@ class Packer:
             if self._endpoint.repeatable(update):
                 given.append((update, origin))
                 continue
+            file, row = origin.place
             failed = FailedRecord(
                 reason="not_comparable",
                 message="The update has $add, $append or $remove, which change a profile every "
                 "time they are sent: only_changed cannot compare it. Send it without only_changed.",
                 event_json=without_token(update),
-                file=origin.file or None,
-                row=origin.row if origin.row >= 0 else None,
+                file=file,
+                row=row,
             )
             encoded.failed.append((failed, origin))
         if not given:

@@ -1,7 +1,7 @@
-"""Which of the known profiles an input has: what every bundle of Convert saw, put together.
+"""Which of the known profiles an input has: what all bundles of Convert saw, combined.
 
-The result is written when all of the input was read, and not before: so a profile that it does not
-have is missing from the input.
+The result is written only after the whole input was read: a profile that it lacks is missing from
+the input.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _packed(bits: Any) -> bytes:
 
 
 class _Together(beam.CombineFn):
-    """All that was seen."""
+    """Combines what bundles saw."""
 
     def create_accumulator(self) -> Seen | None:
         return None

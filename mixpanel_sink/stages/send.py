@@ -45,13 +45,10 @@ from mixpanel_sink.windowing import WindowCodec
 FAILED = "failed"
 ACCEPTED = "accepted"
 
-
 WAITING_BYTES = 256_000_000
 """Compressed chunks that may wait on a worker for projects whose quota is used up, while those
 of other projects go on, and for updates of profiles, which must keep their order. For events of
 one project only the next chunk waits."""
-
-
 LONGEST_BUNDLE = 30.0
 """Seconds for which a stream's bundle may wait for the quota. What has to wait longer waits in the
 state: until a bundle ends nothing of it is committed, and a restart would send it all again."""
@@ -98,7 +95,7 @@ class SendChunks(beam.DoFn):
         self._senders: dict[str, tuple[Lane, BatchSender]] = {}
 
     def start_bundle(self) -> None:
-        """Begins with nothing in flight."""
+        """Resets what belongs to one bundle."""
         self._abandon()
         self._pending = []
         self._senders = {}
@@ -281,8 +278,8 @@ class SendChunks(beam.DoFn):
             for failure, origin in outcome.failed:
                 metrics.enter_failed(failure)
                 yield beam.pvalue.TaggedOutput(FAILED, self._codec.restore(failure, origin))
-            for held, origin in outcome.held:
-                yield beam.pvalue.TaggedOutput(ACCEPTED, self._codec.restore(held, origin))
+            for record, origin in outcome.accepted_records:
+                yield beam.pvalue.TaggedOutput(ACCEPTED, self._codec.restore(record, origin))
         self._report_progress()
 
     def _report_throttling(self) -> None:

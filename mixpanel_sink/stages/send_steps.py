@@ -29,7 +29,7 @@ _DUE = ReadModifyWriteStateSpec("due", VarIntCoder())
 
 
 def timer_family(label: str) -> str:
-    """What the timers of one sink are called by; part of the upgrade contract.
+    """The part of the names of one sink's timers that is its own; part of the upgrade contract.
 
     In one fused stage, timers of one name share a buffer on some runners (apache/beam#21995), so
     that two sinks, or a user's `TimerSpec("flush")` beside the sink, would lose data. A label is

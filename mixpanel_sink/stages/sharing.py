@@ -29,13 +29,13 @@ class _Sink:
 def share_quota(
     pipeline: Any, label: str, job: Job, steps: Mapping[Any, Callable[[Job], Any]]
 ) -> None:
-    """Enters a sink, and gives each sink of the pipeline its part of each project's quota.
+    """Registers a sink, and gives each sink of the pipeline its part of each project's quota.
 
     Args:
         pipeline: that is being built.
         label: of the sink, for messages.
         job: its settings.
-        steps: its `ParDo`s, and what makes the DoFn of each from the settings.
+        steps: its `ParDo`s, each with the function that makes its DoFn from the settings.
 
     Raises:
         SettingError: if two sinks name different quotas of one project, or it is too small.
@@ -59,7 +59,7 @@ def _project(job: Job, target: Target) -> tuple[Any, ...]:
 
 
 def _part(sinks: list[_Sink], sink: _Sink, target: Target) -> Target:
-    """The target with its part of the quota; itself if it has the project for itself."""
+    """The target with its part of the quota; unchanged if no other sink shares the project."""
     project = _project(sink.job, target)
     same = [
         (each, other)
