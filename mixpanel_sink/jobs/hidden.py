@@ -47,6 +47,10 @@ class LazyModule(ModuleType):
             del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
+    def __reduce__(self) -> Any:
+        """Pickled by name, as other modules are: a user's DoFn may refer to it."""
+        return importlib.import_module, (self.__name__,)
+
 
 @contextlib.contextmanager
 def _lazy_clients() -> Iterator[None]:
@@ -106,16 +110,21 @@ class _WhenImported:
     """Tells Beam and Arrow of pandas, once somebody imports it."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "pandas":
+        if name != "pandas" or self not in sys.meta_path:
             return None
         sys.meta_path.remove(self)
-        spec: Any = importlib.util.find_spec(name)
+        try:
+            spec: Any = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)  # somebody may only look whether it is there
         if spec is not None:
             load = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
                 load(module)
-                _use_pandas()
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    _use_pandas()
 
             spec.loader.exec_module = exec_module
         return spec
@@ -124,10 +133,12 @@ class _WhenImported:
 def _use_pandas() -> None:
     """Makes up for what Beam and Arrow did without pandas."""
     import pyarrow
-    from apache_beam import io
+    from apache_beam import io, typehints
     from apache_beam.io import textio
+    from apache_beam.typehints import pandas_type_compatibility  # which registers converters
 
     _ = pyarrow.lib._pandas_api.pd  # it looks again
+    vars(typehints).update(_public(pandas_type_compatibility))
     for statement in ast.parse(inspect.getsource(textio)).body:
         first = statement.body[0] if isinstance(statement, ast.Try) else None
         if isinstance(first, ast.Import) and first.names[0].name == "pandas":
@@ -144,6 +155,13 @@ def _find_transforms() -> None:
     from apache_beam.io import textio
 
     def find(name: str) -> Any:
+        if name == "__all__":  # of `from apache_beam.io import *`, which finds only what is there
+            with contextlib.suppress(ImportError):
+                importlib.import_module("pandas")
+            for of_io in _OF_IO:
+                with contextlib.suppress(ImportError):
+                    vars(io).update(_public(importlib.import_module(of_io)))
+            return list(_public(io))
         if name in _OF_PANDAS:
             importlib.import_module("pandas")
             return vars(textio)[name]
@@ -162,6 +180,12 @@ def _find_transforms() -> None:
     for module in (io, textio):
         for name in _OF_PANDAS:
             vars(module).pop(name, None)
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    """What `from module import *` gives."""
+    names = vars(module).get("__all__") or [name for name in vars(module) if name[0] != "_"]
+    return {name: getattr(module, name) for name in names}
 
 
 def _is_installed(name: str) -> bool:

@@ -81,6 +81,8 @@ def _sample_often() -> None:
 _was_on = gc.isenabled()
 gc.disable()
 try:
+    import polars  # noqa: F401  # before pandas is hidden: it looks once whether that is there
+
     with hidden():
         import apache_beam  # noqa: F401
         import pyarrow

@@ -57,7 +57,10 @@ USERS = """
 import sys, typing
 import mixpanel_sink.jobs.import_files
 import apache_beam as beam
+import importlib.util
+import polars
 import pyarrow
+from apache_beam.typehints.batch import BatchConverter
 
 class Row(typing.NamedTuple):
     kind: str
@@ -66,12 +69,20 @@ class Row(typing.NamedTuple):
 hidden = {"pandas", "bson", "pymongo", "apache_beam.io.mongodbio", "apache_beam.io.gcp.bigquery"}
 hidden |= {"beartype", "httplib2", "apitools", "oauth2client"}
 print("at the start:", *sorted(hidden & set(sys.modules)))
+from apache_beam.internal import pickler
+from apache_beam.io.gcp import bigquery
+mine = pickler.dumps(lambda: bigquery.BigQueryDisposition.WRITE_APPEND)
+print(pickler.loads(mine)())
 print(beam.io.WriteToBigQuery.__module__, beam.io.BigQueryDisposition.WRITE_APPEND)
 print(beam.io.gcp.bigquery.ReadFromBigQuery.__module__)
 from apache_beam.io import mongodbio
 print(beam.io.ReadFromMongoDB.__module__, beam.io.mongodbio.MongoClient.__module__)
+print(importlib.util.find_spec("pandas").name)  # which imports nothing
 from apache_beam.io import ReadFromCsv
 import pandas
+print(polars.from_pandas(pandas.DataFrame({"a": [1]})).columns)
+converter = BatchConverter.from_typehints(element_type=Row, batch_type=pandas.DataFrame)
+print(type(converter).__name__)
 print(pyarrow.array(pandas.Series([1.0, None])).null_count)  # Arrow looks at once for pandas
 from apache_beam.dataframe.convert import to_dataframe, to_pcollection
 with beam.Pipeline("FnApiRunner") as pipeline:
@@ -90,9 +101,13 @@ def test_a_users_pipeline_finds_what_was_hidden(tmp_path: pathlib.Path) -> None:
     (tmp_path / "x.csv").write_text("kind,amount\na,1\na,2\n")
     assert printed(USERS, str(tmp_path / "x.csv")) == [
         "at the start:",
+        "WRITE_APPEND",
         "apache_beam.io.gcp.bigquery WRITE_APPEND",
         "apache_beam.io.gcp.bigquery",
         "apache_beam.io.mongodbio pymongo.synchronous.mongo_client",
+        "pandas",
+        "['a']",
+        "DataFrameBatchConverterDropIndex",
         "1",
         "a 5",
         "True False",
@@ -117,6 +132,8 @@ from apache_beam.internal.http_client import get_new_http
 print(type(get_new_http()).__module__)
 from apache_beam.runners.worker.statesampler import StateSampler
 print(StateSampler("prefix", None).sampling_period_ms < 200)
+from apache_beam.io import *
+print(*(each.__name__ for each in (ReadFromBigQuery, ReadFromCsv, ReadFromMongoDB, ReadFromText)))
 """
 
 
@@ -130,6 +147,7 @@ def test_beam_asks_the_real_module_once_it_matters() -> None:
         "beartype.door._func.doorcheck",
         "httplib2",
         "True",
+        "ReadFromBigQuery ReadFromCsv ReadFromMongoDB ReadFromText",
     ]
 
 
