@@ -24,7 +24,7 @@ class ChunkBuilder:
         self._bytes = EMPTY_BYTES
 
     def add(self, event: bytes, origin: Run) -> EventChunk | None:
-        """Takes one event; gives a chunk whenever one is full."""
+        """Adds one event; returns a chunk when one is full."""
         if self._group_of is not None:
             return self._add_to_group(event, origin, self._group_of)
         full = None
@@ -43,7 +43,7 @@ class ChunkBuilder:
     ) -> EventChunk | None:
         full = None
         limits, size = self._limits, len(event) + len(SEPARATOR)
-        # Not before the next one comes: it may belong to a group that is in here.
+        # Only now that the next one is here: it may belong to a group that waits.
         if len(self._events) >= limits.batch_events or (
             self._events and self._bytes + size > limits.batch_bytes
         ):
@@ -70,7 +70,7 @@ class ChunkBuilder:
         return full
 
     def flush(self) -> EventChunk | None:
-        """What is left, if anything."""
+        """The chunk of what is left; None if nothing is."""
         if not self._events:
             return None
         chunk = EventChunk.of(self._events, self._runs)

@@ -54,7 +54,7 @@ class EventChunk:
 
     @classmethod
     def of(cls, events: Sequence[bytes], runs: Iterable[Run]) -> EventChunk:
-        """From the JSON texts of events."""
+        """A chunk of these events, given as JSON texts."""
         raw = b"".join((_HEAD, SEPARATOR.join(events), _TAIL))
         payload = isal_zlib.compress(raw, _LEVEL, wbits=_GZIP)
         return cls(len(events), len(raw), payload, join_runs(runs))
@@ -77,7 +77,7 @@ class EventChunk:
         return cls(count, raw_bytes, b"".join(parts), join_runs(runs))
 
     def events(self) -> list[bytes]:
-        """The JSON texts of its events."""
+        """Its events, as JSON texts."""
         if not self.count:
             return []
         raw = isal_zlib.decompress(self.payload, wbits=_GZIP)
@@ -131,7 +131,7 @@ class EventChunk:
         return {}
 
     def to_bytes(self) -> bytes:
-        """For a shuffle or state: a small JSON header, then the payload as it is."""
+        """Its form in a shuffle or in state: a small JSON header, then the payload as it is."""
         windows: dict[tuple[str, ...], int] = {}
         files: dict[str, int] = {}
         runs = [

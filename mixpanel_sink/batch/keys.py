@@ -1,6 +1,6 @@
 """What a run's events have in common: ids that repeat, and users with too many events in a day.
 
-Both are lost without a word: Mixpanel keeps one of several events with one `$insert_id`, user and
+Both are lost silently: Mixpanel keeps one of several events with one `$insert_id`, user and
 day, and hides a user's events beyond 200,000 a day. A `KeySample` finds them in bounded memory:
 
 - It keeps the keys whose hashes are smallest, each with its number of events. What is so of them is
@@ -26,7 +26,7 @@ MOST_FREQUENT = 512
 STRIDE = 61
 """A prime, so that no period of the input hides a user."""
 HOT_EVENTS = 200_000
-"""Of one user and day; those beyond become `$hotshard_events`."""
+"""Events of one user and day; Mixpanel renames those beyond to `$hotshard_events`."""
 _SURELY_FREQUENT = 32
 """Sampled events of a key, from which on their number is known better so."""
 _WAITING = 4 * MOST_KEYS
@@ -36,7 +36,7 @@ _ALL = 1 << 64
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """Of events, in their order.
+    """What events are compared by, in their order.
 
     Attributes:
         keys: hashes of id, user and day; None where no two events share an id.
@@ -72,7 +72,7 @@ class Tally:
         self._unsorted = False
 
     def add(self, hashes: Hashes, counts: Counts | None = None) -> bool:
-        """Enters hashes; whether so many wait that they should be put together."""
+        """Adds hashes; returns whether so many wait that they should be merged."""
         self._hashes.append(hashes)
         self._counts.append(np.ones(len(hashes), np.int64) if counts is None else counts)
         self._waiting += len(hashes)
@@ -94,11 +94,11 @@ class Tally:
         return hashes, counts
 
     def keep(self, hashes: Hashes, counts: Counts) -> None:
-        """Forgets all but these."""
+        """Keeps these and forgets all others."""
         self._hashes, self._counts, self._waiting, self._unsorted = [hashes], [counts], 0, False
 
     def keep_most(self, most: int) -> tuple[Hashes, Counts]:
-        """The most frequent ones."""
+        """The most frequent hashes, with their counts; forgets the others."""
         hashes, counts = self.together()
         if len(hashes) > most:
             chosen = np.sort(np.argpartition(counts, len(counts) - most)[-most:])
@@ -118,7 +118,7 @@ class KeySample:
         self._events = 0
 
     def add(self, keys: Keys, salt: int = 0) -> None:
-        """Enters events; `salt` tells those of one project from those of others."""
+        """Adds events; `salt` keeps the events of different projects apart."""
         first = -self._events % STRIDE
         self._events += len(keys.users)
         mixed = np.uint64(salt)
@@ -135,7 +135,7 @@ class KeySample:
             self._shrink()
 
     def merge(self, other: KeySample) -> None:
-        """Enters the events of another sample."""
+        """Adds the events of another sample."""
         self._limit = min(self._limit, other._limit)
         self._events += other._events
         for mine, its in zip(self._tallies(), other._tallies(), strict=True):
@@ -168,7 +168,7 @@ class KeySample:
         return int(np.maximum(0, sampled * STRIDE - HOT_EVENTS).sum())
 
     def to_text(self) -> str:
-        """As ASCII, to be read by `from_text`; "" if it is empty."""
+        """The sample as ASCII for `from_text`; "" if it is empty."""
         if not self._events:
             return ""
         tallies = [
@@ -184,7 +184,7 @@ class KeySample:
 
     @classmethod
     def from_text(cls, text: str) -> KeySample:
-        """The reverse."""
+        """The reverse of `to_text`."""
         sample = cls()
         if not text:
             return sample

@@ -55,38 +55,38 @@ class TableOrigin:
 
     @classmethod
     def of(cls, table: pa.Table) -> TableOrigin | None:
-        """Of a table that `attach` has marked; None for others."""
+        """The origin that `attach` stored in a table; None for other tables."""
         packed = (table.schema.metadata or {}).get(_KEY)
         return None if packed is None else cls(*orjson.loads(packed))
 
     def attach(self, table: pa.Table) -> pa.Table:
-        """The same table, marked."""
+        """The same table, with this origin in its metadata."""
         packed = orjson.dumps(dataclasses.astuple(self))
         return table.replace_schema_metadata({_KEY: packed})
 
     def at(self, row: int) -> TableOrigin:
-        """Of the part that begins at this row of the table."""
+        """The origin of the part that begins at this row of the table."""
         if self.offsets is None:
             return dataclasses.replace(self, first_row=self.first_row + row)
         return self.taking(range(row, len(self.offsets)))
 
     def taking(self, rows: Sequence[int]) -> TableOrigin:
-        """Of some rows of the table, one or more, in their order."""
+        """The origin of some rows of the table, one or more, in their order."""
         first = self.row(rows[0])
         offsets = [self.row(row) - first for row in rows]
         return dataclasses.replace(self, first_row=first, offsets=offsets)
 
     def parts(self) -> tuple[TableOrigin, Sequence[int] | None]:
-        """The place of the first row, and the offsets of all from there."""
+        """The origin of the first row, and the offsets of all rows from there."""
         return dataclasses.replace(self, offsets=None), self.offsets
 
     def row(self, row: int) -> int:
-        """The place in the file of a row of the table."""
+        """The row in the file of a row of the table."""
         return self.first_row + (row if self.offsets is None else self.offsets[row])
 
-    def source(self, row: int) -> Source:
-        """Of one row of the table."""
-        return Source(self.file, self.key, self.row(row))
+    def source(self, row: int) -> RowOrigin:
+        """Where one row of the table lies."""
+        return RowOrigin(self.file, self.key, self.row(row))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ class RecordBlock:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class RowOrigin:
     """Where a record lies.
 
     Attributes:
@@ -122,7 +122,7 @@ class Source:
 def runs_from(
     place: TableOrigin | None, offsets: Sequence[int] | None, whole: Run
 ) -> Sequence[Run]:
-    """Where records come from that lie at these offsets from a place; None: without a gap.
+    """The runs of records at these offsets from a place; None for offsets without gaps.
 
     Args:
         place: of the first record; None if no file is known.

@@ -38,12 +38,12 @@ class Run(NamedTuple):
         return self.file or None, self.row if self.row >= 0 else None
 
     def slice(self, start: int, count: int) -> Run:
-        """The part of it that begins at its event `start`."""
+        """The part that begins at its event `start`."""
         return self._replace(count=count, row=self.row + start if self.row >= 0 else -1)
 
 
 def join_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """The same runs, neighbours that continue each other made one."""
+    """The same runs; those that continue each other are joined."""
     joined: list[Run] = []
     for run in runs:
         last = joined[-1] if joined else None

@@ -152,7 +152,7 @@ def _moments(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _dates(column: pa.ChunkedArray) -> list[Any]:
-    """The same for days."""
+    """Dates as Python has them; raises OverflowError for years that it does not have."""
     values: list[Any] = column.to_numpy().tolist()
     if int in map(type, values):
         raise OverflowError("NumPy gives an integer for years that Python does not have")

@@ -1,8 +1,8 @@
-"""`Block`: the form that every element takes at the door of Convert. No Beam here.
+"""`Block`: the form that Convert gives to every element. No Beam here.
 
 A block holds records of one kind, and knows where each comes from: rows of a table, dicts, or
-records that failed before. What differs between them is here; what is done with a block (redaction,
-routing, batching, encoding) asks no more what it is.
+records that failed before. The differences between these are here; the steps of Convert (redaction,
+routing, batching, encoding) treat all blocks alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mixpanel_sink.batch.origin import RecordBlock, Source, TableOrigin, runs_from
+from mixpanel_sink.batch.origin import RecordBlock, RowOrigin, TableOrigin, runs_from
 from mixpanel_sink.batch.runs import Run, cut_runs, singles, take_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.tables import slice_rows, table_of
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 Failure = tuple[FailedRecord, Run]
 """A failed record, and its origin."""
 Names = tuple[list[Any], np.ndarray[Any, np.dtype[np.int64]]]
-"""Of projects, or in place of a name the error of its records; and each record's number of one."""
+"""The different names of projects, or errors in their place; and each record's index there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Block(abc.ABC):
-    """Some records.
+    """Records of one kind, with their origins.
 
     Attributes:
         key: stands for their file in position ids; None if that is unknown.
@@ -50,26 +50,26 @@ class Block(abc.ABC):
     runs: Sequence[Run]
 
     together: ClassVar[bool] = True
-    """Whether they may be encoded a column at a time."""
+    """Whether the records may be encoded a column at a time."""
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
 
     @abc.abstractmethod
     def records(self, rows: Sequence[int] | None = None) -> Sequence[Any]:
-        """The records, or some of them by number, one by one."""
+        """The records, or those with these numbers."""
 
     @abc.abstractmethod
     def take(self, rows: Sequence[int]) -> Block:
-        """Some of the records by number."""
+        """A block of the records with these numbers."""
 
     @abc.abstractmethod
     def slices(self, batch_events: int) -> Iterator[Block]:
-        """Parts of a size that can be encoded at once."""
+        """Parts small enough to be encoded at once."""
 
     @abc.abstractmethod
     def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
-        """A table that makes the same events, if there is one; see `tables.table_of`."""
+        """A table that makes the same events; None if there is none. See `tables.table_of`."""
 
     @abc.abstractmethod
     def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
@@ -80,35 +80,35 @@ class Block(abc.ABC):
         """The same records without a column."""
 
     def as_records(self, records: Sequence[Any], rows: Sequence[int]) -> Block:
-        """A block of these records, which are made of the block's rows of these numbers."""
+        """A block of these records, which were made from the block's records with these numbers."""
         return RecordsBlock(self.key, take_runs(self.runs, rows), records)
 
     def origins(self, rows: Sequence[int]) -> Iterator[Run]:
         """Where some of the records come from."""
         return singles(take_runs(self.runs, rows))
 
-    def source(self, origin: Run) -> Source | None:
-        """Where one of the records lies, if that is known."""
-        return None if self.key is None else Source(origin.file, self.key, origin.row)
+    def source(self, origin: Run) -> RowOrigin | None:
+        """Where one of the records lies; None if unknown."""
+        return None if self.key is None else RowOrigin(origin.file, self.key, origin.row)
 
     def redact(self, masker: Masker, record: Any) -> Any:
-        """One of the records without what must not leave.
+        """One of the records, with its private columns dropped or hashed.
 
         Raises:
             RecordError: if a value cannot be hashed.
         """
         return masker.record(record)
 
-    def encode(self, encoder: Encoder, record: Any, source: Source | None) -> EncodedEvent:
+    def encode(self, encoder: Encoder, record: Any, source: RowOrigin | None) -> EncodedEvent:
         """One of the records as JSON.
 
         Raises:
-            RecordError: with the reason why that cannot be.
+            RecordError: with the reason why it cannot be encoded.
         """
         return encoder.encode(record, source)
 
-    def failure(self, error: RecordError, record: Any, source: Source | None) -> FailedRecord:
-        """One of the records, failed."""
+    def failure(self, error: RecordError, record: Any, source: RowOrigin | None) -> FailedRecord:
+        """The failed record that one of the records becomes."""
         return failed_record(error, record, source)
 
 
@@ -120,7 +120,7 @@ class TableBlock(Block):
 
     @classmethod
     def of(cls, table: pa.Table, origin: Run) -> TableBlock:
-        """A table, whose own metadata may tell its file."""
+        """A block of a table, whose metadata may tell its file."""
         place = TableOrigin.of(table)
         first, offsets = (None, None) if place is None else place.parts()
         runs = runs_from(first, offsets, origin._replace(count=len(table)))
@@ -130,15 +130,15 @@ class TableBlock(Block):
         return len(self.table)
 
     def records(self, rows: Sequence[int] | None = None) -> Sequence[Any]:
-        """Rows as dicts."""
+        """The rows as dicts."""
         return rows_as_records(self.table, range(len(self.table)) if rows is None else rows)
 
     def take(self, rows: Sequence[int]) -> Block:
-        """Some rows."""
+        """A block of the rows with these numbers."""
         return TableBlock(self.key, take_runs(self.runs, rows), take_rows(self.table, rows))
 
     def slices(self, batch_events: int) -> Iterator[Block]:
-        """Parts, without a copy; of whole requests where they hold that many."""
+        """Parts of whole requests where they are that large; without copying."""
         step = slice_rows(self.table, batch_events)
         for start in range(0, len(self), step):
             part = self.table.slice(start, step)
@@ -149,13 +149,13 @@ class TableBlock(Block):
         return self.table
 
     def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
-        """A column is split in one go; a function is asked row by row, which takes much longer."""
+        """By a column's values all at once; or by a function row by row, which is much slower."""
         return _names_of_column(self.table, route.column) or _names_of(
             map(_asking(route), self.records()), len(self)
         )
 
     def without(self, column: str) -> Block:
-        """Without a column, if there is one."""
+        """The table without this column."""
         if column not in self.table.schema.names:
             return self
         return dataclasses.replace(self, table=self.table.drop_columns([column]))
@@ -163,11 +163,11 @@ class TableBlock(Block):
 
 @dataclasses.dataclass(frozen=True)
 class RecordsBlock(Block):
-    """Dicts.
+    """Records as dicts.
 
     Attributes:
         given: the records.
-        weight: about as many bytes as they have as JSON; 0 if nobody has weighed them.
+        weight: about how many bytes of JSON they make; 0 if unknown.
     """
 
     given: Sequence[Any]
@@ -177,12 +177,12 @@ class RecordsBlock(Block):
     def of(
         cls, records: Sequence[Any], runs: Sequence[Run], key: str | None = None
     ) -> RecordsBlock:
-        """Records that were gathered."""
+        """A block of records that a `Gatherer` collected."""
         return cls(key, runs, records)
 
     @classmethod
     def of_block(cls, block: RecordBlock, origin: Run) -> RecordsBlock:
-        """Records that a reader put together."""
+        """A block of records that a reader put together."""
         runs = runs_from(block.origin, block.offsets, origin._replace(count=len(block.records)))
         key = None if block.origin is None else block.origin.key
         return cls(key, runs, block.records)
@@ -191,7 +191,7 @@ class RecordsBlock(Block):
         return len(self.given)
 
     def records(self, rows: Sequence[int] | None = None) -> Sequence[Any]:
-        """As they are."""
+        """The dicts themselves."""
         return self.given if rows is None else [self.given[row] for row in rows]
 
     def take(self, rows: Sequence[int]) -> Block:
@@ -199,19 +199,19 @@ class RecordsBlock(Block):
         return self.as_records(self.records(rows), rows)
 
     def slices(self, batch_events: int) -> Iterator[Block]:
-        """All of them: whoever gathers records bounds them."""
+        """The block itself: a `Gatherer` keeps blocks small."""
         yield self
 
     def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
-        """A table of the same values, if there is one."""
+        """A table of the same values; None if there is none."""
         return table_of(self.given, mapping)
 
     def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
-        """Each record is asked."""
+        """By asking for each record."""
         return _names_of(map(_asking(route), self.given), len(self))
 
     def without(self, column: str) -> Block:
-        """Copies of those that have the column, without it."""
+        """The records without this column; those that have it are copied."""
         given = [
             {name: value for name, value in record.items() if name != column}
             if column in record
@@ -230,7 +230,7 @@ class FailedBlock(RecordsBlock):
     def of(
         cls, records: Sequence[Any], runs: Sequence[Run], key: str | None = None
     ) -> RecordsBlock:
-        """Each knows its own file and row."""
+        """A block of failed records, each of which knows its file and row."""
         places = [
             run._replace(file=failed.file or "", row=-1 if failed.row is None else failed.row)
             for failed, run in zip(records, singles(runs), strict=True)
@@ -238,11 +238,11 @@ class FailedBlock(RecordsBlock):
         return cls(None, places, records)
 
     def as_records(self, records: Sequence[Any], rows: Sequence[int]) -> Block:
-        """Failed records again."""
+        """A block of these failed records."""
         return FailedBlock(None, take_runs(self.runs, rows), records)
 
     def as_table(self, mapping: EventMapping | None = None) -> pa.Table | None:
-        """None."""
+        """None: failed records are encoded one by one."""
         return None
 
     def names(self, route: Route, projects: Mapping[str, Any]) -> Names:
@@ -262,7 +262,7 @@ class FailedBlock(RecordsBlock):
         return _names_of(map(ask, self.given), len(self))
 
     def without(self, column: str) -> Block:
-        """The records that are in them without a column."""
+        """The failed records, whose own records lose this column."""
         given = [
             failed._replace(record_json=json.dumps(record))
             if isinstance(record := failed.record, dict) and record.pop(column, None) is not None
@@ -272,16 +272,16 @@ class FailedBlock(RecordsBlock):
         return FailedBlock(self.key, self.runs, given)
 
     def redact(self, masker: Masker, record: Any) -> Any:
-        """Drops; what failed in a sink has its hashes already."""
+        """Drops columns only: records that failed in a sink are hashed already."""
         return masker.failed(record)
 
-    def encode(self, encoder: Encoder, record: Any, source: Source | None) -> EncodedEvent:
+    def encode(self, encoder: Encoder, record: Any, source: RowOrigin | None) -> EncodedEvent:
         """The event as it was, or the record once more."""
         if not record.can_be_sent:
             raise RecordError(record.reason, record.message, record.field)
         return encoder.replay(record)
 
-    def failure(self, error: RecordError, record: Any, source: Source | None) -> FailedRecord:
+    def failure(self, error: RecordError, record: Any, source: RowOrigin | None) -> FailedRecord:
         """The same record, with the reason why it fails now."""
         failed: FailedRecord = record._replace(
             reason=error.reason, message=error.message, field=error.field
@@ -290,8 +290,8 @@ class FailedBlock(RecordsBlock):
         return failed if known else failed._replace(destination=None)
 
 
-def failed_record(error: RecordError, record: Any, source: Source | None) -> FailedRecord:
-    """A record that cannot be sent."""
+def failed_record(error: RecordError, record: Any, source: RowOrigin | None) -> FailedRecord:
+    """The failed record of a record that cannot be sent."""
     try:
         readable: Any = dict(record) if isinstance(record, Mapping) else repr(record)
     except Exception:  # of a user's class
@@ -307,7 +307,7 @@ def failed_record(error: RecordError, record: Any, source: Source | None) -> Fai
 
 
 def _asking(route: Route) -> Callable[[Any], Any]:
-    """Gives what a record says, or the error in place of it."""
+    """A function that names a record's project, or returns the error."""
 
     def ask(record: Any) -> Any:
         try:

@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", r
 _PLAIN = {"integer": r"^-?[0-9]{1,18}$", "number": r"^-?[0-9]{1,15}(\.[0-9]+)?$"}
 """Texts that Arrow reads as this module does, and that a 64-bit number holds."""
 _MOST_CHARACTERS = 1000
-"""Of a number as text; `int` refuses more than 4,300 digits."""
+"""The longest number as text; `int` refuses more than 4,300 digits."""
 
 
 def cast(column: pa.ChunkedArray, name: str, kind: str) -> tuple[Any, dict[int, RecordError]]:

@@ -98,7 +98,7 @@ def check_text(text: str, field: str) -> None:
 
 
 def invalid_text(field: str) -> RecordError:
-    """Why text that is not Unicode fails."""
+    """The error for text that is not valid Unicode."""
     field = field.encode("utf-8", "backslashreplace").decode()  # failures must be valid text
     return RecordError(
         "invalid_text",

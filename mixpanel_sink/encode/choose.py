@@ -1,4 +1,4 @@
-"""Which encoder a project's records need."""
+"""Chooses the encoder of a project's records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def encoder_for(
     clock: Callable[[], float],
     mark: RunMark | None = None,
 ) -> Encoder:
-    """What turns a project's records into JSON. Resolves its token, if records carry one.
+    """The encoder of a project's records. Resolves the project's token, if records carry one.
 
     Args:
         target: the project.

@@ -1,4 +1,4 @@
-"""`Encoder`: what turns the records of one project into the JSON texts of events or updates."""
+"""`Encoder`: turns the records of one project into the JSON texts of events or updates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_json import EncodedEvent
@@ -22,9 +22,9 @@ class Encoder(Protocol):
     """Encodes mapped events, raw events, or updates of profiles."""
 
     takes_columns: ClassVar[bool]
-    """Whether it takes the columns of a table as they are; else a table's rows as dicts."""
+    """Whether it encodes tables by column; else their rows as dicts."""
 
-    def encode(self, record: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+    def encode(self, record: Mapping[Any, Any], source: RowOrigin | None = None) -> EncodedEvent:
         """One record.
 
         Raises:
@@ -33,10 +33,10 @@ class Encoder(Protocol):
         ...
 
     def table_of(self, block: Block) -> tuple[ColumnarEncoder, pa.Table] | None:
-        """A table that makes the same events, and what encodes it; None if there is none."""
+        """A table that makes the same events, and its encoder; None if there is none."""
         ...
 
-    def id_of(self, record: Mapping[Any, Any], source: Source | None = None) -> str | None:
+    def id_of(self, record: Mapping[Any, Any], source: RowOrigin | None = None) -> str | None:
         """The `$insert_id` of a record that failed; None where only its event would tell."""
         ...
 
@@ -50,7 +50,7 @@ class Encoder(Protocol):
 
 
 def encode_block(encoder: Encoder, block: Block, limits: Limits) -> EncodedSlice:
-    """Encodes a block: a column at a time what makes a table, the rest record by record.
+    """Encodes a block: by column where its records make a table, the others one by one.
 
     Touches nothing but its arguments, so that it can run on any thread.
     """

@@ -22,9 +22,7 @@ from mixpanel_sink.api.limits import (
     now_ms,
 )
 from mixpanel_sink.api.numbers import Rounded, json_bytes
-from mixpanel_sink.encode.checks import (
-    invalid_text,
-)
+from mixpanel_sink.encode.checks import invalid_text
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.settings.run_mark import RunMark
 
@@ -38,7 +36,7 @@ COUNTED = (
     "old_events_5_years",
     "ignored_anon_ids",
 )
-"""What is counted of the events, besides their number; also the names of the metrics."""
+"""What is counted about events, besides their number; also the names of the metrics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +208,7 @@ def check_nested(text: bytes) -> None:
 
 
 def count_long_strings(properties: Mapping[str, Any]) -> int:
-    """Text values that Mixpanel will cut."""
+    """The number of text values that Mixpanel will cut."""
     long = 0
     for value in properties.values():
         if type(value) is str and len(value) > LONG_STRING_BYTES // 4:

@@ -1,6 +1,6 @@
 """Raw events together: a table of their properties, and the mapping that makes events of it.
 
-What is not sure to become the same event (an identity event, keys beside event and properties, ...)
+What might not become the same event (an identity event, keys beside event and properties, ...)
 is left to `RawEventEncoder`, one by one.
 """
 
@@ -22,7 +22,7 @@ from mixpanel_sink.settings.run_mark import RunMark
 _EVENT = "\1event"
 """The column of the events' names; one of the properties may be called "event"."""
 _OPTIONAL = ("$insert_id", "ip", "$device_id", "$user_id", "token")
-"""What the sink writes itself, and an event may have or not."""
+"""Properties that the sink writes itself, and that an event may lack."""
 
 
 class EventTables:
@@ -51,7 +51,7 @@ class EventTables:
     def table_of(
         self, events: Sequence[Mapping[Any, Any]]
     ) -> tuple[ColumnarEncoder, pa.Table] | None:
-        """A table with a row for each event, and its encoder; None if they make none."""
+        """A table with a row for each event, and its encoder; None if there is none."""
         fit = [_is_fit(event) for event in events]
         properties = [
             event["properties"] if good else {} for event, good in zip(events, fit, strict=True)

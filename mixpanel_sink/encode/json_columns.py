@@ -15,7 +15,7 @@ from mixpanel_sink.api.values import WITHOUT_LIMITS, json_text, to_json
 
 
 class JsonType(pa.ExtensionType):
-    """Of a column of JSON texts, for properties; null where there is no value."""
+    """The Arrow type of a column of JSON texts, for properties; null where there is no value."""
 
     UNFIT = "!"
     """What leads the text of a value that the record encoder must look at. (JSON never begins so.)

@@ -10,7 +10,7 @@ from mixpanel_sink.batch.keys import Hashes, Keys
 
 
 def keys_of(ids: pl.Series | None, users: pl.Series, times: pl.Series) -> Keys:
-    """Of events.
+    """Keys of events.
 
     Args:
         ids: their `$insert_id`s; None where no two share one.

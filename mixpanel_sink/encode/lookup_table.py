@@ -51,7 +51,7 @@ class LookupTable:
 
     @property
     def mark(self) -> str:
-        """What stands for its content."""
+        """A hash of its content."""
         return blake3(self.csv).hexdigest()[:32]
 
 
@@ -79,7 +79,7 @@ class Rows:
     size: int = 0
 
     def refuse(self, place: str, why: str) -> None:
-        """One more bad row."""
+        """Notes one more bad row."""
         self.bad_count += 1
         if len(self.bad) < MOST_NAMED:
             self.bad.append((place, why))

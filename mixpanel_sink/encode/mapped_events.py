@@ -1,4 +1,4 @@
-"""Mapped events: a record becomes an event as the mapping says."""
+"""Mapped events: turns records into events by a mapping."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ import orjson
 import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import content_id, fitting_id, position_id, salted_id
-from mixpanel_sink.api.limits import (
-    Limits,
-    now_ms,
-)
+from mixpanel_sink.api.limits import Limits, now_ms
 from mixpanel_sink.api.values import id_text, id_value, json_text, to_json
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.checks import (
     check_distinct_id,
@@ -83,7 +80,7 @@ class MappedEventEncoder:
     def encode(
         self,
         record: Mapping[Any, Any],
-        source: Source | None = None,
+        source: RowOrigin | None = None,
         insert_id: str | None = None,
     ) -> EncodedEvent:
         """One event.
@@ -116,7 +113,7 @@ class MappedEventEncoder:
         event = {"event": self._event(record), "properties": properties}
         return self._write(event, insert_id)
 
-    def id_of(self, record: Mapping[Any, Any], source: Source | None = None) -> str | None:
+    def id_of(self, record: Mapping[Any, Any], source: RowOrigin | None = None) -> str | None:
         """The `$insert_id` of a record that failed; None where only its event would tell."""
         try:
             return self._insert_id(record, source)
@@ -139,7 +136,7 @@ class MappedEventEncoder:
         return self.encode(record, insert_id=given)
 
     def _used(self, record: Mapping[str, Any]) -> set[str]:
-        """The columns of which the mapping makes something."""
+        """The columns that the mapping uses."""
         try:
             plan = self._mapping.plan(tuple(record))
         except MappingError as error:
@@ -245,13 +242,13 @@ class MappedEventEncoder:
         check_range(ms, self._clock(), column.name, column.unit, self._max_age)
         return ms
 
-    def _insert_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
+    def _insert_id(self, record: Mapping[Any, Any], source: RowOrigin | None) -> str | None:
         """The id, or None for one from the content."""
         plain = self._plain_id(record, source)
         return None if plain is None else salted_id(plain, self._salt)
 
-    def _plain_id(self, record: Mapping[Any, Any], source: Source | None) -> str | None:
-        """The same without a salt."""
+    def _plain_id(self, record: Mapping[Any, Any], source: RowOrigin | None) -> str | None:
+        """The id before salting."""
         rule = self._mapping.insert_id
         if isinstance(rule, ColumnsId):
             values = [
@@ -302,8 +299,8 @@ class MappedEventEncoder:
                 part.name,
             )
         if is_missing(value):
-            if (stand_in := getattr(part, "if_null", None)) is not None:
-                return stand_in
+            if (default := getattr(part, "if_null", None)) is not None:
+                return default
             if null is not ...:
                 return null
             raise RecordError(

@@ -77,7 +77,7 @@ def profile_value(value: Any, name: str, drop_non_finite: bool) -> Any:
 
 
 def wrong_value(operation: str, takes: str, value: Any, field: str | None = None) -> RecordError:
-    """Why an operation's value fails."""
+    """The error for an operation's value."""
     return RecordError(
         "operation_wrong_value",
         f"{operation} takes {takes} (it is a {type(value).__name__}). Fix the record.",

@@ -21,7 +21,7 @@ from mixpanel_sink.api.limits import (
 )
 from mixpanel_sink.api.numbers import Rounded, whole_number
 from mixpanel_sink.api.values import is_null, to_json
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.checks import check_text, plain_name, user_id
 from mixpanel_sink.encode.event_json import EncodedEvent, count_long_strings, dumps, longest
@@ -50,10 +50,10 @@ class _OneByOne:
     takes_columns: ClassVar[bool] = False
 
     def table_of(self, block: Block) -> None:
-        """None."""
+        """None: updates are encoded one by one."""
         return None
 
-    def id_of(self, record: Mapping[Any, Any], source: Source | None = None) -> None:
+    def id_of(self, record: Mapping[Any, Any], source: RowOrigin | None = None) -> None:
         """None: updates have no id."""
         return None
 
@@ -90,7 +90,7 @@ class MappedUpdateEncoder(_OneByOne):
         self._drop = mapping.non_finite == "drop"
         self._plans: dict[tuple[Any, ...], tuple[tuple[str, str, str], ...]] = {}
 
-    def encode(self, record: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+    def encode(self, record: Mapping[Any, Any], source: RowOrigin | None = None) -> EncodedEvent:
         """One update.
 
         Raises:
@@ -195,7 +195,7 @@ class RawUpdateEncoder(_OneByOne):
         self._limits = limits
         self._end = b',"$token":' + orjson.dumps(token) + b"}"
 
-    def encode(self, update: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+    def encode(self, update: Mapping[Any, Any], source: RowOrigin | None = None) -> EncodedEvent:
         """One update's JSON.
 
         Raises:

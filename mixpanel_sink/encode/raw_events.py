@@ -18,7 +18,7 @@ from mixpanel_sink.api.limits import (
 )
 from mixpanel_sink.api.numbers import whole_number
 from mixpanel_sink.api.values import id_text, is_null, to_json
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.checks import (
     check_event_name,
@@ -66,34 +66,13 @@ class RawEventEncoder:
         self._ip = ip
         self._clock = clock
 
-    def encode(self, event: Mapping[Any, Any], source: Source | None = None) -> EncodedEvent:
+    def encode(self, event: Mapping[Any, Any], source: RowOrigin | None = None) -> EncodedEvent:
         """One event's JSON.
 
         Raises:
             RecordError: with the reason why Mixpanel would refuse it.
         """
-        name, given = event.get("event"), event.get("properties")
-        if name is None or not isinstance(given, Mapping):
-            raise RecordError(
-                "not_an_event",
-                'Without a mapping a record must be a Mixpanel event: {"event": name, '
-                '"properties": {...}}. Give WriteToMixpanel a mapping for other records.',
-                "event" if name is None else "properties",
-            )
-        if not isinstance(name, str):
-            raise RecordError("event_wrong_type", "event must be text.", "event")
-        check_event_name(name, "event")
-        if unknown := [key for key in event if key not in ("event", "properties")]:
-            raise RecordError(
-                "not_an_event",
-                f"An event holds event and properties only; {unknown[0]!r} would be lost. Move it "
-                "into properties.",
-                str(unknown[0]),
-            )
-        for key in given:
-            if not isinstance(key, str):
-                raise RecordError("bad_key", f"The property {key!r} is not text.", str(key))
-            check_text(key, key)
+        name, given = _parts_of(event)
         properties = {
             plain_name(key): value
             for key in sorted(given)
@@ -122,7 +101,7 @@ class RawEventEncoder:
         insert_id = _given_id(given)
         return self._write({"event": name, "properties": properties}, insert_id)
 
-    def id_of(self, event: Mapping[Any, Any], source: Source | None = None) -> str | None:
+    def id_of(self, event: Mapping[Any, Any], source: RowOrigin | None = None) -> str | None:
         """The `$insert_id` of an event that failed, if it has one."""
         given = event.get("properties")
         try:
@@ -131,11 +110,11 @@ class RawEventEncoder:
             return None
 
     def table_of(self, block: Block) -> tuple[ColumnarEncoder, pa.Table] | None:
-        """A table of the events' properties."""
+        """The events' properties as a table."""
         return self._tables.table_of(block.records())
 
     def replay(self, failed: FailedRecord) -> EncodedEvent:
-        """An event as it was, or the record, which is one."""
+        """The event as it was sent, or the record, which is an event."""
         if (event := failed.event) is not None:
             return self._write(*event_as_it_was(event, failed, self._mark))
         record = failed.record
@@ -170,10 +149,37 @@ class RawEventEncoder:
         )
 
 
+def _parts_of(event: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The name and the properties; raises RecordError if the record is not an event."""
+    name, given = event.get("event"), event.get("properties")
+    if name is None or not isinstance(given, Mapping):
+        raise RecordError(
+            "not_an_event",
+            'Without a mapping a record must be a Mixpanel event: {"event": name, '
+            '"properties": {...}}. Give WriteToMixpanel a mapping for other records.',
+            "event" if name is None else "properties",
+        )
+    if not isinstance(name, str):
+        raise RecordError("event_wrong_type", "event must be text.", "event")
+    check_event_name(name, "event")
+    if unknown := [key for key in event if key not in ("event", "properties")]:
+        raise RecordError(
+            "not_an_event",
+            f"An event holds event and properties only; {unknown[0]!r} would be lost. Move it "
+            "into properties.",
+            str(unknown[0]),
+        )
+    for key in given:
+        if not isinstance(key, str):
+            raise RecordError("bad_key", f"The property {key!r} is not text.", str(key))
+        check_text(key, key)
+    return name, given
+
+
 def _check_identity(
     name: str, given: Mapping[Any, Any], endpoint: Endpoint, has_token: bool
 ) -> None:
-    """Raises RecordError for an identity event that is not whole, or goes to the wrong place."""
+    """Raises RecordError for an identity event that lacks a part or goes to the wrong endpoint."""
     if name not in IDENTITY_EVENTS:
         return
     whole = {key: value for key, value in given.items() if not is_null(value)}
@@ -200,7 +206,7 @@ def _check_identity(
 
 
 def _given_id(properties: Mapping[Any, Any]) -> str | None:
-    """A raw event's own id, hashed where Mixpanel would not take it."""
+    """A raw event's own id, hashed if Mixpanel would not accept it."""
     insert_id = properties.get("$insert_id")
     if is_null(insert_id):
         return None

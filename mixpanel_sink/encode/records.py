@@ -40,16 +40,16 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
 
 
 STRIDE = 32
-"""Of so many small records one is weighed ..."""
+"""Of this many small records one is weighed ..."""
 LARGE = 50_000
 """... and each that weighs more than this."""
 _VALUE_BYTES = 16
-"""What a value weighs that is neither text nor bytes, and what is around every other."""
+"""The weight of a value that is neither text nor bytes, and of what surrounds one that is."""
 _SMALL = frozenset({int, float, bool, type(None), datetime.datetime, datetime.date})
 
 
 def weight_of(value: Any, depth: int = 4) -> int:
-    """About as many bytes as a record or a value has as JSON; never raises."""
+    """About how many bytes of JSON a record or value makes; never raises."""
     try:
         if type(value) is dict:
             total = _VALUE_BYTES * len(value)

@@ -119,7 +119,7 @@ class Masker:
                 record["properties"] = self._without(record["properties"])
             failed = failed._replace(record_json=json.dumps(record))
         else:
-            # The text of a line that could not be read: nobody can tell what is in it.
+            # The text of a line that could not be read may hold what must stay hidden.
             failed = failed._replace(record_json=None)
         return failed
 

@@ -346,7 +346,7 @@ def _shown(value: Any) -> str | None:
 
 
 def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whose users are in the sample. Records without a user stay: others look at them later."""
+    """The rows whose users are in the sample, and those without a user, left to later steps."""
     if column is None:
         return np.ones(count, bool)
     kind = column.type

@@ -68,7 +68,7 @@ class EncodedSlice:
     keys: list[Keys] = dataclasses.field(default_factory=list)
 
     def count(self, encoded: EncodedTable | EncodedEvent) -> None:
-        """Adds what was counted of events."""
+        """Adds the counts of events."""
         for name in COUNTED:
             setattr(self, name, getattr(self, name) + getattr(encoded, name))
 

@@ -240,7 +240,7 @@ def _out_of_range(column: TimeColumn, value: Any) -> RecordError:
 
 
 def _arrow_ms(value: Any, column: TimeColumn) -> int:
-    """Of an Arrow scalar: nanoseconds, or what is out of Python's range."""
+    """The time of an Arrow scalar: with nanoseconds, or out of Python's range."""
     from pyarrow import types
 
     kind = value.type

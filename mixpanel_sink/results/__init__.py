@@ -1,6 +1,6 @@
-"""What a write gives back: receipts and failed records.
+"""The results of a write: receipts, failed and accepted records, and counts.
 
-Both are named tuples of plain fields, so that Beam's schema-aware transforms can select
+They are named tuples of plain fields, so that Beam's schema-aware transforms can select
 and group by them.
 """
 
@@ -35,8 +35,9 @@ file_unreadable line_unreadable function_failed shape_failed
 REASONS = frozenset(_REASONS.split())
 """Why a record can fail; docs/failures.md says what to do."""
 FUNCTION_FAILED = "function_failed"
+"""The reason of records for which a function of `MapRecords` failed."""
 SHAPE_FAILED = "shape_failed"
-"""Of `MapRecords`."""
+"""The reason of records that do not fit the mapping's shape."""
 
 
 class FailedRecord(NamedTuple):
@@ -113,7 +114,7 @@ class FailedRecord(NamedTuple):
         """The reverse of `to_json`.
 
         Raises:
-            ValueError: says why the line is none.
+            ValueError: says why the line is not a failed record.
         """
         try:
             data = json.loads(line, parse_int=_integer, parse_float=_number)
@@ -239,7 +240,7 @@ class AcceptedRecord(NamedTuple):
 
 
 class WriteResult(NamedTuple):
-    """What a write gives back. Every record read is in one place only.
+    """The results of a write. Every record read is in exactly one place.
 
     Attributes:
         failed: PCollection of `FailedRecord`, in the windows of the records.
@@ -268,12 +269,12 @@ class WriteResult(NamedTuple):
         return getattr(self.read, _ACCEPTED, None)
 
     def with_accepted(self, accepted: Any) -> WriteResult:
-        """The same, with the accepted records."""
+        """The same result, with the accepted records."""
         setattr(self.read, _ACCEPTED, accepted)
         return self
 
     def with_totals(self, totals: Any) -> WriteResult:
-        """The same, with its totals."""
+        """The same result, with its totals."""
         setattr(self.read, _ACCOUNTED, (self.failed, self.receipts, totals))
         return self
 
@@ -296,7 +297,7 @@ class Books(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Counts of a run."""
+    """What became of a run's records."""
 
     read: int = 0
     accepted: int = 0
@@ -309,7 +310,7 @@ class Totals(NamedTuple):
         return self.read == self.accepted + self.failed
 
     def plus(self, more: Totals) -> Totals:
-        """Both together."""
+        """The sum of both."""
         return Totals(*(one + other for one, other in zip(self, more, strict=True)))
 
 

@@ -56,7 +56,7 @@ def record_as_json(record: Any) -> str:
 
 
 CANNOT_BE_SHOWN = "that cannot be shown)"
-"""Ends what stands for a value without any text."""
+"""Ends the placeholder of a value that has no text."""
 
 
 def hidden(value: Any) -> str:
@@ -97,7 +97,7 @@ def _like(value: Any) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """With all digits."""
+    """As `readable`, but numbers keep all their digits."""
     if isinstance(value, decimal.Decimal) and value.is_finite():
         value = Rounded(value)
     return orjson.Fragment(str(value)) if type(value) is Rounded else readable(value)

@@ -31,7 +31,7 @@ CLOCK_SKEW = 2.0
 
 
 def steady_clock() -> float:
-    """Seconds since 1970, by a clock that nobody sets back or forward while we run."""
+    """Seconds since 1970, by a clock that is never set back or forward while we run."""
     return _EPOCH + time.monotonic()
 
 
@@ -333,7 +333,7 @@ class Lane:
 
         Times in the state are of the clock of the worker that wrote it. How old a request was
         then is certain; how long ago "then" is, the two clocks tell only to `CLOCK_SKEW`. The
-        request counts for so much longer, and a clock that is far ahead stops nobody.
+        request counts for so much longer, and a clock that is far ahead stops no request.
         """
         if not snapshot:
             return

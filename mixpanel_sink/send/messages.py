@@ -76,7 +76,7 @@ def long_pause(seconds: float, policy: SendPolicy) -> str:
 
 
 def _run_again(when: str, endpoint: Endpoint) -> str:
-    """That the job may be run once more, and why that is safe, or how far."""
+    """The advice to run the job again, and how safe that is."""
     return f"Run it again {when}: {_again(endpoint)}"
 
 

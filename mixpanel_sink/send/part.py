@@ -10,7 +10,7 @@ from mixpanel_sink.batch.chunk import EventChunk
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """All of a chunk at first; halves of it, or what is left of it, later.
+    """A whole chunk at first; later halves of it, or what is left of it.
 
     Attributes:
         chunk: its records.
@@ -31,7 +31,7 @@ class Part:
     asked_again: bool = False
 
     def posted(self, status: int) -> Part:
-        """After one more request."""
+        """The part after one more request."""
         return dataclasses.replace(
             self, attempts=self.attempts + 1, unreceipted=self.unreceipted + 1, status=status
         )

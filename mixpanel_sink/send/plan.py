@@ -27,8 +27,8 @@ SPLITS = 48
 """Extra requests that finding unnamed bad events in one batch may cost: two of them at
 eleven halvings each. Beyond, what is left of the batch is given up."""
 SPLITS_OF_NOTHING = 28
-"""Those of an endpoint that has accepted nothing yet. One bad event, wherever it is, is found by
-then: it is not about single events."""
+"""The same while the endpoint has accepted nothing yet. They suffice to find one bad event
+anywhere, so the endpoint must be refusing all of them."""
 SMALL_BYTES = 100_000
 """An endpoint that calls one event of so few bytes too large is not Mixpanel's."""
 NO_SERVER_SECONDS = 10.0
@@ -186,7 +186,7 @@ def plan(response: ResponseClass, part: Part, policy: SendPolicy, facts: Facts) 
 
 
 def stop(error: DestinationError | str, policy: SendPolicy, when: str | None = None) -> Stop:
-    """Ends what is sent to the project, and says what that means for the job, and when to run
+    """Stops sending to the project. The message says what that means for the job, and when to run
     it again, if the error is a passing one."""
     kind = type(error) if isinstance(error, DestinationError) else DestinationError
     return Stop(kind(f"{error} {messages.consequence(policy, when)}"))

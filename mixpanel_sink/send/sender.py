@@ -228,7 +228,7 @@ class BatchSender:
         self.gate.pause(seconds, f"backing off after {after}")
 
     def _count_given_up(self, why: str) -> None:
-        """One more batch of which nothing was accepted."""
+        """Counts one more batch of which nothing was accepted."""
         stop = after_giving_up(self._lane.gave_up(), why, self._policy)
         if stop is not None:
             raise stop.error

@@ -46,7 +46,7 @@ class Outcome:
         return sum(receipt.accepted for receipt, _ in self.receipts)
 
     def count_request(self, status: int, seconds: float) -> None:
-        """One more request, with the status of its response."""
+        """Counts a request by the status of its response."""
         name = str(status) if status else "none"
         self.statuses[name] += 1
         self.seconds.append(seconds)

@@ -36,7 +36,7 @@ class Tally:
         self._events: collections.Counter[tuple[bytes, int]] | None = None
 
     def add(self, amounts: Mapping[str, int]) -> None:
-        """Adds to several at once: nobody sees one without the other."""
+        """Adds to several at once: no reader sees one without the others."""
         with self._lock:
             self._counts.update(amounts)
 

@@ -16,7 +16,7 @@ class Weight:
     bytes: int
 
     def of(self, unit: str) -> int:
-        """In the given unit of a `Rate`."""
+        """The weight in the unit of a `Rate`."""
         return 1 if unit == "requests" else self.events if unit == "events" else self.bytes
 
 
@@ -53,7 +53,7 @@ class RollingWindow:
             self.add(now, weight)
 
     def add(self, now: float, weight: float) -> None:
-        """Enters a finished request."""
+        """Adds a finished request."""
         last = self._entries[-1] if self._entries else None
         if last is not None and now < last[1]:
             now = last[1]  # a clock that was set back must not free a slot early
@@ -93,7 +93,7 @@ class RollingWindow:
     def wait_after_open(
         self, now: float, weight: int, queued: int, elsewhere: Sequence[Sequence[float]] = ()
     ) -> float:
-        """As `wait`, if all that is open were answered now, and `queued` had gone before."""
+        """As `wait`, as if all open requests were answered now and `queued` were sent before."""
         pending, self.open_weight = self.open_weight, 0
         try:
             before = [[now, now, pending + queued]] if pending + queued else []

@@ -55,7 +55,7 @@ class LaneState:
         return self.size.read() is not None
 
     def how_much(self) -> Size:
-        """What waits."""
+        """How much waits."""
         return Size(*(self.size.read() or ()))
 
     def keep(self, chunk: EventChunk, data: bytes | None = None) -> None:

@@ -145,7 +145,7 @@ class Packer:
         self.unchanged: collections.Counter[str] = collections.Counter()
         """Updates that are not sent, by file."""
         self.places: list[Any] = []
-        """Of profiles that the state knows, and that this bundle has seen."""
+        """The positions of the known profiles that this bundle has seen."""
 
     def add(self, block: Block) -> Iterator[Any]:
         """Takes records, and yields the outputs that are ready."""

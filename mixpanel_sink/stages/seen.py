@@ -25,7 +25,7 @@ class Seen(NamedTuple):
         mark: of the known profiles that they were compared with; "" where they differ.
         bits: one for each of these, packed and compressed.
         records: how many there were.
-        failed: how many could not be updates: nobody knows whose they were.
+        failed: how many could not be updates, so that their profiles are unknown.
     """
 
     mark: str
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, mark: str, known: int, places: list[Any], records: int, failed: int) -> Seen:
-        """Of one bundle."""
+        """What one bundle saw."""
         bits = np.zeros(known, bool)
         for some in places:
             bits[some] = True

@@ -9,7 +9,7 @@ import pytest
 
 from mixpanel_sink import EventMapping, TimeColumn
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.errors import RecordError
@@ -37,14 +37,16 @@ def mapping_of(**settings: Any) -> EventMapping:
     )
 
 
-def event_json(record: Any, source: Source | None = None, /, **settings: Any) -> bytes:
+def event_json(record: Any, source: RowOrigin | None = None, /, **settings: Any) -> bytes:
     limits, token = settings.pop("limits", Limits()), settings.pop("token", None)
     encoder = MappedEventEncoder(mapping_of(**settings), limits, token, clock)
     base = {"e": "Buy", "u": "ann", "t": T}
     return encoder.encode({**base, **as_mapping(record)}, source).json
 
 
-def properties_of(record: Any, source: Source | None = None, /, **settings: Any) -> dict[str, Any]:
+def properties_of(
+    record: Any, source: RowOrigin | None = None, /, **settings: Any
+) -> dict[str, Any]:
     return dict(orjson.loads(event_json(record, source, **settings))["properties"])
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mixpanel_sink import ContentId, EventMapping, PositionId, TimeColumn
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
@@ -52,7 +52,7 @@ def _records(case: Case, rows: list[int]) -> Iterator[tuple[int, Any]]:
     for row, record in zip(rows, rows_as_records(case.table, rows), strict=True):
         place = None
         if case.file_key is not None:
-            place = Source("f.parquet", case.file_key, case.first_row + row)
+            place = RowOrigin("f.parquet", case.file_key, case.first_row + row)
         try:
             result: Any = encoder.encode(record, place)
         except RecordError as error:

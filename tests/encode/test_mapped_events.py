@@ -10,7 +10,7 @@ import pytest
 
 from mixpanel_sink import Column, Constant, ContentId, EventMapping, PositionId
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from tests.encode.encoding import (
     HALF,
@@ -223,7 +223,7 @@ def test_content_ids_do_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_insert_id_from_position() -> None:
-    source = Source("f", "0123456789abcdef0123", 41)
+    source = RowOrigin("f", "0123456789abcdef0123", 41)
     for rule in (None, PositionId()):
         found = properties_of({}, source, insert_id=rule)["$insert_id"]
         assert found == "0123456789abcdef0123-41"
@@ -307,12 +307,12 @@ def test_a_constant_event_needs_no_column() -> None:
 @pytest.mark.parametrize(
     ("insert_id", "source", "expected"),
     [
-        (PositionId(), Source("f", "key", 7), "key-7"),
-        (None, Source("f", "key", 7), "key-7"),
+        (PositionId(), RowOrigin("f", "key", 7), "key-7"),
+        (None, RowOrigin("f", "key", 7), "key-7"),
         (PositionId(), None, None),
         ("id", None, "a-1"),
         ("empty", None, None),
-        (ContentId(), Source("f", "key", 7), None),
+        (ContentId(), RowOrigin("f", "key", 7), None),
     ],
 )
 def test_the_id_of_a_record_that_failed(insert_id, source, expected) -> None:

@@ -13,7 +13,7 @@ from mixpanel_sink import ContentId, PositionId
 from mixpanel_sink.api.insert_ids import salted_id
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_tables import EventTables
@@ -26,7 +26,7 @@ from tests.encode.encoding import NOW, clock, error_of, mapping_of
 
 ONE, TWO = RunMark("run", "one"), RunMark("run", "two")
 RECORD = {"e": "Buy", "u": "ann", "t": 1_700_000_000, "a": 1, "k": "k-1"}
-SOURCE = Source("f.parquet", "0123456789abcdef0123", 3)
+SOURCE = RowOrigin("f.parquet", "0123456789abcdef0123", 3)
 RULES = [ContentId, PositionId, lambda salt="": ColumnsId(("k",), salt)]
 
 

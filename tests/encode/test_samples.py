@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
@@ -32,7 +32,7 @@ def test_events_are_as_they_were(number: int) -> None:
         numbers = part.rows.tolist()
         rows += len(numbers)
         for row, record in zip(numbers, rows_as_records(table, numbers), strict=True):
-            place = None if key is None else Source("f", key, FIRST_ROW + row)
+            place = None if key is None else RowOrigin("f", key, FIRST_ROW + row)
             again.update(b"\n," + one_by_one.encode(record, place).json)
     assert [rows, left, events.hexdigest()[:32]] == STORED[number]
     assert again.digest() == events.digest()

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.batch.origin import Source
+from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.encode.schema import check_schema
 from mixpanel_sink.errors import InputError
@@ -210,7 +210,7 @@ def test_times_as_text(texts: list[str], form: str) -> None:
     assert any(texts[0] in guess for guess in found.guesses)
     encoder = MappedEventEncoder(found.mapping, Limits())
     for text in texts:  # what is proposed can be imported
-        encoder.encode({"who": "u1", "seen": text}, Source("a", "a", 0))
+        encoder.encode({"who": "u1", "seen": text}, RowOrigin("a", "a", 0))
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def is_pattern(name: str) -> bool:
 
 
 def is_utf8(kind: pa.DataType) -> bool:
-    """Whether it is a type of text."""
+    """Whether a type holds text."""
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
@@ -109,7 +109,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def is_binary(kind: pa.DataType) -> bool:
-    """Whether its values are bytes."""
+    """Whether a type holds bytes."""
     return (
         types.is_binary(kind)
         or types.is_large_binary(kind)

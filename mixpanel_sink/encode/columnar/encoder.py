@@ -1,7 +1,7 @@
 """The columnar encoder: Arrow tables to the JSON texts of events.
 
 Polars writes the JSON; no Python object is made per event. Rows that it is not sure of
-(a null id, an impossible time, text that is no UTF-8, ...) are handed back by number:
+(a null id, an impossible time, text that is not UTF-8, ...) are handed back by number:
 the record encoder then says what is wrong with each, or encodes it after all. So a rule
 is spelled out once, there, and the checks here only have to be cautious.
 """
@@ -115,7 +115,7 @@ class ColumnarEncoder:
         yield from self._pieces(plan, table, 0, file_key, first_row)
 
     def by_value(self, schema: pa.Schema) -> list[str]:
-        """The columns whose values are made JSON one by one, which costs more."""
+        """The columns whose values become JSON one by one, which costs more."""
         plan = self._plan(schema)
         return [] if plan is None else plan.inputs.by_value
 
@@ -180,7 +180,7 @@ class ColumnarEncoder:
         )
 
     def _small(self, plan: Plan, frame: pl.DataFrame) -> pl.Series:
-        """Which events are surely not too large, nor are their lists and objects."""
+        """Which events, lists and objects are surely not too large."""
         sizes = frame.get_column(_TEXT).str.len_bytes() - len(LEAD)
         small = sizes <= self._limits.event_bytes
         # Only large events can have large lists or objects.
@@ -226,7 +226,7 @@ class ColumnarEncoder:
         return frame.with_columns(line(pieces, skip_nulls=True).alias(_TEXT))
 
     def _salted(self, insert_id: pl.Expr, prefix: str = "") -> pl.Expr:
-        """As `insert_ids.salted_id` makes it of the prefix and the id; without a salt the id."""
+        """As `insert_ids.salted_id` of the prefix and the id; without a salt, the id itself."""
         if not self._salt:
             return insert_id
         return content_hash(pl.concat_str([pl.lit(f"{self._salt}\0{prefix}"), insert_id]))

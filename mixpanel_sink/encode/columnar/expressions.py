@@ -17,7 +17,7 @@ from mixpanel_sink.api.insert_ids import CONTENT_HEX
 from mixpanel_sink.encode.hashing import blake3_hex
 
 Piece = str | pl.Expr
-"""Of a line: the same text in every row, or a column of texts."""
+"""A piece of a line: the same text in every row, or a column of texts."""
 
 
 def line(pieces: Sequence[Piece], skip_nulls: bool = False) -> pl.Expr:

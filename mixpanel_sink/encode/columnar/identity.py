@@ -139,7 +139,7 @@ def _decimal_text(expr: pl.Expr, kind: pa.DataType) -> pl.Expr:
 
 
 def _origin(inputs: Inputs, *sources: Any) -> Text:
-    """Whose text a part holds that comes from these columns or constants."""
+    """The texts that these parts take from columns or constants."""
     columns, escapes = set(), False
     for source in sources:
         if isinstance(source, Column) and is_text(inputs.type_of(source.name)):

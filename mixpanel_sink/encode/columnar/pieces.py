@@ -20,7 +20,7 @@ class Nulls(enum.Enum):
 
     @classmethod
     def of(cls, nulls: int, rows: int) -> Nulls:
-        """For so many nulls in so many rows."""
+        """How to write a column with so many nulls in so many rows."""
         if not nulls or nulls == rows:
             return cls.ALL if nulls else cls.NONE
         return cls.MOST if nulls > rows // 2 else cls.SOME
@@ -52,7 +52,7 @@ class Pieces:
         self._run: list[pl.Expr] = []
 
     def fixed(self, text: str) -> None:
-        """Text that is the same in every row."""
+        """Adds text that is the same in every row."""
         self._end_run()
         self._pieces.append(text)
 
@@ -103,7 +103,7 @@ class Pieces:
         return pl.when(present).then(member) if texts is None else member
 
     def end(self, *pieces: Piece) -> list[Piece]:
-        """All pieces, these at the end."""
+        """All pieces, with these at the end."""
         self._end_run()
         return [*self._pieces, *pieces]
 

@@ -28,9 +28,9 @@ from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.run_mark import RunMark
 
 _EXACT = "x:"
-"""Leads the name of the frame's column with all digits of the numbers in another one."""
+"""Prefix of the frame's columns that keep all digits of the numbers in another column."""
 _KNOWN_PIECES = 1000
-"""To put expressions together takes as long as to write a thousand events, so they are kept."""
+"""Building expressions takes as long as writing a thousand events, so they are cached."""
 
 
 class Plan:
@@ -161,7 +161,7 @@ class Plan:
         return parts, plain
 
     def count_long(self, frame: pl.DataFrame) -> int:
-        """Text values that Mixpanel will cut."""
+        """The number of text values that Mixpanel will cut."""
         count = self._long_constants * len(frame)
         if self._long is None or not len(frame):
             return count

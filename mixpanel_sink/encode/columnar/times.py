@@ -36,7 +36,7 @@ class Time:
 
     @property
     def milliseconds(self) -> pl.Expr:
-        """As Mixpanel has it."""
+        """The time in milliseconds since 1970."""
         if self.per_second < 1000:
             return self.ticks * (1000 // self.per_second)
         if self.per_second > 1000:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from hypothesis import HealthCheck, given, settings
 
-from mixpanel_sink.batch.origin import Source, TableOrigin
+from mixpanel_sink.batch.origin import RowOrigin, TableOrigin
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.mapped_events import MappedEventEncoder
 from mixpanel_sink.errors import RecordError
@@ -35,7 +35,7 @@ def encoded(case: Case) -> list[Any]:
     for row, record in enumerate(rows_as_records(case.table, range(len(case.table)))):
         place = None
         if case.file_key is not None:
-            place = Source("f.parquet", case.file_key, case.first_row + row)
+            place = RowOrigin("f.parquet", case.file_key, case.first_row + row)
         try:
             found.append(exported_event(orjson.loads(encoder.encode(record, place).json)))
         except RecordError as error:
