@@ -89,7 +89,7 @@ export function refill(fields, given) {
 
 // A time without its year and seconds where there is little room.
 export function shortly(time) {
-  return time && [el("span", { class: "wide" }, time.slice(0, 5)), time.slice(5, 16), el("span", { class: "wide" }, time.slice(16))];
+  return time && [el("span", { class: "spare" }, time.slice(0, 5)), time.slice(5, 16), el("span", { class: "spare" }, time.slice(16))];
 }
 
 export function copyButton(label, content) {

@@ -45,7 +45,7 @@ export const events = {
   restart(given) {
     this.key = keyOf(given);
     this.found = [];
-    this.counts = {};
+    this.counts = Object.create(null);  // an event may be called __proto__
     this.before = null;
     this.newest = 0;
     this.limit = PAGE;
@@ -176,8 +176,8 @@ export const events = {
       ["User", (row) => row.user ?? "", "id"],
       ["Time (UTC)", (row) => shortly(moment(row.event.properties.time)), "t"],
       ["Properties", (row) => summary(row.event.properties), "rest wide"],
-      ["Arrived", (row) => clock(row.arrived).slice(11), "t wide"],
-      ["Endpoint", (row) => row.endpoint, "t wide"],
+      ["Arrived", (row) => clock(row.arrived).slice(11), "t spare"],
+      ["Endpoint", (row) => row.endpoint, "t spare"],
     ], rows, { label: "Events", key: (row) => row.seq, selected: this.given.open, open: (row) => go({ open: row.seq, tab: "" }) }));
   },
   async detail(given) {

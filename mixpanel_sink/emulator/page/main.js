@@ -19,7 +19,7 @@ function trouble(error) {
 
 async function show() {
   const { view, given } = route();
-  const name = view in VIEWS ? view : "events";
+  const name = Object.hasOwn(VIEWS, view) ? view : "events";
   try {
     if (current !== VIEWS[name]) {
       current = VIEWS[name];

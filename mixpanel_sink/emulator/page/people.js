@@ -57,9 +57,9 @@ class Users extends List {
   draw(rows) {
     return table([
       ["Id", (row) => el("span", { class: "strong", title: row.id }, row.id), "id"],
-      ["Merged into", (row) => (row.user === row.id ? "" : el("span", { class: "pill" }, row.user)), "id wide"],
+      ["Merged into", (row) => (row.user === row.id ? "" : el("span", { class: "pill" }, row.user)), "id spare"],
       ["Name", (row) => text(row.profile?.properties.$name ?? ""), "rest"],
-      ["Email", (row) => text(row.profile?.properties.$email ?? ""), "rest wide"],
+      ["Email", (row) => text(row.profile?.properties.$email ?? ""), "rest spare"],
       ["Last seen (UTC)", (row) => moment(row.profile?.last_seen), "t wide"],
       ["Updates", (row) => (row.profile ? number(row.profile.updates) : ""), "n"],
     ], rows, { label: "Users", key: (row) => row.id, selected: this.given.open, open: (row) => go({ open: row.id, tab: "" }) });

@@ -93,8 +93,8 @@ export function requestTable(rows, selected, label, columns = null) {
     ["Path", (row) => row.path, "id"],
     ["Status", (row) => status(row.status), "t"],
     ["Records", (row) => number(row.events), "n"],
-    ["New", (row) => number(row.stored), "n wide"],
-    ["Duplicates", (row) => number(row.duplicates), "n wide"],
+    ["New", (row) => number(row.stored), "n spare"],
+    ["Duplicates", (row) => number(row.duplicates), "n spare"],
     ["Failed", (row) => (row.failed ? el("span", { class: "bad" }, number(row.failed)) : "0"), "n wide"],
     ["Size", (row) => bytes(row.raw_bytes), "n wide"],
     ["Note", (row) => (row.fault ? el("span", { class: "pill limited" }, `fault: ${row.fault}`) : row.error ?? ""), "rest wide"],
@@ -115,7 +115,7 @@ function gauge(project) {
 }
 
 function requestDetail(row, given) {
-  const { records, total, kept, error, start } = row.body;
+  const { records, total, kept, error } = row.body;
   const took = row.finished ? Math.round(1000 * (row.finished - row.arrived)) : null;
   const failed = row.failed_records;
   return {
@@ -143,8 +143,8 @@ function requestDetail(row, given) {
           ["Dropped", row.dropped ? `${number(row.dropped)} by $ignore` : ""], ["Cut texts", row.truncated_strings ? number(row.truncated_strings) : ""],
           ["Size", `${bytes(row.raw_bytes)}${row.content_encoding ? ` (${row.content_encoding})` : ""}, ${bytes(row.body_bytes)} decoded`],
           ["Content-Type", row.content_type ?? ""], ["User-Agent", row.user_agent ?? ""], ["From", row.remote ?? ""]])]],
-      [`Body (${number(total)})`, () => bodyTab(row, { records, total, kept, error, start })],
-      ["Answer", () => [row.answer ? code(pretty(row.answer)) : empty(row.status === null ? "The connection was cut without an answer." : "The answer had no body.")]],
+      [`Body (${number(total)})`, () => bodyTab(row)],
+      ["Answer", () => [row.answer?.startsWith("GIF89a") ? empty("The answer was an image of one pixel.") : row.answer ? code(pretty(row.answer)) : empty(row.status === null ? "The connection was cut without an answer." : "The answer had no body.")]],
       [`Failed records (${number(failed.length)})`, () => [failed.length ? failedRecords(failed) : empty("No record failed.")]],
     ],
     tab: given.tab,
@@ -157,9 +157,10 @@ function failedRecords(failed) {
     el("p", {}, one.message))));
 }
 
-function bodyTab(row, { records, total, kept, error, start }) {
+function bodyTab(row) {
+  const { records, total, kept, error } = row.body;
   if (!kept) return [empty("The body of this request is not kept: only those of the newest 1,000 requests are.")];
-  if (error) return [el("p", { class: "note bad" }, error), code(start)];
+  if (error) return [el("p", { class: "note bad" }, error), code(row.body.text)];
   if (!total) return [empty("The body was empty, or was not read.")];
   const place = el("div", {}, records.map((record) => code(record)));
   const all = el("button", { type: "button" }, `Show all ${number(total)} records`);

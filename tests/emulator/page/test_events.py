@@ -51,6 +51,17 @@ def test_search_finds_anywhere_and_the_chart_follows(tab: Page, filled: Emulator
     expect(tab.locator("tbody tr")).to_have_count(4)
 
 
+def test_the_chart_of_a_search_counts_events_of_any_name(
+    tab: Page, filled: Emulator, reference: Any
+) -> None:
+    names = ["__proto__", "constructor", "toString"]
+    reference.send([event(10 + n, name, odd="needle") for n, name in enumerate(names)])
+    tab.get_by_label("Search names, ids and properties").fill("needle")
+    expect(tab.locator("tbody tr")).to_have_count(3)
+    for name in names:
+        expect(tab.locator(".legend")).to_contain_text(f"{name}1")
+
+
 def test_filters_by_event_and_user(tab: Page, filled: Emulator) -> None:
     tab.get_by_label("Event", exact=True).fill("Visit")
     expect(tab.locator("tbody tr")).to_have_count(1)

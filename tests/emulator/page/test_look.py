@@ -42,20 +42,52 @@ def test_no_barriers(tab: Page, filled: Emulator, address: str, scheme: Any) -> 
     assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
 
 
+WIDE = """() => [document.documentElement, document.querySelector('main'),
+    ...document.querySelectorAll('.card.table')]
+    .filter((e) => e.scrollWidth > e.clientWidth + 1)
+    .map((e) => `${e.tagName} ${e.className}: ${e.scrollWidth} > ${e.clientWidth}`)"""
+"""What has to be scrolled sideways."""
+
+
+def _send_long_texts(reference: Any) -> None:
+    long = "A name that somebody made of a whole sentence, and never looked at again " * 3
+    reference.send([event(5, long, distinct_id="u" * 200, note="x" * 250)])
+    token = reference.emulator.project_token
+    update = {"$token": token, "$distinct_id": "v" * 200, "$set": {"$name": long, "$email": long}}
+    reference.post("/engage", json=[update], data=None)
+    reference.send([event(6)], auth=("a wrong one", ""))
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_phone_needs_no_scrolling_sideways(
     tab: Page, filled: Emulator, reference: Any, address: str
 ) -> None:
-    long = "A name that somebody made of a whole sentence, and never looked at again " * 3
-    reference.send([event(5, long, distinct_id="u" * 200, note="x" * 250)])
+    _send_long_texts(reference)
     tab.set_viewport_size({"width": 390, "height": 844})
     tab.goto(f"{filled.url}/emulator/#/{address}")
     tab.wait_for_timeout(300)
-    wide = """() => [document.documentElement, document.querySelector('main'),
-        ...document.querySelectorAll('.card.table')]
-        .filter((e) => e.scrollWidth > e.clientWidth + 1)
-        .map((e) => `${e.tagName} ${e.className}: ${e.scrollWidth} > ${e.clientWidth}`)"""
-    assert tab.evaluate(wide) == []
+    assert tab.evaluate(WIDE) == []
+
+
+def test_tables_fit_beside_what_is_open(tab: Page, filled: Emulator, reference: Any) -> None:
+    _send_long_texts(reference)
+    for address in ("requests?open=1", "events?open=2", "users?open=user-2", "requests?open="):
+        tab.goto(f"{filled.url}/emulator/#/{address}")
+        expect(tab.locator("main tbody tr").first).to_be_visible()
+        expect(tab.locator("#detail")).to_be_visible(visible=not address.endswith("="))
+        for width in (1440, 1200, 1000):
+            tab.set_viewport_size({"width": width, "height": 900})
+            assert tab.evaluate(WIDE) == [], (address, width)
+
+
+def test_a_text_from_right_to_left_does_not_turn_its_neighbours(
+    tab: Page, filled: Emulator, reference: Any
+) -> None:
+    reference.send([event(7, "Turned", first="\u202eabc", second="unturned")])
+    shown = tab.locator("main tbody tr").filter(has_text="Turned").locator(".summary > span")
+    expect(shown).to_have_count(2)
+    lefts = shown.evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().left)")
+    assert lefts == sorted(lefts)
 
 
 def test_nothing_comes_from_elsewhere(tab: Page, filled: Emulator) -> None:

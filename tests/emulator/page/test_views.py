@@ -74,6 +74,14 @@ def test_a_request_with_body_answer_and_failed_records(
     assert tab.url.endswith("tab=body")
 
 
+def test_a_request_whose_body_cannot_be_read(tab: Page, filled: Emulator, reference: Any) -> None:
+    reference.send(b"{oops")
+    tab.goto(f"{filled.url}/emulator/#/requests?open={len(filled.requests())}&tab=body")
+    detail = tab.locator("#detail")
+    expect(detail.locator(".note")).to_contain_text("the body is not valid JSON")
+    expect(detail.locator("pre")).to_have_text("{oops")
+
+
 def test_statuses_have_their_own_colours(tab: Page, filled: Emulator, reference: Any) -> None:
     filled.faults([{"kind": "status", "status": 503}, {"kind": "status", "status": 429}])
     for auth in ("secret", "secret", ("wrong", ""), "secret"):
