@@ -86,7 +86,7 @@ class Reading:
                 block.decode()
             table = json.read_json(
                 pa.BufferReader(block),
-                json.ReadOptions(block_size=_CHUNK),
+                json.ReadOptions(use_threads=False, block_size=_CHUNK),
                 json.ParseOptions(explicit_schema=self._schema),
             )
         except (pa.ArrowException, UnicodeDecodeError):

@@ -86,10 +86,10 @@ class Blocks:
         self._ends = [0]
         path.touch()
 
-    def add(self, block: Any) -> int:
-        """Keeps one and gives its number."""
+    def add(self, block: bytes) -> int:
+        """Keeps one that was `packed`, and gives its number."""
         with self._path.open("ab") as file:
-            file.write(_packed(block))
+            file.write(block)
             self._ends.append(file.tell())
         return len(self._ends) - 2
 
@@ -110,7 +110,8 @@ class Blocks:
         os.truncate(self._path, self._ends[-1])
 
 
-def _packed(block: Any) -> bytes:
+def packed(block: Any) -> bytes:
+    """A table, a block of records or a list of lines, compressed."""
     if isinstance(block, pa.Table):
         sink = pa.BufferOutputStream()
         options = pa.ipc.IpcWriteOptions(compression="lz4")

@@ -18,8 +18,9 @@ from mixpanel_sink.inspect.verify.events import Event, exported_event
 from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.exported import Reading, hashes_of_own
 from mixpanel_sink.inspect.verify.findings import Days
-from mixpanel_sink.inspect.verify.rows import ROW, Blocks, RowParts
+from mixpanel_sink.inspect.verify.rows import ROW, Blocks, RowParts, packed
 from mixpanel_sink.inspect.verify.tables import PlainTables, Summary, contents_of
+from mixpanel_sink.read.ahead import worked_ahead
 from mixpanel_sink.report.summaries import summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 
@@ -39,8 +40,9 @@ class Side:
         self.rows = RowParts(pathlib.Path(folder, name), rows)
         self.blocks = Blocks(pathlib.Path(folder, f"{name}.blocks"))
 
-    def add(self, block: Any, summaries: Iterable[tuple[Any, Any]]) -> None:
-        """Takes a block, and what is known of its rows: their numbers, and rows without a place."""
+    def add(self, block: bytes, summaries: Iterable[tuple[Any, Any]]) -> None:
+        """Takes a block that was `packed`, and what is known of its rows: their numbers, and rows
+        without a place."""
         number = self.blocks.add(block)
         for places, rows in summaries:
             rows["block"], rows["row"] = number, places
@@ -115,32 +117,36 @@ class Input(Side):
     def take(self, elements: Iterable[Any], limit: int | None) -> None:
         """Takes what a source gives, up to so many records."""
         left = limit
-        for part in _parts(elements):
+        for part, (known, block) in worked_ahead(_parts(elements), self._prepared):
             if isinstance(part, FailedRecord):
                 summarize(self.failures, part)
                 count = int(part.row is not None)
-            elif left is not None and _length(part) >= left:
-                count = self._one_by_one(part, left)
+            elif known is None or (left is not None and _length(part) >= left):
+                count = self._one_by_one(part, block, left)
             else:
-                count = self._all(part)
+                count = self._all(part, block, known)
             if left is not None and (left := left - count) <= 0:
                 return
 
-    def _all(self, part: pa.Table | RecordBlock) -> int:
-        """Takes a part; gives how many of its records count."""
+    def _prepared(self, part: Any) -> tuple[Summary | None, bytes]:
+        """What can be said of a part on any thread, and the part as it is kept."""
+        if isinstance(part, FailedRecord):
+            return None, b""
         known = self._tables.summarize(part) if isinstance(part, pa.Table) else None
-        if known is None:
-            return self._one_by_one(part, None)
+        return known, packed(part)
+
+    def _all(self, part: pa.Table, block: bytes, known: Summary) -> int:
+        """Takes a table; gives how many of its records count."""
         found = [(np.flatnonzero(known.sure), self._rows_of(known, known.sure))]
         others = np.flatnonzero(~known.sure).tolist()
         each = zip(others, self._expectation.each(part, others), strict=True) if others else ()
         singly: tuple[Any, Any] = self._singly(each)
         found.append(singly)
-        self.add(part, [self._of_days(*rows) for rows in found])
+        self.add(block, [self._of_days(*rows) for rows in found])
         return len(known.sure)
 
-    def _one_by_one(self, part: pa.Table | RecordBlock, most: int | None) -> int:
-        """As `_all`, row by row, and only so many."""
+    def _one_by_one(self, part: pa.Table | RecordBlock, block: bytes, most: int | None) -> int:
+        """Takes a part row by row, and only so many."""
         count = 0
 
         def counted() -> Iterator[tuple[int, Any]]:
@@ -151,7 +157,7 @@ class Input(Side):
                 if count == most:
                     return
 
-        self.add(part, [self._of_days(*self._singly(counted()))])
+        self.add(block, [self._of_days(*self._singly(counted()))])
         return count
 
     def _singly(self, each: Iterable[tuple[int, Any]]) -> tuple[list[int], Any]:
@@ -201,8 +207,7 @@ class Exported(Side):
     def take(self, blocks: Iterable[bytes]) -> int:
         """Takes whole lines, and gives the number of events."""
         count = 0
-        for block in blocks:
-            known = self._reading.summary(block)
+        for _, (known, block) in worked_ahead(iter(blocks), self._prepared):
             rows = _rows_of(known)
             places = np.arange(len(rows))
             if self._names is not None:
@@ -211,6 +216,9 @@ class Exported(Side):
             self.add(block, [(places, rows)])
             count += len(rows)
         return count
+
+    def _prepared(self, block: bytes) -> tuple[Summary, bytes]:
+        return self._reading.summary(block), packed(block)
 
     def events(self, number: int, rows: Sequence[int]) -> Iterator[Event]:
         """Some events of a block."""
