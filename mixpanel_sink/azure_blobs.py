@@ -279,7 +279,7 @@ class _Upload(Uploader):
 
 
 def _parts(path: str) -> tuple[str, str]:
-    """The container, and the name in it."""
+    """The container, and the blob's name in it."""
     container, _, name = path.removeprefix(f"{SCHEME}://").partition("/")
     if not container:
         raise ValueError(f"{path} names no container: az://CONTAINER/PATH")

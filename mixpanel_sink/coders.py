@@ -48,7 +48,7 @@ class ResultCoder(Coder):
 
     @classmethod
     def from_type_hint(cls, typehint: Any, registry: Any) -> ResultCoder:
-        """For Beam's registry."""
+        """Makes the coder of a type; called by Beam's registry."""
         return cls(typehint)
 
     def __eq__(self, other: object) -> bool:
@@ -65,7 +65,7 @@ class TableCoder(Coder):
     """
 
     def encode(self, value: Any) -> bytes:
-        """The stream format."""
+        """The table in Arrow's stream format."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as stream:
             stream.write_table(value)
@@ -80,7 +80,7 @@ class TableCoder(Coder):
         return memory_bytes(value)
 
     def to_type_hint(self) -> Any:
-        """Tables."""
+        """The type that it decodes to."""
         return pa.Table
 
 
@@ -103,13 +103,13 @@ class BlockCoder(Coder):
         self._table = TableCoder()
 
     def encode(self, value: Any) -> bytes:
-        """Whatever it is."""
+        """The bytes of a value of any kind."""
         if isinstance(value, pa.Table):
             return _TABLE + self._table.encode(value)
         return _OTHER + self._any.encode(value)
 
     def decode(self, encoded: bytes) -> Any:
-        """The same again."""
+        """The value again."""
         if encoded[:1] == _TABLE:
             return self._table.decode(encoded[1:])
         return self._any.decode(encoded[1:])
@@ -129,7 +129,7 @@ class BlockCoder(Coder):
             return _UNKNOWN_SIZE
 
     def to_type_hint(self) -> Any:
-        """Blocks."""
+        """The type that it decodes to."""
         return RecordBlock
 
 

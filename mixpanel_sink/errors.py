@@ -6,7 +6,7 @@
     │   ├── CredentialsError    ... in the credentials or a secret reference
     │   └── CheckpointError     ... the checkpoint is another job's, or cannot be used
     ├── InputError              the input cannot be read; says which file
-    ├── FailedRecordError       a record failed, and nobody asked for failed records
+    ├── FailedRecordError       a record failed, and on_failure is "fail"
     ├── AccountingError         read is not accepted + failed; the run must not be trusted
     └── DestinationError        Mixpanel refuses the job, not a record; the job stops
         └── AuthenticationError ... because of the credentials or the region

@@ -1,4 +1,4 @@
-"""What the base install leaves out, and the sentence for whoever needs it.
+"""What the base install leaves out, and the error that tells how to install it.
 
 Beam reads and writes cloud storage with libraries that a local import has no use for. Without them
 it says nothing useful: Google's file system even goes on without credentials and waits for minutes.

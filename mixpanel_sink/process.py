@@ -33,50 +33,50 @@ class Registry(Generic[_Kept]):
         self._kept: dict[Hashable, _Kept] = {}
 
     def get(self, key: Hashable, make: Callable[[], _Kept]) -> _Kept:
-        """The object of that key."""
+        """The object with this key, made if there is none."""
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = make()
             return self._kept[key]
 
     def all(self) -> list[_Kept]:
-        """All of them now."""
+        """All objects as of now."""
         with self._lock:
             return list(self._kept.values())
 
     def clear(self) -> None:
-        """Drops all of them."""
+        """Drops all objects."""
         with self._lock:
             self._kept.clear()
 
 
 LANES: Registry[Lane] = Registry()
-"""By host, endpoint, credentials, number and share of the quota."""
+"""Lanes by host, endpoint, credentials, number and share of the quota."""
 QUEUES: Registry[Dispatcher] = Registry()
-"""Of the lanes whose updates keep their order, by lane: a runner may split a bundle and begin with
+"""Queues of lanes whose updates keep their order, by lane: a runner may split a bundle and start
 its rest before the first part has sent everything."""
 LOGS: Registry[Log] = Registry()
 """Open checkpoints, by path and owner."""
 HEARTBEATS: Registry[Heartbeat] = Registry()
-"""What renews leases of checkpoints, by path and run."""
+"""The threads that renew leases of checkpoints, by path and run."""
 PROFILES: Registry[Any] = Registry()
 """What was last sent for each profile, by checkpoint."""
 COUNTS: Registry[Tally] = Registry()
-"""The one tally of what is sent, by None."""
+"""The tally of what is sent; its only key is None."""
 PROGRESS: Registry[Progress] = Registry()
-"""What writes a line a minute to the log, by None."""
+"""Writes a line a minute to the log; its only key is None."""
 FAILURES: Registry[FailureLog] = Registry()
-"""What warns of failed records in the log, by None."""
+"""Warns of failed records in the log; its only key is None."""
 EXPORTERS: Registry[Exporter] = Registry()
-"""What reads other projects, with their exports that still count against a quota, by host and
+"""Clients that export events, with the exports that still count against a quota, by host and
 credentials."""
 BLOBS: Registry[Any] = Registry()
-"""Clients of Azure's storage accounts, by what they were made of."""
+"""Clients of Azure's storage accounts, by their settings."""
 S3_CLIENTS: Registry[Any] = Registry()
-"""Clients of Amazon's S3, by what they were made of."""
+"""Clients of Amazon's S3, by their settings."""
 
 SINKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
-"""The sinks of each pipeline that is being built; it goes with the pipeline."""
+"""The sinks of each pipeline that is being built; dropped with the pipeline."""
 
 _ALL: tuple[Registry[Any], ...] = (
     LANES,

@@ -21,7 +21,7 @@ class BeamSecret(Protocol):
     """The part of `apache_beam.utils.secret.Secret` that is used here."""
 
     def get_secret_bytes(self) -> bytes:
-        """The secret."""
+        """The secret as bytes."""
         ...
 
 

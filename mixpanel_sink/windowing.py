@@ -35,7 +35,7 @@ class WindowCodec:
         self._windows: dict[str, Any] = {"": GlobalWindow()}
 
     def encode(self, windows: Sequence[Any]) -> tuple[str, ...]:
-        """Windows of an element as text."""
+        """The windows of an element, as texts."""
         if len(windows) == 1 and type(windows[0]) is GlobalWindow:
             return IN_GLOBAL
         return tuple(self._encode(window) for window in windows)

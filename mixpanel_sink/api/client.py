@@ -62,7 +62,7 @@ class IngestionClient:
         return self._clean(self._transport.request("PUT", body))
 
     def get(self) -> Response:
-        """Asks without a body."""
+        """Makes a GET request."""
         return self._clean(self._transport.request("GET", None))
 
     def close(self) -> None:

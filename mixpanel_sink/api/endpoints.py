@@ -88,7 +88,7 @@ LOOKUP_TABLES = Endpoint("lookup-tables", "", basic_auth=True, unit="rows", cont
 
 
 def lookup_table(id: str) -> Endpoint:
-    """One of them, which a PUT replaces."""
+    """The endpoint of one table, which a PUT replaces."""
     return dataclasses.replace(LOOKUP_TABLES, name=f"{LOOKUP_TABLES.name}/{quote(id, safe='')}")
 
 

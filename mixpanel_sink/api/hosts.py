@@ -62,7 +62,7 @@ class Destination:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine."""
+        """Whether the host is this machine."""
         return is_loopback(urlsplit(self.url).hostname or "")
 
 

@@ -60,7 +60,7 @@ def identify(user_id: str, anon_id: str, *, seconds: float | None = None) -> Ide
 
 
 def alias(distinct_id: str, alias: str, *, seconds: float | None = None) -> IdentityEvent:
-    """Gives a user one more id; for /track or /import, with original ID merge."""
+    """Adds an id to a user; for /track or /import, with original ID merge."""
     _differ(distinct_id, alias)
     return _event("$create_alias", {"distinct_id": distinct_id, "alias": alias}, seconds)
 

@@ -52,9 +52,9 @@ MAX_NESTED_BYTES = 8192
 MAX_NESTED_KEYS = 254
 MAX_PROFILE_PROPERTIES = 2000
 MAX_PROFILE_LIST_BYTES = 256_000
-"""Of JSON, for a list in a profile; the number of its elements does not matter there."""
+"""Bytes of JSON in a list of a profile; the number of its elements does not matter there."""
 MAX_UPDATE_BYTES = 1_000_000
-"""Of JSON, for an update of a profile."""
+"""Bytes of JSON in an update of a profile."""
 MAX_DEPTH = 3
 """Levels of objects, properties among them, and of lists directly in lists: a property may be an
 object that holds an object, or a list of lists of lists."""
@@ -105,5 +105,5 @@ sends them and counts them."""
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """The time now, in milliseconds since 1970."""
     return int(time.time() * 1000)

@@ -22,7 +22,7 @@ from mixpanel_sink.api.transport import Response
 from mixpanel_sink.errors import DestinationError
 
 MAX_BYTES = 100_000_000
-"""Of a table as CSV. (The reference says 100 MB; this is the smaller reading of it.)"""
+"""Bytes of a table as CSV. (The reference says 100 MB; this is the smaller reading of it.)"""
 MAX_CALLS = 100
 """How often a project's tables may be replaced ..."""
 CALL_SECONDS = 24 * 3600.0

@@ -76,7 +76,7 @@ class OpenTransport(Protocol):
     def __call__(
         self, url: str, headers: Mapping[str, str], connect_timeout: float, read_timeout: float
     ) -> Transport:
-        """With the headers of every request; timeouts in seconds."""
+        """Opens a transport with the headers of every request; timeouts in seconds."""
         ...
 
 
@@ -250,7 +250,7 @@ class _FinalResponse(http.client.HTTPResponse):
 
 
 class _Bounded:
-    """Ends a connection whose headers drip, each byte within the timeout, but without an end.
+    """Ends a connection whose headers trickle in, each byte within the timeout, but never complete.
 
     And gives a body as long as it keeps moving: urllib3 would have all of it leave within the
     time to connect.

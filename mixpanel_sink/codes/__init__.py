@@ -14,7 +14,7 @@ from mixpanel_sink.codes.errors import ERRORS
 from mixpanel_sink.codes.reasons import REASONS
 
 CODES: tuple[Code, ...] = (*ERRORS, *REASONS)
-"""All of them, in their order."""
+"""All codes, in their order."""
 _BY_NAME = {each.name: each for each in CODES}
 _BY_CODE = {each.code: each for each in CODES}
 _CODE = re.compile(r"MXS\d{3}", re.IGNORECASE)

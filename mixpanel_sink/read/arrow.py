@@ -27,7 +27,7 @@ class ArrowFiles:
     options: ClassVar[tuple[FormatOption, ...]] = ()
 
     def schema(self, path: str) -> pa.Schema:
-        """The file's."""
+        """The columns of the file."""
         return self._ask(path, lambda batches: batches.schema)
 
     def sample(self, path: str, rows: int) -> pa.Table:
@@ -40,7 +40,7 @@ class ArrowFiles:
         return [Unit(path, file_key(path, fingerprint_of(path)))]
 
     def estimated_rows(self, path: str) -> int:
-        """As if all batches were like the first; those of a stream are counted."""
+        """An estimate as if all batches were like the first; those of a stream are counted."""
         return int(self._ask(path, lambda batches: batches.estimated_rows()))
 
     def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:

@@ -51,7 +51,7 @@ class AvroRecords(RecordFormat):
         return [field["name"] for field in schema["fields"]]
 
     def rows(self, path: str) -> Iterator[Row]:
-        """Each record."""
+        """The records."""
         with opened(path) as file:
             records: Any = fastavro.reader(file)
             yield from enumerate(records)
@@ -64,7 +64,7 @@ class AvroRecords(RecordFormat):
             with opened(path) as file:
                 blocks: Any = fastavro.block_reader(file)
                 first = list(itertools.islice(blocks, _COUNTED_BLOCKS))
-        except Exception:  # whoever reads it says what is wrong
+        except Exception:  # reading it will say what is wrong
             return 0
         counted = sum(block.num_records for block in first)
         if len(first) < _COUNTED_BLOCKS:

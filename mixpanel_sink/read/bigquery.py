@@ -99,7 +99,7 @@ class BigQueryTable:
         return "query " + " ".join(self.query.split())[:60]
 
     def since(self, condition: str) -> BigQueryTable:
-        """Those of its rows for which a condition in SQL holds."""
+        """The table restricted to rows that meet a condition in SQL."""
         if self.query:
             inner = self.query.strip().rstrip(";")
             query = f"SELECT * FROM (\n{inner}\n) WHERE {condition}"

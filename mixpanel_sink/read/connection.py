@@ -51,7 +51,7 @@ def _is_busy(error: BaseException) -> bool:
 
 @contextmanager
 def reached(name: str) -> Iterator[None]:
-    """What a command does with an input before it sends anything, where nobody else tries again.
+    """What a command does with an input before it sends anything, when no runner would retry.
 
     Raises:
         UnreachableError: for an error that `is_passing`.

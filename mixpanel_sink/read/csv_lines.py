@@ -14,9 +14,9 @@ from mixpanel_sink.read.files import CHUNK_BYTES, check_line, opened
 from mixpanel_sink.read.records import BadRecord
 
 CELL_CHARACTERS = Limits().batch_bytes
-"""Of one cell at least. Five events' worth: the longest may be a column that is not sent."""
+"""The longest cell. Five events' worth, since it may be a column that is not sent."""
 SHOWN_CHARACTERS = 100_000
-"""Of a bad row, in its failed record."""
+"""Characters of a bad row that its failed record keeps."""
 _BREAKS_TRIED = 100
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -67,7 +67,7 @@ class _Text:
         self._begun = False
 
     def read(self, size: int) -> bytes:
-        """Some of it; nothing at its end."""
+        """Some bytes; none at the end."""
         while True:
             more = self._file.read(size)
             text = more if self._decoder is None else self._decoded(more)
@@ -136,7 +136,7 @@ class Lines:
         return block
 
     def take(self, block: bytes) -> None:
-        """Takes a block."""
+        """Adds a block."""
         self._take(len(block), block.count(b"\n"))
 
     def begin(self) -> int:

@@ -48,7 +48,7 @@ class DeltaFolder:
             return Look(fixed, dataset.schema, dataset.count_rows())
 
     def parts(self, columns: Sequence[str] | None) -> Iterator[bytes]:
-        """Its files."""
+        """The files of the table."""
         with errors_of(self.name):
             table = self._open()
             chosen = "" if columns is None else "\n".join(columns)

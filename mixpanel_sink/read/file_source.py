@@ -80,7 +80,7 @@ class FileSource:
 
     @functools.cached_property
     def format(self) -> Format:
-        """Of all files."""
+        """The format of all files."""
         from mixpanel_sink.read.registry import format_name, make_format
 
         if self._format is not None:
@@ -90,15 +90,15 @@ class FileSource:
         return make_format(name or format_name(self.files[0].path), given)
 
     def file_count(self) -> int:
-        """All, readable or not."""
+        """The number of files, readable or not."""
         return len(self.files)
 
     def unreadable_count(self) -> int:
-        """Those of which not even the beginning can be read."""
+        """The number of files of which not even the beginning can be read."""
         return sum(units is None for units in self._units.values())
 
     def schema(self) -> pa.Schema:
-        """The first readable file's."""
+        """The columns of the first readable file."""
         return self._first(self.schema_of)
 
     def schema_of(self, path: str) -> pa.Schema:
@@ -116,7 +116,7 @@ class FileSource:
         return self._first(first)
 
     def row_count(self) -> int | None:
-        """The sum over all readable files, or None."""
+        """The rows of all readable files; None if a file does not say."""
         if self.selection.limit is not None:
             return None
         counts = [
@@ -138,7 +138,7 @@ class FileSource:
         yield from self.selection.cut(readable)
 
     def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
-        """Rows evenly over files and units, each unit's first."""
+        """Some rows, evenly spread over files and units; the first ones of each unit."""
         yield from self._unreadable()
         filled = [path for path, units in self._units.items() if units and self._rows_of(path)]
         chosen = _evenly(filled, _SAMPLE_FILES)
@@ -149,7 +149,7 @@ class FileSource:
             yield from self._spread_of(path, take, columns)
 
     def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
-        """Reads all of it on a pipeline's workers."""
+        """A transform that reads all rows on a pipeline's workers."""
         from mixpanel_sink.read.since_transform import ReadSince
         from mixpanel_sink.read.transform import ReadFiles
 

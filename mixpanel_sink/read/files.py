@@ -87,7 +87,7 @@ def match_sizes(patterns: str | Sequence[str]) -> Sequence[File]:
 
 
 def meant_by(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Says whether `match_sizes` would find a path for these patterns, if it were there."""
+    """Whether `match_sizes` would find this path by these patterns, if it existed."""
     wanted = [(pattern, _base_of(pattern), _regex(pattern)) for pattern in map(_whole, patterns)]
     folders = tuple(pattern.rstrip("/") + "/" for pattern, _, _ in wanted)
 
@@ -304,7 +304,7 @@ class _Remembering:
 
 
 class _Open:
-    """Keeps a file open when a `with` block ends: it belongs to somebody else."""
+    """Keeps a file open when a `with` block ends, because others own it."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -383,7 +383,7 @@ def blocks_of(file: Any, size: int) -> Iterator[bytes]:
 
 
 def check_line(size: int) -> None:
-    """Ends the reading of a file in which no line ends, such as one that was packed to fill memory.
+    """Stops reading a file whose line never ends, such as one that was packed to fill memory.
 
     Raises:
         ValueError: if a line has had too many bytes so far.

@@ -47,7 +47,7 @@ class IcebergTable:
             return Look(fixed, scan.to_arrow_batch_reader().schema, scan.count())
 
     def parts(self, columns: Sequence[str] | None) -> Iterator[bytes]:
-        """All of it as one part: pyiceberg reads its files side by side."""
+        """The whole table as one part: pyiceberg reads its files in parallel."""
         yield "\n".join(["*"] if columns is None else columns).encode()
 
     def elements(self, part: bytes) -> Iterator[pa.Table]:

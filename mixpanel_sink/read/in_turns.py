@@ -13,11 +13,11 @@ class AllOfThem(beam.RestrictionProvider):
     """A list's range, which the runner need not split at the beginning."""
 
     def initial_restriction(self, element: Sequence[Any]) -> OffsetRange:
-        """All."""
+        """The whole list."""
         return OffsetRange(0, len(element))
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
-        """Of a range."""
+        """A tracker of a range."""
         return OffsetRestrictionTracker(restriction)
 
     def restriction_size(self, element: Sequence[Any], restriction: OffsetRange) -> int:

@@ -44,7 +44,7 @@ class Kinds:
     items: Kinds | None = None
 
     def add(self, value: Any, depth: int = 1) -> None:
-        """One more value, which so many lists and objects are around."""
+        """Notes one more value, nested in so many lists and objects."""
         if value is None:
             return
         self.types.add(type(value) if depth <= _DEEPEST else object)

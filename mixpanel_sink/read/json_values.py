@@ -12,9 +12,9 @@ from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.files import CHUNK_BYTES, check_line
 
 FIRST_BYTES = 64 << 20
-"""Of the first value at most, by which the layout is told."""
+"""Most bytes of the first value, which shows the layout."""
 VALUE_CHARACTERS = 256 << 20
-"""Of one value at most: a bracket that is never closed must not fill the memory."""
+"""Most characters of one value: a bracket that is never closed must not fill the memory."""
 _BLANK = " \t\r\n"
 _LONGEST_TOKEN = 40
 """Characters of a word or a number, which an error names where it begins."""
@@ -44,7 +44,7 @@ def is_lines(file: Any) -> bool:
         except ValueError as error:
             if _is_cut_off(error, rest) and text.fill():
                 continue
-            return True  # whoever reads the lines says what is wrong
+            return True  # reading the lines will say what is wrong
         except RecursionError:
             return True
         if "\n" in rest[:end]:
@@ -154,7 +154,7 @@ class _Text:
                 return None
 
     def take(self, count: int) -> str:
-        """So many characters."""
+        """The next characters."""
         taken = self.held[self.at : self.at + count]
         self.at += count
         self.line += taken.count("\n")

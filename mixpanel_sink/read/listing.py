@@ -17,9 +17,9 @@ class File(NamedTuple):
     """A file of the input.
 
     Attributes:
-        path: of it.
+        path: its path.
         size: in bytes.
-        changed: when it was changed last, in seconds since 1970; 0 where nobody knows.
+        changed: when it was changed last, in seconds since 1970; 0 if unknown.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Listing(Sequence[File]):
 
     @classmethod
     def of(cls, files: Iterable[File]) -> Listing:
-        """Files as they come."""
+        """A listing of these files, in the given order."""
         paths: list[pa.Array] = []
         sizes = [np.empty(0, np.int64)]
         changed = [np.empty(0, np.float64)]
@@ -52,7 +52,7 @@ class Listing(Sequence[File]):
         return cls(whole, np.concatenate(sizes), np.concatenate(changed))
 
     def in_order(self) -> Listing:
-        """The same by path."""
+        """The same files, ordered by path."""
         if _is_sorted(self._paths):
             return self
         order = pc.sort_indices(self._paths)
@@ -83,7 +83,7 @@ class Listing(Sequence[File]):
 
 
 def _packed(paths: list[bytes]) -> pa.Array:
-    """The same in no more memory than they need, which a builder of Arrow's would double."""
+    """Paths as an array of exactly their size; Arrow's own builders would take twice the memory."""
     offsets = np.cumsum([0, *map(len, paths)])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(paths))]
     return pa.Array.from_buffers(pa.large_binary(), len(paths), buffers)

@@ -1,4 +1,4 @@
-"""How often, and where, a few bytes are in many: faster than `bytes.count` where there are many."""
+"""Counts and finds a few bytes in many: faster than `bytes.count` if there are many matches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _PIECE = 1 << 17
-"""Bytes that are looked through at once: what comes of it stays in the processor's cache."""
+"""Bytes that are searched at once, so that the arrays in between stay in the processor's cache."""
 
 
 def count_of(data: Bytes, mark: bytes) -> int:
@@ -19,7 +19,7 @@ def count_of(data: Bytes, mark: bytes) -> int:
 
 
 def places_of(data: Bytes, mark: bytes) -> Any:
-    """Where it begins."""
+    """Where a mark begins."""
     return np.concatenate([np.flatnonzero(begins) + at for at, begins in _begins(data, mark)])
 
 

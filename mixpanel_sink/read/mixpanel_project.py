@@ -80,7 +80,7 @@ class MixpanelProject:
         return Look(self, pa.schema([("event", pa.string()), ("properties", pa.null())]))
 
     def parts(self, columns: Sequence[str] | None) -> Iterator[bytes]:
-        """Spans of days."""
+        """Spans of days, one for each export."""
         for first, last in spans(self.first, self.last, QUERIES):
             yield f"{first} {last}".encode()
 
@@ -163,7 +163,7 @@ class ProjectSource(TableSource):
         super().__init__(project, self._events)
 
     def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
-        """Of one day: an export of all of them would use up the quota."""
+        """The events of one day, since an export of all days would use up the quota."""
         if sample := self._events.one_day[0][:rows]:
             yield RecordBlock(sample, None)
 

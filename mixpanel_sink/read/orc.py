@@ -25,11 +25,11 @@ class Orc:
     options: ClassVar[tuple[FormatOption, ...]] = ()
 
     def schema(self, path: str) -> pa.Schema:
-        """The file's."""
+        """The columns of the file."""
         return self._ask(path, lambda file: file.schema)
 
     def sample(self, path: str, rows: int) -> pa.Table:
-        """Of the first stripe."""
+        """The first rows of the first stripe."""
         return self._ask(path, lambda file: _stripe(file, 0, None).slice(0, rows))
 
     def units(self, path: str) -> list[Unit]:
@@ -38,7 +38,7 @@ class Orc:
         return [Unit(path, file_key(path, fingerprint_of(path)), rows=rows)]
 
     def estimated_rows(self, path: str) -> int:
-        """What the file says."""
+        """The number of rows, as the file tells it."""
         return int(self._ask(path, lambda file: file.nrows))
 
     def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:

@@ -61,7 +61,7 @@ class Parquet:
     options: ClassVar[tuple[FormatOption, ...]] = ()
 
     def schema(self, path: str) -> pa.Schema:
-        """The footer's."""
+        """As the footer says."""
         return self._ask(path, lambda file: _plain_file(file).schema_arrow)
 
     def sample(self, path: str, rows: int) -> pa.Table:
@@ -77,7 +77,7 @@ class Parquet:
         return self._ask(path, lambda file: _pruned(path, file, units, mapping))
 
     def estimated_rows(self, path: str) -> int:
-        """The footer's."""
+        """As the footer says."""
         return sum(unit.rows or 0 for unit in self.units(path))
 
     def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
@@ -117,7 +117,7 @@ class _Reading:
         self._columns = columns
         self.groups = range(unit.first, unit.first + unit.parts)
         self.row = unit.first_row
-        """Of the table that `group_by_group` gave last, its first."""
+        """The first row of the table that `group_by_group` yielded last."""
 
     def tables(
         self, groups: range, without_arrow_types: bool = False, digits: bool = True

@@ -104,7 +104,7 @@ class Exporter:
 
     @property
     def host(self) -> str:
-        """Whom it asks."""
+        """The host that it asks."""
         return self._destination.host
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Exporter:
         events: Sequence[str] | None,
         take: Callable[[Iterator[bytes]], Any],
     ) -> None:
-        """As `read`, but gives bytes, whole lines each time; see `event_of_line`."""
+        """As `read`, but `take` gets bytes, whole lines each time; see `event_of_line`."""
         waits = self._retry.waits()
         failing = throttled = 0.0
         while True:

@@ -58,11 +58,11 @@ class RecordFormat:
     options: ClassVar[tuple[FormatOption, ...]] = ()
 
     def columns(self, path: str) -> list[str]:
-        """As `Reader.columns`."""
+        """See `Reader.columns`."""
         raise NotImplementedError
 
     def rows(self, path: str) -> Iterator[Row]:
-        """As `Reader.rows`."""
+        """See `Reader.rows`."""
         raise NotImplementedError
 
     def schema(self, path: str) -> pa.Schema:
@@ -79,20 +79,20 @@ class RecordFormat:
             for _, record in itertools.islice(self.rows(path), rows):
                 if not isinstance(record, BadRecord):
                     good.append(record)
-        except Exception as error:  # the file breaks off; whoever reads it all says so
+        except Exception as error:  # the file breaks off; reading all of it will say so
             if is_passing(error):
                 raise
         return table_of_sample(names, good)
 
     def units(self, path: str) -> list[Unit]:
-        """The file."""
+        """The file as one unit."""
         return [Unit(path, file_key(path, fingerprint_of(path)))]
 
     def estimated_rows(self, path: str) -> int:
-        """All, counted: nothing is known of where they are."""
+        """The number of rows, counted: nothing tells it without reading them."""
         try:
             return sum(1 for _ in self.rows(path))
-        except Exception:  # whoever reads it says what is wrong
+        except Exception:  # reading it will say what is wrong
             return 0
 
     def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
@@ -107,11 +107,11 @@ class FormatOfReader(RecordFormat):
         self._reader = reader
 
     def columns(self, path: str) -> list[str]:
-        """The reader's."""
+        """As the reader says."""
         return self._reader.columns(path)
 
     def rows(self, path: str) -> Iterator[Row]:
-        """The reader's."""
+        """As the reader says."""
         return self._reader.rows(path)
 
 

@@ -1,4 +1,4 @@
-"""The formats that there are: by name, by a file's suffix, and by its content as a last resort. And
+"""The formats, found by name, by a file's suffix, or by its content as a last resort. And
 the kinds of tables, by what their addresses begin with.
 
 To add one, write its module and add its line here.
@@ -18,19 +18,19 @@ from mixpanel_sink.read.tables import TableSource
 from mixpanel_sink.settings.names import near
 
 ARROW_MARKS = (b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")
-"""Of files, of Feather version 1, and of streams."""
+"""The first bytes of Arrow files, of Feather version 1, and of Arrow streams."""
 
 
 class _Entry(NamedTuple):
-    """Where a format is, so that it is imported only when it is needed."""
+    """Where a format's class is, so that it is imported only when needed."""
 
     module: str
     kind: str
     suffixes: tuple[str, ...]
     marks: tuple[bytes, ...] = ()
-    """With which its files begin."""
+    """The first bytes of its files."""
     given: tuple[tuple[str, Any], ...] = ()
-    """Options that go with this name."""
+    """Options that this name implies."""
 
 
 FORMATS = {
@@ -51,11 +51,11 @@ TABLES = {
     "delta:": "delta:source_at",
     "iceberg:": "iceberg:source_at",
 }
-"""Where the function is that makes a source of an address, and of options by name."""
+"""The functions that make a source from an address and options."""
 
 
 def table_scheme(patterns: Sequence[str]) -> str | None:
-    """What the address of an input begins with that is a table; None for files."""
+    """The prefix in `TABLES` of an input's address; None for files."""
     found = (scheme for scheme in TABLES for each in patterns if each.startswith(scheme))
     return next(found, None)
 
@@ -101,7 +101,7 @@ def format_kind(name: str) -> type[Format]:
 
 
 def make_format(name: str, given: Mapping[str, Any]) -> Format:
-    """A format with the options that are given, by name; those that are None count as not given.
+    """The format of this name, with the given options; None counts as not given.
 
     Raises:
         SettingError: for an unknown format, an option that it does not have, or a wrong value.

@@ -61,7 +61,7 @@ class Selection:
         return units_of(format, path) if self.wants(path) else []
 
     def units(self, format: Format, path: str, units: list[Unit]) -> list[Unit]:
-        """Those of a file's units that may hold wanted rows."""
+        """The units of a file that may hold wanted rows."""
         asked = self.statistics and units and self._has_conditions()
         if asked and isinstance(format, Prunes):
             return format.prune(path, units, self.mapping)

@@ -1,4 +1,4 @@
-"""What runners show of a reader."""
+"""Display data of readers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reading_shown(
     planned: Planned | None,
     in_turns: bool,
 ) -> dict[str, Any]:
-    """Of a reader of files."""
+    """The display data of a reader of files."""
     return shown(
         patterns=patterns,
         format=format.name,

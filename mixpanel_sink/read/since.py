@@ -51,7 +51,7 @@ class Since:
 
     @classmethod
     def of(cls, time_column: TimeColumn, sample: pa.Table, overlap: float) -> Since:
-        """Of a column of a file, by its first rows.
+        """The watermark of a file's column, by its first rows.
 
         Args:
             time_column: names it, and says how text in it is read.

@@ -1,6 +1,6 @@
-"""`Source`: an input, whatever it is made of; `Format`: a kind of file.
+"""`Source`: any input; `Format`: a kind of file.
 
-Commands, checks and pipelines are written against these, never against one kind of file. No Beam is
+Commands, checks and pipelines use these, never one kind of file. No Beam is
 imported until `Source.read`, or until a file is not local.
 """
 
@@ -20,7 +20,7 @@ from mixpanel_sink.settings.mapping import EventMapping
 
 Element: TypeAlias = "pa.Table | RecordBlock | FailedRecord"
 """What a source yields. A failed record is a bad line (`line_unreadable`, which counts as a record
-read), or a file or a part of one (`file_unreadable`, of which nobody can count the records)."""
+read), or a file or a part of one (`file_unreadable`, whose records cannot be counted)."""
 
 _Answer = TypeVar("_Answer")
 FILE_UNREADABLE = "file_unreadable"
@@ -67,7 +67,7 @@ class Listed(NamedTuple):
     """A file of a plan, as a worker found it.
 
     Attributes:
-        path: of it.
+        path: its path.
         mark: of its content, in hex digits.
         is_left: whether it is still being written, so that it was left for another run.
     """
@@ -93,7 +93,7 @@ class Columns(NamedTuple):
     required: frozenset[str] | None = None
 
     def of(self, names: Sequence[str]) -> list[str] | None:
-        """Those of a file that has these; None if it is all of them."""
+        """The columns to read of a file that has these; None for all of them."""
         wanted = set(names if self.only is None else self.only) - self.but
         chosen = [name for name in names if name in wanted]
         return None if len(chosen) == len(names) else chosen
@@ -165,7 +165,7 @@ class Format(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """An input, as commands see it."""
+    """An input of the commands."""
 
     def file_count(self) -> int:
         """How many files it has; 0 for an input that has none."""
@@ -173,11 +173,11 @@ class Source(Protocol):
 
     @property
     def format(self) -> Format:
-        """How it is stored."""
+        """The format that it is stored in."""
         ...
 
     def schema(self) -> pa.Schema:
-        """Its columns, by its beginning."""
+        """Its columns, as its beginning shows them."""
         ...
 
     def row_count(self) -> int | None:
@@ -185,7 +185,7 @@ class Source(Protocol):
         ...
 
     def estimated_rows(self) -> int:
-        """About as many; exactly where it is known."""
+        """About how many rows it has; exactly where that is known."""
         ...
 
     def files_skipped(self) -> int:
@@ -202,25 +202,25 @@ class Source(Protocol):
         ...
 
     def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
-        """So many rows, spread over all of it. The same input gives the same rows."""
+        """So many rows, spread over the whole input. The same input gives the same rows."""
         ...
 
     def elements(self, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
-        """All of it, in this process."""
+        """All rows, read in this process."""
         ...
 
     def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
-        """All of it, as a Beam transform that gives a `ReadResult`; options are those of
+        """All rows, as a Beam transform whose result is a `ReadResult`; options are those of
         `transform.ReadFiles`."""
         ...
 
 
 def asked(name: str, path: str, question: Callable[[], _Answer]) -> _Answer:
-    """The answer to a question about a file, or one sentence.
+    """Asks a file something; an error becomes one sentence.
 
     Raises:
         InputError: if the file cannot be read as such a file.
-        ConnectionError and its like: of the network, for whoever can try again.
+        ConnectionError and its like: of the network, for callers that can retry.
     """
     try:
         return question()
@@ -245,7 +245,7 @@ def units_of(format: Format, path: str) -> list[Unit]:
 
 
 def together(units: Iterable[Unit]) -> Iterator[Unit]:
-    """Units with small neighbours of the same file put together, empty ones left out."""
+    """Units, with small neighbours of the same file joined and empty ones left out."""
     held: Unit | None = None
     for unit in units:
         if held is None or not _neighbours(held, unit):
@@ -293,19 +293,19 @@ def guarded(
 
 
 def unreadable_file(path: str, message: str) -> FailedRecord:
-    """A file that cannot be read, or not all of it."""
+    """The failed record of a file that cannot be read, or not completely."""
     return FailedRecord(reason=FILE_UNREADABLE, message=message, file=path)
 
 
 def rows_in(element: Element) -> int:
-    """How many rows an element stands for: none for what cannot be counted."""
+    """How many records an element counts as; 0 for an unreadable file."""
     if isinstance(element, FailedRecord):
         return int(element.reason != FILE_UNREADABLE)
     return len(element.records) if isinstance(element, RecordBlock) else len(element)
 
 
 def first_rows(element: pa.Table | RecordBlock, rows: int) -> pa.Table | RecordBlock:
-    """An element's beginning."""
+    """The first rows of an element."""
     if isinstance(element, pa.Table):
         return element.slice(0, rows)
     offsets = None if element.offsets is None else element.offsets[:rows]

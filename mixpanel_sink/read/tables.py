@@ -26,12 +26,12 @@ class Table(Protocol):
 
     @property
     def name(self) -> str:
-        """Its address, for people."""
+        """Its address, to be shown."""
         ...
 
     @property
     def kind(self) -> str:
-        """What holds it, for people."""
+        """The system that holds it, to be shown."""
         ...
 
     @property
@@ -41,7 +41,7 @@ class Table(Protocol):
 
     @property
     def element_type(self) -> type[pa.Table] | type[RecordBlock]:
-        """What its rows come in."""
+        """Whether its rows come as tables or as blocks of records."""
         ...
 
     def look(self) -> Look:
@@ -107,7 +107,7 @@ class TableFormat:
         return self.look.schema
 
     def sample(self, path: str, rows: int) -> pa.Table:
-        """Some rows; nobody promises that they are the first."""
+        """Some rows, not necessarily the first."""
         made: list[pa.Table] = []
         left = rows
         for element in self.elements(Unit(path, ""), ALL_COLUMNS):
@@ -123,7 +123,7 @@ class TableFormat:
         return [Unit(path, "", rows=self.look.rows)]
 
     def estimated_rows(self, path: str) -> int:
-        """As many as the table says."""
+        """The number of rows, if the table tells it."""
         return self.look.rows or 0
 
     def elements(self, unit: Unit, columns: Columns, keep_text: bool = True) -> Iterator[Element]:
@@ -163,11 +163,11 @@ class TableSource(FileSource):
         return made
 
     def file_count(self) -> int:
-        """None: it is not made of files that anyone should count."""
+        """0: a table has no files to count."""
         return 0
 
     def schema_of(self, path: str) -> pa.Schema:
-        """Its columns. An address with a `key=value` in it gives none, as here and below."""
+        """Its columns. Unlike a path, an address with a `key=value` in it adds none."""
         return self.format.schema(path)
 
     def sample(self, rows: int) -> pa.Table:
@@ -179,11 +179,11 @@ class TableSource(FileSource):
         return super().elements(columns._replace(keys=False), keep_text)
 
     def spread(self, rows: int, columns: Columns = ALL_COLUMNS) -> Iterator[Element]:
-        """Some rows."""
+        """Some rows of the table."""
         return super().spread(rows, columns._replace(keys=False))
 
     def read(self, columns: Columns = ALL_COLUMNS, **options: Any) -> Any:
-        """Reads all of it on a pipeline's workers."""
+        """A transform that reads all rows on a pipeline's workers."""
         from mixpanel_sink.read.table_transform import ReadTable
 
         table, schema, *_ = self._rows.look

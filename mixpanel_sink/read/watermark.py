@@ -29,7 +29,7 @@ class Watermark(NamedTuple):
 
     @property
     def text(self) -> str:
-        """For people and for SQL literals."""
+        """The value as text, for people and for SQL literals."""
         if self.kind == "INT64":
             return str(self.number)
         if self.kind == "DATE":

@@ -31,11 +31,11 @@ class CheckAccounting(beam.PTransform):
     """Adds up a bounded write on the runner, and fails the job if the accounting does not balance,
     for each destination and altogether.
 
-    A write does this by itself, unless it was told `check_accounting=False`; this gives what it has
-    added up then.
+    A write does this by itself, unless `check_accounting=False`; then this only returns what it has
+    added up.
 
     Args:
-        result: what `WriteToMixpanel` gave.
+        result: of `WriteToMixpanel`.
 
     Returns:
         PCollection of one `Totals`, of all destinations.
@@ -88,8 +88,8 @@ def _stop(failed: FailedRecord) -> None:
 class _Count(beam.DoFn):
     """Adds up a bundle, into the global window.
 
-    Some runners keep an element together that is in several windows, and some hand it on once for
-    each of them. Asking for the window makes all of them do the latter.
+    Some runners pass an element that is in several windows on as one, others once for each window.
+    Asking for the window makes all of them do the latter.
     """
 
     def __init__(self, of: Callable[[Any], tuple[str, int, Totals]]) -> None:

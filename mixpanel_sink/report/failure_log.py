@@ -110,5 +110,5 @@ def _type(value: Any) -> str:
 
 
 def failure_log() -> FailureLog:
-    """This process's."""
+    """This process's log of failures."""
     return FAILURES.get(None, FailureLog)

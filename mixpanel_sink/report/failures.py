@@ -1,4 +1,4 @@
-"""A run's failures by reason, with an example of each: from the workers to whoever waits.
+"""A run's failures by reason, with an example of each: from the workers to the launcher.
 
 A Beam metric carries them (a set of texts, of one for each reason), so that the launcher has
 them on every runner, without a file that both can reach.

@@ -21,8 +21,8 @@ _OPEN = TRANSIENT_REASONS | {"file_unreadable"}
 
 
 class CommitRun(beam.PTransform):
-    """Ends a run: once every record is accounted for and the failed ones are kept, its files enter
-    the manifest.
+    """Ends a run: once every record is accounted for and the failed ones are kept, its files are
+    added to the manifest.
 
     Args:
         run: that has the lease.
@@ -136,7 +136,7 @@ def _enter_listed(counts: dict[str, FileCount], listed: Any) -> None:
 
 
 class NoteReplay(beam.PTransform):
-    """Enters a replay into the manifest once its records are accounted for."""
+    """Notes a replay in the manifest once its records are accounted for."""
 
     def __init__(self, run: OpenRun) -> None:
         super().__init__()

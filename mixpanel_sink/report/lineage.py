@@ -1,6 +1,6 @@
 """Lineage: which files and tables a pipeline read, and to which of Mixpanel's endpoints it wrote.
 
-The same metrics that Beam's own IOs report, for whoever asks `Lineage.query`, such as Dataplex.
+The metrics that Beam's own IOs report, for users of `Lineage.query` such as Dataplex.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def count(name: str, amount: int = 1) -> None:
 
 
 def count_failed(record: FailedRecord) -> None:
-    """Enters a record that was never sent, and has it logged if it is time."""
+    """Counts a record that was never sent, and has it logged if it is time."""
     tally().add(counts_of_failure(record))
     enter_failed(record)
 
@@ -97,7 +97,7 @@ def enter_failed(record: FailedRecord) -> None:
 
 
 def enter_receipt(receipt: Receipt) -> None:
-    """Enters a settled request, which the sender has tallied already."""
+    """Counts a settled request, which the sender has tallied already."""
     _enter(counts_of_receipt(receipt))
     if receipt.attempts:
         _distribute("batch_events", receipt.accepted + receipt.failed)
@@ -105,7 +105,7 @@ def enter_receipt(receipt: Receipt) -> None:
 
 
 def enter_requests(statuses: Mapping[str, int], seconds: Iterable[float] = ()) -> None:
-    """Enters requests by status, which the sender has tallied already, and how long each took."""
+    """Counts requests by status, and how long each took; the sender has tallied them already."""
     _enter(counts_of_requests(statuses))
     for one in seconds:
         _distribute("request_milliseconds", one * 1000)

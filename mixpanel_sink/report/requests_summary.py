@@ -1,6 +1,6 @@
 """A run's requests over time, by latency and by how full they were.
 
-They are summed up on the workers and come to the launcher as a Beam metric, like the failures
+They are summed up on the workers and reach the launcher as a Beam metric, like the failures
 (see failures.py), so that it works on every runner that reports metrics.
 """
 
@@ -47,7 +47,7 @@ class RequestsSummary:
     fill: list[int] = dataclasses.field(default_factory=lambda: [0] * 20)
 
     def add(self, receipt: Receipt, batch_events: int) -> RequestsSummary:
-        """Enters a receipt."""
+        """Adds a receipt."""
         if not receipt.attempts:  # known to a checkpoint, and not sent
             return self
         point = int(receipt.started + receipt.seconds) // self.width
@@ -58,7 +58,7 @@ class RequestsSummary:
         return self
 
     def merge(self, other: RequestsSummary) -> RequestsSummary:
-        """Enters another summary."""
+        """Adds another summary."""
         while self.width < other.width:
             self._widen()
         for point, (requests, accepted) in other.points.items():
@@ -82,12 +82,12 @@ class RequestsSummary:
             self._enter(point * width // self.width, requests, accepted)
 
     def to_json(self) -> str:
-        """For the metric."""
+        """The summary as the text of the metric."""
         return json.dumps([self.width, sorted(self.points.items()), self.latency, self.fill])
 
     @classmethod
     def from_json(cls, text: str) -> RequestsSummary:
-        """The reverse."""
+        """The reverse of `to_json`."""
         width, points, latency, fill = json.loads(text)
         return cls(width, {point: counts for point, counts in points}, latency, fill)
 

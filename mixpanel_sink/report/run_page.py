@@ -22,7 +22,7 @@ _DAYS = 45
 
 
 def page(report: RunReport) -> str:
-    """The page."""
+    """The page as HTML."""
     return template("run_page.html").render(
         title=report.title,
         when=_when(report),

@@ -95,7 +95,7 @@ class RunReport:
         }
 
     def to_json(self) -> str:
-        """run.json."""
+        """The text of run.json."""
         return json.dumps(self.as_dict(), indent=2)
 
     def to_html(self) -> str:
@@ -103,5 +103,5 @@ class RunReport:
         return page(self)
 
     def count(self, name: str) -> int:
-        """One of the counters."""
+        """The value of a counter; 0 if it is missing."""
         return self.counters.get(name, 0)

@@ -12,7 +12,7 @@ _LONGEST = 500
 
 
 def in_order(summaries: Iterable[FailureSummary]) -> list[FailureSummary]:
-    """Most frequent first."""
+    """Summaries, the most frequent reason first."""
     return sorted(summaries, key=lambda each: (-each.count, each.reason))
 
 
@@ -31,7 +31,7 @@ def describe(failures: Iterable[FailureSummary]) -> list[str]:
 def summarize(
     summaries: dict[str, FailureSummary], failed: FailedRecord
 ) -> dict[str, FailureSummary]:
-    """Enters one more failure; gives the same dict."""
+    """Adds one failure; returns the same dict."""
     message = failed.message[:_LONGEST]
     one = FailureSummary(failed.reason, 1, message, failed.file, failed.row)
     enter(summaries, one)
@@ -39,7 +39,7 @@ def summarize(
 
 
 def enter(summaries: dict[str, FailureSummary], more: FailureSummary) -> None:
-    """Enters what is known of one reason."""
+    """Adds the summary of one reason."""
     known = summaries.get(more.reason)
     if known is not None:
         # The same example whatever the order, so that two runs of a job say the same.

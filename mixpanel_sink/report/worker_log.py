@@ -86,5 +86,5 @@ def _by(counts: Mapping[str, int], prefix: str) -> str:
 
 
 def progress() -> Progress:
-    """This process's."""
+    """This process's progress log."""
     return PROGRESS.get(None, Progress)

@@ -1,4 +1,4 @@
-"""Who we are to Mixpanel, as references that workers resolve.
+"""How we authenticate with Mixpanel: references to secrets, which workers resolve.
 
 A secret is never part of the pipeline: what is pickled, logged and shown is where it
 lies (`env:NAME`, `file:PATH`, `gcpsecret:VERSION`, or a Beam `Secret` object).

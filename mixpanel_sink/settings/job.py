@@ -1,4 +1,4 @@
-"""`Job`: all that a write was told, as one object that both of its stages hold. No Beam here."""
+"""`Job`: the settings of a write, in one object that both of its stages hold. No Beam here."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ OnFailure = Literal["dead_letter", "fail"]
 
 
 class RateLimiter(Protocol):
-    """What is needed of one of Beam's rate limiters (`apache_beam.io.components.rate_limiter`)."""
+    """The part of Beam's rate limiters (`apache_beam.io.components.rate_limiter`) that we use."""
 
     def allow(self) -> bool:
-        """Waits until one more request may go, or says that it may not yet."""
+        """Waits until one more request may go; False if it may not go yet."""
         ...
 
 
@@ -142,7 +142,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a write goes to: one project, or several with a route between them.
+    """Where a write goes: to one project, or to several with a route between them.
 
     Args:
         credentials, region, endpoint, quota, allow_http: of the one project.
@@ -163,7 +163,7 @@ class Place:
 
     @property
     def route(self) -> Route | None:
-        """None with one project."""
+        """What routes records to projects; None with one project."""
         return None if self.destination is None else Route(self.destination)
 
     def targets(self, endpoint: Endpoint, lanes: int, limits: Limits | None) -> tuple[Target, ...]:

@@ -46,7 +46,7 @@ FIXED = ("$device_id", "$user_id", "distinct_id", "ip", "time", "$insert_id", "t
 """Properties that the sink itself writes, in their order, behind all others."""
 _PARTS = ("event", "time", "distinct_id", "device_id", "user_id", "insert_id", "ip")
 _Part = Mapping[str, Any]
-"""As in YAML, such as {"column": "created_at", "unit": "ms"}."""
+"""A part of a mapping as in YAML, such as {"column": "created_at", "unit": "ms"}."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,7 +126,7 @@ def option(default: Any, kind: Kind, group: str, faces: tuple[str, ...], **more:
 
 
 def option_of(field: dataclasses.Field[Any]) -> Option:
-    """The option that a field is."""
+    """The option that a field declares."""
     more = {"name": field.name, "metavar": field.metadata["kind"].metavar, **field.metadata}
     return Option(field=field.name, default=field.default, **more)
 

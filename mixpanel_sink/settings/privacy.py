@@ -23,7 +23,7 @@ class Privacy:
         hash: columns or properties whose values become a hash of 32 hex digits; equal values
             have equal hashes, nulls stay nulls. A column of ids may be hashed, too. What is
             hashed is the text that an id would be: text as it is, else JSON.
-        key: a reference to a secret that goes into the hash. Without one, whoever can
+        key: a reference to a secret that goes into the hash. Without one, anyone who can
             guess a value (an address, a phone number) can check the guess.
 
     Raises:

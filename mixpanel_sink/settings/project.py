@@ -80,7 +80,7 @@ class Project:
 
     @property
     def destination(self) -> Destination:
-        """Its host."""
+        """The host of the project."""
         return Destination.of(self.region, self.endpoint, self.allow_http)
 
 
@@ -193,7 +193,7 @@ class Route:
 
     @property
     def column(self) -> str | None:
-        """The column, if it is one."""
+        """The column that names the project; None for a function."""
         return self.by if isinstance(self.by, str) else None
 
     def check_columns(self, columns: Sequence[str]) -> None:
@@ -254,7 +254,7 @@ def shown(name: Any) -> str:
 
 
 def limits_of(quota: Quota) -> Limits:
-    """The limits of a project's requests and events where nobody set others."""
+    """The default limits of a project's requests and events."""
     return Limits() if quota.event_bytes is None else Limits(event_bytes=quota.event_bytes)
 
 

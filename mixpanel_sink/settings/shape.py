@@ -192,7 +192,7 @@ class Shape:
         return cls(**settings)
 
     def condition_columns(self) -> list[str]:
-        """The columns that `where` looks at."""
+        """The columns that `where` uses."""
         if self.where is None:
             return []
         import polars as pl  # here, because most mappings have no condition
