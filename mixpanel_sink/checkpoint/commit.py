@@ -53,12 +53,12 @@ class OpenRun:
 
     @property
     def run(self) -> str:
-        """Its name, which is also that of its lease."""
+        """The run's name, which its lease has, too."""
         return self.note.run
 
 
 def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manifest:
-    """Enters that a run is under way, with its mapping.
+    """Records that a run is under way, with its mapping.
 
     Raises:
         CheckpointError: if another run has come between, or it cannot be written.
@@ -75,7 +75,7 @@ def begin(folder: Folder, known: Manifest, run: OpenRun, mapping: Any) -> Manife
 def commit(
     run: OpenRun, counts: FileCounts, watermark: Any = None, seen: SeenOf | None = None
 ) -> RunNote:
-    """Ends a run all of whose records are accounted for, and gives its lease back.
+    """Ends a run whose records are all accounted for, and gives its lease back.
 
     Args:
         run: that ends.
@@ -130,7 +130,7 @@ def _commit(
 
 
 def tidy(folder: Folder, known: Manifest, run: str) -> None:
-    """Removes what a run left that was killed after its commit, where there is nothing to do. What
+    """Removes what a run left that was killed after its commit, when nothing is new. What
     cannot be removed stays for the next run."""
     if not folder.names(manifest.PLAN):
         return
@@ -148,7 +148,7 @@ def _complete(
     paths = reading["path"].to_pylist()
     found = counts.by_path(paths)
     done = (found["listed"] > 0) & (found["open"] == 0)
-    if counts.by_path([""])["open"][0]:  # records of which nobody knows the file
+    if counts.by_path([""])["open"][0]:  # records whose file is unknown
         done[:] = False
     if not run.keeps_failed:
         done &= found["failed"] == 0
@@ -224,7 +224,7 @@ def _moved(folder: Folder, run: str) -> list[tuple[str, str]]:
 
 
 def _like(files: pa.Table, same: pa.Table) -> pa.Table:
-    """Rows of files that are imported ones in a new place, or written again; and of old places."""
+    """Rows of imported files that were moved or written again, and of their old places."""
     places = pc.index_in(same["like"], files["path"])
     keys = pa.array(np.fromiter(map(path_key, same["path"].to_pylist()), np.uint64))
     rows = files.take(places).set_column(0, "key", keys)
@@ -238,7 +238,7 @@ def _like(files: pa.Table, same: pa.Table) -> pa.Table:
 
 
 def note_replay(run: OpenRun, read: int, failed: int) -> None:
-    """Enters a replay that has ended: so many records were read, and so many failed again."""
+    """Records a replay that has ended: how many records were read, and how many failed again."""
     note = run.note.ending(read, failed)
     if failed and not note.failed_output:  # then the files that it read still hold them
         note = dataclasses.replace(note, inputs=())
@@ -252,7 +252,7 @@ def _note(folder: Folder, note: RunNote) -> None:
 
 
 def _again(attempt: Callable[[], _T]) -> _T:
-    """Tries until nobody comes between: a replay may end at the same time as an import."""
+    """Retries while others write at the same time: a replay may end together with an import."""
     while True:
         with contextlib.suppress(Changed):
             return attempt()

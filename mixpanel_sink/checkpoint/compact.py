@@ -37,7 +37,7 @@ def compact(path: str, incomplete: Collection[int]) -> None:
 
 
 def owner_of(folder: Folder) -> Owner | None:
-    """Whose checkpoint it is; None if nothing was ever sent."""
+    """The owner of the checkpoint; None if nothing was ever sent."""
     found = folder.stored(HEADER)
     return None if found is None else Owner.from_header(orjson.loads(found.data))
 

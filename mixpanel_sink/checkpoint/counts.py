@@ -1,4 +1,4 @@
-"""What became of each file of a run, in few bytes a file: from all workers to the commit."""
+"""What became of each file of a run, in a few bytes a file: from all workers to the commit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SUMS = ("read", "failed", "open", "listed")
 
 
 def path_key(path: str) -> int:
-    """Stands for a path: 64 bits."""
+    """A 64-bit hash that stands for a path."""
     return int.from_bytes(blake3(path.encode("utf-8", "surrogatepass")).digest(8), "little")
 
 
 @dataclasses.dataclass
 class FileCount:
-    """Of one file.
+    """What became of one file.
 
     Attributes:
         read: records that were read.
@@ -45,14 +45,14 @@ class FileCount:
 
 
 class FileCounts:
-    """Of many files, by `path_key`."""
+    """What became of many files, by `path_key`."""
 
     def __init__(self, rows: np.ndarray[Any, Any] | None = None) -> None:
         self._rows = np.empty(0, _ROW) if rows is None else rows
 
     @classmethod
     def of(cls, counts: dict[str, FileCount]) -> FileCounts:
-        """From counts by path."""
+        """Counts given by path."""
         rows = np.zeros(len(counts), _ROW)
         for place, (path, count) in enumerate(counts.items()):
             mark = count.mark.ljust(MARK_BYTES, b"\0")
@@ -63,11 +63,11 @@ class FileCounts:
 
     @classmethod
     def merged(cls, parts: Iterable[FileCounts]) -> FileCounts:
-        """The sums of several."""
+        """The sums of several counts."""
         rows = np.concatenate([np.empty(0, _ROW), *(part._rows for part in parts)])
         if not len(rows):
             return cls(rows)
-        # Of a file's marks the one that is none sorts first.
+        # An empty mark sorts before the file's mark.
         marks = rows["mark"].view(f"S{MARK_BYTES}")
         rows = rows[np.lexsort((marks, rows["key"]))]
         starts = np.flatnonzero(np.diff(rows["key"], prepend=rows["key"][:1] + np.uint64(1)))
@@ -79,16 +79,16 @@ class FileCounts:
         return cls(sums)
 
     def to_bytes(self) -> bytes:
-        """For a shuffle."""
+        """The counts as bytes, for a shuffle."""
         return self._rows.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> FileCounts:
-        """The reverse."""
+        """The reverse of `to_bytes`."""
         return cls(np.frombuffer(data, _ROW))
 
     def total(self, name: str) -> int:
-        """Of all files: "read", "failed", "open" or "listed"."""
+        """The sum over all files of "read", "failed", "open" or "listed"."""
         return int(self._rows[name].sum())
 
     def by_path(self, paths: Iterable[str]) -> np.ndarray[Any, Any]:

@@ -23,7 +23,7 @@ class EventLog:
 
     Args:
         checkpoint: where.
-        owner: whose; it is entered if the checkpoint is new.
+        owner: of the checkpoint; written into it if it is new.
         mark: what the events of this run carry and those of another run of the same job do not.
 
     Raises:
@@ -39,7 +39,7 @@ class EventLog:
         self._refresh()
 
     def lookup(self, chunk: EventChunk, repeat: bool = False) -> Lookup:
-        """All of a chunk or nothing is known."""
+        """A chunk is known completely or not at all."""
         del repeat
         identity = chunk.identity(self._mark)
         with self._lock:
@@ -50,7 +50,7 @@ class EventLog:
         return Lookup(chunk) if entry is None else Lookup(None, chunk, *entry)
 
     def begin(self, chunk: EventChunk) -> str:
-        """Its name in the log."""
+        """The chunk's name in the log."""
         return chunk.identity(self._mark)
 
     def end(
@@ -60,7 +60,7 @@ class EventLog:
         failed: Sequence[FailedRecord],
         left: Sequence[EventChunk] = (),
     ) -> None:
-        """Enters a settled chunk.
+        """Logs a settled chunk.
 
         Not one of which something is left, or failed for a transient reason: another run tries
         it again.
@@ -74,11 +74,11 @@ class EventLog:
         self._journal.write([begun, accepted, [tuple(failure) for failure in failed], files])
 
     def flush(self) -> None:
-        """Waits until everything that was entered is written."""
+        """Waits until everything that was logged is written."""
         self._journal.wait()
 
     def _refresh(self) -> None:
-        """Takes in what has been written since the last look, by others too."""
+        """Reads what has been written since the last time, by others too."""
         self._read_at = time.monotonic()
         try:
             for identity, accepted, failures, *_ in self._journal.read():

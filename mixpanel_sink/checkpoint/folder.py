@@ -28,7 +28,7 @@ _LOCK = ".lock"
 
 
 class Changed(Exception):
-    """The file is not as it was read."""
+    """The file has changed since it was read."""
 
 
 class Stored(NamedTuple):
@@ -55,7 +55,7 @@ class Folder(Protocol):
     """Whether files can grow."""
 
     def read(self, name: str) -> bytes | None:
-        """A file; None if there is none."""
+        """The content of a file; None if there is none."""
         ...
 
     def stored(self, name: str) -> Stored | None:
@@ -298,7 +298,7 @@ class _Beam(_Reads):
 
 
 def delete_all(folder: Folder, names: Iterable[str]) -> None:
-    """Removes files that nobody needs any more. What cannot be removed stays."""
+    """Removes files that are no longer needed. What cannot be removed stays."""
     for name in names:
         with contextlib.suppress(Exception):  # of each cloud's client
             folder.remove(name)

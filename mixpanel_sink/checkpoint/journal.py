@@ -1,6 +1,6 @@
 """A journal: lines that many processes write into one folder and read from each other.
 
-The folder is local or of any file system that Beam knows, and belongs to whoever its header
+The folder is local or of any file system that Beam knows, and belongs to the owner that its header
 names:
 
     checkpoint.json              the header
@@ -35,7 +35,7 @@ from mixpanel_sink.errors import CheckpointError
 VERSION = 2
 """The format of the header and of the lines; a checkpoint of another one is refused."""
 _PARTS = {"projects": "project or region", "mapping": "mapping or other privacy settings"}
-"""Of an owner, for messages."""
+"""The parts of an owner, for messages."""
 _READERS = 16
 """Objects that are read at the same time."""
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -79,8 +79,8 @@ class Journal:
             ) from None
 
     def write(self, line: Any) -> int:
-        """Enters a line, which is written at once or with the next ones while a write is under
-        way. Gives a number to `wait` for.
+        """Adds a line, which is written at once or with the next ones while a write is under
+        way. Returns a number to `wait` for.
 
         Raises:
             CheckpointError: if an earlier line could not be written. The next call tries again.
@@ -191,17 +191,17 @@ class _Folder(Protocol):
     path: str
 
     def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
-        """Enters the header, or checks the one that is there."""
+        """Writes the header, or checks the one that is there."""
         ...
 
     def write(self, name: str, part: int, lines: bytes) -> None:
-        """Adds lines to a file, or makes the file of that part; again if it is there already."""
+        """Adds lines to a file, or writes the file of that part, even if it exists."""
         ...
 
     def read(
         self, prefix: str, seen: dict[str, int], skip: str
     ) -> Iterator[tuple[str, bytes, int]]:
-        """Of files that begin so, what was not seen: name, whole lines, and where they end."""
+        """What is new in files with this prefix: name, whole lines, and where they end."""
         ...
 
 
@@ -250,7 +250,7 @@ class _LocalFolder:
 
 
 def _link(draft: str, place: str, header: bytes) -> None:
-    """Gives a written file its name, unless there is one of that name."""
+    """Gives a written file its name, unless that name is taken."""
     try:
         os.link(draft, place)
     except OSError as error:
@@ -261,7 +261,7 @@ def _link(draft: str, place: str, header: bytes) -> None:
 
 
 class _CloudFolder:
-    """A folder in cloud storage: each write is an object of its own."""
+    """A folder in cloud storage: each write is a separate object."""
 
     appends = False
 

@@ -28,7 +28,7 @@ from mixpanel_sink.settings.checkpoint import Checkpoint
 
 NAME = "lease.json"
 RENEW_SECONDS = 20.0
-"""Between two renewals, if the lease does not expire so soon that it takes more of them."""
+"""Between two renewals, unless the lease expires so soon that it needs more of them."""
 _RENEWALS = 4
 """A lease is renewed at least so often before it would expire."""
 WATCH_SECONDS = 30.0
@@ -38,7 +38,7 @@ LOCAL_SECONDS = 120.0
 REMOTE_SECONDS = 1800.0
 """... one of a job whose workers have to start first."""
 _TRIES = 10
-"""How often a lease is given back that other workers of the run renew meanwhile."""
+"""How often giving a lease back is tried while other workers of the run renew it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,25 +68,25 @@ class Holder:
 
     @classmethod
     def here(cls, token: str, seconds: float, now: float) -> Holder:
-        """This process."""
+        """This process as the holder."""
         who = f"{_user()}@{platform.node()}"
         pid = os.getpid()
         return cls(token, who, _machine(), pid, _started(pid), now, now, 0, seconds)
 
     def is_gone(self) -> bool:
-        """Whether its process has surely ended. Of a job elsewhere nobody here knows."""
+        """Whether its process has surely ended; of a job elsewhere, this machine cannot tell."""
         if not self.machine or self.machine != _machine() or self.seconds > LOCAL_SECONDS:
             return False
         started = _started(self.pid)
         return started != self.started and not (not started and _is_hidden(self.pid))
 
     def to_json(self) -> bytes:
-        """As it is stored."""
+        """The stored form."""
         return orjson.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> Holder | None:
-        """The reverse; None for what is damaged."""
+        """The reverse; None if it is damaged."""
         try:
             return cls(**orjson.loads(data))
         except (ValueError, TypeError):
@@ -165,10 +165,10 @@ def check(folder: Folder, token: str) -> None:
 
 
 def lost(folder: Folder, holder: Holder | None) -> CheckpointError:
-    """What a run says that has lost its lease, to somebody or to nobody."""
+    """The error of a run that has lost its lease."""
     if holder is None:
         what = f"The lease of the checkpoint {folder.path} is gone"
-        why = "somebody removed it, or another run took it over and has ended since"
+        why = "it was removed, or another run took it over and has ended since"
     else:
         what = f"Another run has taken over the checkpoint {folder.path}"
         why = _held(holder)
@@ -180,13 +180,13 @@ def lost(folder: Folder, holder: Holder | None) -> CheckpointError:
 
 
 def holder_of(folder: Folder) -> Holder | None:
-    """Who holds the lease; None if nobody does, or it is damaged."""
+    """Who holds the lease; None if no run does, or it is damaged."""
     found = folder.stored(NAME)
     return None if found is None else Holder.from_json(found.data)
 
 
 def renew(folder: Folder, token: str, clock: Callable[[], float] = time.time) -> Holder | None:
-    """Renews the lease if the run holds it; gives who does, None if nobody."""
+    """Renews the lease if the run holds it; returns the holder, or None."""
     found = folder.stored(NAME)
     holder = None if found is None else Holder.from_json(found.data)
     if found is None or holder is None or holder.token != token:
@@ -208,7 +208,7 @@ def release(folder: Folder, token: str) -> None:
 
 
 class Heartbeat:
-    """Renews a lease from a thread of its own, and finds out if another run has taken it."""
+    """Renews a lease from a separate thread, and finds out if another run has taken it."""
 
     def __init__(self, path: str, token: str) -> None:
         self._folder = open_folder(path)
@@ -218,7 +218,7 @@ class Heartbeat:
         threading.Thread(target=self._beat, name="mixpanel-lease", daemon=True).start()
 
     def check(self) -> None:
-        """Lets the run go on if no other one has taken its lease, as far as is known.
+        """Returns if the run still has its lease, as far as is known.
 
         Raises:
             CheckpointError: says who holds it now.
@@ -227,7 +227,7 @@ class Heartbeat:
             raise lost(self._folder, self._lost_to)
 
     def stop(self) -> None:
-        """Renews no more."""
+        """Stops renewing."""
         self._stopped.set()
 
     def _beat(self) -> None:
@@ -235,10 +235,10 @@ class Heartbeat:
         while self._lost_to is None:
             with contextlib.suppress(Exception):  # of each cloud's client: the next one may pass
                 holder = renew(self._folder, self._token)
-                # Given back at the end by another worker, or removed: nobody has it yet.
+                # Given back at the end by another worker, or removed: it is free.
                 if holder is not None and holder.token != self._token:
                     self._lost_to = holder
-                    for lane in LANES.all():  # who waits for the quota finds out at once
+                    for lane in LANES.all():  # requests that wait for the quota find out at once
                         lane.wake()
                 elif holder is not None:
                     seconds = min(RENEW_SECONDS, holder.seconds / _RENEWALS)
@@ -255,7 +255,7 @@ def keep_alive(checkpoint: Checkpoint | None) -> Heartbeat | None:
 
 
 def new_token() -> str:
-    """The name of a run."""
+    """A new name for a run."""
     return uuid.uuid4().hex
 
 
@@ -263,7 +263,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except Exception:  # a user without a name, as in some containers
-        return "somebody"
+        return "unknown user"
 
 
 def _machine() -> str:
@@ -287,7 +287,7 @@ def _started(pid: int) -> str:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether there is such a process, of another user, of which /proc may tell nothing here."""
+    """Whether there is such a process of another user, which /proc may hide."""
     try:
         os.kill(pid, 0)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""What the sending side sees of a checkpoint."""
+"""The interface of a checkpoint's log, as the sending side uses it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Log(Protocol):
         ...
 
     def begin(self, chunk: EventChunk) -> Any:
-        """The chunk is about to be sent. Gives what `end` needs."""
+        """The chunk is about to be sent. Returns what `end` needs."""
         ...
 
     def end(
@@ -60,7 +60,7 @@ class Log(Protocol):
         ...
 
     def flush(self) -> None:
-        """Waits until everything that was entered is written.
+        """Waits until everything that was logged is written.
 
         Raises:
             CheckpointError: if it could not be.

@@ -4,7 +4,7 @@ A file for each table, so that two commands for two tables do not disturb each o
 
     lookup-table-PROJECT-TABLE.json    {"version": 1, "id": ID, "mark": MARK, "calls": [seconds]}
 
-PROJECT and TABLE are hashes; MARK is of the content, null while nobody knows what Mixpanel holds.
+PROJECT and TABLE are hashes; MARK is of the content, null while it is unknown what Mixpanel holds.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TableLog:
         return self._entry.mark == mark
 
     def begin(self, now: float) -> None:
-        """A request is about to be sent: from here on nobody knows what Mixpanel holds.
+        """A request is about to be sent: from here on it is unknown what Mixpanel holds.
 
         Raises:
             DestinationError: if the project's calls are used up.

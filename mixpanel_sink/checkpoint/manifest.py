@@ -106,7 +106,7 @@ class RunNote:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> RunNote:
-        """From JSON, of earlier versions too."""
+        """A note from JSON, also of earlier versions."""
         names = ("left_paths", "late_paths", "inputs")
         lists = {name: tuple(stored.get(name, ())) for name in names}
         return cls(**{**stored, **lists})
@@ -174,10 +174,10 @@ class Manifest:
             raise damaged(folder, NAME) from None
 
     def save(self, folder: Folder) -> Manifest:
-        """Writes it, if nobody else has since it was read; gives what is stored now.
+        """Writes it, unless it has changed since it was read; returns what is stored now.
 
         Raises:
-            Changed: if somebody has.
+            Changed: if it has.
             CheckpointError: if it cannot be written.
         """
         stored = {"version": VERSION, **dataclasses.asdict(self)}
@@ -331,7 +331,7 @@ def damaged(folder: Folder, name: str) -> CheckpointError:
 
 @contextlib.contextmanager
 def usable(folder: Folder) -> Iterator[None]:
-    """Says in a sentence what a file system raises.
+    """Turns the error of a file system into one sentence.
 
     Raises:
         CheckpointError: instead of that.

@@ -20,7 +20,7 @@ from mixpanel_sink.settings.project import Target
 
 AnyMapping = EventMapping | UpdateMapping
 HEADER = "checkpoint.json"
-"""The file that says whose a checkpoint is."""
+"""The file that names a checkpoint's owner."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Owner:
 
     @property
     def mark(self) -> str:
-        """All of it in 16 hex digits."""
+        """A hash of all of it: 16 hex digits."""
         return _digest(dataclasses.asdict(self))[:16]
 
     @property
@@ -44,7 +44,7 @@ class Owner:
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Owner:
-        """Whom a checkpoint's header names."""
+        """The owner that a checkpoint's header names."""
         return cls(**{field.name: header[field.name] for field in dataclasses.fields(cls)})
 
     @property
@@ -63,7 +63,7 @@ class Owner:
         projects: Iterable[tuple[Target, ResolvedCredentials]],
         privacy: Privacy | None = None,
     ) -> Owner:
-        """Of one write, with its secrets resolved: another project's secret is another owner."""
+        """The owner of one write. Secrets are resolved: another project is another owner."""
         named = [
             [
                 target.name,
@@ -77,12 +77,12 @@ class Owner:
 
 
 def fingerprint(files: Iterable[Sequence[Any]]) -> str:
-    """What stands for an input: the paths and sizes of its files, which come first in each."""
+    """A hash of an input: of the paths and sizes of its files, which come first in each."""
     return _digest(sorted((str(path), int(size)) for path, size, *_ in files))
 
 
 def mapping_mark(mapping: AnyMapping | None, privacy: Privacy | None = None) -> str:
-    """What stands for how events are made: the mapping's settings as YAML would have them, without
+    """A hash of how events are made: of the mapping's settings as YAML would have them, without
     the defaults, and what privacy drops or hashes.
 
     So a setting that is added later, or a class that is renamed, changes no mark.
@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
 
 
 def project_mark(path: str, url: str, credentials: ResolvedCredentials) -> str:
-    """Tells projects apart without giving away the secret: a slow, salted hash.
+    """A slow, salted hash that tells projects apart without giving away the secret.
 
     Args:
         path: of the checkpoint.

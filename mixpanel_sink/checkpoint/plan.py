@@ -16,7 +16,7 @@ from mixpanel_sink.checkpoint.manifest import MOVED
 _THREADS = 16
 _NOW = np.dtype([("key", "<u8"), ("size", "<i8"), ("changed", "<f8")])
 Mark = Callable[[str], bytes]
-"""Gives a mark of a file's content. Errors are those of the file system."""
+"""Makes a mark of a file's content. Raises what the file system raises."""
 
 
 class Listed(NamedTuple):
@@ -25,7 +25,7 @@ class Listed(NamedTuple):
     Attributes:
         path: of it.
         size: in bytes.
-        changed: when it was changed last, in seconds since 1970; 0 if nobody knows.
+        changed: when it was changed last, in seconds since 1970; 0 if unknown.
     """
 
     path: str
@@ -105,7 +105,7 @@ def compare(
 def _found(
     keys: np.ndarray[Any, Any], before: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """For each key its row among those of before, and whether it has one."""
+    """For each key, its row among the earlier ones, and whether it has one."""
     if not len(before):
         return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
     order = np.argsort(before)

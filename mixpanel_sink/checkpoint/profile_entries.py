@@ -1,4 +1,4 @@
-"""Some profiles in memory: their keys, what was sent for them, and their ids."""
+"""Profiles in memory: their keys, what was sent for them, and their ids."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 UNKNOWN, GONE = 0, 1
-"""Contents that are not hashes: nobody knows what Mixpanel holds, and it was removed there."""
+"""Contents that are not hashes: what Mixpanel holds is unknown; the profile was removed there."""
 _WIDTH = struct.Struct(">I")
-"""Of ids that all have one length, in bytes; 0 for others."""
+"""The length of all ids in bytes; 0 if their lengths differ."""
 Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Entries:
-    """Some profiles and what was sent for them, in that order."""
+    """Profiles and what was sent for them, in the order of sending."""
 
     keys: Numbers
     contents: Numbers
@@ -30,11 +30,11 @@ class Entries:
 
     @classmethod
     def of(cls, keys: Numbers, contents: Numbers, ids: Iterable[str]) -> Entries:
-        """From plain values."""
+        """Entries of plain values."""
         return cls(keys, contents, pa.array(ids, pa.large_string()))
 
     def take(self, which: Any) -> Entries:
-        """Some of them, by a mask or by their numbers."""
+        """Some of the entries, by a mask or by their numbers."""
         rows = np.flatnonzero(which) if which.dtype == bool else which
         return Entries(self.keys[rows], self.contents[rows], self.ids.take(pa.array(rows)))
 
@@ -48,7 +48,7 @@ class Entries:
 
 
 def joined(parts: Iterable[Entries]) -> Entries:
-    """All of them, in their order."""
+    """The entries of all parts, in their order."""
     every = list(parts)
     none = np.empty(0, np.uint64)
     return Entries(
@@ -81,8 +81,8 @@ class Base:
 
 
 def last_words(logs: Iterable[Entries]) -> tuple[Entries, Any]:
-    """The last word of each log, and a mask of those about which logs differ: they are unknown,
-    since nobody knows which log was later."""
+    """The last entry of each key, and a mask of those on which logs differ: they are unknown,
+    since it is unknown which log was later."""
     every = joined(log.last_of_each() for log in logs)
     keys, first, count = np.unique(every.keys, return_index=True, return_counts=True)
     if (count > 1).any():
@@ -111,7 +111,7 @@ def ids_to_bytes(ids: pa.Array) -> bytes:
 
 
 def ids_from_bytes(data: bytes, count: int) -> pa.Array:
-    """The reverse, of so many."""
+    """The reverse of `ids_to_bytes`, for so many ids."""
     (width,) = _WIDTH.unpack_from(data)
     rest = memoryview(data)[_WIDTH.size :]
     if width:

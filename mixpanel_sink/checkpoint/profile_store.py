@@ -55,19 +55,19 @@ _LOG = "profile-log-"
 _SHARDS = 64
 _SHIFT = np.uint64(58)
 _TOGETHER = 4
-"""Shards that one part of the logs is for: what is in memory, and twice on disk, while they are put
-away. In cloud storage a log is of all shards, and is read once for twice as many."""
+"""Shards that one part of the logs is for: what is in memory, and twice on disk, while they are
+merged. In cloud storage a log is of all shards, and is read once for twice as many."""
 _PART = "part"
 _DISPUTED = "~disputed"
-"""In place of a run: its logs come after all others."""
+"""Stands for a run whose logs come after all others."""
 _FRAME = struct.Struct(">III")
-"""Size, that of the ids before they were compressed, checksum."""
+"""The size, the size of the ids before compression, and a checksum."""
 _SUM = struct.Struct(">I")
 _ZSTD = pa.Codec("zstd")
 
 
 class ProfileStore:
-    """The files. One process at a time may put the logs into the shards.
+    """The files. One process at a time may merge the logs into the shards.
 
     Args:
         path: of the checkpoint's folder, local or gs://; made if there is none.
@@ -92,11 +92,11 @@ class ProfileStore:
         return self._folder.appends
 
     def close(self) -> None:
-        """Lets others put the logs into the shards."""
+        """Lets other processes merge the logs into the shards."""
         self._lock.close()
 
     def settle(self, run: str = "") -> None:
-        """Puts the logs of earlier runs into the shards, unless another process is at work. Not
+        """Merges the logs of earlier runs into the shards, unless another process is doing it. Not
         those of `run`, whose workers are at work: in cloud storage several of them may do this."""
         with self._guarded(), self._lock.alone() as alone:
             names = [n for n in self._folder.names(_LOG) if not n.startswith(f"{_LOG}{run}-")]
@@ -137,12 +137,12 @@ class ProfileStore:
         return Base(keys, contents, f"{len(keys)}-{mark:08x}")
 
     def append(self, run: str, entries: Entries) -> None:
-        """Enters what was sent; with `UNKNOWN`, what is about to be sent."""
+        """Logs what was sent; with `UNKNOWN`, what is about to be sent."""
         with self._guarded():
             self._append(run, entries)
 
     def ids(self, keys: Numbers) -> Iterator[str]:
-        """The ids of profiles by their keys, of those that are in the shards."""
+        """The ids of the profiles with these keys, as far as they are in the shards."""
         with self._guarded():
             names = self._folder.names("profiles-")
         for name in names:
@@ -152,22 +152,22 @@ class ProfileStore:
             yield from ids_of(table["id"]).filter(wanted).to_pylist()
 
     def read(self, name: str) -> bytes | None:
-        """Another small file of the folder."""
+        """Reads another small file of the folder."""
         with self._guarded():
             return self._folder.read(name)
 
     def write(self, name: str, data: bytes) -> None:
-        """The same, to write."""
+        """Writes such a file."""
         with self._guarded():
             self._folder.write(name, data)
 
     def remove(self, name: str) -> None:
-        """The same, to remove."""
+        """Removes such a file."""
         with self._guarded():
             self._folder.remove(name)
 
     def _claim(self, owner: Owner, any_mapping: bool) -> bool:
-        """Enters the header or checks it; says whether the mapping was another one."""
+        """Writes the header, or checks it; returns whether the mapping was another one."""
         found: dict[str, Any] = {}
         mine = {"version": VERSION, **dataclasses.asdict(owner)}
         if (data := self._folder.read(HEADER)) is not None:
@@ -198,7 +198,7 @@ class ProfileStore:
         return bool(found) and found.get("mapping") != mine["mapping"]
 
     def _append(self, run: str, entries: Entries) -> list[str]:
-        """Adds to the logs and gives their names."""
+        """Adds to the logs, and returns their names."""
         log = f"{_LOG}{run}-{self._id}"
         if not self._folder.appends:
             name = f"{log}-{self._frames:08d}.bin"
@@ -213,7 +213,7 @@ class ProfileStore:
         return names
 
     def _settle(self, names: list[str], shards: range, there: set[str]) -> list[str]:
-        """Puts logs into some shards; gives the names of logs that came about."""
+        """Merges logs into some shards; returns the names of logs that were written meanwhile."""
         found, disputed = last_words(self._logs(names, shards))
         # Of two logs that differ one is removed first: alone, the other would be believed.
         made = self._append(_DISPUTED, found.take(disputed)) if disputed.any() else []
@@ -233,7 +233,7 @@ class ProfileStore:
             self._folder.remove(name)
 
     def _logs(self, names: list[str], shards: range) -> Iterator[Entries]:
-        """Of each process, what it entered of these shards."""
+        """What each process logged of these shards."""
         logs: dict[str, list[str]] = {}
         for name in names:
             logs.setdefault(name.rpartition("-")[0], []).append(name)

@@ -1,8 +1,8 @@
-"""Which profiles have changed since they were last sent. Two stages hold it: Convert asks, and Send
-enters what Mixpanel has accepted.
+"""Which profiles have changed since they were last sent. Two stages use it: Convert asks, and Send
+logs what Mixpanel has accepted.
 
 A profile that was begun and not ended (a killed process, a lost response) is unknown, and is sent
-again. So the content that is entered is always what Mixpanel holds.
+again. So the content that is logged is always what Mixpanel holds.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class ProfileState:
         self._touched = np.zeros(len(self.base.keys), bool)
         """Profiles that this run has sent an update for: a later one in the input must follow."""
         self._ended = KeySet()
-        """Profiles that this run has entered; without it, the second update of one that is lost
-        would leave the first one entered."""
+        """Profiles that this run has logged; without it, the second update of one that is lost
+        would leave the first one in the log."""
 
     def changed(self, records: Sequence[bytes]) -> Changed:
         """Which of these updates differ from what was last sent for their profiles."""
@@ -96,12 +96,12 @@ class ProfileState:
         return Changed(~same, np.unique(places[known]))
 
     def lookup(self, chunk: EventChunk, repeat: bool = False) -> Lookup:
-        """All is to be sent: what has not changed does not get here."""
+        """Everything is to be sent: Convert has left out what has not changed."""
         del repeat
         return Lookup(chunk)
 
     def begin(self, chunk: EventChunk) -> Entries:
-        """Enters that nobody knows any more what Mixpanel holds of these profiles."""
+        """Logs that what Mixpanel holds of these profiles is unknown from now on."""
         entries = entries_of(chunk.events(), self._endpoint)
         with self._lock:
             places, known = self.base.find(entries.keys)
@@ -122,7 +122,7 @@ class ProfileState:
         failed: Sequence[FailedRecord],
         left: Sequence[EventChunk] = (),
     ) -> None:
-        """Enters what was accepted: not profiles of which an update failed or is left."""
+        """Logs what was accepted, without profiles of which an update failed or is left."""
         texts = [failure.event_json.encode() for failure in failed if failure.event_json]
         texts += [record for part in left for record in part.events()]
         bad = {self._endpoint.group_of(text) for text in texts}
@@ -139,7 +139,7 @@ class ProfileState:
                 self._write()
 
     def flush(self) -> None:
-        """Writes what was entered."""
+        """Writes what was logged."""
         with self._lock:
             self._write()
 
@@ -150,7 +150,7 @@ class ProfileState:
 
 
 def entries_of(records: Iterable[bytes], endpoint: Endpoint) -> Entries:
-    """What stands for updates: the profiles' keys and ids, and the content.
+    """The entries of updates: the profiles' keys and ids, and hashes of the content.
 
     The project counts by its token, which each update carries.
     """
@@ -202,7 +202,7 @@ def open_profiles(job: Job, projects: Iterable[tuple[Target, ResolvedCredentials
 
 
 def claim_profiles(job: Job, projects: Iterable[tuple[Target, ResolvedCredentials]]) -> None:
-    """Checks the checkpoint at launch, and puts the logs of earlier runs away.
+    """Checks the checkpoint at launch, and merges the logs of earlier runs into the shards.
 
     Raises:
         CheckpointError: as above.
@@ -215,7 +215,7 @@ def claim_profiles(job: Job, projects: Iterable[tuple[Target, ResolvedCredential
 
 
 def release(path: str) -> None:
-    """Lets the state of a checkpoint go, after a run."""
+    """Drops the state of a checkpoint after a run."""
     held = PROFILES.get(path, _Held)
     with held.lock:
         if held.state is not None:
@@ -224,7 +224,7 @@ def release(path: str) -> None:
 
 
 class _Held:
-    """The state of the run at hand."""
+    """The state of the current run."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -232,7 +232,7 @@ class _Held:
 
 
 def warn_of_mapping(store: ProfileStore) -> None:
-    """Says what a changed mapping means."""
+    """Warns of what a changed mapping means."""
     if store.mapping_changed:
         _LOGGER.warning(
             "The mapping or the privacy settings are not those of the last run: profiles whose "

@@ -64,7 +64,7 @@ class Seen(NamedTuple):
     def of(
         cls, path: str, kind: str, values: Values, step: int, cutoff: int | None, now: int | None
     ) -> Seen:
-        """Of one or more rows.
+        """What was seen of one or more rows.
 
         Args:
             path: of the file.
@@ -88,7 +88,7 @@ class Seen(NamedTuple):
         return cls(path, kind, int(bounded.max()), top, amounts, known)
 
     def with_(self, other: Seen) -> Seen:
-        """Of the rows of both."""
+        """What was seen of the rows of both."""
         top = max(self.top, other.top)
         amounts = [_NONE] * 3
         for seen in (self, other):
@@ -123,7 +123,7 @@ class Before(NamedTuple):
 
 
 def before_of(watermarks: Mapping[str, Any]) -> dict[str, Before]:
-    """By path, of files with a watermark."""
+    """The counts of files with a watermark, by path."""
     found = [Before(*each["before"]) for each in watermarks.values() if "before" in each]
     return {each.path: each for each in found}
 
@@ -140,7 +140,7 @@ def name_of(path: str, column: str) -> str:
 
 
 def mark_of(watermarks: Mapping[str, Any], path: str, column: str) -> Mark | None:
-    """A file's mark, if there is one."""
+    """A file's mark; None if there is none."""
     found = watermarks.get(name_of(path, column))
     return None if found is None or "mark" not in found else Mark(*found["mark"])
 
@@ -183,7 +183,7 @@ def move(
             earlier, (by, count) = earlier_of.get(path), last.get(path, ("", 0))
             if earlier is not None and earlier.run == by:  # that one has not read it as a whole
                 count += earlier.failed
-            # One that failed in the overlap may have failed once more since; nobody knows which.
+            # One that failed in the overlap may have failed once more since; it is unknown which.
             before = Before(path, run, mark.rows, min(mark.rows, count))
         name = name_of(path, column)
         watermarks[name] = {"value": value, "mark": [*found.mark(step)], "before": [*before]}

@@ -2,7 +2,7 @@
 
 Sending `$add`, `$append` or `$remove` again changes the profile again, and no id tells. So
 an update is entered before it is sent, and again once its end is known. One that was only
-begun when a process was killed is doubtful: whether Mixpanel has applied it, nobody knows.
+begun when a process was killed is doubtful: it is unknown whether Mixpanel has applied it.
 
 Other tries may make other chunks of the same updates. So each update counts by itself: by its
 file, its row and its content. Those whose file and row are not known are always sent. Lines:
@@ -42,7 +42,7 @@ class KeySet:
         self._parts: list[np.ndarray[Any, Any]] = []
 
     def add(self, keys: np.ndarray[Any, Any]) -> None:
-        """Adds an array of them."""
+        """Adds an array of keys."""
         last = np.unique(keys[~self.find(keys)])
         while self._parts and len(self._parts[-1]) < 2 * len(last):
             last = np.concatenate([self._parts.pop(), last])
@@ -111,7 +111,7 @@ class UpdateLog:
         )
 
     def begin(self, chunk: EventChunk) -> str | None:
-        """Enters what is about to be sent, and waits until that is written where it matters."""
+        """Logs what is about to be sent, and waits until that is written if it matters."""
         keys = _keys(chunk)
         if keys is None:
             return None
@@ -131,7 +131,7 @@ class UpdateLog:
         failed: Sequence[FailedRecord],
         left: Sequence[EventChunk] = (),
     ) -> None:
-        """Enters what has become of a chunk."""
+        """Logs what became of a chunk."""
         if begun is None:
             return
         places = {place: index for index, place in enumerate(_places(chunk))}
@@ -149,7 +149,7 @@ class UpdateLog:
         self._journal.write(line)
 
     def flush(self) -> None:
-        """Waits until everything that was entered is written."""
+        """Waits until everything that was logged is written."""
         self._journal.wait()
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -173,7 +173,7 @@ class UpdateLog:
 
 
 def _keys(chunk: EventChunk) -> np.ndarray[Any, Any] | None:
-    """A number for each update; None if where it comes from is not known."""
+    """A number for each update; None if its file or row is unknown."""
     if any(run.row < 0 for run in chunk.runs):
         return None
     digests = (
@@ -184,7 +184,7 @@ def _keys(chunk: EventChunk) -> np.ndarray[Any, Any] | None:
 
 
 def _places(chunk: EventChunk) -> list[tuple[str, int]]:
-    """File and row of each update."""
+    """The file and the row of each update."""
     return [(run.file, run.row + i) for run in chunk.runs for i in range(run.count)]
 
 
