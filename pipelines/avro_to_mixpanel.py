@@ -19,28 +19,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixpanel_sink.jobs import import_files
-from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.launcher import leave
-from mixpanel_sink.jobs.runners import make_pipeline
-
-# isort: split
-import apache_beam as beam
-
-
-def build(job: Import) -> beam.Pipeline:
-    """The graph: files to records, records to Mixpanel, and what failed to `failed_output`."""
-    pipeline = make_pipeline(job.options)
-    source = pipeline | "Read" >> job.read()
-    result = source.elements | "Write to Mixpanel" >> job.write
-    failed = (result.failed, source.failed) | "All failures" >> beam.Flatten()
-    job.end(source, result, failed)
-    return pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the pipeline and gives the exit code."""
+    # The graph is `import_files.build`; parquet_to_mixpanel.py spells it out.
     prog = "python -m pipelines.avro_to_mixpanel"
-    return import_files.main(argv, prog=prog, about=__doc__, format="avro", build=build)
+    return import_files.main(argv, prog=prog, about=__doc__, format="avro")
 
 
 if __name__ == "__main__":
