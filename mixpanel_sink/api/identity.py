@@ -122,7 +122,7 @@ def missing_part(name: str, properties: Mapping[Any, Any]) -> str | None:
 
 def _event(name: str, properties: dict[str, Any], seconds: float | None) -> IdentityEvent:
     if seconds is not None:
-        properties["time"] = int(seconds * 1000)
+        properties["time"] = round(seconds * 1000)
     # Of the ids alone: the same link sent again is the same event.
     ids = {key: value for key, value in properties.items() if key != "time"}
     properties["$insert_id"] = content_id(orjson.dumps([name, ids]))

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from mixpanel_sink.api.identity import IDENTITY_EVENTS
-from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS, Limits, now_ms
+from mixpanel_sink.api.limits import MAX_FUTURE_MS, Limits, now_ms
 from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.tables import table_of_columns, values_by_name
+from mixpanel_sink.encode.times import seconds_or_ms
 from mixpanel_sink.settings.columns import Column, Constant, ContentId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.run_mark import RunMark
@@ -114,5 +115,4 @@ def _milliseconds(value: Any, latest: int) -> int | None:
         return None
     if not abs(value) < 2**53:
         return None
-    as_seconds = int(value * 1000)
-    return as_seconds if MIN_TIME_MS <= as_seconds <= latest else int(value)
+    return seconds_or_ms(value, latest)

@@ -10,12 +10,7 @@ import pyarrow as pa
 from mixpanel_sink.api.endpoints import IMPORT, TRACK, Endpoint
 from mixpanel_sink.api.identity import IDENTITY_EVENTS, missing_part
 from mixpanel_sink.api.insert_ids import fitting_id
-from mixpanel_sink.api.limits import (
-    MAX_FUTURE_MS,
-    MIN_TIME_MS,
-    Limits,
-    now_ms,
-)
+from mixpanel_sink.api.limits import MAX_FUTURE_MS, Limits, now_ms
 from mixpanel_sink.api.numbers import whole_number
 from mixpanel_sink.api.values import id_text, is_null, to_json
 from mixpanel_sink.batch.origin import RowOrigin
@@ -30,7 +25,7 @@ from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_json import EncodedEvent, EventWriter
 from mixpanel_sink.encode.event_tables import EventTables
 from mixpanel_sink.encode.replay import event_as_it_was, restore_values
-from mixpanel_sink.encode.times import check_range
+from mixpanel_sink.encode.times import check_range, seconds_or_ms
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import FIXED
@@ -137,11 +132,9 @@ class RawEventEncoder:
             )
         now = self._clock()
         if abs(value) < 1e20:
-            seconds_as_ms = int(value * 1000)
-            if MIN_TIME_MS <= seconds_as_ms <= now + MAX_FUTURE_MS:
-                value = seconds_as_ms
-            check_range(int(value), now, "time", "ms", self._max_age)
-            return int(value)
+            ms = seconds_or_ms(value, now + MAX_FUTURE_MS)
+            check_range(ms, now, "time", "ms", self._max_age)
+            return ms
         raise RecordError(
             "time_out_of_range",
             "time is not a number of seconds or milliseconds since 1970. Fix the record.",

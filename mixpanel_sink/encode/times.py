@@ -71,6 +71,17 @@ def to_ms(value: Any, column: TimeColumn) -> int:
     raise _wrong_type(value, column)
 
 
+def seconds_or_ms(value: float, latest: int) -> int:
+    """A number of seconds or of milliseconds, whichever lies between 1971 and `latest`, in
+    milliseconds; if neither does, of milliseconds."""
+    ms = 0
+    for number in (value * 1000, value):
+        ms = number if isinstance(number, int) else math.floor(number + 0.5)
+        if MIN_TIME_MS <= ms <= latest:
+            break
+    return ms
+
+
 def text_ns(text: str, column: TimeColumn) -> int:
     """A text in nanoseconds since 1970, rounded down.
 

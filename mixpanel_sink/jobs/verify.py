@@ -20,7 +20,6 @@ from collections.abc import Sequence
 
 from mixpanel_sink.configured import credentials_of, limits_of, privacy_of
 from mixpanel_sink.errors import DestinationError, MappingError
-from mixpanel_sink.inspect.presets import raw_events
 from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
 from mixpanel_sink.jobs.command import arguments, guarded, require
@@ -104,8 +103,7 @@ def verified(settings: Settings) -> Verification:
     source = source_of(settings, mapping=mapping, whole=True)
     if source.format.states_columns:
         require(settings, "mapping")  # as for the import
-    mapping = mapping or raw_events(source)
-    if not isinstance(mapping, EventMapping):
+    if not isinstance(mapping, EventMapping | None):
         raise MappingError("Events are compared, but this mapping is for profiles.")
     destination = export_destination(settings.region, settings.endpoint, settings.allow_http)
     exporter = Exporter(destination, credentials)

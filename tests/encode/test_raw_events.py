@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.encode.event_tables import EventTables
 from mixpanel_sink.encode.raw_events import RawEventEncoder
 from tests.encode.encoding import (
     HALF,
@@ -33,6 +34,16 @@ def raw_event(**properties: Any) -> dict[str, Any]:
 )
 def test_raw_time_in_seconds_or_milliseconds(given: Any, ms: int) -> None:
     assert checked(raw_event(time=given))["properties"]["time"] == ms
+
+
+def test_raw_time_as_a_float_keeps_its_milliseconds() -> None:
+    """Alone and together: 269942876.437 * 1000 is a little less than it says."""
+    for ms in [269_942_876_437, 1_088_339_002_554, T * 1000 + 1]:
+        event = raw_event(time=ms / 1000)
+        assert checked(event)["properties"]["time"] == ms
+        encoder, table = EventTables(Limits(), clock=clock).table_of([event]) or (None, None)
+        assert encoder is not None
+        assert table.column("time").to_pylist() == [ms]
 
 
 def test_raw_event_keeps_what_it_has() -> None:

@@ -64,11 +64,6 @@ def preset_for(name: str, source: Source) -> str:
     return proposed_for_raw_events(source) if name == "mixpanel" else preset(name)
 
 
-def raw_events(source: Source) -> EventMapping:
-    """What compares records that are Mixpanel events already, and were sent without a mapping."""
-    return EventMapping.from_yaml(_raw_events_text(source))
-
-
 def proposed_for_raw_events(source: Source) -> str:
     """A mapping of raw Mixpanel events, with ids made of their content if they have none."""
     text = _raw_events_text(source)

@@ -40,7 +40,7 @@ from mixpanel_sink.inspect.verify.ids import (
     user_id,
 )
 from mixpanel_sink.inspect.verify.places import Place, chosen, places_of, some_of
-from mixpanel_sink.inspect.verify.roles import serving, written
+from mixpanel_sink.inspect.verify.roles import check_name, plan_of
 from mixpanel_sink.inspect.verify.shaped import shaped
 from mixpanel_sink.inspect.verify.times import event_time, milliseconds_of
 from mixpanel_sink.results import FailedRecord
@@ -260,12 +260,22 @@ class Expectation:
             properties["$device_id"] = device
         if user is not None:
             properties["$user_id"] = user
-        distinct_id = properties["distinct_id"] = self._distinct_id(record, device, user)
+        properties["distinct_id"] = self._distinct_id(record, device, user)
         if mapping.ip is not None:
             properties["ip"] = self._ip(record)
-        time = properties["time"] = self._time(record)
+        properties["time"] = self._time(record)
         insert_id = self._given_id(record, place)
-        name = self._name(record)
+        return self._finished(self._name(record), properties, insert_id, tuple(moments))
+
+    def _finished(
+        self,
+        name: str,
+        properties: dict[str, Any],
+        insert_id: str | None,
+        moments: tuple[str, ...] = (),
+    ) -> Event:
+        """The event of these properties, if Mixpanel takes it; without an id, its content makes
+        it."""
         if properties.get("$ignore"):
             raise Refused("event_ignored", "$ignore is true: Mixpanel drops it.", "$ignore")
         if len(properties) + self._unseen > _MOST_PROPERTIES:
@@ -277,42 +287,24 @@ class Expectation:
                 check_size(value, field)
         if insert_id is None:
             insert_id = hashed(json_of(event, exactly=True).decode())
-        if mapping.salt:
-            insert_id = hashed(f"{mapping.salt}\0{insert_id}")
+        if self.mapping.salt:
+            insert_id = hashed(f"{self.mapping.salt}\0{insert_id}")
         if self.mark is not None:
             if self.mark.name in properties:
                 raise Refused("duplicate_property", "It is the run's property.", self.mark.name)
             properties[self.mark.name] = self.mark.run
         if len(text) + self.added + len(insert_id) > self.limits.event_bytes:
             raise Refused("event_too_large", f"The event is {len(text):,} bytes of JSON.")
-        return event_of(name, properties, time, distinct_id, insert_id, tuple(moments))
+        user = properties.get("distinct_id", "")
+        return event_of(name, properties, properties["time"], user, insert_id, moments)
 
     def plan(self, columns: tuple[Any, ...]) -> list[tuple[str, str]]:
         """(property, column), sorted by property."""
-        if (known := self._plans.get(columns)) is not None:
-            return known
-        mapping = self.mapping
-        left_out = set(mapping.exclude)
-        if mapping.properties == "all":
-            chosen: Sequence[str] = columns
-            if not mapping.include_mapped:
-                left_out |= serving(mapping)
-        else:
-            chosen = [name for name in mapping.properties if name in columns]
-        plan: dict[str, str] = {}
-        for column in chosen:
-            if not isinstance(column, str):
-                raise Refused("bad_key", f"The key {column!r} is not text.")
-            if column in left_out:
-                continue
-            name = mapping.rename.get(column, column)
-            held(name, column, False)
-            if name in plan or name in mapping.constants or name in written(mapping):
-                raise Refused("duplicate_property", f"Two columns become {name!r}.", name)
-            plan[name] = column
-        if len(self._plans) < 10_000:
-            self._plans[columns] = sorted(plan.items())
-        return sorted(plan.items())
+        if (known := self._plans.get(columns)) is None:
+            known = plan_of(self.mapping, columns)
+            if len(self._plans) < 10_000:
+                self._plans[columns] = known
+        return known
 
     def _value(self, record: Mapping[str, Any], part: Any) -> Any:
         """The value of a mapped column; `if_null` replaces nulls."""
@@ -371,13 +363,8 @@ class Expectation:
             return part.value
         assert isinstance(part, Column)
         name = self._needed(record, part, "event")
-        if not isinstance(name, str):
-            raise Refused("event_wrong_type", f"event is a {type(name).__name__}.", part.name)
-        if not name:
-            raise Refused("event_empty", "event is empty.", part.name)
-        if len(str(held(name, part.name, False)).encode()) > 255:
-            raise Refused("event_too_long", "event is longer than 255 bytes.", part.name)
-        return name
+        check_name(name, part.name)
+        return str(name)
 
     def _given_id(self, record: Mapping[str, Any], place: Place) -> str | None:
         """The `$insert_id`; None where the content makes it."""

@@ -86,13 +86,14 @@ class PlainTables:
         self._of, self._kinds = expectation, kinds
         self._mapping = mapping = expectation.mapping
         rule, constants = mapping.insert_id, expectation.constants
+        self._marked = (
+            {} if expectation.mark is None else {expectation.mark.name: expectation.mark.run}
+        )
         self._able = (
             expectation.plain
             and not isinstance(rule, ContentId)
             and all(map(_is_simple, constants))
-        )
-        self._marked = (
-            {} if expectation.mark is None else {expectation.mark.name: expectation.mark.run}
+            and self._marked.keys().isdisjoint(constants)
         )
 
     def summarize(self, table: pa.Table) -> Summary | None:

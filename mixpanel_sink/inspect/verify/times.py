@@ -84,6 +84,11 @@ def event_time(value: Any, column: TimeColumn, now: int, max_age: float | None =
     return milliseconds
 
 
+def is_time(milliseconds: float, now: int) -> bool:
+    """Whether a number is between 1971 and an hour from now, rounded to milliseconds."""
+    return _FIRST - 0.5 <= milliseconds < now + _AHEAD + 0.5
+
+
 def is_possible(times: pl.Series, now: int, max_age: float | None = None) -> pl.Series:
     """Whether `event_time` takes each of these times, in milliseconds since 1970."""
     first = _FIRST if max_age is None else max(_FIRST, math.ceil(now - max_age * 1000))
@@ -120,10 +125,11 @@ def milliseconds_of(value: Any, column: TimeColumn) -> int:
         return value * unit.numerator // unit.denominator
     if not math.isfinite(value) or abs(float(value)) > 1e20:
         raise Refused("time_out_of_range", f"time ({column.name}) is {value}.", column.name)
-    exact = fractions.Fraction(value) * _MILLISECONDS[column.unit]
-    # Floats are rounded to the nearest millisecond, since few of them hit one.
-    whole = isinstance(value, decimal.Decimal)
-    return math.floor(exact if whole else exact + fractions.Fraction(1, 2))
+    if isinstance(value, decimal.Decimal):
+        return math.floor(fractions.Fraction(value) * _MILLISECONDS[column.unit])
+    # Floats are rounded to the nearest millisecond, since few of them hit one. The product is a
+    # float, too, or halves would be rounded otherwise than in the import.
+    return math.floor(value * float(_MILLISECONDS[column.unit]) + 0.5)
 
 
 def _digits(value: float | decimal.Decimal) -> str | None:

@@ -13,11 +13,12 @@ from mixpanel_sink.inspect.verify.compare import compare
 from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.exported import Reading
 from mixpanel_sink.inspect.verify.findings import Days, Findings
+from mixpanel_sink.inspect.verify.raw import RawExpectation
 from mixpanel_sink.inspect.verify.result import Verification
 from mixpanel_sink.inspect.verify.sides import Exported, Input
 from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
-from mixpanel_sink.read.source import Source, columns_needed
+from mixpanel_sink.read.source import ALL_COLUMNS, Source, columns_needed
 from mixpanel_sink.report.summaries import in_order
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
@@ -26,7 +27,7 @@ from mixpanel_sink.settings.run_mark import RunMark
 
 def verify(
     files: Sequence[str] | Source,
-    mapping: EventMapping,
+    mapping: EventMapping | None,
     exporter: Exporter,
     *,
     first: datetime.date | None = None,
@@ -46,7 +47,7 @@ def verify(
 
     Args:
         files: the very input that was imported; for ids from position, under the same paths.
-        mapping: that of the import.
+        mapping: that of the import; None for records that are Mixpanel events already.
         exporter: reads what Mixpanel holds.
         first, last: days, both included; the default is the range of the input's times.
         zone: in which the project counts days: UTC if it was made since 2023.
@@ -71,15 +72,15 @@ def verify(
     _check_order(first, last)
     days = Days(zone)
     mark = None if run_property is None else RunMark(run_property, run_id or "")
-    expectation = Expectation(
-        mapping, limits or Limits(), privacy, token, int(clock() * 1000), mark
-    )
+    about = limits or Limits(), privacy, token, int(clock() * 1000), mark
+    expectation = RawExpectation(*about) if mapping is None else Expectation(mapping, *about)
+    columns = ALL_COLUMNS if mapping is None else columns_needed(mapping)
     any_run = mark if run_id is None else None
     with tempfile.TemporaryDirectory(prefix="mixpanel-verify-") as folder:
         source = as_source(files, mapping)
         rows = source.estimated_rows()
         wanted = Input(folder, rows, expectation, days, first, last)
-        wanted.take(source.elements(columns_needed(mapping)), limit)
+        wanted.take(source.elements(columns), limit)
         names = frozenset(wanted.names.numbers)
         if names:
             first, last = first or wanted.earliest, last or wanted.latest

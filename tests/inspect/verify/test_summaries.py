@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from decimal import Decimal
@@ -176,6 +177,9 @@ def test_what_is_refused_or_not_certain_is_not_sure() -> None:
     assert found.sure.tolist() == [True, False, False, False]
     assert tables.summarize(plain_table(mp_lib=[1, 2, 3, 4])) is None, "Mixpanel's own names"
     assert tables.summarize(plain_table(**{"$ignore": [True] * 4})) is None
+    marked = dataclasses.replace(mapping, constants={"run": "x"})
+    twice = Expectation(marked, Limits(), None, None, NOW, RunMark("run", "r"))
+    assert PlainTables(twice, {}).summarize(plain_table()) is None, "refused, row by row"
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,17 @@ def test_iso_8601(text: str, ms: int | None) -> None:
 )
 def test_formats(text: str, form: str, ms: int | None) -> None:
     assert both(text, TimeColumn("t", format=form)) == (ms, ms)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_floats(unit: str) -> None:
+    """Microseconds as floats, some of which lie in the middle of two milliseconds."""
+    column = TimeColumn("t", unit)
+    for place in range(4_000):
+        micros = 1_700_000_000_000_000 + place * 137_500
+        value = micros * {"s": 1e-6, "ms": 1e-3, "us": 1.0, "ns": 1e3}[unit]
+        assert to_ms(value, column) == milliseconds_of(value, column)
+        value = micros / 1000 / {"s": 1000, "ms": 1, "us": 1e-3, "ns": 1e-6}[unit]
+        ms = to_ms(value, column)
+        assert ms == milliseconds_of(value, column)
+        assert abs(ms * 1000 - micros) <= 500
