@@ -20,6 +20,8 @@ takes one string, because Beam rebuilds exceptions from their message.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MixpanelSinkError(Exception):
     """Base of everything that this package raises on purpose."""
@@ -69,3 +71,17 @@ class RecordError(Exception):
         self.reason = reason
         self.message = message
         self.field = field
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value with its article, for a message: "a str", "an int", or "None"."""
+    return "None" if value is None else with_article(type(value).__name__)
+
+
+def with_article(name: str) -> str:
+    """A name after "a" or "an".
+
+    >>> with_article("EventMapping")
+    'an EventMapping'
+    """
+    return f"{'an' if name[0] in 'AEIOUaeio' else 'a'} {name}"

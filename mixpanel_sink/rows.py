@@ -15,7 +15,7 @@ import apache_beam as beam
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from mixpanel_sink.configured import MAPPINGS, AnyMapping, write_of
-from mixpanel_sink.errors import FailedRecordError, MappingError, SettingError
+from mixpanel_sink.errors import FailedRecordError, MappingError, SettingError, kind_of
 from mixpanel_sink.results import FailedRecord, Receipt
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.options import BY_NAME, Settings, options_of
@@ -175,7 +175,7 @@ def _mapping(given: Any, kind: str) -> AnyMapping | None:
     if isinstance(given, str):
         return MAPPINGS[kind].from_yaml(given)
     if not isinstance(given, Mapping) and not hasattr(given, "_asdict"):
-        raise MappingError(f"mapping is a {type(given).__name__}; give its keys and values.")
+        raise MappingError(f"mapping is {kind_of(given)}; give its keys and values.")
     return MAPPINGS[kind].from_dict(_plain(given))
 
 

@@ -9,7 +9,7 @@ import os
 from typing import Protocol
 
 from mixpanel_sink import extras
-from mixpanel_sink.errors import CredentialsError
+from mixpanel_sink.errors import CredentialsError, kind_of
 
 _FORMS = (
     "env:NAME (an environment variable of the workers), file:PATH, "
@@ -43,7 +43,7 @@ def check_reference(reference: SecretReference, what: str) -> None:
             f"job graph. Give {_FORMS}."
         )
     if not callable(getattr(reference, "get_secret_bytes", None)):
-        raise CredentialsError(f"{what} is a {type(reference).__name__}. Give {_FORMS}.")
+        raise CredentialsError(f"{what} is {kind_of(reference)}. Give {_FORMS}.")
 
 
 def resolve(reference: SecretReference, what: str) -> str:

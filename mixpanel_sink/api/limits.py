@@ -8,6 +8,7 @@ reference (10 MB a request, fewer than 255 properties, lists and keys, nesting o
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import re
 import time
 
@@ -30,6 +31,9 @@ class Limits:
     max_age_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("batch_events", "batch_bytes", "event_bytes"):
+            if not isinstance(value := getattr(self, name), numbers.Integral):
+                raise SettingError(f"{name} is {value!r}; give a whole number.")
         if not 1 <= self.batch_events <= 2000:
             raise SettingError(
                 f"batch_events is {self.batch_events}; Mixpanel takes 1 to 2000 events a request."
@@ -39,10 +43,9 @@ class Limits:
                 "batch_bytes must be larger than event_bytes, and both positive: "
                 f"got {self.batch_bytes} and {self.event_bytes}."
             )
-        if self.max_age_seconds is not None and self.max_age_seconds <= 0:
-            raise SettingError(
-                f"max_age_seconds is {self.max_age_seconds}; it must be positive, or None."
-            )
+        age = self.max_age_seconds
+        if age is not None and not (isinstance(age, numbers.Real) and age > 0):
+            raise SettingError(f"max_age_seconds is {age!r}; it must be positive, or None.")
 
 
 MAX_PROPERTIES = 254

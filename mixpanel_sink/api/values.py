@@ -42,7 +42,7 @@ from mixpanel_sink.api.numbers import (
     seconds,
     whole_number,
 )
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 _AS_TO_JSON = (
@@ -207,7 +207,7 @@ def _key(key: Any, field: str) -> str:
         return str(text)
     raise RecordError(
         "unsupported_type",
-        f"{field} holds an object whose key is a {type(key).__name__}; keys must be text.",
+        f"{field} holds an object whose key is {kind_of(key)}; keys must be text.",
         field,
     )
 
@@ -259,7 +259,7 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         )
     raise RecordError(
         "unsupported_type",
-        f"{field} is a {type(value).__name__}, which JSON cannot represent. Convert or exclude it.",
+        f"{field} is {kind_of(value)}, which JSON cannot represent. Convert or exclude it.",
         field,
     )
 

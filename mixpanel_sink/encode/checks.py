@@ -13,7 +13,7 @@ from mixpanel_sink.api.limits import (
 )
 from mixpanel_sink.api.numbers import whole_number
 from mixpanel_sink.api.values import is_null
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -69,7 +69,7 @@ def user_id(value: Any, what: str, field: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RecordError(
             "distinct_id_wrong_type",
-            f"{what} is a {type(value).__name__}; ids are text or integers. Cast the column where "
+            f"{what} is {kind_of(value)}; ids are text or integers. Cast the column where "
             "it is made: a float would turn 12 into '12.0'.",
             field,
         )

@@ -25,7 +25,7 @@ from mixpanel_sink.encode.columnar import ColumnarEncoder
 from mixpanel_sink.encode.event_json import EncodedEvent, EventWriter, dumps
 from mixpanel_sink.encode.replay import event_as_it_was, restore_time, restore_values
 from mixpanel_sink.encode.times import check_range, to_ms
-from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.errors import MappingError, RecordError, kind_of
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, PositionId
 from mixpanel_sink.settings.mapping import EventMapping
@@ -189,7 +189,7 @@ class MappedEventEncoder:
         if not isinstance(value, str):
             raise RecordError(
                 "event_wrong_type",
-                f"event ({part.name}) is a {type(value).__name__}; event names are text.",
+                f"event ({part.name}) is {kind_of(value)}; event names are text.",
                 part.name,
             )
         check_event_name(value, part.name)
@@ -231,7 +231,7 @@ class MappedEventEncoder:
         if not isinstance(value, str):
             raise RecordError(
                 "ip_wrong_type",
-                f"ip ({part.name}) is a {type(value).__name__}; it must be text.",
+                f"ip ({part.name}) is {kind_of(value)}; it must be text.",
                 part.name,
             )
         return value or "0"

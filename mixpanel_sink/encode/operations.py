@@ -13,7 +13,7 @@ from mixpanel_sink.api.limits import (
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.encode.checks import check_text, plain_name
 from mixpanel_sink.encode.event_json import dumps
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 
 _OF_GROUPS = ("$set", "$set_once", "$union", "$remove", "$unset", "$delete")
 
@@ -80,7 +80,7 @@ def wrong_value(operation: str, takes: str, value: Any, field: str | None = None
     """The error for an operation's value."""
     return RecordError(
         "operation_wrong_value",
-        f"{operation} takes {takes} (it is a {type(value).__name__}). Fix the record.",
+        f"{operation} takes {takes} (it is {kind_of(value)}). Fix the record.",
         field or operation,
     )
 

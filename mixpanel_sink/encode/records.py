@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 
 
 def as_mapping(record: Any) -> Mapping[Any, Any]:
@@ -29,12 +29,12 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
     except Exception as error:  # whatever a class of the user's may raise
         raise RecordError(
             "unreadable_value",
-            f"The record is a {type(record).__name__} that cannot be read "
+            f"The record is {kind_of(record)} that cannot be read "
             f"({type(error).__name__}). Make it a dict.",
         ) from None
     raise RecordError(
         "unsupported_record",
-        f"The record is a {type(record).__name__}; the sink takes dicts, beam.Row, named tuples, "
+        f"The record is {kind_of(record)}; the sink takes dicts, beam.Row, named tuples, "
         "dataclasses and pyarrow.Table.",
     )
 

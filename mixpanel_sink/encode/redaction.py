@@ -14,7 +14,7 @@ from mixpanel_sink.api.values import ColumnsOfOneName, id_text, to_json
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
 from mixpanel_sink.encode.hashing import blake3_hex
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord
 from mixpanel_sink.results.shown import CANNOT_BE_SHOWN, record_as_json
 from mixpanel_sink.secrets import resolve
@@ -149,7 +149,7 @@ class Masker:
         except Exception as error:  # a user's type; its text may hold what must not leave
             raise RecordError(
                 "unsupported_value",
-                f"{name} is a {type(value).__name__}, which cannot be hashed "
+                f"{name} is {kind_of(value)}, which cannot be hashed "
                 f"({type(error).__name__}). Convert or drop it.",
                 name,
             ) from None

@@ -25,7 +25,7 @@ from mixpanel_sink.encode.conditions import matching_rows
 from mixpanel_sink.encode.hashing import blake3_hex
 from mixpanel_sink.encode.json_columns import JsonType, json_column, lost_rows, texts_of
 from mixpanel_sink.encode.tables import plain_column
-from mixpanel_sink.errors import MappingError, RecordError
+from mixpanel_sink.errors import MappingError, RecordError, kind_of
 from mixpanel_sink.results import SHAPE_FAILED
 from mixpanel_sink.settings.names import name_twice
 from mixpanel_sink.settings.shape import Join, Sample, Shape, Split
@@ -243,7 +243,7 @@ class _Work:
             if row in lost or not isinstance(value, str | None):
                 self.failed[row] = RecordError(
                     SHAPE_FAILED,
-                    f"split needs text, and {name} is a {type(value).__name__}. Cast it first, or "
+                    f"split needs text, and {name} is {kind_of(value)}. Cast it first, or "
                     f"take {name} out of split.",
                     name,
                 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from mixpanel_sink.api.limits import MAX_FUTURE_MS, MIN_TIME_MS
 from mixpanel_sink.api.numbers import MOST_ID_BITS, PER_SECOND, whole_number
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 from mixpanel_sink.settings.columns import TimeColumn
 from mixpanel_sink.settings.time_formats import MONTHS
 
@@ -276,7 +276,7 @@ def _arrow_ms(value: Any, column: TimeColumn) -> int:
 def _wrong_type(value: Any, column: TimeColumn) -> RecordError:
     return RecordError(
         "time_wrong_type",
-        f"time ({column.name}) is a {type(value).__name__}; it must be a timestamp, a date, a "
+        f"time ({column.name}) is {kind_of(value)}; it must be a timestamp, a date, a "
         "number with a unit, or ISO 8601 text.",
         column.name,
     )

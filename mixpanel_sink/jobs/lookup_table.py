@@ -21,7 +21,7 @@ from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.read.source import Columns
 from mixpanel_sink.send.lookup_table import TableResult, list_tables, replace_table
-from mixpanel_sink.settings.lookup_table import TableJob, check_credentials
+from mixpanel_sink.settings.lookup_table import TableJob, check_table_credentials
 from mixpanel_sink.settings.options import Settings
 from mixpanel_sink.settings.retry import RetryPolicy
 
@@ -83,7 +83,7 @@ def list_all(settings: Settings, as_json: bool = False) -> int:
         SettingError: what is wrong, before anything is asked.
     """
     credentials = credentials_of(settings)
-    check_credentials(credentials)
+    check_table_credentials(credentials)
     retry = retry_of(settings) or RetryPolicy()
     try:
         tables = list_tables(credentials, _destination(settings), retry)

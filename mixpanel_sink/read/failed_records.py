@@ -18,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from mixpanel_sink import coders
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.files import match_files
+from mixpanel_sink.read.given import names_of, patterns_of
 from mixpanel_sink.read.shown import shown
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import REASONS, FailedRecord
@@ -48,7 +49,8 @@ class ReadFailedRecords(beam.PTransform):
 
     def __init__(self, patterns: str | Sequence[str], only: Collection[str] | None = None) -> None:
         super().__init__()
-        self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self._patterns = patterns_of(patterns)
+        only = names_of("only", only)
         check_reasons(only or ())
         self._only = None if only is None else frozenset(only)
 

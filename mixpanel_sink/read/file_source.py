@@ -14,6 +14,7 @@ import pyarrow as pa
 from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.connection import UnreachableError, reached
 from mixpanel_sink.read.files import match_sizes
+from mixpanel_sink.read.given import patterns_of
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.read.partitions import schema_with_keys, with_keys
 from mixpanel_sink.read.selection import Selection, skipped
@@ -317,4 +318,4 @@ def as_source(files: str | Sequence[str] | Source, mapping: Any) -> Source:
     """An input that is a source already, or files, read as their mapping says."""
     if isinstance(files, Source):
         return files
-    return FileSource(files, given=getattr(mapping, "source", None))
+    return FileSource(patterns_of(files), given=getattr(mapping, "source", None))

@@ -10,6 +10,7 @@ from apache_beam.io.fileio import EmptyMatchTreatment
 
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.files import match_some
+from mixpanel_sink.read.given import names_of
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.source import Columns
 from mixpanel_sink.read.transform import ReadFiles, TablesResult
@@ -47,7 +48,7 @@ class ReadAllParquetTables(beam.PTransform):
                 f"{', '.join(_TREATMENTS)}."
             )
         self._treatment = empty_match_treatment
-        wanted = Columns(None if columns is None else tuple(columns), keys=True)
+        wanted = Columns(names_of("columns", columns), keys=True)
         self._read = ReadFiles([], Parquet(), wanted)
 
     def expand(self, patterns: Any) -> TablesResult:

@@ -18,10 +18,11 @@ from mixpanel_sink import coders
 from mixpanel_sink.batch.origin import RecordBlock
 from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import read_plan
-from mixpanel_sink.errors import InputError, SettingError
+from mixpanel_sink.errors import InputError, SettingError, kind_of
 from mixpanel_sink.read.connection import is_passing, short
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import match_files, size_and_mark
+from mixpanel_sink.read.given import names_of, patterns_of
 from mixpanel_sink.read.in_turns import AllOfThem
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.records import FormatOfReader, Reader
@@ -208,9 +209,10 @@ class ReadParquetTables(beam.PTransform):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        wanted = Columns(None if columns is None else tuple(columns), keys=True)
+        wanted = Columns(names_of("columns", columns), keys=True)
         selection = Selection(mapping, limit)
-        self._read = ReadFiles(patterns, Parquet(), wanted, in_turns=in_turns, selection=selection)
+        files = patterns_of(patterns)
+        self._read = ReadFiles(files, Parquet(), wanted, in_turns=in_turns, selection=selection)
 
     def expand(self, pbegin: Any) -> TablesResult:
         """Builds the flow: patterns, files, row groups, tables."""
@@ -250,8 +252,13 @@ class ReadRecords(beam.PTransform):
         self, patterns: str | Sequence[str], reader: Reader, keep_text: bool = True
     ) -> None:
         super().__init__()
+        if not all(callable(getattr(reader, name, None)) for name in ("columns", "rows")):
+            raise SettingError(
+                f"reader is {kind_of(reader)}; give JsonLines(), CsvRows(), AvroRecords() or a "
+                "Reader of your own."
+            )
         format = reader if isinstance(reader, Format) else FormatOfReader(reader)
-        self._read = ReadFiles(patterns, format, keep_text=keep_text)
+        self._read = ReadFiles(patterns_of(patterns), format, keep_text=keep_text)
 
     def expand(self, pbegin: Any) -> RecordsResult:
         """Builds the flow: patterns, files, blocks."""

@@ -20,7 +20,7 @@ from mixpanel_sink.report.failure_log import example
 from mixpanel_sink.report.finished import NAMESPACE, read_texts
 from mixpanel_sink.report.noted import lost_together
 from mixpanel_sink.results import Books, FailedRecord, ReadCount, Receipt, Totals, WriteResult
-from mixpanel_sink.settings.job import OnFailure
+from mixpanel_sink.settings.job import OnFailure, check_on_failure
 from mixpanel_sink.windowing import GLOBAL
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ class CheckAccounting(beam.PTransform):
     """Adds up a bounded write on the runner, and fails the job if the accounting does not balance,
     for each destination and altogether.
 
-    A write does this by itself, unless `check_accounting=False`; then this only returns what it has
-    added up.
+    Apply it to what `WriteToMixpanel` gave. A write does this by itself, unless it has
+    `check_accounting=False`; after one that did, this only returns what was added up.
 
     Args:
-        result: of `WriteToMixpanel`.
+        on_failure: "fail" makes a failed record fail the pipeline, too.
 
     Returns:
         PCollection of one `Totals`, of all destinations.
@@ -43,6 +43,7 @@ class CheckAccounting(beam.PTransform):
 
     def __init__(self, on_failure: OnFailure = "dead_letter") -> None:
         super().__init__()
+        check_on_failure(on_failure)
         self._on_failure: OnFailure = on_failure
 
     def expand(self, result: WriteResult) -> Any:

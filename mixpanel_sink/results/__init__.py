@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from mixpanel_sink.api.numbers import Rounded, exact_float, nearest
+from mixpanel_sink.errors import kind_of
 from mixpanel_sink.results.shown import exact, readable
 
 _REASONS = """
@@ -128,7 +129,7 @@ class FailedRecord(NamedTuple):
         for name, kind in _PLAIN_FIELDS.items():
             value = data.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-                raise ValueError(f'its "{name}" is a {type(value).__name__}')
+                raise ValueError(f'its "{name}" is {kind_of(value)}')
             if value is not None:
                 fields[name] = value
         for name in ("event", "record"):

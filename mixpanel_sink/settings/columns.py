@@ -15,6 +15,30 @@ TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 _UNITS = get_args(TimeUnit)
 
 
+_GIVE = {
+    "device_id": "a column",
+    "user_id": "a column",
+    "insert_id": "a column, a list of columns, {from: content} or {from: position}",
+    "time": "a column, or {column: NAME, unit: ms} with its unit or format",
+    "delete": "a column of booleans",
+    **dict.fromkeys(("include_mapped", "drop_nulls", "ignore_time"), "true or false"),
+    "shape": "its keys and values (docs/shape.md)",
+    "filter": "its keys and values (docs/filters.md)",
+}
+"""What each setting of a mapping may be, for messages; those not named here are as `event`."""
+_GIVE_PART = "a column, or {constant: TEXT}"
+
+
+def check_part(name: str, value: Any, kind: Any) -> None:
+    """Refuses what a setting of a mapping cannot be.
+
+    Raises:
+        MappingError: says what to give.
+    """
+    if not isinstance(value, kind):
+        raise MappingError(f"{name} is {value!r}; give {_GIVE.get(name, _GIVE_PART)}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """A column. `if_null` takes the place of nulls; without it a null may fail the record."""

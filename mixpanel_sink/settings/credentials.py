@@ -7,9 +7,10 @@ lies (`env:NAME`, `file:PATH`, `gcpsecret:VERSION`, or a Beam `Secret` object).
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from mixpanel_sink.api.auth import ResolvedCredentials
-from mixpanel_sink.errors import CredentialsError
+from mixpanel_sink.errors import CredentialsError, kind_of
 from mixpanel_sink.secrets import SecretReference, check_reference, resolve
 from mixpanel_sink.settings.names import named
 
@@ -106,6 +107,20 @@ class ProjectToken:
 
 
 Credentials = ApiSecret | ServiceAccount | ProjectToken
+
+
+def check_credentials(given: Any) -> None:
+    """Refuses what is not one of the three kinds of credentials, without repeating it.
+
+    Raises:
+        CredentialsError: says what to give.
+    """
+    if not isinstance(given, Credentials):
+        what = "missing" if given is None else kind_of(given)
+        raise CredentialsError(
+            f"credentials is {what}: give ApiSecret, ServiceAccount or ProjectToken, such as "
+            'ApiSecret("env:MIXPANEL_API_SECRET").'
+        )
 
 
 def credentials_named(

@@ -10,8 +10,9 @@ from typing import Any, Literal, Protocol
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.errors import MappingError, SettingError
+from mixpanel_sink.errors import MappingError, SettingError, kind_of, with_article
 from mixpanel_sink.settings.checkpoint import Checkpoint
+from mixpanel_sink.settings.kinds import check_count, check_flag, check_kind, check_seconds
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.profile_mapping import UpdateMapping
@@ -94,16 +95,16 @@ class Job:
     forgets: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_in_flight < 1:
-            raise SettingError("lanes and max_in_flight must be at least 1.")
-        if self.max_latency is not None and self.max_latency <= 0:
-            raise SettingError(f"max_latency is {self.max_latency}; it must be positive seconds.")
-        if not isinstance(self.retry, RetryPolicy):
-            raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
+        check_count("max_in_flight", self.max_in_flight)
+        if self.max_latency is not None:
+            check_seconds("max_latency", self.max_latency)
+        check_kind("retry", self.retry, RetryPolicy, "a RetryPolicy")
+        check_kind("clock", self.clock, Callable, "a function that returns seconds since 1970")
+        for name in ("check_accounting", "accepted", "only_changed"):
+            check_flag(name, getattr(self, name))
         if self.on_ambiguous not in ("fail", "retry"):
             raise SettingError(f'on_ambiguous is {self.on_ambiguous!r}; it is "fail" or "retry".')
-        if self.on_failure not in ("dead_letter", "fail"):
-            raise SettingError(f'on_failure is {self.on_failure!r}; it is "dead_letter" or "fail".')
+        check_on_failure(self.on_failure)
         if self.rate_limiter is not None:
             _check_rate_limiter(self.rate_limiter, len(self.targets))
         if isinstance(self.checkpoint, str):
@@ -168,10 +169,8 @@ class Place:
 
     def targets(self, endpoint: Endpoint, lanes: int, limits: Limits | None) -> tuple[Target, ...]:
         """The projects, at this endpoint of the API."""
-        if lanes < 1:
-            raise SettingError("lanes and max_in_flight must be at least 1.")
-        if not isinstance(limits, Limits | None):
-            raise SettingError("limits must be a Limits, and retry a RetryPolicy.")
+        check_count("lanes", lanes)
+        check_kind("limits", limits, Limits | None, "a Limits")
         return tuple(
             Target.of(name, project, endpoint, lanes, limits) for name, project in self._named()
         )
@@ -192,14 +191,19 @@ class Place:
                 "Several projects need both projects={name: Project(...)} and destination=, a "
                 "column or a function that gives the name."
             )
+        check_kind("projects", self.projects, Mapping, "a dict of names and their Projects")
         for name, project in self.projects.items():
             if not isinstance(name, str) or not name or not name.isprintable():
                 raise SettingError(f"{name!r} is not a valid name for a project; use a short text.")
             if not isinstance(project, Project):
-                raise SettingError(
-                    f"projects[{name!r}] is a {type(project).__name__}, not a Project."
-                )
+                raise SettingError(f"projects[{name!r}] is {kind_of(project)}, not a Project.")
         return list(self.projects.items())
+
+
+def check_on_failure(given: Any) -> None:
+    """Raises SettingError for what is not one of `OnFailure`."""
+    if given not in ("dead_letter", "fail"):
+        raise SettingError(f'on_failure is {given!r}; it is "dead_letter" or "fail".')
 
 
 def check_mapping(mapping: Any, kind: type[Any]) -> None:
@@ -209,13 +213,7 @@ def check_mapping(mapping: Any, kind: type[Any]) -> None:
         MappingError: names both kinds.
     """
     if mapping is not None and not isinstance(mapping, kind):
-        raise MappingError(
-            f"mapping is {_article(type(mapping).__name__)}; give {_article(kind.__name__)}."
-        )
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+        raise MappingError(f"mapping is {kind_of(mapping)}; give {with_article(kind.__name__)}.")
 
 
 def _check_only_changed(checkpoint: Checkpoint | None, mapping: Any) -> None:
@@ -235,7 +233,7 @@ def _check_only_changed(checkpoint: Checkpoint | None, mapping: Any) -> None:
 def _check_rate_limiter(given: Any, targets: int) -> None:
     if not callable(getattr(given, "allow", None)):
         raise SettingError(
-            f"rate_limiter is a {type(given).__name__}; give one of Beam's, such as "
+            f"rate_limiter is {kind_of(given)}; give one of Beam's, such as "
             "apache_beam.io.components.rate_limiter.EnvoyRateLimiter."
         )
     if targets > 1:
@@ -246,8 +244,7 @@ def _check_rate_limiter(given: Any, targets: int) -> None:
 
 
 def _check_privacy(privacy: Any, mapping: Any, route: Route | None) -> None:
-    if not isinstance(privacy, Privacy):
-        raise SettingError(f"privacy is a {type(privacy).__name__}; give a Privacy.")
+    check_kind("privacy", privacy, Privacy, "a Privacy")
     needed = {} if mapping is None else mapping.named_columns()
     for name in privacy.drop:
         if name in needed:

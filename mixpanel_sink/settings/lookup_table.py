@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.errors import CredentialsError, SettingError
-from mixpanel_sink.settings.credentials import Credentials, ProjectToken
+from mixpanel_sink.settings.credentials import Credentials, ProjectToken, check_credentials
+from mixpanel_sink.settings.kinds import check_flag, check_kind
 from mixpanel_sink.settings.retry import RetryPolicy
 
 
@@ -39,24 +40,28 @@ class TableJob:
     force: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not self.id.strip():
+        check_kind("id", self.id, str, "the table's id as text")
+        if not self.id.strip():
             raise SettingError(
                 "The table's id is missing. `mixpanel-sink lookup-table list` shows those that "
                 "there are."
             )
-        check_credentials(self.credentials)
+        check_table_credentials(self.credentials)
+        check_kind("retry", self.retry, RetryPolicy, "a RetryPolicy")
+        check_flag("force", self.force)
         if isinstance(self.columns, str):
             raise SettingError(f"columns is {self.columns!r}; give a list of names.")
         if not isinstance(self.checkpoint, str | None):
             raise SettingError("checkpoint is a folder, local or gs://.")
 
 
-def check_credentials(credentials: Credentials) -> None:
+def check_table_credentials(credentials: Credentials) -> None:
     """Refuses credentials that Mixpanel does not accept for lookup tables.
 
     Raises:
         CredentialsError: says which are needed.
     """
+    check_credentials(credentials)
     if isinstance(credentials, ProjectToken):
         raise CredentialsError(
             "Lookup tables need a service account with its project's number "

@@ -27,6 +27,7 @@ from mixpanel_sink.settings.columns import (
     PositionId,
     TimeColumn,
     changed_fields,
+    check_part,
     plain,
     read_parts,
 )
@@ -294,8 +295,7 @@ def _check_types(mapping: EventMapping) -> None:
         "filter": Filter | None,
     }
     for name, kinds in allowed.items():
-        if not isinstance(value := getattr(mapping, name), kinds):
-            raise MappingError(f"{name} is {value!r}; that is not a valid value for it.")
+        check_part(name, getattr(mapping, name), kinds)
     if mapping.non_finite not in ("fail", "drop"):
         raise MappingError('non_finite is "fail" or "drop".')
     for part in ("event", "distinct_id", "ip"):

@@ -18,6 +18,7 @@ from mixpanel_sink.settings.columns import (
     Constant,
     TimeColumn,
     changed_fields,
+    check_part,
     plain,
     read_parts,
 )
@@ -128,10 +129,7 @@ class UpdateMapping:
             "shape": Shape | None,
         }
         for name, kind in kinds.items():
-            if not isinstance(value := getattr(self, name), kind):
-                raise MappingError(
-                    f"{name} is {value!r}, which is not a valid value for this setting."
-                )
+            check_part(name, getattr(self, name), kind)
         if self.non_finite not in ("fail", "drop"):
             raise MappingError('non_finite is "fail" or "drop".')
         check_names("exclude", self.exclude)

@@ -9,14 +9,13 @@ from typing import Any
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
-from mixpanel_sink.errors import CredentialsError, MappingError, RecordError, SettingError
+from mixpanel_sink.errors import CredentialsError, MappingError, RecordError, SettingError, kind_of
 from mixpanel_sink.settings.credentials import (
-    ApiSecret,
     Credentials,
-    ProjectToken,
-    ServiceAccount,
+    check_credentials,
     credentials_named,
 )
+from mixpanel_sink.settings.kinds import check_flag
 from mixpanel_sink.settings.names import near
 from mixpanel_sink.settings.quota import Quota, default_quota
 from mixpanel_sink.settings.yaml import load_yaml
@@ -47,16 +46,13 @@ class Project:
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.credentials, ApiSecret | ServiceAccount | ProjectToken):
-            raise CredentialsError(
-                "credentials is missing: give ApiSecret, ServiceAccount or ProjectToken, such as "
-                'ApiSecret("env:MIXPANEL_API_SECRET").'
-            )
+        check_credentials(self.credentials)
+        check_flag("allow_http", self.allow_http)
         if isinstance(self.quota, str):
             object.__setattr__(self, "quota", Quota.parse(self.quota))
         elif not isinstance(self.quota, Quota | None):
             raise SettingError(
-                f"quota is a {type(self.quota).__name__}; give a Quota or a text such as '60/hour'."
+                f"quota is {kind_of(self.quota)}; give a Quota or a text such as '60/hour'."
             )
         _ = self.destination
 
@@ -74,7 +70,7 @@ class Project:
                 raise SettingError(f"{key!r} is unknown.{near(str(key), (*_CREDENTIALS, *_PLACE))}")
             plain = str | int if key == "project_id" else str
             if not isinstance(value, bool if key == "allow_http" else plain):
-                raise SettingError(f"{key} is a {type(value).__name__}; write it as text.")
+                raise SettingError(f"{key} is {kind_of(value)}; write it as text.")
         place = {key: value for key, value in settings.items() if key in _PLACE}
         return cls(credentials_named("", *map(settings.get, _CREDENTIALS)), **place)
 

@@ -13,6 +13,7 @@ import re
 
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.settings.kinds import check_count, check_kind, is_positive
 
 _SECONDS = {
     "s": 1, "sec": 1, "second": 1,
@@ -44,7 +45,7 @@ class Rate:
     of: str = "requests"
 
     def __post_init__(self) -> None:
-        if self.amount < 1 or self.seconds <= 0:
+        if not (is_positive(self.amount) and is_positive(self.seconds)) or self.amount < 1:
             raise SettingError(
                 f"A quota of {self.amount} per {self.seconds} s lets nothing through; "
                 "both numbers must be positive."
@@ -81,6 +82,16 @@ class Quota:
 
     rates: tuple[Rate, ...] = (Rate(60, 3600),)
     event_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_kind(
+            "rates", self.rates, list | tuple, "a tuple of Rates, or read a text with Quota.parse"
+        )
+        for rate in self.rates:
+            check_kind("A rate", rate, Rate, "a Rate, such as Rate(60, 3600)")
+        object.__setattr__(self, "rates", tuple(self.rates))
+        if self.event_bytes is not None:
+            check_count("event_bytes", self.event_bytes)
 
     @classmethod
     def page(cls) -> Quota:

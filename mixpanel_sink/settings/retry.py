@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 
 from mixpanel_sink.errors import SettingError
+from mixpanel_sink.settings.kinds import is_positive
 
 _JITTER = 0.5
 """The share of a wait that chance may take away, so that workers do not retry in step."""
@@ -44,8 +45,10 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            if value <= 0:
-                raise SettingError(f"RetryPolicy.{name} is {value}; it must be positive.")
+            if not is_positive(value):
+                raise SettingError(
+                    f"RetryPolicy.{name} is {value!r}; it must be a positive number."
+                )
 
     def waits(self) -> Iterator[float]:
         """Seconds to wait: `first_wait` doubling to `longest_wait`, with jitter, without end."""

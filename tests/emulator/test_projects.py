@@ -156,7 +156,7 @@ def test_a_yaml_file(tmp_path: Path) -> None:
         ('{"other": []}', "must hold projects"),
         ("[5]", "must be an object"),
         ("[{}]", "needs 'id'"),
-        ('[{"id": "1"}]', "must be a int"),
+        ('[{"id": "1"}]', "must be an int"),
         ('[{"id": 1, "colour": "red"}]', "colour"),
         ('[{"id": 1, "quota": "many"}]', "60/hour"),
         ('[{"id": 1, "region": "mars"}]', "us, eu, in"),

@@ -109,7 +109,7 @@ def test_the_key_comes_first_and_columns_are_chosen() -> None:
         ([{"id": 1, "n": float("nan")}], "n is nan"),
         ([{"id": 1}, {"id": 2, "n": 3}], "has the column 'n', which others have not"),
         ([{"id": 1, "n": 3}, {"id": 2}], "has no column 'n', which others have"),
-        ([{"id": 1}, 5], "The record is a int"),
+        ([{"id": 1}, 5], "The record is an int"),
     ],
     ids=["empty", "twice", "blank", "null", "nan", "more", "less", "no-record"],
 )

@@ -330,7 +330,7 @@ class TestOneBadRecord:
     def test_split(self) -> None:
         result = shape_table(self.TABLE, Shape(json="p", split={"a": ","}))
         assert list(result.failed) == [1]
-        assert "split needs text, and a is a int" in result.failed[1].message
+        assert "split needs text, and a is an int" in result.failed[1].message
         found = [row["a"] for row in result.table.to_pylist()]
         assert found == [["x", "y"], None, ["z"], None]
 

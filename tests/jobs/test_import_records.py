@@ -211,7 +211,7 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         ("content", "says"),
         [
-            ("[1, 2]", "is not JSON lines. Object 1 holds a int and no object"),
+            ("[1, 2]", "is not JSON lines. Object 1 holds an int and no object"),
             ('[{"name": "Order", "usr": "u", "at": 1}]', "Did you mean 'usr'?"),
             ("name,user\nOrder,u", "is not JSON lines. Line 1 is not JSON"),
             ('{"name": "Order", "usr": "u", "at": 1}', "Did you mean 'usr'?"),

@@ -73,7 +73,7 @@ def test_what_is_not_an_object_in_an_array(tmp_path) -> None:
     found = rows(tmp_path / "a.json", b'[\n{"n": 0},\n7,\n{"n": 2}\n]')
     assert [row for row, _ in found] == [0, 1, 2]
     assert isinstance(found[1][1], BadRecord)
-    assert found[1][1].message.startswith("Object 2 holds a int and no object")
+    assert found[1][1].message.startswith("Object 2 holds an int and no object")
 
 
 @pytest.mark.parametrize(

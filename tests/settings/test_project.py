@@ -45,7 +45,7 @@ def test_the_example_file() -> None:
         ("a: {region: eu}", "project 'a': No credentials: give api_secret"),
         ("a: {api_secrett: env:X}", "'api_secrett' is unknown. Did you mean 'api_secret'"),
         ("a: {api_secret: env:X, region: mars}", "project 'a': The region 'mars' is unknown"),
-        ("a: {api_secret: env:X, quota: 60}", "quota is a int; write it as text"),
+        ("a: {api_secret: env:X, quota: 60}", "quota is an int; write it as text"),
         ("a: {api_secret: env:X, quota: often}", "cannot be read"),
         ("a: {api_secret: env:X, service_account: y}", "or service_account, not both"),
         ("a: {service_account: y}", "needs service_account_secret as well"),
@@ -54,7 +54,7 @@ def test_the_example_file() -> None:
             "The projects file has the key 'a' twice",
         ),
         ("a: [", "The projects file is not valid YAML"),
-        ("a: {api_secret: 5}", "api_secret is a int"),
+        ("a: {api_secret: 5}", "api_secret is an int"),
     ],
 )
 def test_a_wrong_file(text: str, said: str) -> None:

@@ -53,5 +53,7 @@ def test_waits_double_to_the_longest() -> None:
 
 @pytest.mark.parametrize("name", ["transient_seconds", "read_timeout", "breaker", "first_wait"])
 def test_settings_must_be_positive(name: str) -> None:
-    with pytest.raises(SettingError, match=rf"RetryPolicy\.{name} is 0; it must be positive"):
+    with pytest.raises(
+        SettingError, match=rf"RetryPolicy\.{name} is 0; it must be a positive number"
+    ):
         RetryPolicy(**{name: 0})

@@ -58,7 +58,7 @@ class TestSettings:
             ({"credentials": None}, "give ApiSecret, ServiceAccount or ProjectToken"),
             ({"credentials": "env:X"}, "give ApiSecret, ServiceAccount or ProjectToken"),
             ({"region": "mars"}, "us, eu and in"),
-            ({"quota": 60}, "quota is a int"),
+            ({"quota": 60}, "quota is an int"),
             ({"quota": "often"}, "cannot be read"),
             ({"region": "us", "endpoint": "https://x"}, "not both"),
             ({"endpoint": "http://example.com"}, "unencrypted"),

@@ -125,7 +125,7 @@ def test_profiles_have_it_too(mixpanel: Emulator) -> None:
     assert sum(service.hits.values()) == 1
 
 
-@pytest.mark.parametrize(("given", "says"), [("60/hour", "rate_limiter is a str"), (7, "a int")])
+@pytest.mark.parametrize(("given", "says"), [("60/hour", "rate_limiter is a str"), (7, "an int")])
 def test_what_is_not_a_limiter(mixpanel: Emulator, given: Any, says: str) -> None:
     with pytest.raises(SettingError, match=says):
         write(mixpanel, rate_limiter=given)

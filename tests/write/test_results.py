@@ -72,7 +72,7 @@ def test_a_line_gives_the_failed_record_back(failed: FailedRecord) -> None:
         ('{"reason": 3}', 'no "reason"'),
         ('{"reason": "x", "row": "7"}', '"row" is a str'),
         ('{"reason": "x", "row": true}', '"row" is a bool'),
-        ('{"reason": "x", "insert_id": 7}', '"insert_id" is a int'),
+        ('{"reason": "x", "insert_id": 7}', '"insert_id" is an int'),
         ("[" * 100_000, "nests too deep"),
     ],
 )

@@ -134,7 +134,7 @@ def test_service_account_and_track() -> None:
         ({"service_account": "me"}, "not both"),
         ({"api_secret": None, "service_account": "me"}, "needs service_account_secret"),
         ({"api_secret": "0123456789abcdef"}, "must be a reference"),
-        ({"mapping": 3}, "mapping is a int"),
+        ({"mapping": 3}, "mapping is an int"),
         ({"mapping": "event: ["}, "not valid YAML"),
         ({"mapping": {"evnt": "name"}}, "Did you mean 'event'?"),
         ({"quota": "sixty"}, "cannot be read"),

@@ -333,8 +333,8 @@ GOOD: dict[str, Any] = {"mapping": MAPPING, "credentials": ApiSecret("env:X")}
         ({"lanes": 0}, "at least 1"),
         ({"max_in_flight": 0}, "at least 1"),
         ({"max_latency": 0}, "positive seconds"),
-        ({"limits": 2000}, "limits must be a Limits"),
-        ({"retry": 5}, "retry a RetryPolicy"),
+        ({"limits": 2000}, "limits is an int; give a Limits"),
+        ({"retry": 5}, "retry is an int; give a RetryPolicy"),
     ],
 )
 def test_wrong_settings_are_refused_when_the_pipeline_is_built(
