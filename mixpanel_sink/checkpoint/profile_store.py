@@ -213,7 +213,7 @@ class ProfileStore:
         return names
 
     def _settle(self, names: list[str], shards: range, there: set[str]) -> list[str]:
-        """Merges logs into some shards; returns the names of logs that were written meanwhile."""
+        """Merges logs into some shards; returns the names of logs written for disputed ones."""
         found, disputed = last_words(self._logs(names, shards))
         # Of two logs that differ one is removed first: alone, the other would be believed.
         made = self._append(_DISPUTED, found.take(disputed)) if disputed.any() else []

@@ -21,7 +21,7 @@ def finish(code: int) -> None:
 
 
 def fail(error: str | Exception, code: int = 2) -> NoReturn:
-    """Ends the command with one sentence."""
+    """Ends the command with one sentence on stderr."""
     kind = "SettingError" if isinstance(error, str) else type(error).__name__
     say_error(str(error), kind)
     raise typer.Exit(code)
@@ -35,7 +35,7 @@ def show(markup: str) -> None:
 
 
 def next_step(text: str) -> None:
-    """Ends a command's output with what to do next: a command, in one line."""
+    """Prints, at the end of a command's output, the next command to run."""
     from rich.console import Console
     from rich.text import Text
 

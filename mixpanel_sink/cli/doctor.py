@@ -84,7 +84,7 @@ def versions() -> Iterator[Finding]:
 
 
 def runners() -> Iterator[Finding]:
-    """What local runners find."""
+    """Checks of the local runners."""
     yield Finding("cores", "ok", str(os.cpu_count()))
     prism = shutil.which("prism") or shutil.which("prism", path=os.path.join(sys.prefix, "bin"))
     said = prism or "is not installed; only --runner=PrismRunner needs it"

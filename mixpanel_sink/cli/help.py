@@ -27,10 +27,10 @@ Row = tuple[str, str]
 
 
 class Command(typer.core.TyperCommand):
-    """A command with our help."""
+    """A command that prints its help in our layout."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Prints it."""
+        """Prints the help."""
         words = [str(each.metavar) for each in self.params if _is_argument(each)]
         usage = " ".join([ctx.command_path, *words])
         groups: dict[str, list[Row]] = {}
@@ -50,7 +50,7 @@ class Group(typer.core.TyperGroup):
     """The program itself, or several of its commands, with our help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Prints it."""
+        """Prints the help."""
         listed = GROUPS if ctx.parent is None else {"Commands": tuple(self.commands)}
         groups = {
             title: [(name, _first_sentence(self.commands[name].help or "")) for name in names]

@@ -66,8 +66,8 @@ def run(
 
 @contextlib.contextmanager
 def kept(settings: Settings, options: Any) -> Iterator[Settings]:
-    """The settings with a place for failed records, if they name none; afterwards there is no
-    folder without one."""
+    """The settings, with a folder for failed records unless they name one. Removes that folder
+    afterwards if it is empty."""
     from mixpanel_sink.jobs import runners
     from mixpanel_sink.jobs.outputs import tidy
 
@@ -82,7 +82,7 @@ def kept(settings: Settings, options: Any) -> Iterator[Settings]:
 
 
 def next_step(settings: Settings, otherwise: str | None) -> None:
-    """Says what to do next: replay what failed, or else `otherwise`."""
+    """Prints what to do next: replay what failed, or else `otherwise`."""
     from mixpanel_sink.jobs.status import failures_left
 
     prefix, left = settings.failed_output, failures_left(settings)
@@ -98,7 +98,7 @@ def next_step(settings: Settings, otherwise: str | None) -> None:
 
 
 def default_failed_output() -> str:
-    """A prefix of this run's own, so that no run removes or hides what another one left."""
+    """A prefix for this run alone, so that no run removes or hides what another one left."""
     prefix = f"{FAILED_FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}"
     number = 1
     while files_of(f"{prefix}-{number}" if number > 1 else prefix):

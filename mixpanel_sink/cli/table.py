@@ -19,7 +19,7 @@ from mixpanel_sink.settings.options_to_read import CREDENTIALS
 
 
 def command(face: str, function: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer takes it: its parameter `settings` becomes the options of the face.
+    """The function for typer: its parameter `settings` becomes the options of the face.
 
     Its other parameters stay; they are options of this command that are not in the table.
     """
@@ -95,7 +95,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _with_credentials(texts: dict[str, Any]) -> dict[str, Any]:
-    """The same, with the usual environment variable where no credentials are given."""
+    """The texts, with the usual environment variable if no credentials are given."""
     given = {each.name for each in options_of("doctor") if each.group == CREDENTIALS}
     if "api_secret" not in texts or any(texts[name] for name in given):
         return texts

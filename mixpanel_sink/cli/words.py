@@ -25,7 +25,7 @@ def sorted_out(words: Sequence[str], also: Collection[str] = ()) -> tuple[list[s
         also: names of options of this command that are not in the table.
 
     Raises:
-        SettingError: for an option without "=" that nobody knows: nobody can tell whether the word
+        SettingError: for an unknown option without "=", where it is unclear whether the word
             after it is its value or a file.
     """
     named = next((list(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)

@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
         ("properties", pa.string()),
     ]
 )
-"""Of the Parquet files. `properties` is the JSON object of all other properties."""
+"""Columns of the Parquet files. `properties` is the JSON object of all other properties."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -181,7 +181,7 @@ def preview(
 
 
 def render(preview: Preview) -> str:
-    """The preview for people."""
+    """The preview as text for people."""
     lines = ["Dry run: nothing was sent.", *preview.new]
     if preview.nothing_new:
         return "\n".join([*lines, "Nothing is new; a run would send nothing."])
@@ -254,7 +254,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Chunks:
-    """Adds up what chunks hold."""
+    """Adds up the sizes of chunks."""
 
     def __init__(self) -> None:
         self.events = self.requests = self.raw_bytes = self.sent_bytes = self._last = 0
@@ -270,7 +270,7 @@ class _Chunks:
         return Amounts(self.events, self.requests, self.raw_bytes, self.sent_bytes)
 
     def of_all(self, rows: int, read: int, limits: Limits) -> Amounts:
-        """For all rows, as if they were like those that were read."""
+        """An estimate for all rows, as if they were like those that were read."""
         if rows == read or not self.events:
             return self.amounts()
         by = rows / read
@@ -289,7 +289,7 @@ class _Chunks:
 
 
 def _examples(chunk: EventChunk, wanted: int) -> list[dict[str, Any]]:
-    """Events with different names first."""
+    """Some events of a chunk; of different names if possible."""
     events = [orjson.loads(event) for event in chunk.events()]
     names: set[str] = set()
     chosen: list[int] = []
@@ -311,7 +311,7 @@ class _Seen:
         self.chunks = _Chunks()
 
     def counted(self, elements: Iterator[Element]) -> Iterator[Element]:
-        """Those that have rows, which are counted."""
+        """The elements that have rows, counting these."""
         for element in elements:
             if isinstance(element, FailedRecord) and element.reason == FILE_UNREADABLE:
                 summarize(self.failures, element)
@@ -320,7 +320,7 @@ class _Seen:
             yield element
 
     def add(self, output: EventChunk | FailedRecord) -> None:
-        """Takes what became of them."""
+        """Adds what became of records."""
         if isinstance(output, FailedRecord):
             summarize(self.failures, output)
             return

@@ -1,4 +1,4 @@
-"""A first mapping for a file nobody has described yet: `mixpanel-sink init`.
+"""Proposes a mapping for a file that has none yet: `mixpanel-sink init`.
 
 It goes by the columns' names and types, and by a sample of their values. Whatever is a guess
 says so in the mapping's comments, for a person to confirm.

@@ -19,11 +19,11 @@ class Notes:
         self.guesses: list[str] = []
 
     def sure(self, part: str, why: str) -> None:
-        """The part is what it seems to be."""
+        """Notes why a part of the mapping is certain."""
         self.why[part] = why
 
     def guess(self, part: str, why: str) -> None:
-        """The part is for a person to confirm."""
+        """Notes a part of the mapping for a person to confirm."""
         self.why[part] = f"GUESS: {why}"
         self.guesses.append(f"{part}: {why}")
 
@@ -67,7 +67,7 @@ def is_id(kind: pa.DataType) -> bool:
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether the type is of bytes."""
+    """Whether a type holds bytes."""
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
 
 

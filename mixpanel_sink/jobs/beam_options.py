@@ -50,7 +50,7 @@ def parse(
         about: the program's docstring.
 
     Raises:
-        SettingError: for a value that cannot be read, or an option that nobody knows.
+        SettingError: for a value that cannot be read, or an unknown option.
     """
     own = options_of(command)
     parser = Parser(
@@ -88,7 +88,7 @@ def check_others(rest: Sequence[str], command: str) -> None:
         command: whose options ours are.
 
     Raises:
-        SettingError: for an option that nobody knows. Where the job runs elsewhere, whose runner
+        SettingError: for an unknown option. Where the job runs elsewhere, whose runner
             may know more than we do, only if it is close to one of ours.
     """
     for word in rest:  # Beam has a --dry-run, too, which does something else

@@ -1,4 +1,4 @@
-"""From settings to what a graph is built of. Everything that can be wrong shows here, before
+"""From settings to what a graph is built from. Everything that can be wrong shows here, before
 anything is read or sent."""
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Import:
 
     @property
     def columns(self) -> Columns:
-        """The columns that must be read."""
+        """The columns that have to be read."""
         if self.mapping is None:
             return ALL_COLUMNS
         destination = self.settings.destination
@@ -146,7 +146,7 @@ class Import:
             commit = CommitRun(run, result, failed, source.listed, kept, source.watermarks)
             _ = result.read.pipeline | "Enter into the checkpoint" >> commit
         elif self.held is not None and runners.runs_remotely(self.options):
-            # Nobody waits for the job: it gives the lease back itself.
+            # The job is not waited for, so it gives the lease back itself.
             _ = result.totals | "Give the lease back" >> beam.Map(_given_back, self.held)
 
 

@@ -114,7 +114,7 @@ def _folder(name: str) -> pathlib.Path:
         place.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass
-    except OSError:  # such as a folder that belongs to somebody else
+    except OSError:  # such as a folder of another user
         place = pathlib.Path(tempfile.mkdtemp(prefix="mixpanel-demo-"))
     for old in (*place.glob("failed*.jsonl"), *place.glob("emulator.db*")):
         old.unlink()

@@ -25,7 +25,7 @@ def following(face: str, settings: Settings, mapping: object) -> str:
         settings: of this one; those that the following one has as well are repeated.
         mapping: its file; None for none.
     """
-    # A webhook's URL lets whoever reads it post there, and this goes into logs and reports.
+    # A webhook's URL lets its readers post there, and this goes into logs and reports.
     has = {each.name for each in options_of(face)} - {"input", "mapping", "notify"}
     words = [f"mixpanel-sink {face}"]
     words += ["'" + word.replace("'", "'\\''") + "'" for word in settings.input]

@@ -22,13 +22,13 @@ _FILE_SYSTEMS = {
     "s3": "apache_beam.io.aws.s3filesystem",
     "azfs": "apache_beam.io.azure.blobstoragefilesystem",
 }
-"""By scheme, Beam's module, which imports the cloud's client."""
+"""Beam's module for each scheme, which imports the cloud's client."""
 _OF_IO = ("apache_beam.io.mongodbio", "apache_beam.io.gcp.bigquery")
-"""Modules of which `apache_beam.io` has all public names."""
+"""Modules whose public names `apache_beam.io` takes over."""
 _HTTP = "httplib2"
-"""Of which Beam needs the name only, to fetch what it stages."""
+"""A module that Beam needs only by name, to fetch what it stages."""
 _ERRORS = "apitools.base.py.exceptions"
-"""Of which Beam asks only whether an error is one of them."""
+"""A module that Beam needs only to ask whether an error is one of its errors."""
 _OF_PANDAS = ("ReadFromCsv", "WriteToCsv", "ReadFromJson", "WriteToJson")
 """Transforms of `apache_beam.io.textio` that Beam defines only if pandas is there."""
 
@@ -36,7 +36,7 @@ _OF_PANDAS = ("ReadFromCsv", "WriteToCsv", "ReadFromJson", "WriteToJson")
 class LazyModule(ModuleType):
     """A module that is imported on first use, also after `from package import module`.
 
-    (Not `importlib.util.LazyLoader`: whoever looks at all of `sys.modules`, as Beam does to
+    (Not `importlib.util.LazyLoader`: looking at all of `sys.modules`, as Beam does to
     measure its state, would load the module.)
     """
 
@@ -107,7 +107,7 @@ def _find_file_systems() -> None:
 
 
 class _WhenImported:
-    """Tells Beam and Arrow of pandas, once somebody imports it."""
+    """Tells Beam and Arrow of pandas, once it is imported."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != "pandas" or self not in sys.meta_path:
@@ -191,7 +191,7 @@ def _public(module: ModuleType) -> dict[str, Any]:
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ImportError:  # of somebody's finder, which hides it
+    except ImportError:  # of a finder that hides it
         return False
 
 
@@ -208,7 +208,7 @@ def _is_subhint(sub: Any, base: Any) -> Any:
 
 
 class _Known(type):
-    """A class that knows the instances of the real one, of which there are none before somebody
+    """A class that knows the instances of the real one, of which there are none before anything
     imports it."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -253,6 +253,6 @@ def hidden() -> Iterator[None]:
 
 
 def find_later() -> None:
-    """Lets what was hidden be found from now on."""
+    """Makes what was hidden visible again."""
     _find_file_systems()
     _find_transforms()

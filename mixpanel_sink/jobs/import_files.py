@@ -39,7 +39,7 @@ Build = Callable[[Import], beam.Pipeline]
 
 
 def build(job: Import) -> beam.Pipeline:
-    """The graph."""
+    """The graph: files to records, records to Mixpanel, failures and the accounting at the end."""
     pipeline = make_pipeline(job.options)
     source = pipeline | "Read" >> job.read()
     result = source.elements | "Write to Mixpanel" >> job.write
@@ -54,7 +54,7 @@ def start(
     format: str | None = None,
     build: Build = build,
 ) -> int:
-    """Checks everything, sends the files and gives the exit code; a dry run only shows.
+    """Checks everything, sends the files and returns the exit code; a dry run sends nothing.
 
     Args:
         settings: of the user.
@@ -80,7 +80,7 @@ def start(
 
 
 def _check(settings: Settings, options: PipelineOptions) -> None:
-    """What the settings alone tell."""
+    """Refuses settings that contradict each other, before anything is read."""
     check_limit(settings)
     missing.check_missing(settings, options)
 
@@ -113,7 +113,7 @@ def main(
     format: str | None = None,
     build: Build = build,
 ) -> int:
-    """Runs the program and gives the exit code.
+    """Runs the program and returns the exit code.
 
     Args:
         argv: the command line, without the program's name; None for this process's.

@@ -3,7 +3,7 @@
     with opened(settings, source, mapping, remote=...) as today: ...
 
 The run holds the checkpoint's lease from here on. Its last step on the workers enters what it has
-brought into the manifest and gives the lease back, so that a job that nobody waits for does too.
+brought into the manifest and gives the lease back, so that an unattended job does so, too.
 """
 
 from __future__ import annotations
@@ -306,7 +306,7 @@ def left_to_do(settings: Settings, source: FileSource, mapping: AnyMapping | Non
 
 
 def print_end(found: Today) -> None:
-    """Says what the run has brought, and which files are not complete."""
+    """Prints what the run has imported, and which files are not complete."""
     with contextlib.suppress(CheckpointError):
         known = Manifest.load(open_folder(found.checkpoint.path))
         for note in known.runs[-1:]:

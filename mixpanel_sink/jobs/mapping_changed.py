@@ -24,7 +24,7 @@ def checked_mapping(
     """Whether all files are to be sent again, with another mapping than before; and what to say.
 
     Raises:
-        CheckpointError: if it is another one, and nobody has said what to do, or updates would be
+        CheckpointError: if it is another and --on-mapping-changed is missing, or updates would be
             applied twice.
     """
     now = mapping_settings(mapping, privacy_of(settings))
@@ -76,12 +76,12 @@ def _begun(half: HalfSent) -> str:
 
 
 def files_of(count: int) -> str:
-    """A number of files for people."""
+    """A number of files, as text."""
     return "1 file" if count == 1 else f"{count:,} files"
 
 
 def files_named(paths: Sequence[str]) -> str:
-    """Some files for people."""
+    """The first files, as text."""
     shown = ", ".join(paths[:_NAMED])
     left = len(paths) - _NAMED
     return f"{shown} and {left:,} more" if left > 0 else shown

@@ -84,7 +84,7 @@ def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settin
 
 
 def _check_condition(mapping: AnyMapping | None, columns: Collection[str]) -> None:
-    """Says which column of `where` no file has: a condition on nothing leaves everything out."""
+    """Warns of a column in `where` that no file has: the condition may leave everything out."""
     shape = getattr(mapping, "shape", None)
     if not isinstance(shape, Shape) or shape.makes_columns():
         return

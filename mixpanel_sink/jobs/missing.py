@@ -30,17 +30,17 @@ from mixpanel_sink.write_profiles import WriteGroupsToMixpanel, WriteProfilesToM
 
 _NAMED = 5
 _BLOCK = 10_000
-"""Ids that travel together."""
+"""Ids in one element of the pipeline."""
 
 Update = Callable[[str], dict[str, Any]]
-"""What is sent for the profile of an id."""
+"""Makes the update for the profile with this id."""
 
 
 def check_missing(settings: Settings, options: Any) -> None:
     """Refuses what --missing cannot do, before anything is read.
 
     Raises:
-        SettingError: if the settings contradict each other, or nobody would know which they are.
+        SettingError: if the settings contradict each other, or cannot tell which profiles are gone.
     """
     if settings.missing == "report":
         return
@@ -68,10 +68,10 @@ def check_missing(settings: Settings, options: Any) -> None:
 
 
 def plan(job: Import) -> Update | None:
-    """What is to be sent for a profile that is missing; None if that is only said.
+    """The update for each missing profile; None if they are only reported.
 
     Raises:
-        SettingError: if nobody would know which properties it has.
+        SettingError: if it is unknown which properties the profiles have.
     """
     settings = job.settings
     if settings.missing == "report":

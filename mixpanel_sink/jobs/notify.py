@@ -51,7 +51,7 @@ _noted: contextvars.ContextVar[_Noted | None] = contextvars.ContextVar("noted", 
 
 
 def note(**facts: Any) -> None:
-    """Notes what the notification is to say: `counters`, `failures` (of `FailureSummary`),
+    """Notes facts for the notification: `counters`, `failures` (of `FailureSummary`),
     `error`, `status` ("launched"), `run` (its id) or `result` (a sentence). Does nothing without
     --notify."""
     noted = _noted.get()
@@ -60,7 +60,7 @@ def note(**facts: Any) -> None:
 
 
 def told(command: str, settings: Settings, start: Callable[[], int]) -> int:
-    """Runs a job, posts what it came to if the settings ask for that, and gives its exit code.
+    """Runs a job, posts its outcome if the settings ask for that, and returns its exit code.
 
     Args:
         command: the verb, such as "import".
@@ -164,7 +164,7 @@ def _message(
 
 
 def _text(made: Mapping[str, Any]) -> str:
-    """The same in words."""
+    """The notification as text."""
     counters, reasons = made["counters"], made["failures"]
     source = ", ".join(made["input"][:3]) + (", ..." if len(made["input"]) > 3 else "")
     head = f"mixpanel-sink {made['command']}{f' of {source}' if source else ''} {made['status']}"
@@ -187,7 +187,7 @@ def _text(made: Mapping[str, Any]) -> str:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """The secrets that this machine can read without asking anybody."""
+    """The secrets that this machine can read without a request."""
     found = []
     for name in REFERENCES:
         reference = getattr(settings, name)

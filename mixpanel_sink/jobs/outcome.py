@@ -1,4 +1,4 @@
-"""What a run came to: exit codes, the printed accounting, and how to go on after a failure."""
+"""The outcome of a run: exit codes, the printed accounting, and how to continue after a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mixpanel_sink.settings.options import Settings
 EXIT_OK, EXIT_FAILED, EXIT_SETTING, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 _UNREAD = {"files_unreadable": "files not readable", "lines_unreadable": "lines not readable"}
-"""Counters of input that was not read: the run must not look whole."""
+"""Counters of input that was not read: such a run must not look complete."""
 
 
 def exit_code(counters: Mapping[str, int], balanced: bool, refused: Collection[str]) -> int:
@@ -61,7 +61,7 @@ def so_far(settings: Settings, now: Standing) -> str:
 
 
 def _once_more(settings: Settings) -> str:
-    """How to go on, and what that costs."""
+    """How to continue, and what that costs."""
     again = "To go on, run the same command again; "
     if settings.checkpoint:
         return f"{again}batches that were accepted are not sent again."
@@ -78,7 +78,7 @@ def print_accounting(
     failed_output: str | None,
     failures: Sequence[FailureSummary] = (),
 ) -> bool:
-    """Prints a run's accounting and says whether it balances."""
+    """Prints a run's accounting, and returns whether it balances."""
     read = counters.get("records_read", 0)
     accepted = counters.get("events_accepted", 0)
     failed = counters.get("records_failed", 0)
@@ -143,7 +143,7 @@ def _lines(counters: Mapping[str, int]) -> list[tuple[str, str]]:
 
 
 def _left_out(counters: Mapping[str, int]) -> list[tuple[str, str]]:
-    """What was not wanted."""
+    """Lines about what filters and conditions left out."""
     lines = []
     if count := counters.get("records_imported_before", 0):
         lines.append(("imported before", f"{_count(count)}  (up to the watermark of --since)"))

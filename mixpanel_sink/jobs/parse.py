@@ -26,7 +26,7 @@ def parse_all(argv: Sequence[str], command: str, prog: str, about: str | None) -
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong as everything else here does."""
+    """Raises a SettingError, as everything else here does."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raises a SettingError."""

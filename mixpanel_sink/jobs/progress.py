@@ -24,7 +24,7 @@ _ELSEWHERE = "The workers run in processes of their own, and log what they have 
 
 
 def amounts(now: Standing) -> str:
-    """What the run has done, in one line."""
+    """What the run has done so far, in one line."""
     if not now.known:
         return _ELSEWHERE
     of = f" of {now.total:,}" if now.total is not None else ""
@@ -54,7 +54,7 @@ def waiting(held: Throttled, today: datetime.date | None = None) -> str:
 
 
 def line(now: Standing) -> str:
-    """One line for a log."""
+    """The progress as one line of a log."""
     return ", ".join(part for part in (amounts(now), outlook(now)) if part)
 
 

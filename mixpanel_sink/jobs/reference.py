@@ -24,7 +24,7 @@ METADATA = FOLDER / "metadata.json"
 PAGE = pathlib.Path("docs/options.md")
 ERRORS = pathlib.Path("docs/errors.md")
 _ONLY_HERE = ("progress", "report", "notify", "dry_run")
-"""Options of commands that need somebody who waits for the job."""
+"""Options of commands that only make sense if something waits for the job."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Template:
 
     @property
     def path(self) -> pathlib.Path:
-        """Its metadata."""
+        """The file of its metadata."""
         return METADATA if self.job == "import" else FOLDER / f"{self.job}.json"
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """What it takes, besides the job."""
+        """The template's options, besides the job."""
         return tuple(each for each in options_of(self.face) if each.name not in _ONLY_HERE)
 
 
@@ -133,7 +133,7 @@ template it is called that.
 
 
 def metadata(template: Template = TEMPLATES[0]) -> str:
-    """A template's metadata."""
+    """The JSON of a template's metadata."""
     parameters = [_parameter(option, template) for option in template.options]
     listed: dict[str, Any] = {"name": template.name, "description": template.about}
     if template.job != "import":
@@ -181,7 +181,7 @@ def _parameter(option: Option, template: Template) -> dict[str, Any]:
 
 
 def page() -> str:
-    """docs/options.md."""
+    """The text of docs/options.md."""
     parts = [_ABOUT]
     for group in dict.fromkeys(option.group for option in OPTIONS):
         parts.append(f"\n## {group}\n\n| option | what it is for | who has it | Python |")
@@ -219,7 +219,7 @@ _HUNDREDS = {
 
 
 def errors_page() -> str:
-    """docs/errors.md."""
+    """The text of docs/errors.md."""
     parts = [_ABOUT_ERRORS]
     for digit, title in _HUNDREDS.items():
         parts.append(
@@ -235,7 +235,7 @@ def errors_page() -> str:
 
 
 def main() -> int:
-    """Writes all of them."""
+    """Writes all of these files."""
     for template in TEMPLATES:
         template.path.write_text(metadata(template), encoding="utf-8")
     ERRORS.write_text(errors_page(), encoding="utf-8")

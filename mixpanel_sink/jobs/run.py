@@ -1,4 +1,4 @@
-"""Runs a graph on its runner, and prints what it came to."""
+"""Runs a graph on its runner, and prints the outcome."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def run(
     total: Callable[[], int | None] = lambda: None,
     files: Sequence[File] = (),
 ) -> int:
-    """Runs the graph and gives the exit code. A remote job is launched and not waited for.
+    """Runs the graph and returns the exit code. A remote job is launched and not waited for.
 
     Args:
         pipeline: as built.
@@ -162,7 +162,7 @@ def _finish(
 
 
 def _launch(pipeline: beam.Pipeline, settings: Settings) -> int:
-    """Hands the graph on, and does not wait for the job."""
+    """Launches the job, and does not wait for it."""
     if settings.report:
         print(
             "--report is not written: only a run that is waited for has one. The job's own page "

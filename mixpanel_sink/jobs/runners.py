@@ -36,7 +36,7 @@ def is_local(runner: str | None) -> bool:
 
 
 def runs_remotely(options: PipelineOptions) -> bool:
-    """Whether the workers are elsewhere, and nobody waits for the job."""
+    """Whether the workers are elsewhere, and the job is not waited for."""
     return _name(options.view_as(StandardOptions).runner) in _LAUNCHED
 
 

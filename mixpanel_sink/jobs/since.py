@@ -59,7 +59,7 @@ def rows_of_table(
 
 
 def _short(text: str) -> str:
-    """Tells queries and restrictions apart: a watermark is of one of them."""
+    """The part of a watermark's name that tells queries and restrictions apart."""
     return blake3(text.encode()).hexdigest()[:8]
 
 

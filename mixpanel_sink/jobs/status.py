@@ -162,7 +162,7 @@ def _clock(seconds: float) -> str:
 
 
 def render(status: Mapping[str, Any]) -> str:
-    """The same for people."""
+    """The status as text for people."""
     lines = [
         f"{status['checkpoint']}",
         f"  {plural(status['files'], 'file')} imported, {plural(status['bytes'], 'byte')}: "

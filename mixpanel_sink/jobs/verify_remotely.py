@@ -37,7 +37,7 @@ def main(
 
 
 def start(settings: Settings, options: PipelineOptions) -> int:
-    """Checks the settings and launches the job; where there is nobody to launch it for, verifies in
+    """Checks the settings and launches the job; if the runner is a local one, verifies in
     this process.
 
     Raises:
@@ -62,7 +62,7 @@ class _Verify(beam.DoFn):
         self._settings = settings
 
     def process(self, element: None) -> Iterator[str]:
-        """Gives the result, if it is a proof."""
+        """Yields the result if it proves the import, else raises."""
         result = verify.verified(self._settings)
         _LOGGER.warning("%s", render(result))
         if not result.proven:

@@ -62,13 +62,13 @@ class Standing:
 
     @property
     def done(self) -> int:
-        """Records that are done with."""
+        """Records that are settled: accepted, failed or left out."""
         left_out = ("records_left_out", "records_imported_before", "profiles_unchanged")
         return self.accepted + self.failed + sum(self.counts.get(name, 0) for name in left_out)
 
 
 class Watch:
-    """Looks at a run from its start on.
+    """Observes a run from its start.
 
     Args:
         total: counts the records; called on a thread, since it may take long.
@@ -86,14 +86,14 @@ class Watch:
         threading.Thread(target=self._count, args=(total,), name="total", daemon=True).start()
 
     def runs_as(self, result: Any) -> None:
-        """The job has started: its metrics can be asked for from now on."""
+        """Tells the result of the started job, whose metrics can be read from now on."""
         self._result = result
 
     def look(self) -> Standing:
         """How the run stands now."""
         lanes = [lane for lane in LANES.all() if lane.used_since(self._began)]
         in_flight = sum(lane.in_flight for lane in lanes)
-        counts = self._counts()  # after it: no answered request is in neither
+        counts = self._counts()  # read last, so that each answered request is in one of the two
         elapsed = time.monotonic() - self._started
         if counts is None:
             return Standing({}, self._total, elapsed, known=False)

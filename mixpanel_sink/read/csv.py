@@ -235,7 +235,7 @@ class _Rows:
         return self.up_to(None)
 
     def up_to(self, place: int | None) -> Iterator[Row]:
-        """The blocks that begin before that place in the file."""
+        """The rows that begin before that place in the file."""
         lines = self._lines
         while place is None or lines.place < place:
             first = lines.begin()

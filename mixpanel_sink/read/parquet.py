@@ -117,7 +117,7 @@ class _Reading:
         self._columns = columns
         self.groups = range(unit.first, unit.first + unit.parts)
         self.row = unit.first_row
-        """The first row of the table that `group_by_group` yielded last."""
+        """The row in the file where the table begins that `group_by_group` yielded last."""
 
     def tables(
         self, groups: range, without_arrow_types: bool = False, digits: bool = True

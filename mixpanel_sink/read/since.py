@@ -51,7 +51,7 @@ class Since:
 
     @classmethod
     def of(cls, time_column: TimeColumn, sample: pa.Table, overlap: float) -> Since:
-        """The watermark of a file's column, by its first rows.
+        """Made for a time column of files, whose type their first rows show.
 
         Args:
             time_column: names it, and says how text in it is read.

@@ -28,7 +28,7 @@ _SECONDS = (
     "unit: s}                   # seconds, as the input has them",
 )
 _LOOSE = ("mixpanel", "mixpanel-parquet")
-"""Their columns may be those of anybody's events."""
+"""Presets that `init` does not choose by itself: their columns may be those of any events."""
 PRESETS = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 

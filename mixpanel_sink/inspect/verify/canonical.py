@@ -62,7 +62,7 @@ def hashes_of(name: str, values: pl.Series, shortened: bool = False) -> Hashes:
 
 
 def hashes_of_cells(name: str, values: Sequence[Any], shortened: bool = False) -> Hashes:
-    """As `hashes_of`, of values of any types that JSON has, decimals too."""
+    """As `hashes_of`, for values of any JSON types, and decimals."""
     kinds = set(map(type, values))
     kinds.discard(type(None))
     if len(kinds) == 1:
@@ -98,7 +98,7 @@ def _of_kind(name: str, values: Sequence[Any], kind: type, shortened: bool) -> H
 
 
 def _of_large(name: str, values: Sequence[int | None]) -> Hashes:
-    """Of integers of which some need 64 bits without a sign."""
+    """Hashes of integers of which some need 64 bits without a sign."""
     fit = [None if v is None or v >= 2**63 else v for v in values]
     beyond = [None if v is None or v < 2**63 else v for v in values]
     return hashes_of(name, pl.Series(fit, dtype=pl.Int64)) + hashes_of(
@@ -155,7 +155,7 @@ def _canonical(value: Any, shortened: bool) -> Any:
 
 
 def kind_of(values: pl.Series | Sequence[Any]) -> set[str]:
-    """Of which kinds values are: text, boolean, integer, unsigned, float, or more."""
+    """The kinds of values: text, boolean, integer, unsigned, float, and others."""
     if not isinstance(values, pl.Series):
         return {_KINDS.get(kind, "more") for kind in set(map(type, values))} - {""}
     if values.dtype == pl.String:

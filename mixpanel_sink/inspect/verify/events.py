@@ -130,7 +130,7 @@ def event_of(
     insert_id: str,
     moments: tuple[str, ...] = (),
 ) -> Event:
-    """An event by all of its properties, whoever wrote them."""
+    """An event made of all its properties: the user's own and those that Mixpanel added."""
     own: dict[str, Any] = {}
     added: dict[str, Any] = {}
     for key, value in properties.items():

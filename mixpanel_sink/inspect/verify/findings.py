@@ -107,7 +107,7 @@ class Findings:
         self._stack.close()
 
     def add(self, finding: Finding) -> None:
-        """Enters one."""
+        """Adds a finding."""
         kind = finding.kind
         self.kinds[kind] += 1
         # An altered event is counted where it is on each side, but for times in another zone.
@@ -130,7 +130,7 @@ class Findings:
             self._first[kind] = heapq.nsmallest(SHOWN, first, key=lambda each: each[:3])
 
     def equal(self, event: str, time: int, count: int) -> None:
-        """Enters events of one name and day that are the same on both sides."""
+        """Adds events of one name and day that are the same on both sides."""
         self.kinds["equal"] += count
         self.expected += count
         self.actual += count

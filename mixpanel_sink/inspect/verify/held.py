@@ -19,7 +19,7 @@ from mixpanel_sink.inspect.verify.exact import Clock, Moment, Unfit
 _LEVELS = 3
 _ITEMS = _KEYS = 254
 NESTED_BYTES = 8192
-"""Of JSON, in one property of an event."""
+"""Bytes of JSON in one property of an event."""
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _EPOCH = datetime.datetime(1970, 1, 1)
 

@@ -27,7 +27,7 @@ _MOST_BITS = 3000
 
 
 def hashed(text: str) -> str:
-    """128 bits in hex."""
+    """A hash of 128 bits, in hex."""
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def event(self) -> Event:
-        """The one that there is."""
+        """The event, on the side that has it."""
         event = self.expected or self.actual
         assert event is not None
         return event
@@ -76,7 +76,7 @@ def _by_id(lines: Iterable[bytes]) -> dict[bytes, list[bytes]]:
 def _match_id(
     lines: list[bytes], others: list[bytes], zone: zoneinfo.ZoneInfo | None
 ) -> Iterator[Finding]:
-    """Events of one `$insert_id`."""
+    """Compares the events of one `$insert_id`."""
     wanted: dict[tuple[str, int, str], list[Event]] = collections.defaultdict(list)
     for line in lines:
         event = Event.from_line(line)
@@ -106,13 +106,13 @@ def _match_id(
 def _least(
     variants: list[Event], actual: Event, zone: zoneinfo.ZoneInfo | None
 ) -> tuple[Event, dict[str, list[Any]]]:
-    """Of events that Mixpanel takes for one, that which comes nearest."""
+    """The variant with the fewest differences from the actual event."""
     each = ((event, differences(event, actual, zone)) for event in variants)
     return min(each, key=lambda pair: len(pair[1]))
 
 
 def deduplicated(events: Iterable[Event]) -> dict[tuple[str, int, str], Event]:
-    """As Mixpanel does: of one name, time, user and `$insert_id`, the one that came last."""
+    """Deduplicates as Mixpanel does: the last event of one name, time, user and `$insert_id`."""
     latest: dict[tuple[str, int, str], Event] = {}
     for event in events:
         known = latest.get(event.identity)

@@ -27,7 +27,7 @@ class Place:
 
 
 def places_of(origin: TableOrigin | None, rows: Iterable[int]) -> Iterator[Place]:
-    """Of rows that are counted from an origin."""
+    """The places of rows that are counted from an origin."""
     for row in rows:
         yield Place(origin.file, origin.key, origin.row(row)) if origin else Place()
 
@@ -39,6 +39,6 @@ def some_of(block: RecordBlock, rows: Sequence[int]) -> RecordBlock:
 
 
 def chosen(made: Iterable[Any], rows: Sequence[int]) -> Iterator[Any]:
-    """Those in these places."""
+    """The items at these positions."""
     wanted = frozenset(rows)
     return (each for place, each in enumerate(made) if place in wanted)

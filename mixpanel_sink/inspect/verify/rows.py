@@ -51,7 +51,7 @@ class RowParts:
             path.touch()
 
     def add(self, rows: Rows) -> None:
-        """Takes rows."""
+        """Adds rows."""
         parts = rows["id"] % self.parts
         order = np.argsort(parts, kind="stable")
         ends = np.cumsum(np.bincount(parts.astype(np.int64), minlength=self.parts))
@@ -65,11 +65,11 @@ class RowParts:
         return np.fromfile(self._paths[part], ROW)
 
     def savepoint(self) -> list[int]:
-        """Where it is now, for `rollback`."""
+        """The current state, for `rollback`."""
         return [path.stat().st_size for path in self._paths]
 
     def rollback(self, savepoint: list[int]) -> None:
-        """Forgets what came since."""
+        """Forgets what was added since the savepoint."""
         for path, size in zip(self._paths, savepoint, strict=True):
             os.truncate(path, size)
 
@@ -87,25 +87,25 @@ class Blocks:
         path.touch()
 
     def add(self, block: bytes) -> int:
-        """Keeps one that was `packed`, and gives its number."""
+        """Stores a `packed` block, and returns its number."""
         with self._path.open("ab") as file:
             file.write(block)
             self._ends.append(file.tell())
         return len(self._ends) - 2
 
     def read(self, number: int) -> Any:
-        """One of them."""
+        """The block with this number."""
         start, end = self._ends[number : number + 2]
         with self._path.open("rb") as file:
             file.seek(start)
             return _unpacked(file.read(end - start))
 
     def savepoint(self) -> int:
-        """Where it is now, for `rollback`."""
+        """The current state, for `rollback`."""
         return len(self._ends) - 1
 
     def rollback(self, savepoint: int) -> None:
-        """Forgets what came since."""
+        """Forgets what was added since the savepoint."""
         del self._ends[savepoint + 1 :]
         os.truncate(self._path, self._ends[-1])
 
@@ -137,7 +137,7 @@ class Marked:
         self._flags: dict[int, npt.NDArray[np.bool_]] = {}
 
     def mark(self, rows: Rows) -> None:
-        """Notes rows."""
+        """Marks these rows."""
         order = np.argsort(rows["block"], kind="stable")
         blocks, starts = np.unique(rows["block"][order], return_index=True)
         parts = np.split(rows["row"][order], starts[1:]) if len(blocks) else []
@@ -155,7 +155,7 @@ class Marked:
         return sum(int(flags.sum()) for flags in self._flags.values())
 
     def items(self) -> list[tuple[int, Sequence[int]]]:
-        """Blocks and their rows, in order."""
+        """Each block's number and marked rows, in order."""
         return [
             (block, np.flatnonzero(flags).tolist()) for block, flags in sorted(self._flags.items())
         ]

@@ -49,17 +49,17 @@ class Side:
             self.rows.add(rows)
 
     def savepoint(self) -> tuple[list[int], int]:
-        """Where it is now, for `rollback`."""
+        """The current state, for `rollback`."""
         return self.rows.savepoint(), self.blocks.savepoint()
 
     def rollback(self, savepoint: tuple[list[int], int]) -> None:
-        """Forgets what came since."""
+        """Forgets what was added since the savepoint."""
         self.rows.rollback(savepoint[0])
         self.blocks.rollback(savepoint[1])
 
 
 class Names:
-    """Numbers for names of events."""
+    """Numbers that stand for names of events."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
@@ -136,7 +136,7 @@ class Input(Side):
         return known, packed(part)
 
     def _all(self, part: pa.Table, block: bytes, known: Summary) -> int:
-        """Takes a table; gives how many of its records count."""
+        """Takes a table; returns how many of its records count towards the limit."""
         found = [(np.flatnonzero(known.sure), self._rows_of(known, known.sure))]
         others = np.flatnonzero(~known.sure).tolist()
         each = zip(others, self._expectation.each(part, others), strict=True) if others else ()
@@ -181,7 +181,7 @@ class Input(Side):
         return rows[chosen]
 
     def _of_days(self, places: Any, rows: Any) -> tuple[Any, Any]:
-        """Those of the days in question."""
+        """The rows of the days in question."""
         wanted, earliest, latest = self._days.within(rows["time"], self._first, self._last)
         self.outside += len(rows) - int(wanted.sum())
         self.earliest, self.latest = min(self.earliest, earliest), max(self.latest, latest)
@@ -205,7 +205,7 @@ class Exported(Side):
         self._reading = reading
 
     def take(self, blocks: Iterable[bytes]) -> int:
-        """Takes whole lines, and gives the number of events."""
+        """Takes whole lines, and returns the number of events."""
         count = 0
         for _, (known, block) in worked_ahead(iter(blocks), self._prepared):
             rows = _rows_of(known)
@@ -235,7 +235,7 @@ def _rows_of(known: Summary) -> Any:
 
 
 def _summary_of_events(events: Sequence[Event]) -> Summary:
-    """Of events of the input."""
+    """The summary of events of the input."""
     names = pl.Series([event.event for event in events], dtype=pl.String)
     times = np.array([event.time for event in events], np.int64)
     users = pl.Series([event.distinct_id for event in events], dtype=pl.String)
@@ -246,7 +246,7 @@ def _summary_of_events(events: Sequence[Event]) -> Summary:
 
 
 def _parts(elements: Iterable[Any]) -> Iterator[Any]:
-    """Tables in slices; the rest as it is."""
+    """Slices of tables, and all other elements unchanged."""
     for element in elements:
         if not isinstance(element, pa.Table):
             yield element
@@ -256,7 +256,7 @@ def _parts(elements: Iterable[Any]) -> Iterator[Any]:
 
 
 def _slice(table: pa.Table, first: int) -> pa.Table:
-    """A slice that knows where it lies."""
+    """A slice of a table, with its origin."""
     part, origin = table.slice(first, _ROWS), TableOrigin.of(table)
     return part if origin is None else origin.at(first).attach(part)
 

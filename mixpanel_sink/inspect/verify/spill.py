@@ -29,7 +29,7 @@ class Spill:
         self._buffers = [bytearray() for _ in range(self.parts)]
 
     def add(self, key: str, line: bytes) -> None:
-        """Takes a line (without a line break in it)."""
+        """Adds a line, which must not contain a line break."""
         part = zlib.crc32(key.encode("utf-8", "surrogatepass")) % self.parts
         buffer = self._buffers[part]
         buffer += line
@@ -38,12 +38,12 @@ class Spill:
             self._write(part)
 
     def savepoint(self) -> list[int]:
-        """Where it is now, for `rollback`."""
+        """The current state, for `rollback`."""
         self._flush()
         return [self._size(part) for part in range(self.parts)]
 
     def rollback(self, savepoint: list[int]) -> None:
-        """Forgets what came since."""
+        """Forgets what was added since the savepoint."""
         for part, size in enumerate(savepoint):
             self._buffers[part].clear()
             if self._size(part) != size:
@@ -77,5 +77,5 @@ class Spill:
 
 
 def parts_for(lines: int) -> int:
-    """How many parts so many lines make."""
+    """How many parts are needed for so many lines."""
     return max(1, min(MAX_PARTS, -(-lines // PART_LINES)))

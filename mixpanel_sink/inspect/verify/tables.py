@@ -49,7 +49,7 @@ _MS_OF = {"s": 1000, "ms": 1}
 
 @dataclasses.dataclass
 class Summary:
-    """Events without what they hold.
+    """Events reduced to what is compared.
 
     Attributes:
         ids: their `$insert_id`s.
@@ -108,7 +108,7 @@ class PlainTables:
 
 
 class _Summarizing:
-    """The work on one table."""
+    """Summarizes one table."""
 
     def __init__(
         self,

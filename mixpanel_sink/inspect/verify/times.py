@@ -23,7 +23,7 @@ _MILLISECONDS = {
     "us": fractions.Fraction(1, 1000),
     "ns": fractions.Fraction(1, 10**6),
 }
-"""Of one unit."""
+"""Milliseconds in one of each unit."""
 _SHORT = {"T": "%H:%M:%S", "F": "%Y-%m-%d", "R": "%H:%M", "D": "%m/%d/%y", "e": "%d"}
 _TWO_DIGITS = "mdHIMS"
 _NUMBERS = frozenset(f"%{letter}" for letter in "YymdHIMSf")
