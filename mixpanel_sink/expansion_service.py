@@ -205,7 +205,7 @@ def serve(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until it is interrupted or terminated; gives the exit code."""
+    """Serves until it is interrupted or terminated; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(
         prog="python -m mixpanel_sink.expansion_service",

@@ -23,7 +23,7 @@ from mixpanel_sink.jobs.launcher import leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the pipeline and gives the exit code."""
+    """Runs the pipeline and returns the exit code."""
     # The graph is `import_files.build`; parquet_to_mixpanel.py spells it out.
     prog = "python -m pipelines.avro_to_mixpanel"
     return import_files.main(argv, prog=prog, about=__doc__, format="avro")

@@ -38,7 +38,7 @@ def build(job: Import) -> beam.Pipeline:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the pipeline and gives the exit code."""
+    """Runs the pipeline and returns the exit code."""
     prog = "python -m pipelines.parquet_to_mixpanel"
     return import_files.main(argv, prog=prog, about=__doc__, format="parquet", build=build)
 

@@ -25,7 +25,7 @@ from mixpanel_sink.jobs.launcher import leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program and gives the exit code."""
+    """Runs the program and returns the exit code."""
     return stream_pubsub.main(argv, prog="python -m pipelines.pubsub_to_mixpanel", about=__doc__)
 
 

@@ -20,7 +20,7 @@ from mixpanel_sink.jobs.launcher import leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program and gives the exit code."""
+    """Runs the program and returns the exit code."""
     return verify.main(argv, prog="python -m pipelines.verify_import", about=__doc__)
 
 

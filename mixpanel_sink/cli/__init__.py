@@ -103,7 +103,7 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs `mixpanel-sink` and gives its exit code; without args this process's own command, after
+    """Runs `mixpanel-sink` and returns its exit code; without args this process's own command, after
     which it leaves."""
     if args is None:
         leave(main(sys.argv[1:]))

@@ -16,7 +16,7 @@ from mixpanel_sink.settings.options import Settings
 
 
 def start(settings: Settings, rows: str, format: str | None) -> int:
-    """Shows what the import would send, and gives the exit code; raises as `previewed`."""
+    """Shows what the import would send, and returns the exit code; raises as `previewed`."""
     shown = previewed(settings, rows, format)
     print(render(shown))
     return exit_code(shown)

@@ -18,7 +18,7 @@ def arguments(argv: Sequence[str] | None) -> list[str]:
 
 
 def guarded(start: Callable[[], int]) -> int:
-    """Starts a job, and gives its exit code; 2 with one sentence for a mistake that shows before
+    """Starts a job, and returns its exit code; 2 with one sentence for a mistake that shows before
     anything is sent."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("mixpanel_sink").setLevel(logging.INFO)

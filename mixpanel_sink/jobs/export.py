@@ -19,7 +19,7 @@ from mixpanel_sink.settings.options import Settings
 def start(
     settings: Settings, prefix: str, events: Sequence[str] | None = None, format: Format = "jsonl"
 ) -> int:
-    """Exports the days of the settings, prints what was written, and gives the exit code.
+    """Exports the days of the settings, prints what was written, and returns the exit code.
 
     Args:
         settings: of the user: credentials, region, first and last day.

@@ -33,7 +33,7 @@ def upload(
     force: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Reads and checks all rows, replaces the table, prints a summary, and gives the exit code.
+    """Reads and checks all rows, replaces the table, prints a summary, and returns the exit code.
 
     Args:
         settings: of the user: input, columns, credentials, region, retries, checkpoint.
@@ -77,7 +77,7 @@ def _upload(settings: Settings, id: str, key: str | None, force: bool, as_json: 
 
 
 def list_all(settings: Settings, as_json: bool = False) -> int:
-    """Prints a project's tables and gives the exit code.
+    """Prints a project's tables and returns the exit code.
 
     Raises:
         SettingError: what is wrong, before anything is asked.

@@ -89,7 +89,7 @@ def plan(job: Import) -> Update | None:
 
 
 def after(job: Import, update: Update | None, code: int) -> int:
-    """Finds the profiles that the run did not see, deals with them, and gives the exit code.
+    """Finds the profiles that the run did not see, deals with them, and returns the exit code.
 
     Raises:
         CheckpointError: if the checkpoint cannot be read.

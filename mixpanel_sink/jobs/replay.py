@@ -58,12 +58,12 @@ def main(
     prog: str = "python -m mixpanel_sink.jobs.replay",
     about: str | None = __doc__,
 ) -> int:
-    """Runs the program and gives the exit code."""
+    """Runs the program and returns the exit code."""
     return guarded(lambda: start(*parse(arguments(argv), "replay", prog, about)))
 
 
 def start(settings: Settings, options: PipelineOptions) -> int:
-    """Checks everything, sends the records again, and gives the exit code; raises as `build`."""
+    """Checks everything, sends the records again, and returns the exit code; raises as `build`."""
     return told("replay", settings, lambda: run(build(settings, options), settings))
 
 

@@ -135,7 +135,7 @@ def run(
 def _finish(
     result: Any, settings: Settings, took: tuple[float, float], files: Sequence[File]
 ) -> int:
-    """Prints the accounting, writes the report, and gives the exit code.
+    """Prints the accounting, writes the report, and returns the exit code.
 
     Args:
         result: of the runner.

@@ -63,7 +63,7 @@ def main(
     prog: str = "python -m mixpanel_sink.jobs.stream_pubsub",
     about: str | None = __doc__,
 ) -> int:
-    """Runs the program and gives the exit code."""
+    """Runs the program and returns the exit code."""
     return guarded(lambda: start(*parse(arguments(argv), "stream", prog, about)))
 
 

@@ -20,7 +20,7 @@ _JOBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the job and gives the exit code.
+    """Runs the job and returns the exit code.
 
     Args:
         argv: parameters as `--name=value`; None for this process's.

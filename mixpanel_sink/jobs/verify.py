@@ -40,12 +40,12 @@ def main(
     prog: str = "python -m mixpanel_sink.jobs.verify",
     about: str | None = __doc__,
 ) -> int:
-    """Verifies, prints the result, and gives the exit code."""
+    """Verifies, prints the result, and returns the exit code."""
     return guarded(lambda: start(parse_all(arguments(argv), "verify", prog, about)))
 
 
 def start(settings: Settings) -> int:
-    """Verifies as the settings say, prints the result, and gives the exit code.
+    """Verifies as the settings say, prints the result, and returns the exit code.
 
     Raises:
         SettingError, InputError: what is wrong, before anything is asked.

@@ -32,7 +32,7 @@ def main(
     prog: str = "python -m mixpanel_sink.jobs.verify_remotely",
     about: str | None = __doc__,
 ) -> int:
-    """Launches the job and gives the exit code."""
+    """Launches the job and returns the exit code."""
     return guarded(lambda: start(*parse(arguments(argv), "verify", prog, about)))
 
 
