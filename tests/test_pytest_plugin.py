@@ -1,4 +1,4 @@
-"""The plugin, in a project of somebody else's: pytest run on files that use it."""
+"""The plugin in another project: pytest run on files that use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A regular wheel, installed in a fresh environment, in a folder of somebody else's."""
+"""A regular wheel, installed in a fresh environment, and used in a folder without the clone."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs `mixpanel-sink` and returns its exit code; without args this process's own command, after
-    which it leaves."""
+    """Runs `mixpanel-sink` and returns its exit code. Without args it runs this process's own
+    command, and then ends the process."""
     if args is None:
         leave(main(sys.argv[1:]))
     given = list(args)

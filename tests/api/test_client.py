@@ -1,3 +1,5 @@
+"""The client over real sockets: what goes over the wire, and which answers count as none."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Regions and endpoints: the host that each means, and addresses that are refused."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Every response has one class, whatever Mixpanel or something in between answers."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""What the emulator tells about itself under /emulator/."""
+"""What the emulator shows under /emulator/: events, requests, counts, settings."""
 
 import gzip
 import json

@@ -1,3 +1,5 @@
+"""Runs the example pipelines as a user would, against one emulator for all tests."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The command to run next."""
+"""The next command that a run suggests: complete, quoted, and without secrets."""
 
 from __future__ import annotations
 

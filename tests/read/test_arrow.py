@@ -1,4 +1,4 @@
-"""Arrow's files and streams."""
+"""Arrow files, streams and Feather: tables with file and row, or one sentence."""
 
 from __future__ import annotations
 

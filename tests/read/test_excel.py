@@ -1,4 +1,4 @@
-"""Excel's workbooks."""
+"""Excel workbooks: sheets, types of cells, and files that are refused."""
 
 from __future__ import annotations
 

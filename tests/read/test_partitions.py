@@ -1,4 +1,4 @@
-"""Keys in a path as columns."""
+"""Keys in a path, such as `day=2024-05-06`, are columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page over all runs: what it says, and that anybody can read it."""
+"""The page over all runs: what it says, and that everyone can read it."""
 
 from __future__ import annotations
 

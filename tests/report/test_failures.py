@@ -1,3 +1,5 @@
+"""Failures by reason: the same example in any order, within the limits of a metric."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""The worker's line a minute: what was sent, what failed, and what it waits for."""
+
 from __future__ import annotations
 
 import logging

@@ -1,3 +1,5 @@
+"""Each test of this folder runs on every runner of `matrix.RUNNERS`."""
+
 from __future__ import annotations
 
 import pathlib

@@ -1,3 +1,5 @@
+"""A lane on a simulated clock: the quota, Retry-After, backoff, and requests in flight."""
+
 from __future__ import annotations
 
 import random

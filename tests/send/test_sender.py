@@ -1,3 +1,5 @@
+"""Every event of a batch is accepted or failed with a reason, whatever the server answers."""
+
 from __future__ import annotations
 
 import contextlib

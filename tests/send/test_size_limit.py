@@ -1,3 +1,5 @@
+"""What 413s teach about the largest request, and how a mistaken one is unlearnt."""
+
 from __future__ import annotations
 
 import sys

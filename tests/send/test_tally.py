@@ -1,4 +1,4 @@
-"""What is counted of accepted events."""
+"""Accepted events are counted by name and day."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Credentials are references: they resolve on workers; a literal secret is refused."""
+
 from __future__ import annotations
 
 import pathlib

@@ -1,3 +1,5 @@
+"""No rolling window of the server's ever holds more than the quota; nearly all of it is used."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""Retry-After in each of its forms, and the waits between retries."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,4 +1,4 @@
-"""Updates of which nobody knows whether they were applied."""
+"""Updates that may or may not have been applied are not sent twice."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Results as Beam carries them, and failed records as lines of JSON and back."""
+
 from __future__ import annotations
 
 import datetime

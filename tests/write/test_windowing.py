@@ -1,3 +1,5 @@
+"""Results return to their records' windows and timestamps."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Events of both sides are matched as Mixpanel deduplicates; each difference has a kind."""
+
 from __future__ import annotations
 
 import collections

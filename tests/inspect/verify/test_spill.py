@@ -1,3 +1,5 @@
+"""Lines on disk come back whole, equal keys together, and can be rolled back."""
+
 from __future__ import annotations
 
 import pathlib

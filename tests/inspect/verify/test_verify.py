@@ -1,3 +1,5 @@
+"""The export is asked for by days of the project's time zone, in few queries."""
+
 from __future__ import annotations
 
 import datetime
