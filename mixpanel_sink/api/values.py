@@ -37,6 +37,7 @@ from mixpanel_sink.api.limits import MAX_DEPTH, MAX_LIST_ITEMS, MAX_NESTED_KEYS
 from mixpanel_sink.api.numbers import (
     MOST_ID_BITS,
     PER_SECOND,
+    Rounded,
     json_bytes,
     nearest,
     seconds,
@@ -127,9 +128,8 @@ def _other(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         if hasattr(value, "as_py"):  # an Arrow struct or map
             return _arrow_scalar(value, field, drop_non_finite, depth)
         return _object(value.items(), field, drop_non_finite, depth)
-    # A sequence with named fields that is no named tuple is one value, such as Arrow's intervals.
-    is_one = hasattr(value, "n_sequence_fields")
-    if is_one or not isinstance(value, list | tuple | set | frozenset):
+    # What has such fields is one value, such as Arrow's intervals.
+    if hasattr(value, "n_sequence_fields") or not isinstance(value, list | tuple | set | frozenset):
         return _scalar(value, field, drop_non_finite, depth)
     if hasattr(value, "_asdict"):
         return _object(value._asdict().items(), field, drop_non_finite, depth)
@@ -224,17 +224,16 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         if value != value:  # pandas.NaT
             return None
         return timestamp_text(value, field)
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, datetime.time):
+    if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         nanoseconds = getattr(value, "value", None)  # pandas.Timedelta
         if nanoseconds is None:
             return seconds(value // _MICROSECOND, "us")
         return seconds(nanoseconds, "ns")
-    if isinstance(value, decimal.Decimal):
-        return _decimal(value, field, drop_non_finite)
+    if isinstance(value, decimal.Decimal | Rounded):
+        is_made = isinstance(value, Rounded)  # it went through here before
+        return value if is_made else _decimal(value, field, drop_non_finite)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode("ascii")
     if isinstance(value, uuid.UUID | pathlib.PurePath):

@@ -10,6 +10,7 @@ from mixpanel_sink.api.limits import (
     MAX_PROFILE_LIST_BYTES,
     MAX_PROFILE_PROPERTIES,
 )
+from mixpanel_sink.api.numbers import Rounded
 from mixpanel_sink.api.values import to_json
 from mixpanel_sink.encode.checks import check_text, plain_name
 from mixpanel_sink.encode.event_json import dumps
@@ -49,13 +50,17 @@ def check_operation(operation: str, value: Any, drop_non_finite: bool = False) -
 
 def _check_value(operation: str, name: str, value: Any, drop_non_finite: bool) -> Any:
     plain = profile_value(value, name, drop_non_finite)
-    if operation == "$add" and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+    if operation == "$add" and not _is_number(plain):
         raise wrong_value(operation, f"only numbers, and {name} is not one", value, name)
     if operation != "$union":
         return plain
     if not isinstance(plain, list):
         raise wrong_value(operation, f"only lists, and {name} is not one", value, name)
     return [item for item in plain if item is not None]  # Mixpanel refuses nulls there
+
+
+def _is_number(plain: Any) -> bool:
+    return isinstance(plain, int | float | Rounded) and not isinstance(plain, bool)
 
 
 def profile_value(value: Any, name: str, drop_non_finite: bool) -> Any:
@@ -93,7 +98,7 @@ def check_degrees(key: str, value: Any) -> Any:
     """
     most = 90 if key == "$latitude" else 180
     plain = to_json(value, key, False)
-    if isinstance(plain, bool) or not isinstance(plain, int | float) or abs(plain) > most:
+    if not _is_number(plain) or abs(float(plain)) > most:
         raise RecordError(
             "operation_wrong_value", f"{key} is a number of degrees, from -{most} to {most}.", key
         )

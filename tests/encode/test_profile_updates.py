@@ -139,6 +139,18 @@ class TestByMapping:
         assert encode(dropping, p=value, n=1) == {**HEAD, "$add": {"n": 1}}
         assert encode(dropping, p=1, n=value) == {**HEAD, "$set": {"p": 1}}
 
+    @pytest.mark.parametrize("operation", ["set", "set_once", "add", "append", "union", "remove"])
+    def test_decimals_that_a_float_rounds(self, operation: str) -> None:
+        mapping: Any = ProfileMapping(distinct_id="u", **{operation: ["p"]})
+        exact = decimal.Decimal("0.1234567890123456789012")
+        made = encode(mapping, p=exact)[f"${operation}"]["p"]
+        assert made == ([0.12345678901234568] if operation == "union" else 0.12345678901234568)
+        encoder = MappedUpdateEncoder(mapping, ENGAGE, Limits(), "t")
+        assert encoder.encode({"u": "u1", "p": exact}).rounded_decimals == 1
+        if operation != "add":
+            made = encode(mapping, p=[exact, {"a": exact}])[f"${operation}"]["p"]
+            assert made == [0.12345678901234568, {"a": 0.12345678901234568}]
+
     def test_groups(self) -> None:
         mapping = GroupMapping(group_key=Constant("company"), group_id="u", set=["plan"])
         assert encode(mapping, plan="pro") == {
