@@ -231,13 +231,12 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         if nanoseconds is None:
             return seconds(value // _MICROSECOND, "us")
         return seconds(nanoseconds, "ns")
-    if isinstance(value, decimal.Decimal | Rounded):
-        is_made = isinstance(value, Rounded)  # it went through here before
-        return value if is_made else _decimal(value, field, drop_non_finite)
+    if isinstance(value, decimal.Decimal):
+        return _decimal(value, field, drop_non_finite)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode("ascii")
-    if isinstance(value, uuid.UUID | pathlib.PurePath):
-        return str(value)
+    if isinstance(value, uuid.UUID | pathlib.PurePath | Rounded):  # Rounded: was here before
+        return value if isinstance(value, Rounded) else str(value)
     if is_null(value):  # pandas.NA
         return None
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
