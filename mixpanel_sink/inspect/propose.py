@@ -276,9 +276,8 @@ def _insert_id(columns: dict[str, Any], notes: Notes) -> Any:
             continue
         given = len(column) - column.null_count
         if given >= 0.99 * len(column) and distinct(column) == given:
-            also = (
-                f", null in {column.null_count} rows, which would fail" if column.null_count else ""
-            )
+            gaps = nulls(column)
+            also = f", null in {gaps}, which would fail" if gaps else ""
             notes.guess("insert_id", f"{name} is unique in the sample{also}; is it in all rows?")
             return name
     notes.sure("insert_id", "file and row: every row is an event of its own")

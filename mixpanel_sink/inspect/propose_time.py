@@ -132,7 +132,7 @@ def _setting(
         return {"column": name, "timezone": "UTC"}
     if name in units:
         unit = units[name]
-        notes.guess("time", f"numbers, read as {unit} since 1970 because that gives sane dates")
+        notes.guess("time", f"numbers, read as {unit} since 1970, which gives plausible dates")
         return {"column": name, "unit": unit}
     form = forms.get(name)
     if form:

@@ -275,7 +275,7 @@ def test_a_date_that_can_be_read_in_two_ways(day_first: bool, form: str, other: 
 def test_numbers_that_are_no_times_are_not_taken_for_them() -> None:
     found = propose(pa.table({"order_number": [1001, 1002], "user": ["u1", "u2"]}))
     assert "time: no column looks like a time: name one" in found.guesses
-    assert not any("sane dates" in guess for guess in found.guesses)
+    assert not any("plausible dates" in guess for guess in found.guesses)
 
 
 def test_a_german_spreadsheet(tmp_path: pathlib.Path) -> None:
