@@ -1,8 +1,10 @@
 """Assertions on what an emulator holds, with a difference that a person can read."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from difflib import unified_diff
+from itertools import chain, repeat
 from typing import Any
 
 # What a test rarely wants to repeat: it is compared only where it is expected.
@@ -32,16 +34,17 @@ class Assertions:
         An expected event is ``{"event": ..., "properties": {...}}``, or flat:
         ``{"event": "Sign Up", "distinct_id": "u1", "plan": "pro"}``. ``token``, ``$insert_id``,
         ``time`` and ``ip`` are compared only where they are expected, unless it is to be
-        `exact`. If it is to be `partial`, only properties that an expected event names are
-        compared. The order counts only if it is to be `ordered`.
+        `exact`. If it is to be `partial`, of each event only the properties that are expected of
+        it are compared. The order counts only if it is to be `ordered`.
 
         Raises:
             AssertionError: with the differences, and with the reasons of refused records.
+            ValueError: an expected event has no name.
         """
         wanted = [_nested(event) for event in expected]
         stored = self._all_events()
         if not exact:
-            stored = [_compared(event, wanted, partial) for event in stored]
+            stored = _compared(stored, wanted, partial, ordered)
         before, after = _lines(wanted, ordered), _lines(stored, ordered)
         if before != after:
             raise AssertionError(
@@ -117,6 +120,8 @@ class Assertions:
 
 
 def _nested(event: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(event, Mapping) or "event" not in event:
+        raise ValueError(f"an expected event is an object with its name as 'event', not {event!r}")
     if "properties" in event:
         return {"event": event["event"], "properties": dict(event["properties"])}
     return {
@@ -126,10 +131,35 @@ def _nested(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compared(
-    event: Mapping[str, Any], wanted: Iterable[Mapping[str, Any]], partial: bool
-) -> dict[str, Any]:
-    """The event without the properties that do not matter, as no expected event names them."""
-    named = {name for one in wanted for name in one["properties"]}
+    stored: Sequence[Mapping[str, Any]],
+    wanted: Sequence[Mapping[str, Any]],
+    partial: bool,
+    ordered: bool,
+) -> list[dict[str, Any]]:
+    """The stored events with the properties that matter for the expected events that they are.
+
+    One that is none of them has all properties that any of them names.
+    """
+    every = frozenset(name for one in wanted for name in one["properties"])
+    if ordered:
+        named = chain((one["properties"].keys() for one in wanted), repeat(every))
+        return [_reduced(one, names, partial) for one, names in zip(stored, named, strict=False)]
+    asked: dict[str, dict[frozenset[str], None]] = {}
+    for one in sorted(wanted, key=lambda one: len(one["properties"]), reverse=True):
+        asked.setdefault(one["event"], {})[frozenset(one["properties"])] = None
+    left = Counter(map(_line, wanted))
+    found = []
+    for event in stored:
+        forms = (_reduced(event, names, partial) for names in asked.get(event["event"], ()))
+        fits = next((form for form in forms if left[_line(form)]), None)
+        if fits is not None:
+            left[_line(fits)] -= 1
+        found.append(fits or _reduced(event, every, partial))
+    return found
+
+
+def _reduced(event: Mapping[str, Any], named: Container[str], partial: bool) -> dict[str, Any]:
+    """The event without the properties that are not named and do not matter."""
     properties = {
         name: value
         for name, value in event["properties"].items()
@@ -138,11 +168,12 @@ def _compared(
     return {"event": event["event"], "properties": properties}
 
 
+def _line(event: Mapping[str, Any]) -> str:
+    return f"{event['event']} {json.dumps(event['properties'], sort_keys=True, ensure_ascii=False)}"
+
+
 def _lines(events: Iterable[Mapping[str, Any]], ordered: bool) -> list[str]:
-    lines = [
-        f"{event['event']} {json.dumps(event['properties'], sort_keys=True, ensure_ascii=False)}"
-        for event in events
-    ]
+    lines = list(map(_line, events))
     return lines if ordered else sorted(lines)
 
 

@@ -146,14 +146,10 @@ class Client(Assertions):
             given["event"] = json.dumps(list(events))
         secret = self.api_secret if api_secret is None else api_secret
         basic = base64.b64encode(f"{secret}:".encode()).decode()
-        url = f"{self.url}/api/2.0/export?{urllib.parse.urlencode(given)}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {basic}"})
-        try:
-            with urllib.request.urlopen(request, context=self._context()) as lines:
-                for line in lines:
-                    yield json.loads(line)
-        except urllib.error.HTTPError as error:
-            raise EmulatorError(error.read().decode(errors="replace")) from None
+        path = f"/api/2.0/export?{urllib.parse.urlencode(given)}"
+        with self._open(path, headers={"Authorization": f"Basic {basic}"}) as lines:
+            for line in lines:
+                yield json.loads(line)
 
     def request(self, number: int, limit: int = 20) -> dict[str, Any]:
         """One request: its row, `body` (the first records), `answer` and `failed_records`."""
@@ -236,8 +232,7 @@ class Client(Assertions):
 
     def iter_insert_ids(self) -> Iterator[str]:
         """The same one by one, for stores that are larger than memory."""
-        url = self.url + "/emulator/insert_ids"
-        with urllib.request.urlopen(url, context=self._context()) as lines:
+        with self._open("/emulator/insert_ids") as lines:
             for line in lines:
                 yield line.decode().rstrip("\n")
 
@@ -274,19 +269,30 @@ class Client(Assertions):
         return self._send("GET", f"{path}?{urllib.parse.urlencode(given)}")
 
     def _text(self, path: str) -> str:
-        try:
-            with urllib.request.urlopen(self.url + path, context=self._context()) as answer:
-                text: str = answer.read().decode()
-                return text
-        except urllib.error.HTTPError as error:
-            raise EmulatorError(error.read().decode(errors="replace")) from None
+        with self._open(path) as answer:
+            text: str = answer.read().decode()
+            return text
 
     def _send(self, method: str, path: str, value: object = None) -> Any:
         data = None if value is None else json.dumps(value).encode()
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        with self._open(path, data=data, headers=headers, method=method) as answer:
+            return json.load(answer)
+
+    def _open(self, path: str, **given: Any) -> Any:
+        """The answer to a request, which is to be closed."""
+        request = urllib.request.Request(self.url + path, **given)
         try:
-            with urllib.request.urlopen(request, timeout=120, context=self._context()) as answer:
-                return json.load(answer)
+            return urllib.request.urlopen(request, timeout=120, context=self._context())
         except urllib.error.HTTPError as error:
-            raise EmulatorError(error.read().decode(errors="replace")) from None
+            raise EmulatorError(_said(error.read())) from None
+        except urllib.error.URLError as error:
+            raise EmulatorError(f"no emulator answers at {self.url}: {error.reason}") from None
+
+
+def _said(answer: bytes) -> str:
+    """The sentence in an answer that refuses something."""
+    try:
+        return str(json.loads(answer)["error"])
+    except (ValueError, KeyError, TypeError):
+        return answer.decode(errors="replace")

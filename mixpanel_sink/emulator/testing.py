@@ -62,7 +62,7 @@ class Emulator(Client):
             first = self.projects[0]
             api_secret = first.get("api_secret", "")
             project_token = first.get("token", "")
-            project_id = first["id"]
+            project_id = first.get("id", project_id)
         self.tls = tls
         super().__init__("", api_secret)
         self.project_token = project_token
@@ -162,7 +162,7 @@ class Emulator(Client):
         content: dict[str, Any] = {"projects": self.projects}
         if self.service_account:
             user, secret = self.service_account
-            ids = [project["id"] for project in self.projects]
+            ids = [project.get("id") for project in self.projects]
             content["service_accounts"] = [{"user": user, "secret": secret, "projects": ids}]
         path = Path(self._folder.name) / "projects.json"
         path.touch(mode=0o600)
@@ -197,6 +197,11 @@ class Emulator(Client):
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    def _open(self, path: str, **given: Any) -> Any:
+        if self._process is None:
+            raise EmulatorError("the emulator is not running: use it as a context manager")
+        return super()._open(path, **given)
 
     def _context(self) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=self.certificate) if self.tls else None

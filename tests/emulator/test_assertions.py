@@ -52,6 +52,32 @@ def test_part_of_the_properties(api) -> None:
     _fails(api.emulator.assert_events, [{"event": "A", "plan": "free"}], partial=True)
 
 
+def test_of_each_event_the_properties_that_are_expected_of_it(api) -> None:
+    api.send([api.event("A", distinct_id=f"u{n}", plan="pro", n=n) for n in range(3)])
+    api.send([api.event("B", distinct_id="u9", plan="free", time=1_700_000_000)])
+    mixed = [
+        {"event": "A", "plan": "pro"},  # any of them
+        {"event": "A", "distinct_id": "u0", "n": 0},
+        {"event": "A", "n": 2},
+        {"event": "B", "distinct_id": "u9"},
+    ]
+    api.emulator.assert_events(mixed, partial=True)
+    api.emulator.assert_events([mixed[1], mixed[0], *mixed[2:]], partial=True, ordered=True)
+    said = _fails(api.emulator.assert_events, [*mixed[:3], mixed[2]], partial=True)
+    assert '  - A {"n": 2}\n' in said
+    assert '+ B {"distinct_id": "u9", "plan": "free"}' in said
+    _fails(api.emulator.assert_events, [mixed[2], *mixed[:2], mixed[3]], partial=True, ordered=True)
+    whole = [{"event": "A", "distinct_id": f"u{n}", "plan": "pro", "n": n} for n in range(3)]
+    dated = {"event": "B", "distinct_id": "u9", "plan": "free", "time": 1_700_000_000}
+    api.emulator.assert_events([*whole, dated])
+
+
+@pytest.mark.parametrize("wrong", [[{"distinct_id": "u"}], "Sign Up", [None]])
+def test_an_expected_event_has_a_name(page, wrong) -> None:
+    with pytest.raises(ValueError, match="its name as 'event'"):
+        page.emulator.assert_events(wrong)
+
+
 def test_the_difference_names_what_is_missing_and_what_is_there(api) -> None:
     api.send([api.event("A", distinct_id="u1", plan="free"), api.event("B", distinct_id="u2")])
     said = _fails(

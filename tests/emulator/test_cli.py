@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from mixpanel_sink.emulator.testing import Emulator, EmulatorError
+from mixpanel_sink.emulator.testing import Client, Emulator, EmulatorError
 
 SECRET = "very-secret-4711"
 
@@ -230,6 +230,10 @@ def test_start_failure_says_why() -> None:
 
 def test_faults_and_restart_at_the_same_address() -> None:
     emulator = Emulator(faults=[{"kind": "status"}], max_batch=7)
+    with pytest.raises(EmulatorError, match="the emulator is not running"):
+        emulator.events()
+    with pytest.raises(EmulatorError, match=r"no emulator answers at http://127\.0\.0\.1:1: "):
+        Client("http://127.0.0.1:1").stats()
     with emulator:
         url = emulator.url
         assert emulator.remaining_faults() == [{"kind": "status"}]
