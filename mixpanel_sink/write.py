@@ -26,6 +26,7 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.checkpoint.profile_store import ProfileStore
 from mixpanel_sink.checkpoint.profiles import claim_profiles, store_of
 from mixpanel_sink.checkpoint.registry import open_log
+from mixpanel_sink.elements import check_elements
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.report.accounting import CheckAccounting, FailOnFailure
 from mixpanel_sink.results import AcceptedRecord, FailedRecord, ReadCount, Receipt, WriteResult
@@ -148,6 +149,7 @@ class MixpanelWrite(beam.PTransform):
 
     def expand(self, records: Any) -> WriteResult:
         """Builds the flow."""
+        check_elements(type(self).__name__, records)
         windowing = records.windowing
         job = self._job_for(records)
 
@@ -222,9 +224,10 @@ class MixpanelWrite(beam.PTransform):
 class WriteToMixpanel(MixpanelWrite):
     """Writes records to Mixpanel's /import or /track, each once, within the project's quota.
 
-    Elements may be dicts, `beam.Row`s, named tuples, `pyarrow.Table`s (all with a
-    mapping), or raw Mixpanel events (without). `FailedRecord`s are sent again: their
-    event as it was, or their record through the mapping, with the same `$insert_id`.
+    Elements may be dicts, `beam.Row`s, named tuples, objects of dataclasses, attrs or pydantic,
+    `pyarrow.Table`s (all with a mapping), or raw Mixpanel events (without). `FailedRecord`s are
+    sent again: their event as it was, or their record through the mapping, with the same
+    `$insert_id`.
 
     Args:
         mapping: how records become events; None if they are Mixpanel events already.

@@ -12,6 +12,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from mixpanel_sink import coders
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.elements import check_elements
 from mixpanel_sink.encode.lookup_table import RowReader, Rows, make_table
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.send.lookup_table import TableResult, replace_table
@@ -78,6 +79,7 @@ class ReplaceLookupTable(beam.PTransform):
 
     def expand(self, rows: Any) -> Any:
         """Builds the flow: rows, as CSV in parts, and then one request."""
+        check_elements(type(self).__name__, rows)
         if not rows.is_bounded:
             raise SettingError(
                 "A lookup table is replaced as a whole, so its input must be bounded. Give "

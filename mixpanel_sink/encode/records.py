@@ -11,7 +11,7 @@ from mixpanel_sink.errors import RecordError, kind_of
 
 
 def as_mapping(record: Any) -> Mapping[Any, Any]:
-    """A dict, beam.Row, NamedTuple, dataclass or attrs object as a dict.
+    """A dict, beam.Row, NamedTuple, dataclass, attrs or pydantic object as a dict.
 
     Raises:
         RecordError: for anything else.
@@ -19,7 +19,7 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
     try:
         if isinstance(record, Mapping):  # others than dict may make up keys, or fail later
             return record if type(record) is dict else dict(record)
-        for method in ("_asdict", "as_dict"):
+        for method in ("_asdict", "as_dict", "model_dump"):
             if callable(call := getattr(record, method, None)):
                 return dict(call())
         if dataclasses.is_dataclass(record) and not isinstance(record, type):
@@ -34,9 +34,29 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
         ) from None
     raise RecordError(
         "unsupported_record",
-        f"The record is {kind_of(record)}; the sink takes dicts, beam.Row, named tuples, "
-        "dataclasses and pyarrow.Table.",
+        f"The record is {kind_of(record)}. {no_record(type(record))}",
     )
+
+
+_ADVICE: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((str, bytes), "parse the text first, such as with beam.Map(json.loads)."),
+    ((tuple,), "of pairs, keep the values with beam.Values(), or make a record of each."),
+    ((type(None),), "leave them out with beam.Filter."),
+    ((list, set, frozenset), "take each apart first, with beam.FlatMap(list)."),
+)
+_FRAMES = {
+    "pandas": "convert a frame with pyarrow.Table.from_pandas.",
+    "polars": "convert a frame with its to_arrow().",
+}
+
+
+def no_record(kind: Any) -> str:
+    """What the sink takes, and what to do with elements of a kind that it does not take."""
+    package = str(getattr(kind, "__module__", "")).partition(".")[0]
+    advice = _FRAMES.get(package, "make a dict of each.")
+    if isinstance(kind, type):
+        advice = next((text for kinds, text in _ADVICE if issubclass(kind, kinds)), advice)
+    return f"The sink takes dicts, beam.Row, named tuples, dataclasses and pyarrow.Table: {advice}"
 
 
 STRIDE = 32

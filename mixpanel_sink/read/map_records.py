@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mixpanel_sink import coders
 from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
+from mixpanel_sink.elements import check_elements
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.encode.tables import slice_rows
@@ -50,6 +51,7 @@ class MapRecords(beam.PTransform):
 
     Raises:
         TypeError: when the pipeline is built, if fn is not a function.
+        SettingError: when it is applied to what holds no records, such as lines of text.
     """
 
     def __init__(self, fn: Callable[[dict[Any, Any]], Any]) -> None:
@@ -60,6 +62,7 @@ class MapRecords(beam.PTransform):
 
     def expand(self, records: Any) -> Any:
         """Builds the flow: one stage."""
+        check_elements(type(self).__name__, records)
         mapped = records | "Map" >> beam.ParDo(_Map(self._fn))
         mapped.element_type = RecordBlock  # for its coder; there are failed records among them
         return mapped

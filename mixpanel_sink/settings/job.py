@@ -133,12 +133,22 @@ class Job:
             MappingError: names it.
         """
         if self.mapping is None:
+            _check_raw(self.endpoint, columns)
             return
         self.mapping.check_columns(columns)
         if self.mark is not None:
             self.mark.check(self.mapping, columns)
         if self.route is not None:
             self.route.check_columns(columns)
+
+
+def _check_raw(endpoint: Endpoint, columns: list[str]) -> None:
+    needed = endpoint.identity or ("event", "properties")
+    if missing := [name for name in needed if name not in columns]:
+        raise MappingError(
+            f"Without a mapping, records must be Mixpanel's {endpoint.unit}, and the input has no "
+            f"{missing[0]!r}: its columns are {', '.join(map(repr, columns))}. Give a mapping."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

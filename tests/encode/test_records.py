@@ -6,7 +6,10 @@ import unittest.mock
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import pandas
+import polars
 import pyarrow as pa
+import pydantic
 import pytest
 
 from mixpanel_sink.encode.records import as_mapping
@@ -30,7 +33,11 @@ class Click:
     p: int
 
 
-@pytest.mark.parametrize("record", [{"p": 1}, Visit(1), Click(1), beam.Row(p=1)])
+class Model(pydantic.BaseModel):
+    p: int
+
+
+@pytest.mark.parametrize("record", [{"p": 1}, Visit(1), Click(1), beam.Row(p=1), Model(p=1)])
 def test_kinds_of_records(record: Any) -> None:
     assert properties_of(record)["p"] == 1
 
@@ -40,6 +47,25 @@ def test_no_records(record: Any) -> None:
     error = error_of(lambda: as_mapping(record))
     assert error.reason == "unsupported_record"
     assert "dicts, beam.Row" in error.message
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ("text", "The record is a str."),
+        (b"x", "parse the text first"),
+        (5, "The record is an int."),
+        (5, "make a dict of each"),
+        (("u1", {"p": 1}), "keep the values with beam.Values()"),
+        ([1], "take each apart first"),
+        (None, "The record is None."),
+        (None, "leave them out with beam.Filter"),
+        (pandas.DataFrame(), "pyarrow.Table.from_pandas"),
+        (polars.DataFrame(), "to_arrow()"),
+    ],
+)
+def test_what_to_do_with_what_is_no_record(record: Any, says: str) -> None:
+    assert says in error_of(lambda: as_mapping(record)).message
 
 
 class Unreadable(collections.UserDict[str, int]):

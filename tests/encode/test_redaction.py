@@ -223,7 +223,7 @@ def test_a_value_that_cannot_be_hashed_fails_its_record_alone(mixpanel: Emulator
     ran = run(source, write(mixpanel, None if ready else MAPPING, privacy=PRIVACY))
     (failed,) = failures(ran)
     assert (failed.reason, failed.field) == ("unsupported_value", "phone")
-    assert "phone is a Unreadable, which cannot be hashed" in failed.message
+    assert "phone is an Unreadable, which cannot be hashed" in failed.message
     assert (failed.file, failed.row) == (("a.json", 6) if "block" in way else (None, None))
     assert failed.record is None  # it may hold what must not leave
     assert [e["properties"]["distinct_id"] for e in mixpanel.events()] == ["u0"]

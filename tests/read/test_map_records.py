@@ -307,8 +307,8 @@ def test_hostile_records_fail_alone(mixpanel, mapping):
 
 
 def test_what_is_no_record_is_told_by_the_sink(mixpanel):
-    ran = run([5], write(mixpanel), MapRecords(same))
-    assert [failed.reason for failed in failures(ran)] == ["unsupported_record"]
+    ran = run([5, "text"], write(mixpanel), beam.Map(same), MapRecords(same))
+    assert [failed.reason for failed in failures(ran)] == ["unsupported_record"] * 2
 
 
 class ReadBlocks(beam.PTransform):
