@@ -60,3 +60,10 @@ def adopt_mapping(folder: Folder, mapping: str) -> None:
     header = orjson.loads(found.data)
     if header.get("mapping") != mapping:
         folder.write(HEADER, orjson.dumps({**header, "mapping": mapping}), found.version)
+
+
+def disown(folder: Folder) -> None:
+    """Makes a checkpoint nobody's in which no batch was ever entered: the run that claimed it may
+    have had the wrong secret or region, and is not to keep the right one out."""
+    if not folder.names("accepted-"):
+        delete_all(folder, [HEADER])

@@ -36,6 +36,11 @@ VERSION = 2
 """The format of the header and of the lines; a checkpoint of another one is refused."""
 _PARTS = {"projects": "project or region", "mapping": "mapping or other privacy settings"}
 """The parts of an owner, for messages."""
+_SAME_PROJECT = (
+    f" If it is the same one with a new secret, or one project more, remove {_HEADER} from the "
+    "folder: imported files stay known."
+)
+"""A secret does not tell which project it is for, so that a new one looks like another project."""
 _READERS = 16
 """Objects that are read at the same time."""
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -328,6 +333,7 @@ def _check_owner(path: str, header: bytes, owner: Owner) -> None:
             raise CheckpointError(
                 f"The checkpoint {path} belongs to another {what}. Give each import a folder of "
                 "its own, or run the import that it was made for."
+                + (_SAME_PROJECT if part == "projects" and owner.repeats_safely else "")
             )
 
 

@@ -138,6 +138,11 @@ class Manifest:
     watermarks: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     generation: Any = ABSENT
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether no run has come to its end yet."""
+        return not (self.segments or self.runs or self.watermarks)
+
     @classmethod
     def load(cls, folder: Folder) -> Manifest:
         """The manifest of a checkpoint; an empty one if there is none.

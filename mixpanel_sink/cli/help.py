@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+import typer
 import typer.core
 
 _LEFT = 32
@@ -47,7 +48,17 @@ class Command(typer.core.TyperCommand):
 
 
 class Group(typer.core.TyperGroup):
-    """The program itself, or several of its commands, with our help."""
+    """The program itself, or several of its commands, with our help. It says where Ctrl-C has ended
+    one that does not say so by itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from mixpanel_sink.jobs.command import interrupted  # not for --help, which is quick
+
+            raise typer.Exit(interrupted()) from None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints the help."""

@@ -42,11 +42,12 @@ def run(
         words = context.obj or []
         check_others(words, "import")
         options = beam_options(given, words)
-        events = given.endpoint_kind in ("import", "track")  # profiles are not read back
+        # Profiles are not read back, and `verify` looks at one project.
+        proven = given.endpoint_kind in ("import", "track") and not given.projects
         with kept(given, options) as keeping:
             code = import_files.start(keeping, options)
             if given.dry_run is None and not runners.runs_remotely(options):
-                proof = common.following("verify", given, given.mapping) if events else None
+                proof = common.following("verify", given, given.mapping) if proven else None
                 next_step(keeping, proof if code == 0 else None)
         return code
 

@@ -95,9 +95,10 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _with_credentials(texts: dict[str, Any]) -> dict[str, Any]:
-    """The texts, with the usual environment variable if no credentials are given."""
+    """The texts, with the usual environment variable if no credentials are given. With several
+    projects, their file has them."""
     given = {each.name for each in options_of("doctor") if each.group == CREDENTIALS}
-    if "api_secret" not in texts or any(texts[name] for name in given):
+    if "api_secret" not in texts or texts.get("projects") or any(texts[name] for name in given):
         return texts
     usual = list(CREDENTIALS_FROM_ENVIRONMENT.items())
     if texts.get("endpoint_kind", "import") not in (None, "import"):  # which take the token alone

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mixpanel_sink.cli import common
 from mixpanel_sink.settings.options import Settings
+
+if TYPE_CHECKING:
+    from mixpanel_sink.inspect.verify import Verification
 
 
 def run(settings: Settings) -> None:
@@ -16,8 +21,9 @@ def run(settings: Settings) -> None:
     from mixpanel_sink.jobs import verify
     from mixpanel_sink.jobs.command import guarded
 
-    code = guarded(lambda: verify.start(settings))
-    if code == 1:
-        again = common.following("import", settings, settings.mapping)
-        common.next_step(f"import what is missing; nothing is doubled: {again}")
-    common.finish(code)
+    def after(result: Verification) -> None:
+        if result.whole and result.missing and not result.may_have_other_ids:
+            again = common.following("import", settings, settings.mapping)
+            common.next_step(f"import what is missing; nothing is doubled: {again}")
+
+    common.finish(guarded(lambda: verify.start(settings, after)))

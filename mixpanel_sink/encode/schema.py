@@ -7,10 +7,12 @@ from pyarrow import types
 
 from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.encode.columnar.arrow_types import decoded, is_text
+from mixpanel_sink.encode.shape import shape_table
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.columns import Column, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.profile_mapping import GroupMapping, ProfileMapping
+from mixpanel_sink.settings.shape import Shape
 
 
 def check_schema(mapping: EventMapping | ProfileMapping | GroupMapping, schema: pa.Schema) -> None:
@@ -21,8 +23,24 @@ def check_schema(mapping: EventMapping | ProfileMapping | GroupMapping, schema: 
         MappingError: names the column, its type and the fix.
     """
     mapping.check_columns(schema.names)
+    check_condition(mapping, schema)
     if isinstance(mapping, EventMapping) and mapping.shape is None:  # which changes types
         _check_types(mapping, schema)
+
+
+def check_condition(
+    mapping: EventMapping | ProfileMapping | GroupMapping, schema: pa.Schema
+) -> None:
+    """Refuses a condition that does not fit the types of the columns: it would end the job.
+
+    Raises:
+        MappingError: says why.
+    """
+    shape = mapping.shape
+    if not isinstance(shape, Shape) or shape.where is None or shape.makes_columns():
+        return  # of columns that are made, the data tell the types
+    steps = Shape(cast=shape.cast, defaults=shape.defaults, where=shape.where)
+    shape_table(schema.empty_table(), steps)
 
 
 def _check_types(mapping: EventMapping, schema: pa.Schema) -> None:

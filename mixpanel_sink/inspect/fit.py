@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixpanel_sink.encode.schema import check_schema
+from mixpanel_sink.encode.schema import check_condition, check_schema
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.source import Format
@@ -68,6 +68,7 @@ def _check(format: Format, schema: pa.Schema, mapping: Any) -> None:
         check_schema(mapping, schema)
     elif format.states_columns:
         mapping.check_columns(schema.names)
+        check_condition(mapping, schema)
     elif schema.names:  # other lines may have more keys; but all events need these
         needed = mapping.named_columns() if mapping.columns() is None else mapping.mapped_columns()
         others = {*mapping.rename, *mapping.exclude, *(mapping.columns() or ())} - needed.keys()

@@ -99,6 +99,11 @@ class Preview:
         return bool(self.new) and not self.files and not self.rows
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the files hold no records at all, which is no fault of the mapping."""
+        return not (self.rows or self.skipped or self.files_skipped or self.failures)
+
+    @property
     def whole(self) -> bool:
         """Whether every row was read."""
         return self.read == self.rows
@@ -208,6 +213,8 @@ def render(preview: Preview) -> str:
         lines += ["", "Events, as they would be sent"]
         lines += [json.dumps(event, indent=2, ensure_ascii=False) for event in preview.examples]
     lines += describe(preview.failures)
+    if preview.is_empty:
+        return "\n".join([*lines, "The input has no records; an import would send nothing."])
     total = preview.total
     lines += ["", "To send all" + ("" if preview.whole else ", estimated from the sample")]
     lines.append(_line("events", total.events))

@@ -23,9 +23,9 @@ def start(settings: Settings, rows: str, format: str | None) -> int:
 
 
 def exit_code(shown: Preview) -> int:
-    """0 if all of the input could be read and something of it would be accepted, or nothing of it
-    is new."""
-    if shown.nothing_new:
+    """0 if all of the input could be read and something of it would be accepted, or nothing is in
+    it, or nothing is new."""
+    if shown.nothing_new or shown.is_empty:
         return EXIT_OK
     return EXIT_FAILED if shown.files_unreadable or not shown.looked_at.events else EXIT_OK
 

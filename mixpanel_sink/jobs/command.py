@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
 from mixpanel_sink.jobs.console import say_error
-from mixpanel_sink.jobs.outcome import EXIT_SETTING
+from mixpanel_sink.jobs.outcome import EXIT_INTERRUPTED, EXIT_SETTING
+from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.options import OPTIONS, Settings
 
 
@@ -19,7 +20,7 @@ def arguments(argv: Sequence[str] | None) -> list[str]:
 
 def guarded(start: Callable[[], int]) -> int:
     """Starts a job, and returns its exit code; 2 with one sentence for a mistake that shows before
-    anything is sent."""
+    anything is sent, and 130 for Ctrl-C before a run or after it."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
     try:
@@ -27,6 +28,15 @@ def guarded(start: Callable[[], int]) -> int:
     except (SettingError, InputError, DestinationError) as error:
         say_error(str(error), type(error).__name__)
         return EXIT_SETTING
+    except KeyboardInterrupt:
+        return interrupted()
+
+
+def interrupted() -> int:
+    """Says what Ctrl-C has ended outside of a run, which says more by itself; the exit code."""
+    said = "" if tally().counts().get("requests") else " Nothing was sent."
+    print(f"\nInterrupted.{said} Run the same command again.", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 def require(settings: Settings, *names: str) -> None:

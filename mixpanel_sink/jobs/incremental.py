@@ -19,7 +19,7 @@ import numpy as np
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit, tidy
-from mixpanel_sink.checkpoint.compact import adopt_mapping
+from mixpanel_sink.checkpoint.compact import adopt_mapping, disown
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, usable, write_plan
@@ -172,8 +172,10 @@ def _today(
     found = looked_at(settings, source, mapping, folder, known)
     for line in found.lines:
         print(line)
-    if known.mapping is not None:
-        with usable(folder):
+    with usable(folder):
+        if known.is_unused:
+            disown(folder)
+        elif known.mapping is not None:
             adopt_mapping(folder, mark)
     note = RunNote(
         checkpoint.lease,

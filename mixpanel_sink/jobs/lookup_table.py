@@ -16,14 +16,18 @@ from mixpanel_sink.configured import credentials_of, retry_of
 from mixpanel_sink.encode.lookup_table import LookupTable, RowReader, check_columns, make_table
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.jobs.command import require
+from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.read.source import Columns
 from mixpanel_sink.send.lookup_table import TableResult, list_tables, replace_table
+from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.settings.lookup_table import TableJob, check_table_credentials
 from mixpanel_sink.settings.options import Settings
 from mixpanel_sink.settings.retry import RetryPolicy
+
+_TO_LIST = " Uploads take an API secret, but a list of tables asks for a service account."
 
 
 def upload(
@@ -88,7 +92,8 @@ def list_all(settings: Settings, as_json: bool = False) -> int:
     try:
         tables = list_tables(credentials, _destination(settings), retry)
     except DestinationError as error:
-        return _failed(error, as_json)
+        needs = isinstance(credentials, ApiSecret) and "does not accept" in str(error)
+        return _failed(DestinationError(f"{error}{_TO_LIST}") if needs else error, as_json)
     lines = [f"{each.id}  {each.name}" for each in tables]
     text = "\n".join(lines) or "The project has no lookup tables; Mixpanel's page creates them."
     _show({"lookup_tables": [each._asdict() for each in tables]}, text, as_json)
@@ -112,7 +117,7 @@ def _destination(settings: Settings) -> Destination:
 
 
 def _failed(error: DestinationError, as_json: bool) -> int:
-    print(f"Error: {error}", file=sys.stderr)
+    say_error(str(error), type(error).__name__)
     if as_json:
         print(json.dumps({"error": str(error)}))
     return EXIT_FAILED

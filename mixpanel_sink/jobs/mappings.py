@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection
 
 from mixpanel_sink.configured import MAPPINGS, AnyMapping, text_of
-from mixpanel_sink.errors import SettingError
+from mixpanel_sink.errors import MappingError, SettingError
 from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.jobs.sources import check_positions
 from mixpanel_sink.read.file_source import FileSource
@@ -39,10 +39,32 @@ def mapping_of(settings: Settings) -> AnyMapping | None:
             raise SettingError("--from, --to, --events and --where need --mapping.")
         return None
     text = text_of(settings.mapping, "mapping")
-    mapping = filtered(MAPPINGS[settings.endpoint_kind].from_yaml(text), settings)
+    mapping = filtered(_read(text, settings.endpoint_kind), settings)
     if isinstance(mapping, EventMapping) and mapping.insert_id is None:
         return dataclasses.replace(mapping, insert_id=PositionId())
     return mapping
+
+
+def _read(text: str, kind: str) -> AnyMapping:
+    """A mapping of that endpoint_kind.
+
+    Raises:
+        MappingError: if it is wrong; says so where it is one of another kind.
+    """
+    try:
+        return MAPPINGS[kind].from_yaml(text)
+    except MappingError as error:
+        if other := next((name for name in MAPPINGS if _fits(text, name)), None):
+            raise MappingError(f"{error} It is a mapping for --endpoint-kind {other}.") from None
+        raise
+
+
+def _fits(text: str, kind: str) -> bool:
+    try:
+        MAPPINGS[kind].from_yaml(text)
+    except MappingError:
+        return False
+    return True
 
 
 def filtered(mapping: AnyMapping, settings: Settings) -> AnyMapping:

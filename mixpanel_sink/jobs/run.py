@@ -187,7 +187,7 @@ def _report(
     accepted = tally().breakdown()
     whole = sum(accepted.values()) + counters.get("events_known", 0)
     failed = bool(counters.get("records_failed"))
-    verify = bool(files) and not endpoint_of(settings).identity
+    verify = bool(files) and not (endpoint_of(settings).identity or settings.projects)
     return RunReport(
         title=f"Mixpanel import of {given.get('input', '')}",
         started=took[0],

@@ -16,7 +16,7 @@ from __future__ import annotations
 import mixpanel_sink.jobs.launcher  # noqa: F401  # isort: skip
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mixpanel_sink.configured import credentials_of, limits_of, privacy_of
 from mixpanel_sink.errors import DestinationError, MappingError
@@ -44,16 +44,20 @@ def main(
     return guarded(lambda: start(parse_all(arguments(argv), "verify", prog, about)))
 
 
-def start(settings: Settings) -> int:
+def start(settings: Settings, after: Callable[[Verification], None] = lambda _: None) -> int:
     """Verifies as the settings say, prints the result, and returns the exit code.
+
+    Args:
+        settings: of the user.
+        after: is called with the result once it is printed.
 
     Raises:
         SettingError, InputError: what is wrong, before anything is asked.
     """
-    return told("verify", settings, lambda: _started(settings))
+    return told("verify", settings, lambda: _started(settings, after))
 
 
-def _started(settings: Settings) -> int:
+def _started(settings: Settings, after: Callable[[Verification], None]) -> int:
     try:
         result = verified(settings)
     except DestinationError as error:
@@ -67,6 +71,7 @@ def _started(settings: Settings) -> int:
     note(result=result.sentence)
     if settings.report_dir:
         print(f"Full lists: {settings.report_dir}")
+    after(result)
     return EXIT_OK if result.proven else EXIT_FAILED
 
 

@@ -121,6 +121,8 @@ def _matches(pattern: str) -> Listing:
             "for cloud storage, the credentials."
         ) from None
     if not found:
+        if local and os.path.isdir(pattern):
+            raise NoMatchError(f"No file matches {pattern}, an empty folder. Check the path.")
         raise NoMatchError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
     return found.in_order()
 

@@ -67,7 +67,10 @@ class Project:
             raise SettingError("it needs settings, such as api_secret: env:NAME.")
         for key, value in settings.items():
             if key not in (*_CREDENTIALS, *_PLACE):
-                raise SettingError(f"{key!r} is unknown.{near(str(key), (*_CREDENTIALS, *_PLACE))}")
+                raise SettingError(
+                    f"{key!r} is unknown.{near(str(key), (*_CREDENTIALS, *_PLACE))} The file's "
+                    "keys are the names of projects, and below each are its settings."
+                )
             plain = str | int if key == "project_id" else str
             if not isinstance(value, bool if key == "allow_http" else plain):
                 raise SettingError(f"{key} is {kind_of(value)}; write it as text.")

@@ -12,6 +12,11 @@ from mixpanel_sink.inspect.verify.findings import KINDS, SHOWN, Findings
 from mixpanel_sink.report.summaries import describe
 from mixpanel_sink.results import FailureSummary
 
+_OTHER_IDS = (
+    "ids are from position, so that the events of a file that was moved or changed since are there "
+    "under other ids, and importing it again would double them"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
@@ -30,6 +35,7 @@ class Verification:
         duplicates: events of the export that repeat others.
         outside: events of the input on other days.
         failures: records of the input that cannot be events, and files that cannot be read.
+        from_position: whether `$insert_id`s are those of rows in their files.
     """
 
     first: datetime.date | None
@@ -46,6 +52,7 @@ class Verification:
     duplicates: int
     outside: int
     failures: tuple[FailureSummary, ...]
+    from_position: bool = False
 
     @classmethod
     def of(cls, findings: Findings, **others: Any) -> Verification:
@@ -77,6 +84,11 @@ class Verification:
         return self.whole and bool(compared) and not different
 
     @property
+    def may_have_other_ids(self) -> bool:
+        """Whether events that are missing may be there under the ids of other rows."""
+        return self.from_position and bool(self.missing and self.unexpected)
+
+    @property
     def sentence(self) -> str:
         """The result in one sentence, with what to do."""
         events = sum(expected for expected, _ in self.counts.values()) + self.shared
@@ -87,7 +99,12 @@ class Verification:
         if not self.counts:
             return f"The input has no events from {self.first} to {self.last}; nothing is proven."
         parts = [
-            (self.missing, f"of {events:,} events", "missing", "run the import again"),
+            (
+                self.missing,
+                f"of {events:,} events",
+                "missing",
+                _OTHER_IDS if self.may_have_other_ids else "run the import again",
+            ),
             (
                 self.shared,
                 f"of {events:,} records",

@@ -20,6 +20,7 @@ from mixpanel_sink.read.file_source import as_source
 from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
 from mixpanel_sink.read.source import ALL_COLUMNS, Source, columns_needed
 from mixpanel_sink.report.summaries import in_order
+from mixpanel_sink.settings.columns import PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.run_mark import RunMark
@@ -102,6 +103,7 @@ def verify(
         duplicates=exported - findings.actual,
         outside=wanted.outside,
         failures=tuple(in_order(wanted.failures.values())),
+        from_position=isinstance(mapping.insert_id, PositionId),
     )
 
 
