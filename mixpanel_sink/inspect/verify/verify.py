@@ -103,7 +103,7 @@ def verify(
         duplicates=exported - findings.actual,
         outside=wanted.outside,
         failures=tuple(in_order(wanted.failures.values())),
-        from_position=isinstance(mapping.insert_id, PositionId),
+        from_position=isinstance(getattr(mapping, "insert_id", None), PositionId),
     )
 
 
