@@ -8,7 +8,8 @@ their names, times and keys as plain arrays, and the ids of users and events.
 import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, count, repeat
+from itertools import accumulate, chain, count, repeat
+from typing import Any
 
 import orjson
 
@@ -17,8 +18,8 @@ from mixpanel_sink.emulator.rows import EventRow
 SEPARATOR = "\0"
 _ROW = "(?, ?, ?, ?, ?, ?, ?)"
 _AT_ONCE = 50
-_INSERT = f"INSERT INTO events VALUES {', '.join([_ROW] * _AT_ONCE)}"
-"""Many rows in a statement take two thirds of the time."""
+"""Rows in a statement: many take little more than half of the time."""
+_INSERT = "INSERT INTO events VALUES "
 
 
 class Texts:
@@ -32,7 +33,7 @@ class Texts:
         first = self._next()
         projects, keys, names, users, ids, times, texts = zip(*events, strict=True)
         rows = zip(count(first), repeat(request), projects, names, users, ids, times, strict=False)
-        self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._add_rows(list(rows))
         ends = array("I", accumulate(map(len, texts))).tobytes()
         self._db.execute("INSERT INTO texts VALUES (?, ?, ?)", (first, ends, b"".join(texts)))
         self._db.execute(
@@ -43,6 +44,14 @@ class Texts:
             ),
         )
         self._db.execute("INSERT INTO ids VALUES (?, ?, ?)", (first, joined(users), joined(ids)))
+
+    def _add_rows(self, rows: list[tuple[Any, ...]]) -> None:
+        whole = len(rows) - len(rows) % _AT_ONCE
+        many = (rows[at : at + _AT_ONCE] for at in range(0, whole, _AT_ONCE))
+        self._db.executemany(
+            _INSERT + ", ".join([_ROW] * _AT_ONCE), map(list, map(chain.from_iterable, many))
+        )
+        self._db.executemany(_INSERT + _ROW, rows[whole:])
 
     def _next(self) -> int:
         row = self._db.execute(
