@@ -28,39 +28,42 @@ from mixpanel_sink.settings.run_mark import RunMark
 
 _MILLISECONDS_FROM = 31_536_000_000
 """A replayed event may have its time in seconds, which are fewer than any milliseconds."""
-COUNTED = (
-    "long_strings",
-    "reserved_properties",
-    "rounded_decimals",
-    "old_events",
-    "old_events_5_years",
-    "ignored_anon_ids",
-)
-"""What is counted about events, besides their number; also the names of the metrics."""
 
 
-@dataclasses.dataclass(frozen=True)
-class EncodedEvent:
-    """An event's JSON, and what to count of it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EventCounts:
+    """What is counted about one or more events, besides their number; also the names of metrics.
 
     Attributes:
-        json: its text.
         long_strings: values that Mixpanel will cut.
-        reserved_properties: values of properties that Mixpanel has a meaning of its own for.
+        reserved_properties: values of properties that have a special meaning in Mixpanel.
         rounded_decimals: numbers that are sent with fewer digits than they have.
-        old_events: 1 if it is older than Mixpanel keeps events.
-        old_events_5_years: 1 if it is older than Mixpanel keeps events of old projects.
-        ignored_anon_ids: 1 if it is an `$identify` that original ID merge ignores.
-        key: its `$insert_id`, user and time in milliseconds; None for updates of profiles.
+        old_events: events that are older than Mixpanel keeps them.
+        old_events_5_years: events that are older than it keeps them in old projects.
+        ignored_anon_ids: `$identify` events that original ID merge ignores.
     """
 
-    json: bytes
     long_strings: int = 0
     reserved_properties: int = 0
     rounded_decimals: int = 0
     old_events: int = 0
     old_events_5_years: int = 0
     ignored_anon_ids: int = 0
+
+
+COUNTED = tuple(field.name for field in dataclasses.fields(EventCounts))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedEvent(EventCounts):
+    """An event's JSON, and what to count of it.
+
+    Attributes:
+        json: its text.
+        key: its `$insert_id`, user and time in milliseconds; None for updates of profiles.
+    """
+
+    json: bytes
     key: tuple[str, str, int] | None = None
 
 

@@ -277,7 +277,7 @@ class RawUpdateEncoder(_OneByOne):
                 longest(update),
             )
         long = sum(count_long_strings(v) for v in update.values() if isinstance(v, dict))
-        return EncodedEvent(text, long, rounded_decimals=len(rounded))
+        return EncodedEvent(text, long_strings=long, rounded_decimals=len(rounded))
 
     def _check_head(self, key: str, value: Any) -> Any:
         if key == "$distinct_id":

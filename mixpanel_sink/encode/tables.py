@@ -5,6 +5,7 @@ Touches nothing but its arguments.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -22,7 +23,7 @@ from mixpanel_sink.batch.keys import Keys
 from mixpanel_sink.batch.origin import SLICE_ROWS, memory_bytes
 from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
-from mixpanel_sink.encode.event_json import COUNTED, EncodedEvent
+from mixpanel_sink.encode.event_json import COUNTED, EventCounts
 from mixpanel_sink.encode.json_columns import json_column
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.mapping import EventMapping
@@ -46,12 +47,7 @@ class EncodedSlice:
         rest: events, as JSON, that do not fill a chunk, each with its origin.
         odd: rows that the record encoder must look at.
         failed: records that cannot be sent, each with its origin.
-        long_strings: values that Mixpanel will cut.
-        reserved_properties: values of properties that Mixpanel has a meaning of its own for.
-        rounded_decimals: numbers that are sent with fewer digits than they have.
-        old_events: those that are older than Mixpanel keeps events.
-        old_events_5_years: those that are older than it keeps events of old projects.
-        ignored_anon_ids: `$identify` events that original ID merge ignores.
+        counts: of the events, by the names of `EventCounts`.
         keys: of the events, by which they are compared with others.
     """
 
@@ -59,18 +55,14 @@ class EncodedSlice:
     rest: list[tuple[bytes, Run]] = dataclasses.field(default_factory=list)
     odd: list[int] = dataclasses.field(default_factory=list)
     failed: list[tuple[FailedRecord, Run]] = dataclasses.field(default_factory=list)
-    long_strings: int = 0
-    reserved_properties: int = 0
-    rounded_decimals: int = 0
-    old_events: int = 0
-    old_events_5_years: int = 0
-    ignored_anon_ids: int = 0
+    counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     keys: list[Keys] = dataclasses.field(default_factory=list)
 
-    def count(self, encoded: EncodedTable | EncodedEvent) -> None:
-        """Adds the counts of events."""
+    def count(self, encoded: EventCounts) -> None:
+        """Adds the counts of one or more events."""
         for name in COUNTED:
-            setattr(self, name, getattr(self, name) + getattr(encoded, name))
+            if amount := getattr(encoded, name):
+                self.counts[name] += amount
 
 
 def slice_rows(table: pa.Table, batch_events: int) -> int:

@@ -19,7 +19,6 @@ from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.profiles import ProfileState
 from mixpanel_sink.encode.blocks import Block, RecordsBlock
 from mixpanel_sink.encode.encoder import Encoder, encode_block
-from mixpanel_sink.encode.event_json import COUNTED
 from mixpanel_sink.encode.tables import EncodedSlice
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.settle import without_token
@@ -171,7 +170,7 @@ class Packer:
 
     def emit(self, encoded: EncodedSlice) -> Iterator[Any]:
         """Yields the outputs of one encoded block."""
-        self.counts.update({name: getattr(encoded, name) for name in COUNTED})
+        self.counts.update(encoded.counts)
         for keys in encoded.keys:
             self.sample.add(keys, self._salt)
         for chunk in encoded.chunks:

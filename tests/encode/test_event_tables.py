@@ -120,7 +120,7 @@ def _check(events: list[Any], found: Any, token: str | None, limits: Limits) -> 
             pytest.fail(f"{events[row]} went out although {error}")
         assert event == expected.json
         long_strings += expected.long_strings
-    assert encoded.long_strings == long_strings
+    assert encoded.counts["long_strings"] == long_strings
     return encoded.odd
 
 

@@ -28,6 +28,7 @@ from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import Piece, content_hash, line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
 from mixpanel_sink.encode.columnar.texts import LEAD, Texts
+from mixpanel_sink.encode.event_json import EventCounts
 from mixpanel_sink.encode.keys import keys_of
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import EventMapping
@@ -40,31 +41,19 @@ _FEW_ROWS = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodedTable:
+class EncodedTable(EventCounts):
     """Events of a table, or of a part of it.
 
     Attributes:
         texts: their JSON.
         rows: their rows in the table, ascending; as many as there are events.
         leftover: rows that the record encoder must look at.
-        long_strings: values that Mixpanel will cut.
-        reserved_properties: values of properties that Mixpanel has a meaning of its own for.
-        rounded_decimals: numbers that were sent with fewer digits than they have.
-        old_events: those that are older than Mixpanel keeps events.
-        old_events_5_years: those that are older than it keeps events of old projects.
-        ignored_anon_ids: none: identity events go one by one.
         keys: of the events, by which they are compared with others.
     """
 
     texts: Texts
     rows: np.ndarray[Any, np.dtype[np.int64]]
     leftover: np.ndarray[Any, np.dtype[np.int64]]
-    long_strings: int = 0
-    reserved_properties: int = 0
-    rounded_decimals: int = 0
-    old_events: int = 0
-    old_events_5_years: int = 0
-    ignored_anon_ids: int = 0
     keys: Keys | None = None
 
 
