@@ -62,7 +62,7 @@ def _mixed(hashes: Hashes) -> Hashes:
     return hashes
 
 
-class Tally:
+class HashCounts:
     """How often hashes came; of many the most frequent, or those below a limit, are kept."""
 
     def __init__(self) -> None:
@@ -112,9 +112,9 @@ class KeySample:
 
     def __init__(self) -> None:
         self._limit = _ALL
-        self._smallest = Tally()
-        self._frequent = Tally()
-        self._users = Tally()
+        self._smallest = HashCounts()
+        self._frequent = HashCounts()
+        self._users = HashCounts()
         self._events = 0
 
     def add(self, keys: Keys, salt: int = 0) -> None:
@@ -198,7 +198,7 @@ class KeySample:
             at += 12 * length
         return sample
 
-    def _tallies(self) -> tuple[Tally, Tally, Tally]:
+    def _tallies(self) -> tuple[HashCounts, HashCounts, HashCounts]:
         return self._smallest, self._frequent, self._users
 
     def _shrink(self) -> tuple[Hashes, Counts]:

@@ -40,7 +40,7 @@ _GATHERED = 20_000
 """Entries that are written together where files cannot grow."""
 
 
-class Changed(NamedTuple):
+class ChangedUpdates(NamedTuple):
     """What became of some updates.
 
     Attributes:
@@ -81,19 +81,19 @@ class ProfileState:
         """Profiles that this run has logged; without it, the second update of one that is lost
         would leave the first one in the log."""
 
-    def changed(self, records: Sequence[bytes]) -> Changed:
+    def changed(self, records: Sequence[bytes]) -> ChangedUpdates:
         """Which of these updates differ from what was last sent for their profiles."""
         entries = entries_of(records, self._endpoint)
         with self._lock:
             places, known = self.base.find(entries.keys)
             if not known.any():
-                return Changed(np.ones(len(records), bool), places[:0])
+                return ChangedUpdates(np.ones(len(records), bool), places[:0])
             same = known & (self.base.contents[places] == entries.contents)
             same &= ~self._touched[places]
             # Several updates of one profile are sent in their order, or not at all.
             same &= ~np.isin(entries.keys, entries.keys[~same])
             self._touched[places[known & ~same]] = True
-        return Changed(~same, np.unique(places[known]))
+        return ChangedUpdates(~same, np.unique(places[known]))
 
     def lookup(self, chunk: EventChunk, repeat: bool = False) -> Lookup:
         """Everything is to be sent: Convert has left out what has not changed."""
