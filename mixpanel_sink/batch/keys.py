@@ -63,7 +63,7 @@ def _mixed(hashes: Hashes) -> Hashes:
 
 
 class HashCounts:
-    """How often hashes came; of many the most frequent, or those below a limit, are kept."""
+    """Counts of hashes; of many, the most frequent ones or those below a limit are kept."""
 
     def __init__(self) -> None:
         self._hashes: list[Hashes] = []
