@@ -54,7 +54,7 @@ def _union(properties: Properties, value: Mapping[str, Any]) -> None:
         if isinstance(present, list):
             merged = list(present)
             for item in items:
-                if item not in merged:
+                if not any(_equal(item, other) for other in merged):
                     merged.append(item)
             properties[name] = merged
 
@@ -63,7 +63,7 @@ def _remove(properties: Properties, value: Mapping[str, Any]) -> None:
     for name, item in value.items():
         present = properties.get(name)
         if isinstance(present, list):
-            properties[name] = [other for other in present if other != item]
+            properties[name] = [other for other in present if not _equal(other, item)]
 
 
 def _unset(properties: Properties, value: Iterable[str]) -> None:
@@ -187,6 +187,17 @@ def replay(updates: Iterable[Mapping[str, Any]]) -> Properties | None:
 def names(kind: str, key: str) -> dict[str, str]:
     """The ids that a profile's key was made of, by their names in an update."""
     return dict(zip(_IDENTITY[kind], key.split(_SEPARATOR, 1), strict=True))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same: true is not 1, as it is in Python."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    return bool(one == other)
 
 
 def _is_number(value: Any) -> bool:
