@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -128,3 +130,12 @@ def test_every_package_has_a_layer() -> None:
     }
     packages = {each.name for each in ROOT.iterdir() if (each / "__init__.py").exists()}
     assert packages - named == {"emulator"}, json.dumps(sorted(packages))
+
+
+@pytest.mark.parametrize("folder", ["stages", "send", "encode", "encode/columnar", "read"])
+def test_the_guide_to_a_folder_names_each_of_its_modules(folder: str) -> None:
+    guide = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
+    assert guide is not None
+    cells = "".join(line.split("|")[1] for line in guide.splitlines() if line.startswith("|"))
+    inside = {path.stem for path in (ROOT / folder).iterdir() if path.stem[:2] != "__"}
+    assert set(re.findall(r"`(\w+)`", cells)) == inside
