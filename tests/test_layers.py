@@ -132,10 +132,13 @@ def test_every_package_has_a_layer() -> None:
     assert packages - named == {"emulator"}, json.dumps(sorted(packages))
 
 
-@pytest.mark.parametrize("folder", ["stages", "send", "encode", "encode/columnar", "read"])
+@pytest.mark.parametrize(
+    "folder", ["stages", "send", "encode", "encode/columnar", "read", "checkpoint", "jobs"]
+)
 def test_the_guide_to_a_folder_names_each_of_its_modules(folder: str) -> None:
     guide = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
     assert guide is not None
     cells = "".join(line.split("|")[1] for line in guide.splitlines() if line.startswith("|"))
     inside = {path.stem for path in (ROOT / folder).iterdir() if path.stem[:2] != "__"}
-    assert set(re.findall(r"`(\w+)`", cells)) == inside
+    named = set(re.findall(r"`(\w+)`", cells))
+    assert named == inside, f"correct the table in {folder}/__init__.py"
