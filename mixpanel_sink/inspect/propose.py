@@ -26,8 +26,10 @@ from mixpanel_sink.inspect.sampled import (
     is_bytes,
     is_id,
     is_text,
+    keys_of_objects,
     matching,
     nulls,
+    plain_name,
 )
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.results import FailedRecord
@@ -45,14 +47,26 @@ _USER = (
     "distinct_id", "user_id", "userid", "uid", "customer_id", "account_id", "member_id",
     "visitor_id", "person_id", "client_id", "user", "customer", "user_pseudo_id", "anonymous_id",
     "kunde", "kundennummer", "kunden_id", "benutzer", "nutzer", "utilisateur", "client", "usuario",
-    "cliente",
+    "cliente", "member", "subscriber_id", "player_id",
 )  # fmt: skip
+_MAIL = ("email", "e_mail", "email_address", "mail")
 _DEVICE = (
     "device_id", "anonymous_id", "user_pseudo_id", "anonymousid", "visitor_id", "client_id",
     "cookie_id", "session_id",
 )  # fmt: skip
 """Columns that know users before they log in."""
-_ID = ("insert_id", "event_id", "message_id", "messageid", "uuid", "guid", "row_id", "id")
+_ID = (
+    "insert_id", "event_id", "message_id", "messageid", "uuid", "guid", "row_id", "id",
+    "request_id", "transaction_id", "order_id", "order_number", "payment_id", "invoice_id",
+    "invoice_number", "bestellnummer", "bestellnr",
+)  # fmt: skip
+_OF_EVENTS = re.compile(r"(.*_)?(event|action|activity|hit|interaction)_(name|type)|name|type")
+"""Names that end in "name" or "type", and name events: others name products, devices, ..."""
+_CONTAINERS = (
+    "properties", "props", "event_properties", "event_params", "params", "payload", "data",
+    "attributes",
+)  # fmt: skip
+"""Columns of objects that hold an event's properties."""
 _IP = ("ip", "ip_address", "client_ip", "remote_addr", "user_ip", "context_ip")
 _PERSONAL = re.compile(r"e.?mail|phone|first.?name|last.?name|full.?name|address|birth|iban|ssn")
 
@@ -166,6 +180,7 @@ def propose(
     if time_column in joined:
         why = f"GUESS: {joined[0]} has the day, and {joined[1]} the time of day"
         lines.append(_line("shape", {"join": {time_column: joined}}, why))
+    lines += _about_objects(columns, notes)
     if ip is not None:
         lines.append(_line("ip", ip, "the user's address; null or empty skips geolocation"))
     lines.append(_line("properties", "all", "or a list of columns"))
@@ -196,7 +211,7 @@ def propose(
 def _event(columns: dict[str, Any], notes: Notes, title: str) -> dict[str, str]:
     for name in matching(columns, _EVENT):
         column = columns[name]
-        if not is_text(column.type):
+        if not is_text(column.type) or not _names_events(name):
             continue
         if (kinds := distinct(column)) is None or kinds <= max(50, len(column) // 20):
             if name in _EVENT[:2]:
@@ -208,14 +223,24 @@ def _event(columns: dict[str, Any], notes: Notes, title: str) -> dict[str, str]:
     return {"constant": title}
 
 
+def _names_events(name: str) -> bool:
+    word = plain_name(name)
+    return not word.endswith(("name", "type")) or _OF_EVENTS.fullmatch(word) is not None
+
+
 def _user(columns: dict[str, Any], notes: Notes, taken: set[str | None]) -> dict[str, str]:
     """Columns of the user, by the mapping's part."""
     fit = {n: c for n, c in columns.items() if is_id(c.type)}
     named = matching(columns, _USER)
     for name in named[: named.index(best)] if (best := _first(named, fit)) else named:
+        if types.is_null(columns[name].type):
+            notes.guesses.append(f"{name} is named like the user's id, but is null in the sample.")
+            continue
+        is_object = types.is_nested(columns[name].type)
         notes.guesses.append(
             f"{name} is named like the user's id, but is {columns[name].type}: only text and "
-            "whole numbers can be one. Cast it at its source to use it."
+            f"whole numbers can be one. {'Flatten' if is_object else 'Cast'} it "
+            f"{'with shape' if is_object else 'at its source'} to use it."
         )
     if best is None:
         return {"distinct_id": _any_user(fit, columns, notes, taken)}
@@ -242,13 +267,37 @@ def _user(columns: dict[str, Any], notes: Notes, taken: set[str | None]) -> dict
 def _any_user(
     fit: dict[str, Any], columns: dict[str, Any], notes: Notes, taken: set[str | None]
 ) -> str:
-    rest = [n for n in fit if n not in taken and is_text(fit[n].type)] or list(fit)
+    mail = next((n for n in matching(columns, _MAIL) if n in fit and distinct(fit[n])), None)
+    if mail is not None:
+        notes.guess("distinct_id", f"no column looks like a user's id; {mail} may stand for one")
+        return mail
+    rest = [n for n in fit if n not in taken and is_text(fit[n].type)]
+    rest = rest or [n for n in fit if n not in taken] or list(fit)
     if not rest:
         notes.guess("distinct_id", "no column could be a user's id: name one of text or integers")
         return next(iter(columns), "user_id")
-    best = max(rest, key=lambda name: distinct(fit[name]) or 0)
+    # A column that is different in every row is no user's.
+    repeated = [name for name in rest if (distinct(fit[name]) or 0) < len(fit[name])]
+    best = max(repeated or rest, key=lambda name: distinct(fit[name]) or 0)
     notes.guess("distinct_id", "no column looks like a user's id; this one has the most values")
     return best
+
+
+def _about_objects(columns: dict[str, Any], notes: Notes) -> list[str]:
+    """Lines that say how the keys of objects become properties."""
+    steps: dict[str, dict[str, str]] = {}
+    for name, column in columns.items():
+        if (keys := keys_of_objects(column)) is None:
+            continue
+        plain = plain_name(name) in _CONTAINERS and columns.keys().isdisjoint(keys)
+        step = "json" if is_text(column.type) else "flatten"
+        steps.setdefault(step, {})[name] = "" if plain else f"{name}_"
+    if not steps:
+        return []
+    shown = _yaml(steps, allow_unicode=True)
+    named = ", ".join(name for step in steps.values() for name in step)
+    notes.guesses.append(f"{named}: shape can make properties of the keys; see the mapping.")
+    return [_comment(f" shape: {shown}   # makes properties of their keys")]
 
 
 def _first(names: Sequence[str], fit: Collection[str]) -> str | None:

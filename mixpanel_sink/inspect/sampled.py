@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
+
+_LOOKED_AT = 100
+"""Values of a column, to see whether they are objects."""
 
 
 class Notes:
@@ -37,13 +41,13 @@ def nulls(column: Any) -> str:
 
 def matching(columns: Iterable[str], words: Sequence[str]) -> list[str]:
     """Columns of such names, best first: the very word, then one that ends in it."""
-    plain = {name: _plain(name) for name in columns}
+    plain = {name: plain_name(name) for name in columns}
     exact = [name for word in words for name, text in plain.items() if text == word]
     ends = [n for w in words if len(w) > 2 for n, text in plain.items() if text.endswith("_" + w)]
     return list(dict.fromkeys([*exact, *ends]))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """In one spelling: "User ID", userId and $user_id are user_id."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     return re.sub(r"\W+|_+", "_", words).strip("_")
@@ -76,3 +80,24 @@ def distinct(column: Any) -> int | None:
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return pc.count_distinct(column, mode="only_valid").as_py() if len(column) else None
+
+
+def keys_of_objects(column: Any) -> set[str] | None:
+    """The keys of a column of objects, or of their JSON as text; None for other columns."""
+    kind = column.type
+    if types.is_struct(kind):
+        return {field.name for field in kind}
+    if types.is_map(kind) and is_text(kind.key_type):
+        return {key for row in column[:_LOOKED_AT].to_pylist() for key, _ in row or ()}
+    if not is_text(kind):
+        return None
+    keys: set[str] = set()
+    for text in column.drop_null()[:_LOOKED_AT].to_pylist():
+        try:
+            value = json.loads(text) if text.startswith("{") else None
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict):
+            return None
+        keys |= value.keys()
+    return keys or None

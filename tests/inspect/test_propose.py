@@ -392,3 +392,62 @@ def test_a_zip_archive_is_to_be_unpacked(tmp_path: pathlib.Path, name: str) -> N
         archive.writestr("events.csv", "event,user_id,time\nA,u,2024-05-01\n")
     with pytest.raises(InputError, match=rf"{name} is a zip archive\. Unpack it"):
         propose_for(FileSource(str(path)))
+
+
+def _proposed(**columns: Any) -> tuple[EventMapping, str]:
+    moments = pa.array([NOW + i for i in range(4)], pa.timestamp("s"))
+    proposal = propose(pa.table({"created_at": moments, **columns}), "Shop")
+    assert isinstance(proposal.mapping, EventMapping)
+    return proposal.mapping, " ".join(proposal.guesses)
+
+
+def test_names_of_products_and_devices_are_no_events() -> None:
+    for name in ("Lineitem name", "first_name", "device_type", "productName"):
+        mapping, _ = _proposed(user_id=["a"] * 4, **{name: ["x", "y", "x", "y"]})
+        assert mapping.event == Constant("Shop"), name
+    for name in ("name", "type", "Event Type", "hit_type", "user_action", "app_event_name"):
+        mapping, _ = _proposed(user_id=["a"] * 4, **{name: ["x", "y", "x", "y"]})
+        assert mapping.event == Column(name)
+
+
+def test_the_key_of_an_order_is_the_id_and_not_the_user() -> None:
+    keys = ["T1", "T2", "T3", "T4"]
+    mapping, _ = _proposed(**{"Transaction ID": keys, "Member": ["m", "n", "m", "m"]})
+    assert mapping.insert_id == ColumnsId(("Transaction ID",))
+    assert mapping.distinct_id == Column("Member")
+    mapping, _ = _proposed(Name=["#1", "#2", "#3", "#4"], Email=["a@b", "c@d", "a@b", None])
+    assert mapping.distinct_id == Column("Email")
+    mapping, _ = _proposed(code=keys, shop=["a", "b", "c", "a"])
+    assert mapping.distinct_id == Column("shop"), "what differs in every row is no user"
+    mapping, _ = _proposed(order_id=["T1", "T1", "T2", "T2"], user_id=["a"] * 4)
+    assert mapping.insert_id == PositionId()
+
+
+def test_objects_are_pointed_out() -> None:
+    inner = [{"revenue": 1.5}, {"revenue": None}, None, {"revenue": 2.0}]
+    texts = ['{"a": 1}', None, "{}", '{"b": 2}']
+    table = pa.table(
+        {
+            "user": list("abcd"),
+            "at": pa.array([NOW] * 4, pa.timestamp("s")),
+            "x": ["{", "", "{}", "1"],
+        }
+    )
+    table = table.append_column("properties", pa.array(inner)).append_column("context", [texts])
+    proposal = propose(table, "Shop")
+    steps = "{flatten: {properties: ''}, json: {context: context_}}"
+    assert f"\n# shape: {steps}   # makes" in proposal.text
+    made = EventMapping.from_yaml(proposal.text.replace("# shape: ", "shape: "))
+    made = dataclasses.replace(made, insert_id=ContentId())
+    (chunk,) = convert_tables([table], made)
+    found = [json.loads(event)["properties"] for event in chunk.events()]  # type: ignore[union-attr]
+    assert [(each.get("revenue"), each.get("context_a")) for each in found] == [
+        (1.5, 1), (None, None), (None, None), (2.0, None)
+    ]  # fmt: skip
+
+
+def test_a_user_that_is_not_there() -> None:
+    _, said = _proposed(user_id=pa.nulls(4), domain_userid=["a"] * 4)
+    assert "user_id is named like the user's id, but is null in the sample." in said
+    _, said = _proposed(user=[{"id": 1}] * 4, n=["a"] * 4)
+    assert "Flatten it with shape to use it." in said
