@@ -1,22 +1,19 @@
 """Proof on the real project: what Mixpanel holds, read back and compared with the input.
 
-| file          | job                                                                          |
-|---------------|------------------------------------------------------------------------------|
-| `exact.py`    | the exact values of an input's tables and records                            |
-| `held.py`     | what Mixpanel should hold for such a value                                   |
-| `ids.py`      | ids and hashes, `times.py` the event's time, both from exact values          |
-| `expected.py` | the events that should be there: all of the above by the mapping's settings  |
-| `columns.py`, `tables.py` | the same for whole tables, as far as it is certain           |
-| `exported.py` | the events that Mixpanel holds, whole blocks of lines at a time               |
-| `canonical.py`| hashes of values: what counts as the same has the same hash                   |
-| `sides.py`, `rows.py` | both sides on disk: what is needed of each event, and where it lies   |
-| `compare.py`  | compares both sides by these hashes, and the rest by `match.py`               |
-| `events.py`   | one form for events of both sides, and what counts as the same               |
-| `spill.py`    | keeps events on disk, in parts that fit into memory                          |
-| `match.py`    | compares a part of both sides                                                |
-| `findings.py` | adds up the differences                                                      |
-| `result.py`   | the result, as a value and for people                                        |
-| `verify.py`   | all of it                                                                    |
+| modules                      | what they hold                                                |
+|------------------------------|---------------------------------------------------------------|
+| `verify`                     | all of it                                                     |
+| `exact`, `held`              | an input's exact values, and what Mixpanel should hold        |
+| `ids`, `times`               | ids, hashes and the event's time, from exact values           |
+| `roles`, `shaped`            | what columns are for; what a shape makes of records           |
+| `expected`, `raw`, `places`  | the events that should be there, and where each comes from    |
+| `columns`, `tables`          | the same for whole tables, as far as it is certain            |
+| `exported`                   | the events that Mixpanel holds, whole blocks at a time        |
+| `canonical`                  | hashes of values: what counts as the same has the same hash   |
+| `sides`, `rows`, `spill`     | both sides on disk, in parts that fit into memory             |
+| `compare`, `match`           | compares both sides: by hashes, and the rest event by event   |
+| `events`                     | one form for events of both sides, and which are the same     |
+| `findings`, `result`         | adds up the differences; the result as a value and as text    |
 
 `read/raw_export.py` reads the raw export API, within its quota.
 
