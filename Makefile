@@ -54,7 +54,7 @@ format: $(STAMP)
 $(PRISM): $(STAMP)
 	GOBIN=$(abspath $(VENV))/bin go install github.com/apache/beam/sdks/v2/go/cmd/prism@$(BEAM)
 
-# Mixpanel's library for Node, one of the clients that judge the emulator; and Azure's storage emulator.
+# Mixpanel's library for Node, one of the clients that check the emulator; and Azure's storage emulator.
 NODE_CLIENTS = tests/clients/node/node_modules/.package-lock.json
 $(NODE_CLIENTS): tests/clients/node/package-lock.json
 	npm ci --prefix tests/clients/node --no-audit --no-fund --ignore-scripts --loglevel=error
@@ -62,7 +62,7 @@ $(NODE_CLIENTS): tests/clients/node/package-lock.json
 
 node-clients: $(NODE_CLIENTS)
 
-# A real browser for the emulator's page. SUDO= where you are root or it is there already.
+# A real browser for the emulator's page. Set SUDO= if you do not need sudo.
 SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \

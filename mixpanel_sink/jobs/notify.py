@@ -118,8 +118,8 @@ def _url(given: str, allow_http: bool) -> str:
         raise CredentialsError(f"{_WHAT} is not a URL with http or https and a host. Check it.")
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise SettingError(
-            f"{_WHAT} would be sent unencrypted to {parts.netloc.rpartition('@')[2]}, and whoever "
-            "knows it can post there. Use https, or --allow-http if you must."
+            f"{_WHAT} would be sent unencrypted to {parts.netloc.rpartition('@')[2]}, and anyone "
+            "who knows it can post there. Use https, or --allow-http if you must."
         )
     return url
 
