@@ -34,10 +34,10 @@ def check_elements(transform: str, given: Any) -> None:
     if isinstance(given, beam.pvalue.PBegin):
         raise SettingError(f"{transform} cannot begin a pipeline: apply it to a PCollection.")
     if not isinstance(given, beam.PCollection):
-        raise SettingError(
-            f"{transform} takes one PCollection, not {kind_of(given)}. Join several with "
-            "beam.Flatten()."
-        )
+        parts = getattr(given, "_fields", None)  # what a reader or another sink gave
+        fix = f"Apply it to one of its parts, such as .{parts[0]}" if parts else "Join several"
+        fix = fix if parts else f"{fix} with beam.Flatten()"
+        raise SettingError(f"{transform} takes one PCollection, not {kind_of(given)}. {fix}.")
     hint = given.element_type
     kind = next((kind for of_hint, kind in _HINTS if type(hint) is of_hint), hint)
     if kind in (*_PLAIN, tuple, list, set, frozenset):

@@ -74,6 +74,10 @@ def test_what_is_no_pcollection(sink: str) -> None:
         (pipeline, "cannot begin a pipeline: apply it to a PCollection"),
         ((first, second), "takes one PCollection, not a tuple. Join several with beam.Flatten"),
         ({"first": first}, "takes one PCollection, not a dict"),
+        (
+            mp.ReadParquetTables("a").expand(pipeline),
+            "one of its parts, such as .tables",
+        ),
     ):
         with pytest.raises(SettingError, match=says):
             given | says >> SINKS[sink]()

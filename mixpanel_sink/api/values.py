@@ -43,6 +43,7 @@ from mixpanel_sink.api.numbers import (
     seconds,
     whole_number,
 )
+from mixpanel_sink.api.objects import fields_of
 from mixpanel_sink.errors import RecordError, kind_of
 
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
@@ -241,14 +242,14 @@ def _scalar(value: Any, field: str, drop_non_finite: bool, depth: float) -> Any:
         return None
     if hasattr(value, "to_utc_datetime"):  # Beam's Timestamp
         return timestamp_text(value.to_utc_datetime(has_tz=True), field)
-    if hasattr(value, "as_dict"):  # beam.Row
-        return _object(value.as_dict().items(), field, drop_non_finite, depth)
     if hasattr(value, "as_py"):  # an Arrow scalar that Python has no type for
         return _arrow_scalar(value, field, drop_non_finite, depth)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # NumPy scalars and arrays
         if getattr(value.dtype, "kind", "") in ("m", "M"):
             return _numpy_times(value, field)
         return to_json(value.tolist(), field, drop_non_finite, depth)
+    if (fields := fields_of(value)) is not None:
+        return _object(fields.items(), field, drop_non_finite, depth)
     if isinstance(value, ColumnsOfOneName):
         raise RecordError(
             "duplicate_property",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixpanel_sink.api.objects import fields_of
 from mixpanel_sink.errors import RecordError, kind_of
 
 
@@ -19,13 +19,8 @@ def as_mapping(record: Any) -> Mapping[Any, Any]:
     try:
         if isinstance(record, Mapping):  # others than dict may make up keys, or fail later
             return record if type(record) is dict else dict(record)
-        for method in ("_asdict", "as_dict", "model_dump"):
-            if callable(call := getattr(record, method, None)):
-                return dict(call())
-        if dataclasses.is_dataclass(record) and not isinstance(record, type):
-            return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-        if hasattr(type(record), "__attrs_attrs__"):
-            return {f.name: getattr(record, f.name) for f in type(record).__attrs_attrs__}
+        if (fields := fields_of(record)) is not None:
+            return fields
     except Exception as error:  # whatever a class of the user's may raise
         raise RecordError(
             "unreadable_value",

@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from mixpanel_sink import coders
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.read.files import match_files
-from mixpanel_sink.read.given import names_of, patterns_of
+from mixpanel_sink.read.given import Patterns, names_of, patterns_of
 from mixpanel_sink.read.shown import shown
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import REASONS, FailedRecord
@@ -47,7 +47,7 @@ class ReadFailedRecords(beam.PTransform):
         SettingError: for a reason that does not exist.
     """
 
-    def __init__(self, patterns: str | Sequence[str], only: Collection[str] | None = None) -> None:
+    def __init__(self, patterns: Patterns, only: Collection[str] | None = None) -> None:
         super().__init__()
         self._patterns = patterns_of(patterns)
         only = names_of("only", only)

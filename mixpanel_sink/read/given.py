@@ -9,6 +9,10 @@ from typing import Any
 from mixpanel_sink.errors import SettingError, kind_of
 from mixpanel_sink.settings.kinds import check_kind
 
+Path = str | os.PathLike[str]
+Patterns = Path | Collection[Path]
+"""A path, folder or glob, or several."""
+
 
 def patterns_of(given: Any) -> list[str]:
     """One path or pattern, or several, as a list of texts.

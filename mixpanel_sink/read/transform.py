@@ -22,7 +22,7 @@ from mixpanel_sink.errors import InputError, SettingError, kind_of
 from mixpanel_sink.read.connection import is_passing, short
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.files import match_files, size_and_mark
-from mixpanel_sink.read.given import names_of, patterns_of
+from mixpanel_sink.read.given import Patterns, names_of, patterns_of
 from mixpanel_sink.read.in_turns import AllOfThem
 from mixpanel_sink.read.parquet import Parquet
 from mixpanel_sink.read.records import FormatOfReader, Reader
@@ -202,7 +202,7 @@ class ReadParquetTables(beam.PTransform):
 
     def __init__(
         self,
-        patterns: str | Sequence[str],
+        patterns: Patterns,
         columns: Sequence[str] | None = None,
         in_turns: bool = False,
         mapping: Any = None,
@@ -248,9 +248,7 @@ class ReadRecords(beam.PTransform):
         RecordsResult: records and unreadable files.
     """
 
-    def __init__(
-        self, patterns: str | Sequence[str], reader: Reader, keep_text: bool = True
-    ) -> None:
+    def __init__(self, patterns: Patterns, reader: Reader, keep_text: bool = True) -> None:
         super().__init__()
         if not all(callable(getattr(reader, name, None)) for name in ("columns", "rows")):
             raise SettingError(

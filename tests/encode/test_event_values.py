@@ -1,6 +1,7 @@
 """Times and values of mapped events, whatever their type."""
 
 import collections
+import dataclasses
 import datetime
 import decimal
 import pathlib
@@ -8,8 +9,10 @@ import uuid
 from typing import Any
 
 import apache_beam as beam
+import attrs
 import numpy as np
 import pyarrow as pa
+import pydantic
 import pytest
 from apache_beam.utils.timestamp import Timestamp
 
@@ -24,6 +27,24 @@ from tests.encode.encoding import (
     properties_of,
     refused,
 )
+
+# Objects
+
+
+@dataclasses.dataclass
+class Place:
+    city: str
+    floor: int
+
+
+@attrs.define
+class AttrsPlace:
+    city: str
+
+
+class ModelPlace(pydantic.BaseModel):
+    part: Place
+
 
 # Time
 
@@ -170,6 +191,10 @@ def test_time_limits_belong_to_the_range(ms: int) -> None:
         ({datetime.date(2024, 1, 5): 1}, b'{"2024-01-05":1}'),
         (collections.OrderedDict(a=1), b'{"a":1}'),
         (beam.Row(a=1), b'{"a":1}'),
+        (Place("Ulm", 1), b'{"city":"Ulm","floor":1}'),
+        ([Place("Ulm", 1)], b'[{"city":"Ulm","floor":1}]'),
+        (AttrsPlace("Ulm"), b'{"city":"Ulm"}'),
+        (ModelPlace(part=Place("Ulm", 1)), b'{"part":{"city":"Ulm","floor":1}}'),
         (pa.scalar(1, pa.timestamp("ns")), b'"1970-01-01T00:00:00.000000001"'),
         (pa.scalar([1, None], pa.list_(pa.time64("ns"))), b'["00:00:00.000000001",null]'),
         (pa.scalar({"a": 1}, pa.struct([("a", pa.duration("ns"))])), b'{"a":1e-9}'),
