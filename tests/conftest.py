@@ -116,7 +116,7 @@ class Wire:
                     return
                 data += more
             head, _, body = data.partition(b"\r\n\r\n")
-            length = next(
+            length = sum(
                 int(line.split(b":")[1])
                 for line in head.split(b"\r\n")
                 if line.lower().startswith(b"content-length:")

@@ -27,6 +27,17 @@ _CONNECTIONS = 256
 """Kept open at most; there are only as many as there are requests at a time."""
 _BLOCK_BYTES = 262_144
 """This much of a body must leave within the timeout: a slow line is not a broken one."""
+_IDLE_SECONDS = 45
+"""TCP tries a connection that is idle for so long. At 60 requests an hour one often is, and a
+firewall that forgets it says nothing: the next request would wait for its timeout."""
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), _IDLE_SECONDS)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL")  # not all are everywhere
+        if hasattr(socket, name)
+    ),
+]
 MAX_RESPONSE_BYTES = 8_000_000
 """2000 failed records with their messages fit; an endless response does not."""
 
@@ -180,9 +191,19 @@ def _broken(error: Exception, started: bool) -> Response:
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         some = "complete response" if started else "response"
         return Response(0, error=f"no {some} within the timeout")
-    if isinstance(error, urllib3.exceptions.ProtocolError | urllib3.exceptions.ProxyError):
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        return Response(0, error=f"the proxy: {_of_proxy(error)}", reached_server=False)
+    if isinstance(error, urllib3.exceptions.ProtocolError):
         return Response(0, error="the connection broke")
     return Response(0, error=f"the response broke off ({type(error).__name__})")
+
+
+def _of_proxy(error: urllib3.exceptions.ProxyError) -> str:
+    """Why there is no connection through the proxy, which says it in the words of HTTP."""
+    cause = error.original_error
+    if isinstance(cause, urllib3.exceptions.HTTPError):
+        return _broken(cause, started=False).error
+    return str(cause).removeprefix("Tunnel connection failed: ")[:200]
 
 
 class _Watchdog:
@@ -267,6 +288,8 @@ class _Bounded:
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
         self.sock.settimeout(self._send_timeout)
+        for option in _KEEPALIVE:
+            self.sock.setsockopt(*option)
 
     def send(self, data: Any) -> None:
         if not isinstance(data, bytes) or len(data) <= _BLOCK_BYTES:
@@ -302,6 +325,9 @@ class _TLSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
+_POOLS = {"http": _Pool, "https": _TLSPool}
+
+
 class _Route(NamedTuple):
     """The way of requests: connections to the host or its proxy, their target and headers."""
 
@@ -313,7 +339,12 @@ class _Route(NamedTuple):
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def route(self, request: requests.PreparedRequest, settings: dict[str, Any]) -> _Route:
         """What `send` works out again for each request, which takes longer than the request."""

@@ -138,5 +138,8 @@ def _address(destination: Destination) -> tuple[str, int]:
     """Host and port to connect to: the proxy's, where the environment names one."""
     url = destination.url
     proxies = {} if destination.is_loopback else requests.utils.get_environ_proxies(url)
-    parts = urlsplit(requests.utils.select_proxy(url, proxies) or url)
+    proxy = requests.utils.select_proxy(url, proxies)
+    if proxy is not None:
+        url = proxy if "://" in proxy else f"http://{proxy}"
+    parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

@@ -26,6 +26,7 @@ from mixpanel_sink.api.transport import MAX_RESPONSE_BYTES, Response
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
+from tests.conftest import Wire
 
 SECRET = "s3cr3t-0123456789abcdef"
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"status":1}'
@@ -105,6 +106,75 @@ def test_a_proxy_of_the_environment_is_not_used_for_loopback(
     monkeypatch.setenv("http_proxy", proxy.url)
     assert post(server.url).status == 200
     assert not proxy.requests
+
+
+def _through(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+
+
+def test_a_proxy_of_the_environment(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = wire(OK)
+    _through(monkeypatch, proxy.url.replace("//", "//me:pw@"))
+    answer = post("http://mixpanel.test/base")
+    assert (answer.status, answer.error) == (200, "")
+    first, headers, body = parse(proxy.requests[0])
+    assert first == "POST http://mixpanel.test/base/import?strict=1 HTTP/1.1"
+    assert headers["host"] == "mixpanel.test"
+    assert headers["proxy-authorization"].startswith("basic ")
+    assert body == BODY
+
+
+@pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"502 Bad Gateway"])
+def test_a_proxy_that_opens_no_way(
+    wire: Any, monkeypatch: pytest.MonkeyPatch, status: bytes
+) -> None:
+    proxy = wire(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+    _through(monkeypatch, proxy.url)
+    answer = post("https://mixpanel.test")
+    assert proxy.requests[0].startswith(b"CONNECT mixpanel.test:443 ")
+    assert (answer.status, answer.error) == (0, f"the proxy: {status.decode()}")
+    assert not answer.reached_server
+
+
+def test_tls_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mixpanel.test").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+
+    def tunnel(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(connection, server_side=True) as there:
+            there.recv(65536)
+            there.sendall(OK)
+
+    proxy = Wire(tunnel)
+    _through(monkeypatch, proxy.url)
+    assert post("https://mixpanel.test").untrusted
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    answer = post("https://mixpanel.test")
+    assert (answer.status, answer.error) == (200, "")
+    proxy.close()
+
+
+def test_no_proxy_at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    _through(monkeypatch, f"http://127.0.0.1:{port}")
+    answer = post("https://mixpanel.test")
+    assert answer.error == "the proxy: the connection was refused"
+    assert not answer.reached_server
+
+
+def test_idle_connections_are_kept_alive_by_tcp(wire: Any) -> None:
+    one = client(wire(OK).url)
+    connection = one._transport._route.pool._get_conn()  # type: ignore[attr-defined]
+    connection.connect()
+    assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    connection.close()
+    one.close()
 
 
 def test_redirects_are_not_followed(wire: Any) -> None:

@@ -95,8 +95,9 @@ def test_a_proxy_is_what_the_connection_goes_to(
     mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = Destination("https://no-such-host.invalid")
-    monkeypatch.setenv("HTTPS_PROXY", mixpanel.url)
-    check_connections([elsewhere], 5.0)
+    for proxy in (mixpanel.url, mixpanel.url.removeprefix("http://")):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        check_connections([elsewhere], 5.0)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(DestinationError, match=r"127\.0\.0\.1:9"):
         check_connections([elsewhere], 5.0)
