@@ -234,7 +234,8 @@ def _float_ms(value: float, column: TimeColumn) -> int:
 
 
 def _wall_ms(value: datetime.datetime, column: TimeColumn) -> int:
-    aware = value.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone))
+    # Of a wall time that occurs twice the first is meant: a table's column does not say which.
+    aware = value.replace(tzinfo=zoneinfo.ZoneInfo(column.timezone), fold=0)
     try:
         return ((aware - _EPOCH) // _MICROSECOND) // 1000
     except (OverflowError, ValueError):

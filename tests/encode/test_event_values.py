@@ -107,6 +107,7 @@ def test_naive_times_in_a_zone(wall: str, utc: str) -> None:
     assert _time(wall, "iso8601", "Europe/Berlin") == expected
     moment = datetime.datetime.fromisoformat(wall)
     assert _time(moment, None, "Europe/Berlin") == expected
+    assert _time(moment.replace(fold=1), None, "Europe/Berlin") == expected, "as in a table"
 
 
 @pytest.mark.parametrize(
