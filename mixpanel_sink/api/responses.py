@@ -198,7 +198,7 @@ def _no_response(response: Response, context: RequestContext, proven: bool) -> R
         )
     no_server = response.refused and context.destination.is_loopback
     hint = (
-        f" by {context.destination.host}: is the server running, and is the port right?"
+        f" by {context.destination.host} (is the server running, and is the port right?)"
         if no_server
         else ""
     )

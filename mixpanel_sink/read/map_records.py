@@ -19,7 +19,7 @@ from mixpanel_sink.elements import check_elements
 from mixpanel_sink.encode.arrow_rows import rows_as_records
 from mixpanel_sink.encode.records import as_mapping
 from mixpanel_sink.encode.tables import slice_rows
-from mixpanel_sink.errors import RecordError
+from mixpanel_sink.errors import RecordError, kind_of
 from mixpanel_sink.report import metrics
 from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord
 from mixpanel_sink.results.shown import record_as_json
@@ -57,7 +57,7 @@ class MapRecords(beam.PTransform):
     def __init__(self, fn: Callable[[dict[Any, Any]], Any]) -> None:
         super().__init__()
         if not callable(fn):
-            raise TypeError(f"MapRecords takes a function of a record, not a {type(fn).__name__}.")
+            raise TypeError(f"MapRecords takes a function of a record, not {kind_of(fn)}.")
         self._fn = fn
 
     def expand(self, records: Any) -> Any:

@@ -59,7 +59,7 @@ def nothing_accepted(why: str, policy: SendPolicy) -> str:
 
 def no_server(why: str) -> str:
     """For an address on this machine where nothing listens."""
-    return f"Nothing was sent: {why} Start it, or correct the endpoint's port."
+    return f"Nothing was sent: {why}. Start it, or correct the endpoint's port."
 
 
 def outage(batches: int, why: str, policy: SendPolicy) -> str:

@@ -80,7 +80,7 @@ def test_where_nothing_listens_it_asks_for_the_server_and_the_port(
         port = listener.getsockname()[1]
     sink = write(mixpanel, endpoint=f"http://127.0.0.1:{port}", retry=RetryPolicy(first_wait=5))
     said = failing(records(10), sink)
-    assert f"127.0.0.1:{port}: is the server running, and is the port right?" in said
+    assert f"127.0.0.1:{port} (is the server running, and is the port right?). " in said
     assert "Nothing was sent" in said
     assert "The job is stopped." in said
     first = next(message for message in caplog.messages if "attempt 1" in message)
