@@ -105,7 +105,10 @@ def _frame(columns: Mapping[str, Any], count: int) -> Any:
 
 
 def _narrowed(column: Any) -> Any:
-    """Decimals of 256 bits, which Polars does not have, as those of 128, or as floats."""
+    """Decimals of 256 bits, which Polars does not have, as those of 128, or as floats; and the
+    values of dictionaries, since Polars' functions of text do not take its categories."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
     if not pa.types.is_decimal256(column.type):
         return column
     try:

@@ -415,6 +415,29 @@ def test_two_fields_of_one_name() -> None:
 def test_a_condition_on_long_decimals(value: decimal.Decimal) -> None:
     table = pa.table({"d": pa.array([value, None, decimal.Decimal(1)], pa.decimal256(76, 2))})
     assert shape_table(table, Shape(where="d > 1.2")).rows.tolist() == [0]
+    assert _proof_keeps(table, "d > 1.2") == [0]
+
+
+@pytest.mark.parametrize(
+    "where", ["LOWER(c) = 'a'", "c LIKE 'A%'", "LENGTH(c) > 0 AND n < 2", "c || '!' = 'A!'"]
+)
+def test_a_condition_on_dictionaries(where: str) -> None:
+    """Such as the categories that pandas writes to Parquet."""
+    text, number = pa.array(["A", "b", None]), pa.array([1, 2, None], pa.int8())
+    table = pa.table({"c": text.dictionary_encode(), "n": number.dictionary_encode()})
+    assert shape_table(table, Shape(where=where)).rows.tolist() == [0]
+    assert _proof_keeps(table, where) == [0]
+
+
+def _proof_keeps(table: pa.Table, where: str) -> list[int]:
+    """The rows that the proof expects."""
+    for name, column in {"e": ["A"], "u": ["u"], "t": [1_700_000_000]}.items():
+        table = table.append_column(name, [column * len(table)])
+    mapping = EventMapping(
+        event="e", distinct_id="u", time=TimeColumn("t", "s"), shape={"where": where}
+    )
+    expectation = Expectation(mapping, Limits(), None, None, 1_800_000_000_000)
+    return [row for row, each in enumerate(expectation.each(table)) if each is not None]
 
 
 def test_the_order_of_the_steps() -> None:

@@ -253,7 +253,7 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
     untouched -= {*shape.json, *shape.flatten, *shape.split, *shape.join, *shape.cast}
     untouched -= {*shape.defaults}
     typed: dict[str, Any] = {
-        name: pl.from_arrow(table.column(name)) for name in names if table and name in untouched
+        name: _typed(table.column(name)) for name in names if table and name in untouched
     }
     origin = None if table is None else TableOrigin.of(table)
     declared = origin is None or origin.declared
@@ -286,6 +286,19 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
         for place, keep in zip(places, matches.to_list(), strict=True):
             if not keep:
                 records[place] = None
+
+
+def _typed(column: pa.ChunkedArray) -> Any:
+    """A column as Polars has it: of a dictionary the values, of long decimals those it holds."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    if pa.types.is_decimal256(kind):
+        try:
+            column = column.cast(pa.decimal128(38, kind.scale))
+        except pa.ArrowInvalid:
+            column = column.cast(pa.float64())
+    return pl.from_arrow(column)
 
 
 def _evaluated(frame: Any, expression: Any) -> Any:

@@ -82,7 +82,13 @@ COLUMNS: dict[str, tuple[Sequence[Any], Sequence[pa.DataType]]] = {
 CONDITIONS = [
     *("plan = 'pro'", "integer > 0", "n >= 1", "decimal > 1.5", "flag", "NOT flag", "nothing = 1"),
     *("day >= '2024-01-01'", "day >= DATE '2024-01-01'", "tags LIKE 'a%'", "a IS NULL", "x = 1"),
-    *("k = 's'", "integer + float > 0", "number = '1'", "dictionary = 'a'", "missing LIKE 'a'"),
+    *(
+        "k = 's'",
+        "integer + float > 0",
+        "number = '1'",
+        "LOWER(dictionary) = 'a'",
+        "missing LIKE 'a'",
+    ),
 ]
 CASTS = ["text", "integer", "number", "boolean", "time"]
 
