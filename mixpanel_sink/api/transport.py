@@ -22,6 +22,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from mixpanel_sink.api.hosts import is_loopback
+from mixpanel_sink.errors import DestinationError
 
 _CONNECTIONS = 256
 """Kept open at most; there are only as many as there are requests at a time."""
@@ -102,6 +103,9 @@ class HttpTransport:
         connect_timeout: seconds to connect.
         read_timeout: seconds until the response is complete, and for each quarter of a megabyte
             to leave.
+
+    Raises:
+        DestinationError: the environment names a proxy that cannot be used.
     """
 
     def __init__(
@@ -121,8 +125,15 @@ class HttpTransport:
         host = urlsplit(url).hostname or ""
         direct = {"no_proxy": host} if is_loopback(host) else {}
         settings = self._session.merge_environment_settings(url, direct, True, None, None)
-        self._route = adapter.route(self._session.prepare_request(blank), dict(settings))
-        self._route.pool.conn_kw["send_timeout"] = read_timeout
+        try:
+            self._route = adapter.route(self._session.prepare_request(blank), dict(settings))
+        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidProxyURL) as error:
+            raise DestinationError(
+                "The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names cannot be used: "
+                f"{error} Correct it; a SOCKS proxy needs PySocks where the workers run."
+            ) from None
+        if isinstance(self._route.pool, _Pool | _TLSPool):
+            self._route.pool.conn_kw["send_timeout"] = read_timeout
 
     def post(self, body: bytes) -> Response:
         """Sends a body and reads the response."""
@@ -343,7 +354,8 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> urllib3.ProxyManager:
         manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = _POOLS
+        if type(manager) is urllib3.ProxyManager:  # one for SOCKS has connections of its own
+            manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def route(self, request: requests.PreparedRequest, settings: dict[str, Any]) -> _Route:

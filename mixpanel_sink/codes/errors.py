@@ -85,7 +85,10 @@ ERRORS: tuple[Code, ...] = (
         "MXS204", "no-connection",
         "There is no connection to the endpoint. Nothing was sent.",
         "Check network, proxies, and --endpoint or --region; `mixpanel-sink doctor` tests them.",
-        ("is the server running, and is the port right?", "could not be reached"),
+        (
+            "is the server running, and is the port right?", "could not be reached",
+            "ALL_PROXY names cannot be used",
+        ),
     ),
     Code(
         "MXS205", "not-mixpanel",

@@ -10,6 +10,7 @@ import pathlib
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from mixpanel_sink.api.transport import MAX_RESPONSE_BYTES, Response
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.errors import DestinationError
 from tests.conftest import Wire
 
 SECRET = "s3cr3t-0123456789abcdef"
@@ -147,7 +149,9 @@ def test_tls_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.
     def tunnel(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         with context.wrap_socket(connection, server_side=True) as there:
-            there.recv(65536)
+            asked = b""
+            while not asked.endswith(BODY) and (part := there.recv(65536)):
+                asked += part
             there.sendall(OK)
 
     proxy = Wire(tunnel)
@@ -157,6 +161,19 @@ def test_tls_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.
     answer = post("https://mixpanel.test")
     assert (answer.status, answer.error) == (200, "")
     proxy.close()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"), [("socks5h://127.0.0.1:9", "SOCKS"), ("http://", "proxy URL")]
+)
+def test_a_proxy_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.delitem(sys.modules, "urllib3.contrib.socks", raising=False)
+    _through(monkeypatch, proxy)
+    with pytest.raises(DestinationError, match=f"HTTPS_PROXY, .* cannot be used: .*{said}"):
+        client("https://mixpanel.test")
 
 
 def test_no_proxy_at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
