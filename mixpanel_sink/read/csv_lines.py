@@ -193,10 +193,21 @@ def header_of(path: str, lines: Lines, delimiter: str) -> list[str]:
     """The header, after a line such as `sep=;`, which Excel reads and writes.
 
     Raises:
-        InputError: if there is none, a column in it has no name, or two have the same.
+        InputError: if there is none, it cannot be read, a column in it has no name, or two have the
+            same.
     """
     cells = cells_of(lines, delimiter)
-    header = next(cells, [])
+    try:
+        header = next(cells, [])
+    except csv.Error as error:
+        if not any("\r" in line.rstrip("\r\n") for line in lines.taken):
+            raise InputError(
+                f"The header of {path} cannot be read ({error}). Correct its quotes."
+            ) from None
+        raise InputError(
+            f"{path} has lines that end with a carriage return alone, as old Macs wrote them. Save "
+            "it with line feeds (in a shell: tr '\\r' '\\n')."
+        ) from None
     stated = lines.taken[0].strip().strip('"') if lines.taken else ""
     if stated[:4].lower() == "sep=" and len(stated) == 5:
         if stated[4] != delimiter:

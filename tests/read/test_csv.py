@@ -196,6 +196,8 @@ def test_csv_as_people_have_it(tmp_path, content: str, given_settings: Any, enco
     [
         ("a,b\n1,2\n".encode("utf-16"), CsvRows(), "Set encoding to utf-16"),
         (b"a,b\n1,2", CsvRows(encoding="utf-16-le"), "Correct encoding"),
+        (b"a,b\r1,2\r", CsvRows(), "a carriage return alone"),
+        (b'"a,b\n1,2\n', CsvRows(), "Correct its quotes"),
         (b"sep=;\na;b\n1;2\n", CsvRows(), "says that its delimiter is ';'"),
         (b"a;b\n1;2\n", CsvRows({"a": "integer"}), "Is the delimiter another one?"),
     ],
