@@ -83,14 +83,16 @@ def kept(settings: Settings, options: Any) -> Iterator[Settings]:
 
 
 def next_step(settings: Settings, otherwise: str | None) -> None:
-    """Prints what to do next: replay what failed, or else `otherwise`."""
-    from mixpanel_sink.jobs.status import failures_left
+    """Prints what to do next: replay what failed, complete what is not, or else `otherwise`."""
+    from mixpanel_sink.jobs.status import left_after
 
-    prefix, left = settings.failed_output, failures_left(settings)
-    if left:  # perhaps of earlier runs, whose failures are not shown above
-        kept = dataclasses.replace(settings, failed_output=prefix or left[0])
-        ((_, again),) = after_sending(kept, failed=True, verify=False, files=left)
+    prefix, left = settings.failed_output, left_after(settings)
+    if left and left.failures:  # perhaps of earlier runs, whose failures are not shown above
+        kept = dataclasses.replace(settings, failed_output=prefix or left.failures[0])
+        ((_, again),) = after_sending(kept, failed=True, verify=False, files=left.failures)
         common.next_step(f"fix the causes of the failures that are left, then {again}")
+    elif left and left.is_incomplete:
+        common.next_step("run the same import again; it goes on with files that are not complete")
     elif left is None and prefix and "://" not in prefix and files_of(prefix):
         ((_, again),) = after_sending(settings, failed=True, verify=False)
         common.next_step(f"fix the causes of the failures above, then {again}")

@@ -27,12 +27,13 @@ from mixpanel_sink.jobs import check, missing
 from mixpanel_sink.jobs.beam_options import parse
 from mixpanel_sink.jobs.build import Import
 from mixpanel_sink.jobs.command import arguments, guarded
-from mixpanel_sink.jobs.incremental import check_alone, check_limit, give_back, print_end
+from mixpanel_sink.jobs.incremental import check_alone, check_limit, give_back
 from mixpanel_sink.jobs.launcher import leave
-from mixpanel_sink.jobs.notify import told
+from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_OK
 from mixpanel_sink.jobs.run import run
 from mixpanel_sink.jobs.runners import make_pipeline, runs_remotely
+from mixpanel_sink.jobs.status import print_end
 from mixpanel_sink.settings.options import Settings
 
 Build = Callable[[Import], beam.Pipeline]
@@ -91,6 +92,7 @@ def _start(job: Import, build: Build) -> int:
         update = missing.plan(job)
         if job.today is not None and job.today.is_empty:
             print("Nothing is new; nothing was sent.")
+            note(result="Nothing is new; nothing was sent.")
             return EXIT_OK
         files = () if job.settings.only_changed else job.source.files
         code = run(build(job), job.settings, job.source.row_count, files)
@@ -98,7 +100,7 @@ def _start(job: Import, build: Build) -> int:
         if job.settings.only_changed:
             return missing.after(job, update, code)
         if job.today is not None and not is_handed_on:
-            print_end(job.today)
+            print_end(job.today.run)
         return code
     finally:
         if job.held is not None and not is_handed_on:  # the job gives the lease back itself

@@ -27,10 +27,11 @@ from mixpanel_sink.checkpoint.mapping_change import is_from_position
 from mixpanel_sink.checkpoint.owner import mapping_mark, mapping_settings
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
-from mixpanel_sink.errors import CheckpointError, InputError, SettingError
+from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.jobs.mapping_changed import checked_mapping, files_named, files_of
 from mixpanel_sink.jobs.outputs import whole_prefix
 from mixpanel_sink.jobs.since import check_since, rows_of_files, rows_of_table
+from mixpanel_sink.jobs.soon import soon
 from mixpanel_sink.process import HEARTBEATS
 from mixpanel_sink.read.connection import UnreachableError, reached
 from mixpanel_sink.read.file_source import FileSource
@@ -90,8 +91,12 @@ def give_back(checkpoint: Checkpoint) -> None:
     """Gives the lease back, if the run still has it."""
     path, token = checkpoint.path, checkpoint.lease
     HEARTBEATS.get((path, token), lambda: lease.Heartbeat(path, token)).stop()
-    with contextlib.suppress(Exception):  # of each cloud's client; it expires
-        lease.release(open_folder(path), token)
+
+    def release() -> None:
+        with contextlib.suppress(Exception):  # of each cloud's client; it expires
+            lease.release(open_folder(path), token)
+
+    soon(release, None)
 
 
 def today(
@@ -305,25 +310,6 @@ def left_to_do(settings: Settings, source: FileSource, mapping: AnyMapping | Non
         "sent again, and is counted below."
     )
     return dataclasses.replace(found, lines=[*found.lines, more])
-
-
-def print_end(found: Today) -> None:
-    """Prints what the run has imported, and which files are not complete."""
-    with contextlib.suppress(CheckpointError):
-        known = Manifest.load(open_folder(found.checkpoint.path))
-        for note in known.runs[-1:]:
-            if note.run == found.run.run and found.run.planned:
-                print(f"  Checkpoint: {files_of(note.files)} imported")
-                for path in note.late_paths:
-                    print(
-                        f"  {path}: among the rows that were imported before, some are new, "
-                        "changed or gone. The next run reads the file as a whole."
-                    )
-                if note.left:
-                    print(
-                        f"  {files_of(note.left)} not complete; the next run goes on with "
-                        f"{files_named(note.left_paths)}"
-                    )
 
 
 def planned(

@@ -15,9 +15,9 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.configured import endpoint_of, quota_of
 from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
 from mixpanel_sink.jobs.console import error_text, printed_once, say_error
-from mixpanel_sink.jobs.following import after_sending
+from mixpanel_sink.jobs.following import after_sending, following
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
-from mixpanel_sink.jobs.status import failures_left
+from mixpanel_sink.jobs.status import left_after
 from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.read.listing import File
 from mixpanel_sink.report.accounting import read_accounts
@@ -202,10 +202,19 @@ def _report(
         # Workers in processes of their own have a tally of their own.
         accepted=accepted if whole == counters.get("events_accepted", 0) else {},
         failed_output=settings.failed_output,
-        next_steps=after_sending(
-            settings, failed, verify, (failures_left(settings) or ()) if failed else ()
-        ),
+        next_steps=_next_steps(settings, failed, verify),
     )
+
+
+def _next_steps(settings: Settings, failed: bool, verify: bool) -> list[tuple[str, str]]:
+    left = left_after(settings) if failed else None
+    if left is None:
+        return after_sending(settings, failed, verify)
+    steps = after_sending(settings, bool(left.failures), verify, left.failures)
+    if left.is_incomplete:  # which sends again what was given up
+        again = following("import", settings, settings.mapping)
+        steps.insert(0, ("Import the rest of the files that are not complete.", again))
+    return steps
 
 
 def write_report(path: str, report: RunReport) -> None:

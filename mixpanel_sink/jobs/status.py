@@ -8,17 +8,20 @@ import datetime
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from mixpanel_sink.checkpoint import lease
+from mixpanel_sink.checkpoint.commit import OpenRun
 from mixpanel_sink.checkpoint.folder import Folder, open_folder
 from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
 from mixpanel_sink.checkpoint.profile_store import HEADER as PROFILES
 from mixpanel_sink.checkpoint.since import Before, before_of
 from mixpanel_sink.errors import CheckpointError, SettingError
+from mixpanel_sink.jobs.mapping_changed import files_named, files_of
 from mixpanel_sink.jobs.outputs import check_output, kept_failures
+from mixpanel_sink.jobs.soon import soon
 from mixpanel_sink.read.watermark import Watermark
 from mixpanel_sink.report.checkpoint_page import checkpoint_page
 from mixpanel_sink.report.page_parts import plural
@@ -127,19 +130,56 @@ def _not_replayed(folder: Folder, known: Manifest) -> Iterator[dict[str, Any]]:
             yield {"run": note.run[:12], "failed": count, "files": left, "are_gone": not files}
 
 
-def failures_left(settings: Settings) -> list[str] | None:
-    """The files of failed records that no replay has read, of this run and of earlier ones.
+class Left(NamedTuple):
+    """What runs with a checkpoint have left to do: the files of failed records that no replay has
+    read, of the last run and of earlier ones; and whether files of the input are not complete."""
 
-    None without a checkpoint that keeps track of them; empty if it cannot be read.
-    """
+    failures: tuple[str, ...] = ()
+    is_incomplete: bool = False
+
+
+def left_after(settings: Settings) -> Left | None:
+    """What is left to do. Nothing if the checkpoint cannot be read, or not soon enough; None
+    without one that keeps track of files."""
     if not settings.checkpoint or settings.only_changed:
         return None
-    try:
-        folder = open_folder(settings.checkpoint)
-        left = _not_replayed(folder, Manifest.load(folder))
-        return [file for each in left for file in each["files"]]
-    except CheckpointError:
-        return []
+    folder = open_folder(settings.checkpoint)
+
+    def ask() -> Left:
+        try:
+            known = Manifest.load(folder)
+            failures = [file for each in _not_replayed(folder, known) for file in each["files"]]
+        except CheckpointError:
+            return Left()
+        imports = [note for note in known.runs if note.kind == "import"]
+        return Left(tuple(failures), any(note.left for note in imports[-1:]))
+
+    return soon(ask, Left())
+
+
+def print_end(run: OpenRun) -> None:
+    """Prints what a run has imported, and which files are not complete."""
+
+    def ask() -> RunNote | None:
+        with contextlib.suppress(CheckpointError):
+            runs = Manifest.load(open_folder(run.path)).runs
+            return next((note for note in runs if note.run == run.run), None)
+        return None
+
+    note = soon(ask, None)
+    if note is None or not run.planned:
+        return
+    print(f"  Checkpoint: {files_of(note.files)} imported")
+    for path in note.late_paths:
+        print(
+            f"  {path}: among the rows that were imported before, some are new, changed or gone. "
+            "The next run reads the file as a whole."
+        )
+    if note.left:
+        print(
+            f"  {files_of(note.left)} not complete; the next run goes on with "
+            f"{files_named(note.left_paths)}"
+        )
 
 
 def _holder(folder: Folder) -> dict[str, Any] | None:

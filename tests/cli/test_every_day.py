@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import json
 import pathlib
+import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mixpanel_sink.checkpoint.folder import Folder
+from mixpanel_sink.checkpoint.manifest import Manifest
 from mixpanel_sink.emulator.testing import Emulator
+from mixpanel_sink.jobs import soon
 from mixpanel_sink.process import forget
 from tests.cli.conftest import Call
 
@@ -195,3 +199,51 @@ def test_a_list_of_lookup_tables_needs_a_service_account(call: Call, mixpanel: E
     done = call("lookup-table", "list", "--endpoint", mixpanel.url)
     assert done.code == 1
     assert "a list of tables asks for a service account.\n  MXS203: mixpanel-sink" in done.err
+
+
+def test_what_was_given_up_is_sent_by_the_next_import(call: Call, mixpanel: Emulator) -> None:
+    """With a checkpoint the next run sends it, so that this is the next step: neither `verify`,
+    which would find it missing, nor a replay, which would send it a second time."""
+    write("a.parquet")
+    here = ("import", "a.parquet", "-m", "by_n.yaml", "--endpoint", mixpanel.url)
+    hasty = ("--batch-events", "10", "--transient-seconds", "0.2", "--first-wait", "0.1")
+    mixpanel.faults([{"kind": "status", "status": 503, "times": 99, "skip": 1}])
+    done = call(*here, *hasty, "--checkpoint", "cp", "--report", "run.html")
+    assert "20 read = 10 accepted + 10 failed" in done.out
+    last = done.out.splitlines()[-1]
+    said = "Next: run the same import again; it goes on with files that are not complete"
+    assert last == said
+    step = json.loads(pathlib.Path("run.json").read_text())["next_steps"][0]
+    assert step["command"].startswith("mixpanel-sink import 'a.parquet' --mapping by_n.yaml")
+    mixpanel.faults([])
+    forget()
+    done = call(*here, "--checkpoint", "cp")
+    assert "known to checkpoint         10" in done.out
+    assert "Next: mixpanel-sink verify" in done.out
+
+
+def test_the_last_lines_do_not_wait_for_a_checkpoint_out_of_reach(
+    call: Call, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google's client retries for two minutes, and they are good to know but not needed."""
+    write("a.parquet")
+    gone, load = threading.Event(), Manifest.load
+
+    def loaded(folder: Folder) -> Manifest:
+        if gone.is_set():
+            threading.Event().wait()  # for ever: its thread does not keep the process
+        return load(folder)
+
+    def reading(*given: object) -> None:
+        del given
+        gone.set()
+
+    monkeypatch.setattr(soon, "SECONDS", 0.05)
+    monkeypatch.setattr(Manifest, "load", loaded)
+    monkeypatch.setattr("mixpanel_sink.jobs.run.outcome.print_projects", reading)
+    done = call(
+        "import", "a.parquet", "-m", "by_n.yaml", "--endpoint", mixpanel.url, "--checkpoint", "cp"
+    )
+    assert done.code == 0
+    assert "20 read = 20 accepted + 0 failed" in done.out
+    assert "Checkpoint:" not in done.out

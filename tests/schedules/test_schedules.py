@@ -112,7 +112,7 @@ def test_the_commands_are_understood(
 
     monkeypatch.setattr(import_files, "start", start)
     # One of the checkpoints is in a bucket that there is not.
-    monkeypatch.setattr(status, "failures_left", lambda path: [])
+    monkeypatch.setattr(status, "left_after", lambda settings: None)
     assert command(shlex.split(commands()[name])[1:]) == 0
     (settings,) = seen
     assert settings.run_property == "import_run"
