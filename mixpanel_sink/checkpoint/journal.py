@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import logging
 import os
 import threading
 import time
@@ -31,6 +32,8 @@ from mixpanel_sink.checkpoint.folder import append_whole
 from mixpanel_sink.checkpoint.owner import HEADER as _HEADER
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
+
+_LOGGER = logging.getLogger(__name__)
 
 VERSION = 2
 """The format of the header and of the lines; a checkpoint of another one is refused."""
@@ -47,6 +50,8 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 """What file systems without hard links answer."""
 WAITS = (0.2, 1.0, 4.0)
 """Seconds between the tries to write."""
+LONGEST_TRIES = 30.0
+"""Seconds after which no other try begins: a cloud's client retries by itself, for minutes."""
 
 
 class Journal:
@@ -174,10 +179,17 @@ class Journal:
                 self._changed.notify_all()
 
     def _try(self, write: Callable[[], None]) -> None:
+        began = time.monotonic()
         for wait in WAITS:
             try:
                 return write()
-            except Exception:
+            except Exception as error:
+                if time.monotonic() - began >= LONGEST_TRIES:
+                    raise
+                _LOGGER.warning(
+                    "The checkpoint %s cannot be written (%s); next try in %.1f s.",
+                    self._folder.path, _short(error), wait,
+                )  # fmt: skip
                 time.sleep(wait)
         write()
 

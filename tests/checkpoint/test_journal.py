@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from mixpanel_sink.checkpoint import journal
 from mixpanel_sink.checkpoint.journal import VERSION, Journal
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
@@ -120,3 +121,30 @@ lines.wait()
         assert "cannot be written (File too large). Fix that and run the job again" in first
         read = list(Journal(str(tmp_path), OWNER).read())
         assert read == ["a" * 40, "b" * 90, "c"]
+
+
+@pytest.mark.parametrize(("longest", "tries"), [(30.0, 4), (0.0, 1)])
+def test_it_says_that_it_tries_again_and_not_for_ever(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    longest: float,
+    tries: int,
+) -> None:
+    """A cloud's client retries for two minutes by itself; four of its tries are eight minutes."""
+    tried = []
+
+    def refused(*given: object) -> None:
+        tried.append(given)
+        raise OSError("out of reach")
+
+    monkeypatch.setattr(journal, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(journal, "LONGEST_TRIES", longest)
+    monkeypatch.setattr(journal._LocalFolder, "write", refused)
+    lines = Journal(str(tmp_path), OWNER)
+    lines.write("a")
+    with pytest.raises(CheckpointError, match=r"cannot be written \(out of reach\)"):
+        lines.wait()
+    assert len(tried) == tries
+    assert len(caplog.messages) == tries - 1
+    assert all("cannot be written (out of reach); next try in" in said for said in caplog.messages)
