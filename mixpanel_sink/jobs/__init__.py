@@ -13,7 +13,7 @@
 | `outcome`, `errors`, `notify`, `following` | the end of a run, told to people and machines       |
 | `console`                                  | words and colours on a terminal                     |
 | `incremental`, `since`, `mapping_changed`  | imports with a checkpoint: what is left to do       |
-| `missing`, `status`                        | profiles that left the input; what a checkpoint has |
+| `missing`, `status`, `soon`                | profiles that left the input; what a checkpoint has |
 | `launcher`, `startup`, `hidden`            | a quick start, and a quick end                      |
 | `sdk_worker`, `servers`                    | the same for workers, and for Prism                 |
 | `local`                                    | a run against the emulator on this machine          |
