@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixpanel_sink.api.numbers import Rounded, seconds, whole_number
-from mixpanel_sink.api.values import id_text
+from mixpanel_sink.api.values import MAX_INT, MIN_INT, id_text
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.json_columns import lost_rows
 from mixpanel_sink.encode.times import text_ns
@@ -57,7 +57,10 @@ def cast(column: pa.ChunkedArray, name: str, kind: str) -> tuple[Any, dict[int, 
             values.append(None)
     if kind == "time":
         return _times(values, name, failed), failed
-    return pa.chunked_array([pa.array(values, _TYPES[kind])]), failed
+    made = _TYPES[kind]
+    if kind == "integer" and any(value is not None and value >= 2**63 for value in values):
+        made = pa.decimal128(20)  # which holds those of 64 bits with a sign and without one
+    return pa.chunked_array([pa.array(values, made)]), failed
 
 
 def _misfit(name: str, kind: str) -> RecordError:
@@ -117,7 +120,7 @@ def _integer(value: Any) -> int:
         whole = int(value)
     elif isinstance(value, decimal.Decimal):
         whole = whole_number(value)
-    if not isinstance(whole, int) or not _is_int64(whole):
+    if not isinstance(whole, int) or not MIN_INT <= whole <= MAX_INT:
         raise ValueError
     return int(whole)
 

@@ -152,6 +152,23 @@ def test_times_that_no_one_type_holds() -> None:
     assert FAILED not in (first, third)
 
 
+def test_unsigned_integers_of_64_bits_as_text_in_json_and_as_decimals() -> None:
+    """Such as hashes: an event holds them, and so does a cast."""
+    texts = [str(2**64 - 1), "-5", None, str(2**64), str(-(2**63)), str(-(2**63) - 1)]
+    numbers = [2**64 - 1, -5, None, FAILED, -(2**63), FAILED]
+    assert cast(pa.array(texts), "integer") == numbers
+    exact = [None if text is None else Decimal(text) for text in texts]
+    assert cast(pa.array(exact, pa.decimal128(38)), "integer") == numbers
+    mapping = EventMapping(
+        event="e", distinct_id="n", time=TimeColumn("t", "s"), shape={"cast": {"n": "integer"}}
+    )
+    records: list[Any] = [{"e": "A", "t": 1_700_000_000, "n": n} for n in (2**64 - 1, 5)]
+    for elements in (records, records[:1], [pa.Table.from_pylist(records[1:])]):
+        (chunk,) = convert_tables(elements, mapping)
+        assert not isinstance(chunk, FailedRecord)
+        assert len(list(chunk.events())) == len(elements)
+
+
 @pytest.mark.parametrize(
     "text", ['{"n": 123456789012345678901234}', '{"n": -98765432109876543210}']
 )

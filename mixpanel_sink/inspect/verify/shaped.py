@@ -179,18 +179,18 @@ def _cast(value: Any, name: str, kind: str) -> Any:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, int) and value < 2**64:
-        return int(value)
-    if isinstance(value, str):
+    if isinstance(value, int):
+        whole = int(value)
+    elif isinstance(value, str):
         digits = value.strip()
         if not digits.isascii() or not digits.lstrip("+-").isdecimal() or len(digits) > 1000:
             raise ValueError
-        whole: int = int(digits)
-    elif isinstance(value, float | decimal.Decimal) and -(2**63) <= value < 2**63 and not value % 1:
+        whole = int(digits)
+    elif isinstance(value, float | decimal.Decimal) and -(2**63) <= value < 2**64 and not value % 1:
         whole = int(value)
     else:
         raise ValueError
-    if whole not in range(-(2**63), 2**63):
+    if whole not in range(-(2**63), 2**64):
         raise ValueError
     return whole
 
