@@ -161,7 +161,7 @@ def test_no_rows(tmp_path) -> None:
     found = preview([shop(tmp_path / "a.parquet", 0)], MAPPING)
     assert found.whole
     assert dataclasses.astuple(found.total) == (0, 0, 0, 0)
-    assert "no waiting" in render(found)
+    assert "The input has no records; an import would send nothing." in render(found)
 
 
 @pytest.mark.parametrize(
