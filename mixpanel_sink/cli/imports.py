@@ -88,7 +88,7 @@ def next_step(settings: Settings, otherwise: str | None) -> None:
 
     prefix, left = settings.failed_output, left_after(settings)
     if left and left.failures:  # perhaps of earlier runs, whose failures are not shown above
-        kept = dataclasses.replace(settings, failed_output=prefix or left.failures[0])
+        kept = dataclasses.replace(settings, failed_output=prefix or left.failures[0], only=())
         ((_, again),) = after_sending(kept, failed=True, verify=False, files=left.failures)
         common.next_step(f"fix the causes of the failures that are left, then {again}")
     elif left and left.is_incomplete:

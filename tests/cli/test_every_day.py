@@ -222,6 +222,18 @@ def test_what_was_given_up_is_sent_by_the_next_import(call: Call, mixpanel: Emul
     assert "Next: mixpanel-sink verify" in done.out
 
 
+def test_a_replay_of_one_reason_proposes_all_that_are_left(call: Call, mixpanel: Emulator) -> None:
+    write("a.parquet", user=["null", None, *["u"] * 18])
+    here = ("-m", "by_n.yaml", "--endpoint", mixpanel.url, "--checkpoint", "cp")
+    done = call("import", "a.parquet", *here)
+    assert "20 read = 18 accepted + 2 failed" in done.out
+    forget()
+    done = call("replay", "failed/*.jsonl", *here, "--only", "distinct_id_null")
+    assert "1 read = 0 accepted + 1 failed" in done.out
+    assert "failures that are left, then mixpanel-sink replay" in done.out
+    assert "--only" not in done.out
+
+
 def test_the_last_lines_do_not_wait_for_a_checkpoint_out_of_reach(
     call: Call, mixpanel: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
