@@ -19,6 +19,8 @@ from mixpanel_sink.batch.runs import Run
 SLICE_ROWS = 50_000
 """Rows of one table, which is read and encoded at once."""
 
+FileKey = str | Sequence[str] | None
+"""Stands for the file of a table's rows in position ids, or one for each row; None if unknown."""
 _KEY = b"mixpanel_sink.batch.origin"
 
 

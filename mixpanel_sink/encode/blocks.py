@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mixpanel_sink.batch.origin import RecordBlock, RowOrigin, TableOrigin, runs_from
+from mixpanel_sink.batch.origin import FileKey, RecordBlock, RowOrigin, TableOrigin, runs_from
 from mixpanel_sink.batch.runs import Run, cut_runs, singles, take_runs
 from mixpanel_sink.encode.arrow_rows import rows_as_records, take_rows
 from mixpanel_sink.encode.tables import slice_rows, table_of
@@ -82,6 +82,11 @@ class Block(abc.ABC):
     def as_records(self, records: Sequence[Any], rows: Sequence[int]) -> Block:
         """A block of these records, which were made from the block's records with these numbers."""
         return RecordsBlock(self.key, take_runs(self.runs, rows), records)
+
+    @property
+    def file_key(self) -> FileKey:
+        """Stands for the file in position ids: `key`, or one for each record."""
+        return self.key
 
     def origins(self, rows: Sequence[int]) -> Iterator[Run]:
         """Where some of the records come from."""
@@ -159,6 +164,37 @@ class TableBlock(Block):
         if column not in self.table.schema.names:
             return self
         return dataclasses.replace(self, table=self.table.drop_columns([column]))
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinedTables(TableBlock):
+    """The rows of small tables with one schema, to encode them at once.
+
+    Attributes:
+        keys: stand for their files in position ids, by path; none where they are unknown.
+    """
+
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def join(cls, blocks: Sequence[TableBlock]) -> JoinedTables:
+        """Joins blocks, either all with a key or all without."""
+        tables = [block.table.replace_schema_metadata(None) for block in blocks]
+        runs = [run for block in blocks for run in block.runs]
+        keys = {run.file: block.key for block in blocks if block.key for run in block.runs}
+        return cls(None, runs, pa.concat_tables(tables), keys)
+
+    @property
+    def file_key(self) -> FileKey:
+        """One for each row."""
+        if not self.keys:
+            return None
+        return [key for run in self.runs for key in [self.keys[run.file]] * run.count]
+
+    def source(self, origin: Run) -> RowOrigin | None:
+        """Where one of the rows lies; None if unknown."""
+        key = self.keys.get(origin.file)
+        return None if key is None else RowOrigin(origin.file, key, origin.row)
 
 
 @dataclasses.dataclass(frozen=True)

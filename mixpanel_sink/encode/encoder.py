@@ -58,7 +58,7 @@ def encode_block(encoder: Encoder, block: Block, limits: Limits) -> EncodedSlice
     if found is None:
         result = EncodedSlice(odd=list(range(len(block))))
     else:
-        result = encode_slice(*found, block.key, block.runs, limits)
+        result = encode_slice(*found, block.file_key, block.runs, limits)
     for at in range(0, len(result.odd), 2000):
         _encode_rows(encoder, block, result.odd[at : at + 2000], result)
     return result

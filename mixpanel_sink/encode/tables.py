@@ -20,7 +20,7 @@ import pyarrow as pa
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import Keys
-from mixpanel_sink.batch.origin import SLICE_ROWS, memory_bytes
+from mixpanel_sink.batch.origin import SLICE_ROWS, FileKey, memory_bytes
 from mixpanel_sink.batch.runs import Run, rows_of, singles, take_runs
 from mixpanel_sink.encode.columnar import ColumnarEncoder, EncodedTable
 from mixpanel_sink.encode.event_json import COUNTED, EventCounts
@@ -94,7 +94,7 @@ def _plain_bytes(table: pa.Table) -> int:
 def encode_slice(
     encoder: ColumnarEncoder,
     table: pa.Table,
-    key: str | None,
+    key: FileKey,
     origins: Sequence[Run],
     limits: Limits,
 ) -> EncodedSlice:
@@ -103,7 +103,7 @@ def encode_slice(
     Args:
         encoder: of the mapping.
         table: the slice.
-        key: stands for the file in position ids; None if that is unknown.
+        key: stands for the file in position ids, or one for each row; None if that is unknown.
         origins: where the rows come from, as runs that add up to the table.
         limits: of a chunk.
     """

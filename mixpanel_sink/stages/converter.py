@@ -105,7 +105,7 @@ class Converter:
         yield from self._gathered(self._records, everything=True)
         yield from self._gathered(self._replays, everything=True)
         for packer in self._packers.values():
-            yield from packer.end_records()
+            yield from packer.end_blocks()
         yield from self._ahead.finish()
         for packer in self._packers.values():
             yield from packer.flush()

@@ -1,4 +1,4 @@
-"""`Gatherer`: single records become blocks, some requests' worth each. No Beam here."""
+"""Single records and small tables become blocks, some requests' worth each. No Beam here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
+
+from mixpanel_sink.batch.origin import memory_bytes
 from mixpanel_sink.batch.runs import Run, cut_runs
-from mixpanel_sink.encode.blocks import RecordsBlock
+from mixpanel_sink.encode.blocks import JoinedTables, RecordsBlock, TableBlock
 from mixpanel_sink.encode.records import LARGE, STRIDE, weigh
 
 BATCH_REQUESTS = 5
@@ -103,3 +106,57 @@ class Gatherer:
         step = 1 if weight > LARGE * grown else STRIDE
         self._next_look = min(len(self._records) + step, self._most)
         return len(self._records) >= self._most or self._weight >= BATCH_BYTES
+
+
+class TableGatherer:
+    """Collects small tables of one schema, such as those of many small files, until they are worth
+    encoding.
+
+    Args:
+        batch_events: of a request.
+    """
+
+    def __init__(self, batch_events: int) -> None:
+        self._most = BATCH_REQUESTS * batch_events
+        self._start()
+
+    def _start(self) -> None:
+        self._blocks: list[TableBlock] = []
+        self._keys: dict[str, str | None] = {}
+        self._rows = self._bytes = 0
+
+    def add(self, block: TableBlock) -> Iterator[TableBlock]:
+        """Takes a block, and yields those that are large enough."""
+        if not self._fits(block):
+            yield from self.take()
+        self._blocks.append(block)
+        self._keys.update((run.file, block.key) for run in block.runs)
+        self._rows += len(block)
+        self._bytes += memory_bytes(block.table)
+        if self._rows >= self._most or self._bytes >= BATCH_BYTES or _has_dictionary(block):
+            yield from self.take()
+
+    def take(self) -> Iterator[TableBlock]:
+        """Yields the rest."""
+        blocks = self._blocks
+        self._start()
+        if blocks:
+            yield blocks[0] if len(blocks) == 1 else JoinedTables.join(blocks)
+
+    def _fits(self, block: TableBlock) -> bool:
+        """Whether it may be joined with the blocks before."""
+        if not self._blocks:
+            return True
+        first = self._blocks[0]
+        return (
+            len(block) < self._most
+            and block.table.schema.equals(first.table.schema)
+            and (block.key is None) == (first.key is None)
+            and all(self._keys.get(run.file, block.key) == block.key for run in block.runs)
+            and not _has_dictionary(block)
+        )
+
+
+def _has_dictionary(block: TableBlock) -> bool:
+    """Whether a column has a dictionary, of which each table has its own."""
+    return any(pa.types.is_dictionary(kind) for kind in block.table.schema.types)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from mixpanel_sink.api.endpoints import Endpoint
@@ -17,13 +17,13 @@ from mixpanel_sink.batch.chunk import EventChunk
 from mixpanel_sink.batch.keys import KeySample
 from mixpanel_sink.batch.runs import Run
 from mixpanel_sink.checkpoint.profiles import ProfileState
-from mixpanel_sink.encode.blocks import Block, RecordsBlock
+from mixpanel_sink.encode.blocks import Block, RecordsBlock, TableBlock
 from mixpanel_sink.encode.encoder import Encoder, encode_block
 from mixpanel_sink.encode.tables import EncodedSlice
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.send.settle import without_token
 from mixpanel_sink.settings.project import Target
-from mixpanel_sink.stages.gather import Gatherer
+from mixpanel_sink.stages.gather import Gatherer, TableGatherer
 
 ENCODERS = 2
 """Threads that encode blocks ahead of Send. More gained nothing on two cores."""
@@ -139,6 +139,7 @@ class Packer:
         lanes = self._lanes if ordered else 1
         self._tails = [ChunkBuilder(self._limits, group_of) for _ in range(lanes)]
         self._records = Gatherer(RecordsBlock, self._limits.batch_events)
+        self._tables = TableGatherer(self._limits.batch_events)
         self.counts: collections.Counter[str] = collections.Counter()
         self.sample = KeySample()
         self.unchanged: collections.Counter[str] = collections.Counter()
@@ -149,20 +150,24 @@ class Packer:
     def add(self, block: Block) -> Iterator[Any]:
         """Takes records, and yields the outputs that are ready."""
         if isinstance(block, RecordsBlock):
-            for gathered in self._records.extend(block):
-                yield from self._ahead.submit(self, gathered)
+            yield from self._encode(self._tables.take())
+            yield from self._encode(self._records.extend(block))
             return
-        yield from self.end_records()
+        yield from self._encode(self._records.take(everything=True))
         for part in block.slices(self._limits.batch_events):
-            if self._encoder.takes_columns:
-                yield from self._ahead.submit(self, part)
+            if isinstance(part, TableBlock) and self._encoder.takes_columns:
+                yield from self._encode(self._tables.add(part))
             else:
                 yield from self.add(part.as_records(part.records(), range(len(part))))
 
-    def end_records(self) -> Iterator[Any]:
-        """Encodes the records that still wait for others."""
-        for gathered in self._records.take(everything=True):
-            yield from self._ahead.submit(self, gathered)
+    def end_blocks(self) -> Iterator[Any]:
+        """Encodes the records and tables that still wait for others."""
+        yield from self._encode(self._records.take(everything=True))
+        yield from self._encode(self._tables.take())
+
+    def _encode(self, blocks: Iterable[Block]) -> Iterator[Any]:
+        for block in blocks:
+            yield from self._ahead.submit(self, block)
 
     def encode(self, block: Block) -> EncodedSlice:
         """Encodes a block; on any thread."""

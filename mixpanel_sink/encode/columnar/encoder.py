@@ -24,6 +24,7 @@ from mixpanel_sink.api.limits import (
     now_ms,
 )
 from mixpanel_sink.batch.keys import Keys
+from mixpanel_sink.batch.origin import FileKey
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported, fits
 from mixpanel_sink.encode.columnar.expressions import Piece, content_hash, line, quoted
 from mixpanel_sink.encode.columnar.plan import Plan
@@ -34,6 +35,7 @@ from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.run_mark import RunMark
 
+_FILE = "i:file"
 _TEXT = "text"
 """The column of the JSON lines."""
 _FEW_ROWS = 256
@@ -87,14 +89,14 @@ class ColumnarEncoder:
     def encode(
         self,
         table: pa.Table,
-        file_key: str | None = None,
+        file_key: FileKey = None,
         first_row: int | np.ndarray[Any, np.dtype[np.int64]] = 0,
     ) -> Iterator[EncodedTable]:
         """Encodes a slice, usually in one piece, in several where some rows are odd.
 
         Args:
             table: tens of thousands of rows at most: all of its JSON is in memory at once.
-            file_key: for position ids; None if unknown.
+            file_key: for position ids, or one for each row; None if unknown.
             first_row: of the table in its file; an array if its rows are not neighbours there.
         """
         plan = self._plan(table.schema)
@@ -109,7 +111,12 @@ class ColumnarEncoder:
         return [] if plan is None else plan.inputs.by_value
 
     def _pieces(
-        self, plan: Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
+        self,
+        plan: Plan,
+        table: pa.Table,
+        start: int,
+        file_key: FileKey,
+        first_row: Any,
     ) -> Iterator[EncodedTable]:
         if not len(table):
             return
@@ -128,7 +135,12 @@ class ColumnarEncoder:
             yield _only_leftover(np.arange(start, start + len(table)))
 
     def _encode(
-        self, plan: Plan, table: pa.Table, start: int, file_key: str | None, first_row: Any
+        self,
+        plan: Plan,
+        table: pa.Table,
+        start: int,
+        file_key: FileKey,
+        first_row: Any,
     ) -> EncodedTable:
         now = self._clock()
         frame, plain = plan.read(table, now, self._limits.max_age_seconds)
@@ -140,6 +152,9 @@ class ColumnarEncoder:
             else:
                 number = pl.int_range(pl.len()) + (first_row + start)
             frame = frame.with_columns(number.alias("i:insert_id"))
+            if not isinstance(position, str):
+                keys = pl.Series(_FILE, position[start : start + len(frame)])
+                frame = frame.with_columns(keys)
         leftover = rows[:0]
         ok = frame.get_column("ok")
         if not ok.all():
@@ -180,7 +195,11 @@ class ColumnarEncoder:
         return small
 
     def _with_text(
-        self, plan: Plan, frame: pl.DataFrame, plain: Set[str], position: str | None
+        self,
+        plan: Plan,
+        frame: pl.DataFrame,
+        plain: Set[str],
+        position: FileKey,
     ) -> pl.DataFrame:
         """The frame with the JSON lines, and with the ids where they come from the content."""
         if not len(frame):
@@ -208,6 +227,9 @@ class ColumnarEncoder:
         if position is None:
             frame = frame.with_columns(self._salted(insert_id).alias("i:insert_id"))
             pieces = [LEAD, *event, id_key, pl.col("i:insert_id"), end]
+        elif not isinstance(position, str):
+            place = self._salted(pl.concat_str([pl.col(_FILE), pl.lit("-"), insert_id]))
+            pieces = [LEAD, *event, id_key, place, end]
         elif self._salt:
             pieces = [LEAD, *event, id_key, self._salted(insert_id, f"{position}-"), end]
         else:

@@ -16,6 +16,7 @@ from mixpanel_sink.api.limits import (
 )
 from mixpanel_sink.api.numbers import json_bytes
 from mixpanel_sink.api.values import to_json
+from mixpanel_sink.batch.origin import FileKey
 from mixpanel_sink.encode.columnar.arrow_types import Unsupported
 from mixpanel_sink.encode.columnar.columns import Part, property_part
 from mixpanel_sink.encode.columnar.expressions import Piece, json_of, quoted
@@ -124,7 +125,7 @@ class Plan:
         """Whether ids come from the content, where file and row are not known."""
         return self._mapping.insert_id is None or isinstance(self._mapping.insert_id, ContentId)
 
-    def uses_position(self, file_key: str | None) -> bool:
+    def uses_position(self, file_key: FileKey) -> bool:
         """Whether ids come from file and row."""
         return self.needs_position or (self._mapping.insert_id is None and file_key is not None)
 
