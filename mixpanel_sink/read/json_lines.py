@@ -12,7 +12,7 @@ import orjson
 
 from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.batch.origin import TableOrigin
-from mixpanel_sink.errors import InputError
+from mixpanel_sink.errors import InputError, with_article
 from mixpanel_sink.read.ahead import worked_ahead
 from mixpanel_sink.read.files import blocks_of, estimated_rows, lines_of, opened, without_mark
 from mixpanel_sink.read.json_kinds import Types, add_types, schema_of
@@ -171,4 +171,6 @@ def read_object(text: bytes) -> dict[str, Any] | str:
         return f"is not JSON ({str(error).partition(':')[0]})"
     except RecursionError:  # of json, which goes less deep than orjson
         return "is nested too deep"
-    return value if isinstance(value, dict) else f"holds a {type(value).__name__} and no object"
+    if isinstance(value, dict):
+        return value
+    return f"holds {with_article(type(value).__name__)} and no object"
