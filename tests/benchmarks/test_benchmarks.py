@@ -5,13 +5,26 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import pathlib
+import sys
 import urllib.error
 import urllib.request
 import zlib
 
 import pytest
 
-from benchmarks import data, formats, paths, quota, registry, report, runs, types, verifying
+from benchmarks import (
+    data,
+    formats,
+    paths,
+    quota,
+    registry,
+    report,
+    runs,
+    small_files,
+    types,
+    verifying,
+)
 from benchmarks.counting import count_events
 from benchmarks.serving import Server
 
@@ -124,6 +137,18 @@ def test_delivers_every_event_once(
     assert run.stats.requests == EVENTS / 2000
     assert run.cost.cpu > 0
     assert run.cost.peak_memory > 10_000_000
+
+
+def test_small_files_are_compared_with_one(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["small_files", "--files=30", "--rows=100", "--turns=1"])
+    assert small_files.main() == 0
+    one, many = capsys.readouterr().out.splitlines()[-2:]
+    assert [cell.strip() for cell in one.split("|")[1:3]] == ["1", "3,000"]
+    assert [cell.strip() for cell in many.split("|")[1:3]] == ["30", "100"]
+    assert one.split("|")[-2] == many.split("|")[-2], "as many requests"
 
 
 def test_lost_events_are_no_figure() -> None:
