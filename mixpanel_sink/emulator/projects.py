@@ -97,7 +97,8 @@ def _typed(value: Any, types: dict[str, type], what: str, needed: set[str]) -> d
     for name, item in given.items():
         # Not the value itself: it may be a secret.
         if type(item) is not types[name]:
-            raise ValueError(f"a {what}'s {name!r} must be a {types[name].__name__}")
+            kind = "an int" if types[name] is int else f"a {types[name].__name__}"
+            raise ValueError(f"a {what}'s {name!r} must be {kind}")
     return given
 
 
