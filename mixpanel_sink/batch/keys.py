@@ -136,6 +136,8 @@ class KeySample:
 
     def merge(self, other: KeySample) -> None:
         """Adds the events of another sample."""
+        if not other._events:  # most of many small files bring none
+            return
         self._limit = min(self._limit, other._limit)
         self._events += other._events
         for mine, its in zip(self._tallies(), other._tallies(), strict=True):
