@@ -39,6 +39,10 @@ _KEEPALIVE = [
         if hasattr(socket, name)
     ),
 ]
+NO_PROXY_URL = (
+    "It is not a URL such as http://user:password@host:port. In the password, characters such as / "
+    "and # are written as %2F and %23."
+)
 MAX_RESPONSE_BYTES = 8_000_000
 """2000 failed records with their messages fit; an endless response does not."""
 
@@ -128,10 +132,9 @@ class HttpTransport:
         try:
             self._route = adapter.route(self._session.prepare_request(blank), dict(settings))
         except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidProxyURL) as error:
-            raise DestinationError(
-                "The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names cannot be used: "
-                f"{error} Correct it; a SOCKS proxy needs PySocks where the workers run."
-            ) from None
+            raise proxy_unusable(str(error)) from None
+        except urllib3.exceptions.LocationValueError:  # whose text may hold the password
+            raise proxy_unusable(NO_PROXY_URL) from None
         if isinstance(self._route.pool, _Pool | _TLSPool):
             self._route.pool.conn_kw["send_timeout"] = read_timeout
 
@@ -182,6 +185,14 @@ class HttpTransport:
                 return Response(0, error="a response that does not end")
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, bytes(content))
+
+
+def proxy_unusable(why: str) -> DestinationError:
+    """The error for a proxy of the environment; `why` is a sentence."""
+    return DestinationError(
+        f"The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names cannot be used: {why} "
+        "Correct it; a SOCKS proxy needs PySocks where the workers run."
+    )
 
 
 def _broken(error: Exception, started: bool) -> Response:
@@ -300,7 +311,7 @@ class _Bounded:
         super().connect()  # type: ignore[misc]
         self.sock.settimeout(self._send_timeout)
         for option in _KEEPALIVE:
-            self.sock.setsockopt(*option)
+            _plain(self.sock).setsockopt(*option)
 
     def send(self, data: Any) -> None:
         if not isinstance(data, bytes) or len(data) <= _BLOCK_BYTES:
@@ -311,13 +322,18 @@ class _Bounded:
             super().send(view[start : start + _BLOCK_BYTES])  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        sock = self.sock
+        sock = _plain(self.sock)
         _WATCHDOG.watch(sock, self.timeout + 0.5)
         try:
             return super().getresponse()  # type: ignore[misc]
         finally:
             if _WATCHDOG.release(sock):
                 raise TimeoutError
+
+
+def _plain(sock: Any) -> Any:
+    """The socket itself, where urllib3 wraps one: for TLS inside the TLS of a proxy."""
+    return getattr(sock, "socket", sock)
 
 
 class _Connection(_Bounded, urllib3.connection.HTTPConnection):

@@ -180,7 +180,7 @@ def _today(
     with usable(folder):
         if known.is_unused:
             disown(folder)
-        elif known.mapping is not None:
+        if known.mapping is not None:
             adopt_mapping(folder, mark)
     note = RunNote(
         checkpoint.lease,

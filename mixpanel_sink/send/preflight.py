@@ -24,6 +24,7 @@ from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.responses import ProjectRefused, RequestContext, Retry, classify
+from mixpanel_sink.api.transport import NO_PROXY_URL, proxy_unusable
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.lane import steady_clock
 from mixpanel_sink.settings.project import Target
@@ -135,11 +136,18 @@ def _no_connection(destination: Destination, timeout: float) -> str | None:
 
 
 def _address(destination: Destination) -> tuple[str, int]:
-    """Host and port to connect to: the proxy's, where the environment names one."""
+    """Host and port to connect to: the proxy's, where the environment names one.
+
+    Raises:
+        DestinationError: if that is not a URL.
+    """
     url = destination.url
     proxies = {} if destination.is_loopback else requests.utils.get_environ_proxies(url)
     proxy = requests.utils.select_proxy(url, proxies)
     if proxy is not None:
         url = proxy if "://" in proxy else f"http://{proxy}"
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:  # whose text may hold a part of the password
+        raise proxy_unusable(NO_PROXY_URL) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -141,10 +142,36 @@ def test_a_proxy_that_opens_no_way(
     assert not answer.reached_server
 
 
-def test_tls_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def _behind_tls(context: ssl.SSLContext, server: Wire) -> tuple[socket.socket, str]:
+    """A listener that speaks TLS and passes everything on to a server; and its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while part := one.recv(65536):
+                other.sendall(part)
+        other.close()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = context.wrap_socket(listener.accept()[0], server_side=True)
+                far = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener, f"https://localhost:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_tls_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, scheme: str
+) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("mixpanel.test").configure_cert(context)
+    authority.issue_cert("mixpanel.test", "localhost").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    dripping = threading.Event()
 
     def tunnel(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -152,19 +179,34 @@ def test_tls_through_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.
             asked = b""
             while not asked.endswith(BODY) and (part := there.recv(65536)):
                 asked += part
+            while dripping.is_set():  # headers without an end
+                there.sendall(b"H")
+                time.sleep(0.05)
             there.sendall(OK)
 
     proxy = Wire(tunnel)
-    _through(monkeypatch, proxy.url)
-    assert post("https://mixpanel.test").untrusted
+    listener, url = _behind_tls(context, proxy)
+    _through(monkeypatch, url if scheme == "https" else proxy.url)
+    if scheme == "http":
+        assert post("https://mixpanel.test").untrusted
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
     answer = post("https://mixpanel.test")
     assert (answer.status, answer.error) == (200, "")
+    dripping.set()
+    assert post("https://mixpanel.test", read=0.5).error == "no response within the timeout"
+    dripping.clear()
     proxy.close()
+    listener.close()
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"), [("socks5h://127.0.0.1:9", "SOCKS"), ("http://", "proxy URL")]
+    ("proxy", "said"),
+    [
+        ("socks5h://127.0.0.1:9", "SOCKS"),
+        ("http://", "proxy URL"),
+        ("ftp://me:pw@127.0.0.1:9", "not a URL"),
+        ("http://me:pw/pw@127.0.0.1:9", "not a URL"),
+    ],
 )
 def test_a_proxy_that_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, proxy: str, said: str
@@ -172,8 +214,10 @@ def test_a_proxy_that_cannot_be_used(
     monkeypatch.setitem(sys.modules, "socks", None)
     monkeypatch.delitem(sys.modules, "urllib3.contrib.socks", raising=False)
     _through(monkeypatch, proxy)
-    with pytest.raises(DestinationError, match=f"HTTPS_PROXY, .* cannot be used: .*{said}"):
+    match = f"HTTPS_PROXY, .* cannot be used: .*{said}"
+    with pytest.raises(DestinationError, match=match) as found:
         client("https://mixpanel.test")
+    assert "me:pw" not in str(found.value)
 
 
 def test_no_proxy_at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,6 +327,19 @@ def test_a_dry_run_shows_what_is_new(
     assert server.stats()["requests"] == 1
 
 
+@pytest.mark.parametrize("answer", ["all", "new"])
+def test_another_mapping_after_a_first_run_that_did_not_end(
+    day: Any, server: Emulator, tmp_path: pathlib.Path, answer: str
+) -> None:
+    path = write(tmp_path / "in" / "1.parquet", shop(3000))
+    server.faults([{"kind": "status", "status": 401, "times": 1000, "skip": 1}])
+    assert day().code == 1
+    server.faults([])
+    run = day(f"--on-mapping-changed={answer}", mapping=MAPPING + "exclude: [at]\n")
+    assert "3,000 read = 3,000 accepted + 0 failed" in run.out, run.err
+    assert (f"up to 2,000 records of {path} were accepted" in run.out) == (answer == "new")
+
+
 @pytest.mark.parametrize("kind", ["events", "updates"])
 def test_half_sent_files_and_another_mapping(
     day: Any, server: Emulator, tmp_path: pathlib.Path, monkeypatch: Any, kind: str
