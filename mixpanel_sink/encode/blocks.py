@@ -124,12 +124,19 @@ class TableBlock(Block):
     table: pa.Table
 
     @classmethod
-    def of(cls, table: pa.Table, origin: Run) -> TableBlock:
+    def of(cls, table: pa.Table, origin: Run) -> Block:
         """A block of a table, whose metadata may tell its file."""
         place = TableOrigin.of(table)
         first, offsets = (None, None) if place is None else place.parts()
         runs = runs_from(first, offsets, origin._replace(count=len(table)))
-        return cls(None if place is None else place.key, runs, table)
+        return cls.made(None if place is None else place.key, runs, table)
+
+    @classmethod
+    def made(cls, key: str | None, runs: Sequence[Run], table: pa.Table) -> Block:
+        """A block of a table; of records if it has no columns, since Arrow loses their number."""
+        if table.num_columns:
+            return cls(key, runs, table)
+        return RecordsBlock(key, runs, [{} for _ in singles(runs)])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -163,7 +170,7 @@ class TableBlock(Block):
         """The table without this column."""
         if column not in self.table.schema.names:
             return self
-        return dataclasses.replace(self, table=self.table.drop_columns([column]))
+        return TableBlock.made(self.key, self.runs, self.table.drop_columns([column]))
 
 
 @dataclasses.dataclass(frozen=True)

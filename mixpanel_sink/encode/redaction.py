@@ -35,7 +35,7 @@ def redact(block: Block, masker: Masker, failed: list[Failure]) -> Iterator[Bloc
     table = None if masker.raw else block.as_table()
     if table is not None:
         try:
-            yield TableBlock(block.key, block.runs, masker.table(table))
+            yield TableBlock.made(block.key, block.runs, masker.table(table))
             return
         except RecordError:  # which costs one record only
             pass

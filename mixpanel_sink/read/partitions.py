@@ -45,8 +45,7 @@ def with_keys(element: Element, path: str, columns: Columns) -> Element:
     keys = partition_keys(path) if columns.keys else {}
     if not keys or isinstance(element, FailedRecord):
         return element
-    chosen = columns.of(list(keys))
-    wanted = keys if chosen is None else {name: keys[name] for name in chosen}
+    wanted = {name: keys[name] for name in columns.among(list(keys))}
     if isinstance(element, RecordBlock):
         records = [{**record, **wanted} for record in element.records]
         return RecordBlock(records, element.origin, element.offsets)

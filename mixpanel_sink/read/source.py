@@ -93,10 +93,15 @@ class Columns(NamedTuple):
     required: frozenset[str] | None = None
 
     def of(self, names: Sequence[str]) -> list[str] | None:
-        """The columns to read of a file that has these; None for all of them."""
-        wanted = set(names if self.only is None else self.only) - self.but
-        chosen = [name for name in names if name in wanted]
+        """The columns to read of a file that has these; None for all of them. Where none is
+        wanted, the first: a table without columns has no rows, and its records would be lost."""
+        chosen = self.among(names) or list(names[:1])
         return None if len(chosen) == len(names) else chosen
+
+    def among(self, names: Sequence[str]) -> list[str]:
+        """Those of these columns that are wanted."""
+        wanted = set(names if self.only is None else self.only) - self.but
+        return [name for name in names if name in wanted]
 
 
 ALL_COLUMNS = Columns()

@@ -151,6 +151,17 @@ def test_columns_that_are_not_needed_are_not_read(tmp_path, name: str) -> None:
         assert first.column_names == ["user"]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_without_any_needed_column_keeps_its_rows(tmp_path, name: str) -> None:
+    """Such as one of another kind in the folder: each of its records must fail."""
+    source = FileSource(write(tmp_path, name, EVENTS[:30]))
+    for columns in (Columns(("other",)), Columns(None, frozenset(["name", "user", "at"]))):
+        elements = list(source.elements(columns))
+        assert sum(map(rows_in, elements)) == 30
+        for element in elements:
+            assert not isinstance(element, pa.Table) or TableOrigin.of(element) is not None
+
+
 def test_a_new_format_is_a_module_and_a_line() -> None:
     """Nothing but the registry and its own module knows ORC."""
     folder = pathlib.Path(__file__).parents[2] / "mixpanel_sink"

@@ -156,6 +156,27 @@ def test_rows_of_a_file_keep_their_place() -> None:
     assert (failure.file, failure.row, failure.insert_id) == ("visits.parquet", 101, "f1-101")
 
 
+@pytest.mark.parametrize("how", ["none", "dropped", "routed", "of a file"])
+def test_records_of_tables_that_have_no_columns_left_fail(how: str) -> None:
+    """Such tables lose their rows in Arrow, when they are cut, joined or marked."""
+    table, more = pa.table({"x": ["shop", "shop", "shop"]}), {}
+    if how == "none":
+        table = table.select([])
+    elif how == "routed":
+        more = {"route": Route("x")}  # which has no place beside the parts of a raw event
+    else:
+        more = {"privacy": Privacy(drop=["x"])}
+    if how == "of a file":
+        table = TableOrigin("visits.parquet", "f1", 100).attach(table)
+    mapping, reason = (None, "not_an_event") if how == "routed" else (BY_KEY, "missing_column")
+    found = convert([[table, table]], job(mapping, **more))
+    assert [failure.reason for failure in found.failed] == [reason] * 6
+    assert [failure.row for failure in found.failed] == (
+        [100, 101, 102] * 2 if how == "of a file" else [None] * 6
+    )
+    assert found.read == {"shop": 6}
+
+
 def test_elements_that_are_no_records() -> None:
     found = convert([[object(), 5, visit(0)]], job(BY_KEY))
     assert [failure.reason for failure in found.failed] == ["unsupported_record"] * 2
