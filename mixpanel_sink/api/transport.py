@@ -302,12 +302,20 @@ class _Bounded:
     response_class: Any = _FinalResponse
     sock: Any
     timeout: Any
+    _asked = False
 
     def __init__(self, *args: Any, send_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
         self._send_timeout = send_timeout
 
+    @property
+    def has_connected_to_proxy(self) -> bool:
+        """urllib3 takes this back when the connection breaks, and then calls a request that got
+        through one that the proxy did not let out."""
+        return self._asked or bool(super().has_connected_to_proxy)  # type: ignore[misc]
+
     def connect(self) -> None:
+        self._asked = False
         super().connect()  # type: ignore[misc]
         self.sock.settimeout(self._send_timeout)
         for option in _KEEPALIVE:
@@ -322,7 +330,7 @@ class _Bounded:
             super().send(view[start : start + _BLOCK_BYTES])  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        sock = _plain(self.sock)
+        self._asked, sock = True, _plain(self.sock)
         _WATCHDOG.watch(sock, self.timeout + 0.5)
         try:
             return super().getresponse()  # type: ignore[misc]

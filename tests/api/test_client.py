@@ -130,6 +130,14 @@ def test_a_proxy_of_the_environment(wire: Any, monkeypatch: pytest.MonkeyPatch) 
     assert body == BODY
 
 
+def test_a_lost_response_is_not_the_proxys(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = wire()  # reads the request, and ends the connection
+    _through(monkeypatch, proxy.url)
+    answer = post("http://mixpanel.test")
+    assert len(proxy.requests) == 1
+    assert (answer.error, answer.reached_server) == ("the connection broke", True)
+
+
 @pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"502 Bad Gateway"])
 def test_a_proxy_that_opens_no_way(
     wire: Any, monkeypatch: pytest.MonkeyPatch, status: bytes
@@ -171,7 +179,7 @@ def test_tls_through_a_proxy(
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("mixpanel.test", "localhost").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
-    dripping = threading.Event()
+    dripping, lost = threading.Event(), threading.Event()
 
     def tunnel(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -179,6 +187,8 @@ def test_tls_through_a_proxy(
             asked = b""
             while not asked.endswith(BODY) and (part := there.recv(65536)):
                 asked += part
+            if lost.is_set():
+                return
             while dripping.is_set():  # headers without an end
                 there.sendall(b"H")
                 time.sleep(0.05)
@@ -195,6 +205,9 @@ def test_tls_through_a_proxy(
     dripping.set()
     assert post("https://mixpanel.test", read=0.5).error == "no response within the timeout"
     dripping.clear()
+    lost.set()
+    answer = post("https://mixpanel.test")
+    assert answer.reached_server, answer.error
     proxy.close()
     listener.close()
 
