@@ -168,7 +168,7 @@ def classify(
     if taken and not failed_records(body):
         return _classify_taken(status, body, said, len(insert_ids), context, proven)
     if taken or status in (400, 422):
-        return _classify_400(body, said, insert_ids, context, proven)
+        return _classify_refused(status, body, said, insert_ids, context, proven)
     if 300 <= status < 400:
         error = (
             f"{host} answered with a redirect ({status}), which is not followed: it would carry "
@@ -233,19 +233,24 @@ def _classify_taken(
     return Retry(f"{status} with a response that is not Mixpanel's: {said}")
 
 
-def _classify_400(
-    body: Any, said: str, insert_ids: Sequence[str], context: RequestContext, proven: bool
+def _classify_refused(
+    status: int,
+    body: Any,
+    said: str,
+    insert_ids: Sequence[str],
+    context: RequestContext,
+    proven: bool,
 ) -> ResponseClass:
     records = failed_records(body)
     if not records:
         if not proven and _of_credentials(said):
-            return _credentials_refused(400, said, context)
+            return _credentials_refused(status, said, context)
         some = (imported_count(body) or 0) > 0
-        return Unclear(f"400: {said}{_rejected(said, context)}", some=some)
+        return Unclear(f"{status}: {said}{_rejected(said, context)}", some=some)
     refused, contradicts = read_refusals(records, insert_ids)
     if insert_ids and len(refused) == len(insert_ids) and all(map(_of_token, refused.values())):
         # Every record carries the same token: it is the project that is refused.
-        return _credentials_refused(400, refused[0].message, context)
+        return _credentials_refused(status, refused[0].message, context)
     imported = imported_count(body)
     rest = len(insert_ids) - len(refused)
     # Without a count, each record must name an event of its own: two that name the same one
@@ -254,7 +259,7 @@ def _classify_400(
     if refused and sure and not contradicts:
         return Settled(refused)
     return Unclear(
-        f"400 whose failed_records do not fit the batch: {said}",
+        f"{status} whose failed_records do not fit the batch: {said}",
         refused,
         again=contradicts or not refused,
         some=bool(refused),

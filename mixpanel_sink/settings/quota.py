@@ -47,7 +47,7 @@ class Rate:
     def __post_init__(self) -> None:
         if not (is_positive(self.amount) and is_positive(self.seconds)) or self.amount < 1:
             raise SettingError(
-                f"A quota of {self.amount} per {self.seconds} s lets nothing through; "
+                f"A quota of {self.amount!r} per {self.seconds!r} s lets nothing through; "
                 "both numbers must be positive."
             )
         if self.of not in ("requests", "events", "bytes"):

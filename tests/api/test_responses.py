@@ -146,6 +146,13 @@ def test_named_records_are_refused_and_the_others_are_in(
     assert set(got.refused) == refused
 
 
+@pytest.mark.parametrize("status", [200, 201, 400, 422])
+def test_what_is_unclear_is_told_with_its_status(status: int) -> None:
+    got = read(status, {"failed_records": [record(7)], "num_records_imported": 2})
+    assert isinstance(got, Unclear)
+    assert got.why.startswith(f"{status} whose failed_records do not fit the batch")
+
+
 def test_the_reason_is_kept() -> None:
     got = read(400, {"failed_records": [record(1, IDS[1])], "num_records_imported": 2})
     assert isinstance(got, Settled)

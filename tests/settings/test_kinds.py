@@ -57,7 +57,7 @@ def mapping(**given: Any) -> Any:
         (mp.Quota, {"rates": "60/hour"}, "rates is a str; give a tuple of Rates, or read a text"),
         (mp.Quota, {"rates": [60]}, "A rate is an int; give a Rate"),
         (mp.Quota, {"event_bytes": "1 MB"}, "event_bytes is '1 MB'; it must be a whole number"),
-        (mp.Rate, {"amount": "60", "seconds": 1}, "both numbers must be positive"),
+        (mp.Rate, {"amount": "60", "seconds": 1}, "A quota of '60' per 1 s"),
         (mp.RetryPolicy, {"breaker": "3"}, "RetryPolicy.breaker is '3'; it must be a positive"),
         (mp.Limits, {"batch_events": "9"}, "batch_events is '9'; give a whole number"),
         (mp.Limits, {"event_bytes": 0.5}, "event_bytes is 0.5; give a whole number"),
