@@ -188,7 +188,9 @@ class JoinedTables(TableBlock):
         """Joins blocks, either all with a key or all without."""
         tables = [block.table.replace_schema_metadata(None) for block in blocks]
         runs = [run for block in blocks for run in block.runs]
-        keys = {run.file: block.key for block in blocks if block.key for run in block.runs}
+        keys = {
+            run.file: block.key for block in blocks if block.key is not None for run in block.runs
+        }
         return cls(None, runs, pa.concat_tables(tables), keys)
 
     @property
