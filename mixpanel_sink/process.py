@@ -13,8 +13,9 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from mixpanel_sink.checkpoint.events import EventLog
     from mixpanel_sink.checkpoint.lease import Heartbeat
-    from mixpanel_sink.checkpoint.log import Log
+    from mixpanel_sink.checkpoint.updates import UpdateLog
     from mixpanel_sink.read.raw_export import Exporter
     from mixpanel_sink.report.failure_log import FailureLog
     from mixpanel_sink.report.worker_log import Progress
@@ -55,7 +56,7 @@ LANES: Registry[Lane] = Registry()
 QUEUES: Registry[Dispatcher] = Registry()
 """Queues of lanes whose updates keep their order, by lane: a runner may split a bundle and start
 its rest before the first part has sent everything."""
-LOGS: Registry[Log] = Registry()
+LOGS: Registry[EventLog | UpdateLog] = Registry()
 """Open checkpoints, by path and owner."""
 HEARTBEATS: Registry[Heartbeat] = Registry()
 """The threads that renew leases of checkpoints, by path and run."""

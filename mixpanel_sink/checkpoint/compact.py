@@ -10,6 +10,7 @@ import orjson
 
 from mixpanel_sink.checkpoint.folder import Folder, delete_all, open_folder
 from mixpanel_sink.checkpoint.owner import HEADER, Owner
+from mixpanel_sink.process import LOGS
 
 
 def compact(path: str, incomplete: Collection[int]) -> None:
@@ -65,5 +66,7 @@ def adopt_mapping(folder: Folder, mapping: str) -> None:
 def disown(folder: Folder) -> None:
     """Makes a checkpoint nobody's in which no batch was ever entered: the run that claimed it may
     have had the wrong secret or region, and is not to keep the right one out."""
-    if not folder.names("accepted-"):
+    # A run of this process whose log could not be written: it goes on where it was.
+    held = any(log.has_lines_of(folder.path) for log in LOGS.all())
+    if not held and not folder.names("accepted-"):
         delete_all(folder, [HEADER])

@@ -73,6 +73,10 @@ class EventLog:
         files = [path_key(file) for file in dict.fromkeys(run.file for run in chunk.runs) if file]
         self._journal.write([begun, accepted, [tuple(failure) for failure in failed], files])
 
+    def has_lines_of(self, path: str) -> bool:
+        """Whether it is in this folder, and something was logged, be it written yet or not."""
+        return self._journal.has_lines_of(path)
+
     def flush(self) -> None:
         """Waits until everything that was logged is written."""
         self._journal.wait()

@@ -27,8 +27,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from mixpanel_sink import extras
-from mixpanel_sink.checkpoint.folder import append_whole
+from mixpanel_sink.checkpoint.folder import append_whole, open_folder
 from mixpanel_sink.checkpoint.owner import HEADER as _HEADER
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
@@ -87,6 +86,10 @@ class Journal:
                 f"The checkpoint {path} cannot be used ({_short(error)}). Check the folder and its "
                 "permissions where the workers run."
             ) from None
+
+    def has_lines_of(self, path: str) -> bool:
+        """Whether it is in this folder, and a line was added, be it written yet or not."""
+        return self._entered > 0 and self._folder.path == path
 
     def write(self, line: Any) -> int:
         """Adds a line, which is written at once or with the next ones while a write is under
@@ -283,25 +286,23 @@ class _CloudFolder:
     appends = False
 
     def __init__(self, path: str) -> None:
-        extras.require(path)
-        self.path = path.rstrip("/")
+        self._folder = open_folder(path)
+        self.path = self._folder.path
 
     def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
         from apache_beam.io.filesystems import FileSystems
 
         place = f"{self.path}/{_HEADER}"
         if not FileSystems.match([place])[0].metadata_list:
-            with FileSystems.create(place) as file:
-                file.write(header)
+            self._folder.write(_HEADER, header)
         # Also after writing: another job may have written at the same time.
         with FileSystems.open(place) as file:
             check(file.read(1 << 20))
 
     def write(self, name: str, part: int, lines: bytes) -> None:
-        from apache_beam.io.filesystems import FileSystems
-
-        with FileSystems.create(f"{self.path}/{name}-{part:08d}.jsonl") as file:
-            file.write(lines)
+        # Not by a file of Beam's on gs://: one that could not be closed is written once more when
+        # it is collected as garbage, at any time and by any thread.
+        self._folder.write(f"{name}-{part:08d}.jsonl", lines)
 
     def read(
         self, prefix: str, seen: dict[str, int], skip: str

@@ -33,7 +33,7 @@ def open_log(
     owner = Owner.of(checkpoint, mapping, endpoint, projects, privacy)
     text = "" if mark is None else mark.json
 
-    def made() -> Log:
+    def made() -> EventLog | UpdateLog:
         if ENDPOINTS[owner.endpoint].repeats_safely:
             return EventLog(checkpoint, owner, text)
         return UpdateLog(checkpoint, owner)

@@ -148,6 +148,10 @@ class UpdateLog:
             self._take(line)
         self._journal.write(line)
 
+    def has_lines_of(self, path: str) -> bool:
+        """Whether it is in this folder, and something was logged, be it written yet or not."""
+        return self._journal.has_lines_of(path)
+
     def flush(self) -> None:
         """Waits until everything that was logged is written."""
         self._journal.wait()
