@@ -9,7 +9,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.io.filesystems import FileSystems
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import objects
 from google.cloud import storage
@@ -182,8 +181,10 @@ class TestAJournalInCloudStorage:
     def test_trouble_that_passes_loses_no_line(self, bucket, monkeypatch) -> None:
         monkeypatch.setattr(journal, "WAITS", (0.01, 0.01))
         lines = journal.Journal("gs://events/journal", OWNER)
-        failing = Failing(FileSystems.create, 2)
-        monkeypatch.setattr(FileSystems, "create", failing)
+        failing = Failing(storage.Blob.upload_from_string, 2)
+        monkeypatch.setattr(
+            storage.Blob, "upload_from_string", lambda *given, **named: failing(*given, **named)
+        )
         lines.wait(lines.write(1))
         failing.times = 3
         lines.write(2)
@@ -199,7 +200,7 @@ class TestAJournalInCloudStorage:
 
 
 class Failing:
-    """Beam's way to make an object, when Google has trouble."""
+    """Google's way to make an object, when it has trouble."""
 
     def __init__(self, create, times: int) -> None:
         self.create, self.times = create, times
