@@ -35,8 +35,9 @@ def check_elements(transform: str, given: Any) -> None:
         raise SettingError(f"{transform} cannot begin a pipeline: apply it to a PCollection.")
     if not isinstance(given, beam.PCollection):
         parts = getattr(given, "_fields", None)  # what a reader or another sink gave
-        fix = f"Apply it to one of its parts, such as .{parts[0]}" if parts else "Join several"
-        fix = fix if parts else f"{fix} with beam.Flatten()"
+        fix = "Join several with beam.Flatten()"
+        if parts:
+            fix = f"Apply it to one of its parts, such as .{parts[0]}"
         raise SettingError(f"{transform} takes one PCollection, not {kind_of(given)}. {fix}.")
     hint = given.element_type
     kind = next((kind for of_hint, kind in _HINTS if type(hint) is of_hint), hint)

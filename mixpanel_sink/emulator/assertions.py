@@ -138,7 +138,7 @@ def _compared(
 ) -> list[dict[str, Any]]:
     """The stored events with the properties that matter for the expected events that they are.
 
-    One that is none of them has all properties that any of them names.
+    A stored event that is not expected keeps all properties that any expected one names.
     """
     every = frozenset(name for one in wanted for name in one["properties"])
     if ordered:

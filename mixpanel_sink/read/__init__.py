@@ -10,6 +10,7 @@
 | `csv`, `csv_lines`, `csv_tables`           | CSV, row by row and by blocks                      |
 | `json_lines`, `json_values`                | JSON, line by line and value by value              |
 | `json_kinds`, `json_tables`, `marks`       | JSON by blocks                                     |
+| `lines`                                    | lines of text, from any open file                  |
 | `ahead`                                    | blocks that are read ahead on threads              |
 | `records`, `avro`, `excel`                 | formats that are read record by record             |
 | `tables`, `delta`, `iceberg`               | tables that other systems hold                     |

@@ -10,7 +10,8 @@ from typing import Any
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import CHUNK_BYTES, check_line, opened
+from mixpanel_sink.read.files import opened
+from mixpanel_sink.read.lines import CHUNK_BYTES, check_line
 from mixpanel_sink.read.records import BadRecord
 
 CELL_CHARACTERS = Limits().batch_bytes

@@ -14,10 +14,11 @@ from mixpanel_sink.api.numbers import read_json
 from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import InputError, with_article
 from mixpanel_sink.read.ahead import worked_ahead
-from mixpanel_sink.read.files import blocks_of, estimated_rows, lines_of, opened, without_mark
+from mixpanel_sink.read.files import estimated_rows, opened
 from mixpanel_sink.read.json_kinds import Types, add_types, schema_of
 from mixpanel_sink.read.json_tables import first_records, has_long_number, table_of_block
 from mixpanel_sink.read.json_values import is_lines, values_of
+from mixpanel_sink.read.lines import blocks_of, lines_of, without_mark
 from mixpanel_sink.read.records import BadRecord, RecordFormat, Row, elements_of
 from mixpanel_sink.read.source import Columns, Element, Unit
 

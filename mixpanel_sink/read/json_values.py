@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import CHUNK_BYTES, check_line
+from mixpanel_sink.read.lines import CHUNK_BYTES, check_line
 
 FIRST_BYTES = 64 << 20
 """Most bytes of the first value, which shows the layout."""

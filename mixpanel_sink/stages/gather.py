@@ -133,7 +133,7 @@ class TableGatherer:
         self._keys.update((run.file, block.key) for run in block.runs)
         self._rows += len(block)
         self._bytes += memory_bytes(block.table)
-        if self._rows >= self._most or self._bytes >= BATCH_BYTES or _has_dictionary(block):
+        if self._rows >= self._most or self._bytes >= BATCH_BYTES:
             yield from self.take()
 
     def take(self) -> Iterator[TableBlock]:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mixpanel_sink.read import files
+from mixpanel_sink.read import lines
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.read.source import rows_in
 from mixpanel_sink.results import FailedRecord
@@ -103,7 +103,7 @@ def test_what_was_packed_and_breaks_off(
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_a_bomb(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """60 MB of one letter in a few kB: the file ends where a line is too long."""
-    monkeypatch.setattr(files, "MOST_LINE_BYTES", 8_000_000)
+    monkeypatch.setattr(lines, "MOST_LINE_BYTES", 8_000_000)
     pack = zlib.compressobj(9, zlib.DEFLATED, 31)
     begin = (GOOD if name == "a.csv" else LINE % (1, 1)).encode()
     parts = [pack.compress(begin), *(pack.compress(b"a" * 1_000_000) for _ in range(60))]

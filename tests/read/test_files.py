@@ -16,7 +16,8 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from mixpanel_sink.errors import InputError
-from mixpanel_sink.read.files import estimated_rows, lines_of, match_files, opened, opened_whole
+from mixpanel_sink.read.files import estimated_rows, match_files, opened, opened_whole
+from mixpanel_sink.read.lines import lines_of
 
 
 @pytest.fixture

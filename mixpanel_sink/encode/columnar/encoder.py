@@ -111,12 +111,7 @@ class ColumnarEncoder:
         return [] if plan is None else plan.inputs.by_value
 
     def _pieces(
-        self,
-        plan: Plan,
-        table: pa.Table,
-        start: int,
-        file_key: FileKey,
-        first_row: Any,
+        self, plan: Plan, table: pa.Table, start: int, file_key: FileKey, first_row: Any
     ) -> Iterator[EncodedTable]:
         if not len(table):
             return
@@ -135,12 +130,7 @@ class ColumnarEncoder:
             yield _only_leftover(np.arange(start, start + len(table)))
 
     def _encode(
-        self,
-        plan: Plan,
-        table: pa.Table,
-        start: int,
-        file_key: FileKey,
-        first_row: Any,
+        self, plan: Plan, table: pa.Table, start: int, file_key: FileKey, first_row: Any
     ) -> EncodedTable:
         now = self._clock()
         frame, plain = plan.read(table, now, self._limits.max_age_seconds)
@@ -153,8 +143,7 @@ class ColumnarEncoder:
                 number = pl.int_range(pl.len()) + (first_row + start)
             frame = frame.with_columns(number.alias("i:insert_id"))
             if not isinstance(position, str):
-                keys = pl.Series(_FILE, position[start : start + len(frame)])
-                frame = frame.with_columns(keys)
+                frame = frame.with_columns(pl.Series(_FILE, position[start : start + len(frame)]))
         leftover = rows[:0]
         ok = frame.get_column("ok")
         if not ok.all():
@@ -195,11 +184,7 @@ class ColumnarEncoder:
         return small
 
     def _with_text(
-        self,
-        plan: Plan,
-        frame: pl.DataFrame,
-        plain: Set[str],
-        position: FileKey,
+        self, plan: Plan, frame: pl.DataFrame, plain: Set[str], position: FileKey
     ) -> pl.DataFrame:
         """The frame with the JSON lines, and with the ids where they come from the content."""
         if not len(frame):
