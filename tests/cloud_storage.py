@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import http
 import http.server
 import json
 import pathlib
@@ -12,7 +13,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -40,10 +41,38 @@ class _Tokens(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def _with_preconditions(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Looks at ifGenerationMatch as Google's documentation has it, which the emulator does not do.
+
+    It handles one request at a time, so nothing comes between the look and what is done.
+    """
+    from gcp_storage_emulator.exceptions import NotFound
+
+    def handle(request: Any, response: Any, stored: Any, *given: Any, **named: Any) -> Any:
+        wanted = request.query.get("ifGenerationMatch")
+        if not wanted:
+            return handler(request, response, stored, *given, **named)
+        is_upload = "object_id" not in request.params
+        if is_upload:
+            name = request.query.get("name", [None])[0] or request.data["meta"]["name"]
+        else:
+            name = request.params["object_id"]
+        try:
+            found = stored.get_file_obj(request.params["bucket_name"], name)["generation"]
+        except NotFound:  # what is not there has generation 0; nothing else can be done with it
+            found = "0" if is_upload else wanted[0]
+        if wanted[0] == found:
+            return handler(request, response, stored, *given, **named)
+        response.status = http.HTTPStatus.PRECONDITION_FAILED
+        return response.json({"error": {"code": 412, "message": "conditionNotMet"}})
+
+    return handle
+
+
 @contextlib.contextmanager
 def emulated_bucket(place: pathlib.Path, name: str = "events") -> Iterator[storage.Bucket]:
     """A bucket of the GCS emulator, and credentials (in `place`) that work without Google."""
-    from gcp_storage_emulator.server import create_server
+    from gcp_storage_emulator import server as emulator
 
     tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
     threading.Thread(target=tokens.serve_forever, daemon=True).start()
@@ -52,14 +81,19 @@ def emulated_bucket(place: pathlib.Path, name: str = "events") -> Iterator[stora
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=name)
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket=name)
     server.start()
     url = f"http://127.0.0.1:{port}"
     _wait_for(url)
     client = storage.Client("test", AnonymousCredentials(), client_options={"api_endpoint": url})
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
-        environment.setenv("STORAGE_EMULATOR_HOST", url)
+    checked = tuple(
+        (path, {method: _with_preconditions(handler) for method, handler in handlers.items()})
+        for path, handlers in emulator.HANDLERS
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulator, "HANDLERS", checked)
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+        patch.setenv("STORAGE_EMULATOR_HOST", url)
         yield client.bucket(name)
         # What failed to be written is tried again when it is collected: for minutes, once the
         # emulator is gone.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import http
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from gcp_storage_emulator.exceptions import NotFound
-from gcp_storage_emulator.handlers import objects
 from google.cloud import storage
 
 from mixpanel_sink.checkpoint import journal, lease
@@ -212,29 +209,7 @@ class Failing:
         return self.create(*given, **named)
 
 
-@pytest.fixture
-def preconditions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uploads with ifGenerationMatch as Google's documentation has them; the emulator of the bucket
-    does not look at it."""
-    real = objects._multipart_upload
-
-    def upload(request, response, storage_of_it):
-        wanted = request.query.get("ifGenerationMatch")
-        name = request.query.get("name", [request.data["meta"].get("name")])[0]
-        try:
-            found = storage_of_it.get_file_obj(request.params["bucket_name"], name)["generation"]
-        except NotFound:
-            found = "0"
-        if wanted and wanted[0] != found:
-            response.status = http.HTTPStatus.PRECONDITION_FAILED
-            response.json({"error": {"code": 412, "message": "conditionNotMet"}})
-            return None
-        return real(request, response, storage_of_it)
-
-    monkeypatch.setattr(objects, "_multipart_upload", upload)
-
-
-def test_of_two_that_write_to_cloud_storage_one_finds_out(bucket, preconditions) -> None:
+def test_of_two_that_write_to_cloud_storage_one_finds_out(bucket) -> None:
     folder = open_folder("gs://events/one-of-two")
     first = folder.write("x", b"one", ABSENT)
     with pytest.raises(Changed):
@@ -253,3 +228,19 @@ def test_of_two_that_write_to_cloud_storage_one_finds_out(bucket, preconditions)
     assert (renewed.token, renewed.count) == ("first", 1)
     lease.release(folder, "first")
     lease.acquire(folder, "second")
+
+
+def test_a_lease_that_was_given_back_is_not_renewed_by_who_had_read_it_before(bucket) -> None:
+    folder = open_folder("gs://events/given-back")
+    lease.acquire(folder, "run")
+    before = folder.stored(lease.NAME)
+    assert before is not None
+    lease.renew(folder, "run")
+    folder.remove(lease.NAME, before.version)  # as another worker of the run would give it back
+    held = folder.stored(lease.NAME)
+    assert held is not None  # it had been renewed
+    lease.release(folder, "run")
+    assert folder.stored(lease.NAME) is None
+    with pytest.raises(Changed):
+        folder.write(lease.NAME, held.data, held.version)
+    assert folder.stored(lease.NAME) is None
