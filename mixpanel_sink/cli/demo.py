@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mixpanel_sink import interrupts
 from mixpanel_sink.cli import common
 
 
@@ -32,7 +33,8 @@ def run(
     except ImportError as error:
         common.fail(f"The demo needs {error.name}: pip install 'mixpanel-sink[emulator]'.")
     try:
-        code = demo.main(keep=sys.stdout.isatty() if keep is None else keep)
+        with interrupts.raised():
+            code = demo.main(keep=sys.stdout.isatty() if keep is None else keep)
         common.next_step("mixpanel-sink init FILE, with a file of yours")
         common.finish(code)
     except EmulatorError as error:

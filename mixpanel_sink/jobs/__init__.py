@@ -8,7 +8,7 @@
 | `template`                                 | the job that a Flex Template starts                 |
 | `command`, `parse`, `beam_options`         | from a command line to settings                     |
 | `sources`, `mappings`, `build`             | from settings to what a graph is built from         |
-| `run`, `runners`, `outputs`                | a run on its runner, and what it writes             |
+| `run`, `runners`, `launches`, `outputs`    | a run on its runner, and what it writes             |
 | `watch`, `progress`                        | a run while it lasts                                |
 | `outcome`, `errors`, `notify`, `following` | the end of a run, told to people and machines       |
 | `console`                                  | words and colours on a terminal                     |

@@ -6,9 +6,12 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from mixpanel_sink import interrupts
 from mixpanel_sink.errors import DestinationError, InputError, SettingError
+from mixpanel_sink.interrupts import EXIT_INTERRUPTED
+from mixpanel_sink.jobs import launches
 from mixpanel_sink.jobs.console import say_error
-from mixpanel_sink.jobs.outcome import EXIT_INTERRUPTED, EXIT_SETTING
+from mixpanel_sink.jobs.outcome import EXIT_SETTING
 from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.options import OPTIONS, Settings
 
@@ -20,22 +23,31 @@ def arguments(argv: Sequence[str] | None) -> list[str]:
 
 def guarded(start: Callable[[], int]) -> int:
     """Starts a job, and returns its exit code; 2 with one sentence for a mistake that shows before
-    anything is sent, and 130 for Ctrl-C before a run or after it."""
+    anything is sent, 130 for Ctrl-C, and 143 for SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
-    try:
-        return start()
-    except (SettingError, InputError, DestinationError) as error:
-        say_error(str(error), type(error).__name__)
-        return EXIT_SETTING
-    except KeyboardInterrupt:
-        return interrupted()
+    launches.forget()
+    with interrupts.raised() as terminated:
+        try:
+            code = start()
+        except (SettingError, InputError, DestinationError) as error:
+            say_error(str(error), type(error).__name__)
+            code = EXIT_SETTING
+        except KeyboardInterrupt:
+            code = interrupted()
+    ended = terminated.is_set() and code == EXIT_INTERRUPTED
+    return interrupts.EXIT_TERMINATED if ended else code
 
 
 def interrupted() -> int:
     """Says what Ctrl-C has ended outside of a run, which says more by itself; the exit code."""
-    said = "" if tally().counts().get("requests") else " Nothing was sent."
-    print(f"\nInterrupted.{said} Run the same command again.", file=sys.stderr)
+    if job := launches.standing():
+        said = f"Interrupted. {job}"
+    elif tally().counts().get("requests"):
+        said = "Interrupted. Run the same command again."
+    else:
+        said = interrupts.NOTHING_SENT
+    print(f"\n{said}", file=sys.stderr)
     return EXIT_INTERRUPTED
 
 

@@ -9,10 +9,11 @@ from mixpanel_sink.configured import credentials_of
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.inspect.export import Exported, Format, export_events
 from mixpanel_sink.inspect.verify import Exporter, export_destination
+from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.notify import note, told
-from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK
 from mixpanel_sink.settings.options import Settings
 
 

@@ -15,10 +15,11 @@ from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.configured import credentials_of, retry_of
 from mixpanel_sink.encode.lookup_table import LookupTable, RowReader, check_columns, make_table
 from mixpanel_sink.errors import DestinationError
+from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs.command import require
 from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.notify import note, told
-from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK
 from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.read.source import Columns
 from mixpanel_sink.send.lookup_table import TableResult, list_tables, replace_table

@@ -22,7 +22,8 @@ import requests
 
 from mixpanel_sink.api.hosts import is_loopback
 from mixpanel_sink.errors import CredentialsError, MixpanelSinkError, SettingError
-from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_SETTING
+from mixpanel_sink.interrupts import EXIT_INTERRUPTED
+from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK, EXIT_SETTING
 from mixpanel_sink.results import FailureSummary
 from mixpanel_sink.secrets import resolve
 from mixpanel_sink.settings.options import REFERENCES, Settings

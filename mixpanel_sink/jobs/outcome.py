@@ -15,7 +15,7 @@ from mixpanel_sink.report.summaries import describe
 from mixpanel_sink.results import FailureSummary, Totals
 from mixpanel_sink.settings.options import Settings
 
-EXIT_OK, EXIT_FAILED, EXIT_SETTING, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_SETTING = 0, 1, 2
 
 _UNREAD = {"files_unreadable": "files not readable", "lines_unreadable": "lines not readable"}
 """Counters of input that was not read: such a run must not look complete."""

@@ -13,7 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.configured import endpoint_of, quota_of
-from mixpanel_sink.jobs import errors, notify, outcome, progress, runners
+from mixpanel_sink.interrupts import EXIT_INTERRUPTED
+from mixpanel_sink.jobs import errors, launches, notify, outcome, progress, runners
 from mixpanel_sink.jobs.console import error_text, printed_once, say_error
 from mixpanel_sink.jobs.following import after_sending, following
 from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
@@ -121,15 +122,20 @@ def run(
     except (Exception, KeyboardInterrupt) as error:  # runners wrap both, each in its own way
         if errors.interrupted(error):
             notify.note(error="Interrupted.")
-            sys.stderr.write(f"\nInterrupted. {outcome.so_far(settings, watch.look())}\n")
-            return outcome.EXIT_INTERRUPTED
+            sys.stderr.write(f"\nInterrupted. {_standing(settings, watch)}\n")
+            return EXIT_INTERRUPTED
         said = errors.sentence(error)
         notify.note(error=said)
         # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
         shown = error_text(said, errors.kind(error))
-        sys.stderr.write(f"\n{shown}\n{outcome.so_far(settings, watch.look())}\n")
+        sys.stderr.write(f"\n{shown}\n{_standing(settings, watch)}\n")
         return outcome.EXIT_FAILED
     return _finish(result, settings, (started, time.monotonic() - began), files)
+
+
+def _standing(settings: Settings, watch: Watch) -> str:
+    """What a run that did not end well has done, and how to go on."""
+    return launches.standing() or outcome.so_far(settings, watch.look())
 
 
 def _finish(
@@ -169,7 +175,7 @@ def _launch(pipeline: beam.Pipeline, settings: Settings) -> int:
             "shows the same counters.",
             file=sys.stderr,
         )
-    said = runners.launched(pipeline.run(), pipeline.options)
+    said = runners.launch(pipeline)
     notify.note(status="launched", result=said)
     print(said)
     return outcome.EXIT_OK

@@ -20,7 +20,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
 from mixpanel_sink import errors, extras
-from mixpanel_sink.jobs import servers
+from mixpanel_sink.jobs import launches, servers
 
 _LOCAL = ("DirectRunner", "FnApiRunner", "PrismRunner")
 _LAUNCHED = ("DataflowRunner", "TestDataflowRunner")
@@ -108,10 +108,13 @@ def _local_runner(options: PipelineOptions) -> Any:
     return fn_runner.FnApiRunner()
 
 
-def launched(result: object, options: PipelineOptions) -> str:
-    """What there is after a job was handed to a remote runner, in a sentence."""
-    template = options.view_as(GoogleCloudOptions).template_location
+def launch(pipeline: beam.Pipeline) -> str:
+    """Hands a pipeline to its remote runner, and says in a sentence what there is then."""
+    cloud = pipeline.options.view_as(GoogleCloudOptions)
     # A template, which is also what a Flex Template's launcher asks for, is not a job yet.
-    if template:
-        return f"Template staged: {template}"
-    return f"Job launched: {result.job_id()}"  # type: ignore[attr-defined]
+    if cloud.template_location:
+        pipeline.run()
+        return f"Template staged: {cloud.template_location}"
+    with launches.submitting(cloud.project, cloud.region) as jobs:
+        jobs.append(pipeline.run().job_id())
+    return f"Job launched: {jobs[0]}"

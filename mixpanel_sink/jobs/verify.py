@@ -22,12 +22,13 @@ from mixpanel_sink.configured import credentials_of, limits_of, privacy_of
 from mixpanel_sink.errors import DestinationError, MappingError
 from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
+from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs.command import arguments, guarded, require
 from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.jobs.mappings import mapping_of
 from mixpanel_sink.jobs.notify import note, told
-from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK
 from mixpanel_sink.jobs.parse import parse_all
 from mixpanel_sink.jobs.sources import source_of
 from mixpanel_sink.settings.mapping import EventMapping

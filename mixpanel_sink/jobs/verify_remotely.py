@@ -51,7 +51,7 @@ def start(settings: Settings, options: PipelineOptions) -> int:
         check_output("report_dir", settings.report_dir, workers_elsewhere=True)
     pipeline = runners.make_pipeline(options)
     _ = pipeline | "Once" >> beam.Create([None]) | "Verify" >> beam.ParDo(_Verify(settings))
-    print(runners.launched(pipeline.run(), options))
+    print(runners.launch(pipeline))
     return 0
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mixpanel_sink import codes
-from mixpanel_sink.cli import _MADE
+from mixpanel_sink.cli.app import _MADE
 from mixpanel_sink.cli.help import GROUPS
 from mixpanel_sink.settings.options import options_of
 from tests.cli.conftest import Call
