@@ -40,7 +40,7 @@ PROJECT_URLS = {
 }
 
 GCP = ["apache-beam[gcp]>=2.77,<3", "google-cloud-storage>=3"]
-AWS = ["apache-beam[aws]>=2.77,<3"]
+AWS = ["apache-beam[aws]>=2.77,<3", "boto3>=1.36"]
 AZURE = ["apache-beam[azure]>=2.77,<3"]
 EXCEL = ["python-calamine>=0.9"]
 DELTA = ["deltalake>=1.6"]

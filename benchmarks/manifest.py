@@ -20,9 +20,10 @@ from benchmarks import paths, report
 from mixpanel_sink.checkpoint import commit, lease, manifest
 from mixpanel_sink.checkpoint.commit import OpenRun
 from mixpanel_sink.checkpoint.counts import FileCount, FileCounts
-from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
 from mixpanel_sink.checkpoint.plan import Plan, compare
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.read.listing import File, Listing
 
 GOAL_SECONDS = 10

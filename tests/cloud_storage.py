@@ -128,8 +128,8 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 
 @contextlib.contextmanager
-def emulated_container() -> Iterator[ContainerClient]:
-    """A container of Azurite's, named "events", and the environment to find its account."""
+def emulated_container(name: str = "events") -> Iterator[ContainerClient]:
+    """A container of Azurite's, and the environment to find its account."""
     program = NODE / "azurite" / "dist" / "src" / "blob" / "main.js"
     options = ["--blobPort", "0", "--inMemoryPersistence", "--silent", "--disableTelemetry"]
     with subprocess.Popen(
@@ -142,7 +142,7 @@ def emulated_container() -> Iterator[ContainerClient]:
             text = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}"
             with pytest.MonkeyPatch.context() as environment:
                 environment.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
-                yield BlobServiceClient.from_connection_string(text).create_container("events")
+                yield BlobServiceClient.from_connection_string(text).create_container(name)
         finally:
             server.terminate()
             server.wait()

@@ -7,7 +7,8 @@ costs a minute. What the log does not know is sent, and Mixpanel's deduplication
 | modules                                    | what they hold                                      |
 |--------------------------------------------|-----------------------------------------------------|
 | `owner`, `lease`                           | what a checkpoint belongs to; one run at a time     |
-| `folder`, `journal`                        | how it lies on disk or in cloud storage             |
+| `stored`, `folder`, `clouds`               | small files on disk and in cloud storage            |
+| `journal`                                  | lines that many processes write there               |
 | `log`, `registry`                          | the logs, as Send uses them; those that are open    |
 | `events`, `updates`                        | the log of events, and that of profile updates      |
 | `manifest`, `plan`, `counts`, `commit`     | imported files, what is new, and the end of a run   |

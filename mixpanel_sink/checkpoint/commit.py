@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from mixpanel_sink.checkpoint import lease, manifest, since
 from mixpanel_sink.checkpoint.compact import compact
 from mixpanel_sink.checkpoint.counts import FileCounts, path_key
-from mixpanel_sink.checkpoint.folder import Changed, Folder, delete_all, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote
+from mixpanel_sink.checkpoint.stored import Changed, Folder, delete_all
 from mixpanel_sink.errors import CheckpointError
 
 _T = TypeVar("_T")

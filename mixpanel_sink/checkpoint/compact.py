@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from mixpanel_sink.checkpoint.folder import Folder, delete_all, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.owner import HEADER, Owner
+from mixpanel_sink.checkpoint.stored import Folder, delete_all
 from mixpanel_sink.process import LOGS
 
 

@@ -11,8 +11,8 @@ import orjson
 
 from mixpanel_sink.checkpoint import manifest
 from mixpanel_sink.checkpoint.compact import owner_of
-from mixpanel_sink.checkpoint.folder import Folder
 from mixpanel_sink.checkpoint.manifest import Manifest
+from mixpanel_sink.checkpoint.stored import Folder
 
 _KEY_BYTES = 8
 

@@ -1,6 +1,6 @@
 """A journal: lines that many processes write into one folder and read from each other.
 
-The folder is local or of any file system that Beam knows, and belongs to the owner that its header
+The folder is local or in cloud storage, and belongs to the owner that its header
 names:
 
     checkpoint.json              the header
@@ -30,6 +30,7 @@ import orjson
 from mixpanel_sink.checkpoint.folder import append_whole, open_folder
 from mixpanel_sink.checkpoint.owner import HEADER as _HEADER
 from mixpanel_sink.checkpoint.owner import Owner
+from mixpanel_sink.checkpoint.stored import ABSENT, Changed
 from mixpanel_sink.errors import CheckpointError
 
 _LOGGER = logging.getLogger(__name__)
@@ -290,36 +291,26 @@ class _CloudFolder:
         self.path = self._folder.path
 
     def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
-        from apache_beam.io.filesystems import FileSystems
-
-        place = f"{self.path}/{_HEADER}"
-        if not FileSystems.match([place])[0].metadata_list:
-            self._folder.write(_HEADER, header)
-        # Also after writing: another job may have written at the same time.
-        with FileSystems.open(place) as file:
-            check(file.read(1 << 20))
+        if self._folder.stored(_HEADER) is None:
+            with contextlib.suppress(Changed):  # another job was faster
+                self._folder.write(_HEADER, header, ABSENT)
+        check(self._read(_HEADER))
 
     def write(self, name: str, part: int, lines: bytes) -> None:
-        # Not by a file of Beam's on gs://: one that could not be closed is written once more when
-        # it is collected as garbage, at any time and by any thread.
         self._folder.write(f"{name}-{part:08d}.jsonl", lines)
 
     def read(
         self, prefix: str, seen: dict[str, int], skip: str
     ) -> Iterator[tuple[str, bytes, int]]:
-        from apache_beam.io.filesystems import FileSystems
-
-        found = FileSystems.match([f"{self.path}/{prefix}*"])[0].metadata_list
-        paths = {each.path.rpartition("/")[2]: each.path for each in found}
-        new = sorted(name for name in paths if name not in seen and not name.startswith(skip))
-
-        def read(name: str) -> bytes:
-            with FileSystems.open(paths[name]) as file:
-                return bytes(file.read())
-
+        names = self._folder.names(prefix)
+        new = [name for name in names if name not in seen and not name.startswith(skip)]
         with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-            for name, data in zip(new, pool.map(read, new), strict=True):
+            for name, data in zip(new, pool.map(self._read, new), strict=True):
                 yield name, data, len(data)
+
+    def _read(self, name: str) -> bytes:
+        with self._folder.open(name) as file:
+            return bytes(file.read())
 
 
 def _check_owner(path: str, header: bytes, owner: Owner) -> None:

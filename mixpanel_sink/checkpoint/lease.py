@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import orjson
 
-from mixpanel_sink.checkpoint.folder import ABSENT, Changed, Folder, Stored, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.stored import ABSENT, Changed, Folder, Stored
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.process import HEARTBEATS, LANES
 from mixpanel_sink.settings.checkpoint import Checkpoint

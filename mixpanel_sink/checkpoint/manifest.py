@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from mixpanel_sink.checkpoint.counts import path_key
-from mixpanel_sink.checkpoint.folder import ABSENT, Changed, Folder
+from mixpanel_sink.checkpoint.stored import ABSENT, Changed, Folder
 from mixpanel_sink.errors import CheckpointError
 
 VERSION = 1

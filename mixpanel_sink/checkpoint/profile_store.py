@@ -30,7 +30,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.checkpoint.profile_entries import (
     GONE,
@@ -45,6 +45,7 @@ from mixpanel_sink.checkpoint.profile_entries import (
     last_words,
     to_parquet,
 )
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.errors import CheckpointError
 
 VERSION = 3

@@ -21,11 +21,12 @@ from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit, tidy
 from mixpanel_sink.checkpoint.compact import adopt_mapping, disown
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
-from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, usable, write_plan
 from mixpanel_sink.checkpoint.mapping_change import is_from_position
 from mixpanel_sink.checkpoint.owner import mapping_mark, mapping_settings
 from mixpanel_sink.checkpoint.plan import Listed, Plan, compare
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import InputError, SettingError
 from mixpanel_sink.jobs.mapping_changed import checked_mapping, files_named, files_of

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixpanel_sink.checkpoint.folder import Folder
 from mixpanel_sink.checkpoint.half_sent import HalfSent, half_sent
 from mixpanel_sink.checkpoint.manifest import Manifest, usable
 from mixpanel_sink.checkpoint.mapping_change import changes, meaning
 from mixpanel_sink.checkpoint.owner import HEADER, mapping_settings
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.configured import AnyMapping, endpoint_of, privacy_of
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.settings.options import Settings

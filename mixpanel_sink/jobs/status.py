@@ -14,10 +14,11 @@ import polars as pl
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun
-from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
 from mixpanel_sink.checkpoint.profile_store import HEADER as PROFILES
 from mixpanel_sink.checkpoint.since import Before, before_of
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.errors import CheckpointError, SettingError
 from mixpanel_sink.jobs.mapping_changed import files_named, files_of
 from mixpanel_sink.jobs.outputs import check_output, kept_failures

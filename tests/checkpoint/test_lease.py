@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from mixpanel_sink.checkpoint import lease
-from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.errors import CheckpointError
 
 

@@ -14,10 +14,11 @@ import pytest
 from mixpanel_sink.checkpoint import commit, lease, manifest
 from mixpanel_sink.checkpoint.commit import OpenRun
 from mixpanel_sink.checkpoint.counts import FileCount, FileCounts, path_key
-from mixpanel_sink.checkpoint.folder import Changed, Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.half_sent import half_sent
 from mixpanel_sink.checkpoint.manifest import FILES, Manifest, RunNote
 from mixpanel_sink.checkpoint.plan import Plan, compare
+from mixpanel_sink.checkpoint.stored import Changed, Folder
 from mixpanel_sink.errors import CheckpointError
 
 

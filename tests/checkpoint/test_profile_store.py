@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink.checkpoint import profile_store
-from mixpanel_sink.checkpoint.folder import _Beam, _Local
+from mixpanel_sink.checkpoint.clouds import _Other
+from mixpanel_sink.checkpoint.folder import _Local
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.checkpoint.profile_entries import (
     GONE,
@@ -53,7 +54,7 @@ def path(
     request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
     """Of a folder; the cloud's, by Beam's file systems, cannot append."""
-    kind = _Local if request.param == "local" else _Beam
+    kind = _Local if request.param == "local" else _Other
     monkeypatch.setattr(profile_store, "open_folder", lambda path: kind(path))
     return str(tmp_path / "kept")
 
@@ -118,7 +119,7 @@ def test_a_kill_between_two_logs_that_differ(path: str, monkeypatch: pytest.Monk
     other.append("run2", entries({2: 23, 3: 33}))
     one.close()
     other.close()
-    kind = _Local if one.grows else _Beam
+    kind = _Local if one.grows else _Other
     remove = kind.remove
     for removed in range(3):
         left = [removed]
@@ -147,7 +148,7 @@ def test_a_kill_between_two_shards(path: str, monkeypatch: pytest.MonkeyPatch) -
     store.append("run2", entries({n: 6 for n in range(15, 30)} | {0: GONE}))
     store.close()
     left = [10]
-    write = (_Local if store.grows else _Beam).write
+    write = (_Local if store.grows else _Other).write
 
     def killed(self: Any, name: str, data: bytes) -> None:
         left[0] -= 1
@@ -156,7 +157,7 @@ def test_a_kill_between_two_shards(path: str, monkeypatch: pytest.MonkeyPatch) -
         write(self, name, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Local if store.grows else _Beam, "write", killed)
+        patch.setattr(_Local if store.grows else _Other, "write", killed)
         with pytest.raises(CheckpointError, match="killed"):
             opened(path)
     expected = {n: 5 for n in range(1, 15)} | {n: 6 for n in range(15, 30)}

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mixpanel_sink.checkpoint.folder import Folder
 from mixpanel_sink.checkpoint.manifest import Manifest
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.emulator.testing import Emulator
 from mixpanel_sink.jobs import soon
 from mixpanel_sink.process import forget

@@ -17,8 +17,9 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from mixpanel_sink.checkpoint import lease
-from mixpanel_sink.checkpoint.folder import Folder, open_folder
+from mixpanel_sink.checkpoint.folder import open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest
+from mixpanel_sink.checkpoint.stored import Folder
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import reference, template
 from tests import virtual_environment

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.cloud import storage
 
-from mixpanel_sink.checkpoint import journal, lease
-from mixpanel_sink.checkpoint.folder import ABSENT, Changed, open_folder
+from mixpanel_sink.checkpoint import journal
 from mixpanel_sink.checkpoint.owner import Owner
 from mixpanel_sink.errors import CheckpointError
 from mixpanel_sink.jobs import import_files
@@ -207,40 +206,3 @@ class Failing:
         if self.times >= 0:
             raise OSError("503 try later")
         return self.create(*given, **named)
-
-
-def test_of_two_that_write_to_cloud_storage_one_finds_out(bucket) -> None:
-    folder = open_folder("gs://events/one-of-two")
-    first = folder.write("x", b"one", ABSENT)
-    with pytest.raises(Changed):
-        folder.write("x", b"two", ABSENT)
-    assert folder.write("x", b"one", ABSENT) == first  # the retry of a write that had arrived
-    second = folder.write("x", b"two", first)
-    with pytest.raises(Changed):
-        folder.write("x", b"three", first)
-    assert folder.stored("x") == (b"two", second)
-    assert folder.names("") == ["x"]
-    lease.acquire(folder, "first")
-    with pytest.raises(CheckpointError, match="is in use"):
-        lease.acquire(folder, "second")
-    renewed = lease.renew(folder, "first")
-    assert renewed is not None
-    assert (renewed.token, renewed.count) == ("first", 1)
-    lease.release(folder, "first")
-    lease.acquire(folder, "second")
-
-
-def test_a_lease_that_was_given_back_is_not_renewed_by_who_had_read_it_before(bucket) -> None:
-    folder = open_folder("gs://events/given-back")
-    lease.acquire(folder, "run")
-    before = folder.stored(lease.NAME)
-    assert before is not None
-    lease.renew(folder, "run")
-    folder.remove(lease.NAME, before.version)  # as another worker of the run would give it back
-    held = folder.stored(lease.NAME)
-    assert held is not None  # it had been renewed
-    lease.release(folder, "run")
-    assert folder.stored(lease.NAME) is None
-    with pytest.raises(Changed):
-        folder.write(lease.NAME, held.data, held.version)
-    assert folder.stored(lease.NAME) is None
