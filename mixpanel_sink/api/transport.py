@@ -15,14 +15,12 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from mixpanel_sink.api.hosts import is_loopback
-from mixpanel_sink.errors import DestinationError
+from mixpanel_sink.api.proxy import proxies_for
 
 _CONNECTIONS = 256
 """Kept open at most; there are only as many as there are requests at a time."""
@@ -39,10 +37,6 @@ _KEEPALIVE = [
         if hasattr(socket, name)
     ),
 ]
-NO_PROXY_URL = (
-    "It is not a URL such as http://user:password@host:port. In the password, characters such as / "
-    "and # are written as %2F and %23."
-)
 MAX_RESPONSE_BYTES = 8_000_000
 """2000 failed records with their messages fit; an endless response does not."""
 
@@ -125,16 +119,9 @@ class HttpTransport:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         blank = requests.Request("POST", url, headers=dict(headers), auth=_no_auth)
-        # A proxy of the environment would be another machine.
-        host = urlsplit(url).hostname or ""
-        direct = {"no_proxy": host} if is_loopback(host) else {}
-        settings = self._session.merge_environment_settings(url, direct, True, None, None)
-        try:
-            self._route = adapter.route(self._session.prepare_request(blank), dict(settings))
-        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidProxyURL) as error:
-            raise proxy_unusable(str(error)) from None
-        except urllib3.exceptions.LocationValueError:  # whose text may hold the password
-            raise proxy_unusable(NO_PROXY_URL) from None
+        proxies = proxies_for(url)
+        settings = self._session.merge_environment_settings(url, proxies, True, None, None)
+        self._route = adapter.route(self._session.prepare_request(blank), dict(settings))
         if isinstance(self._route.pool, _Pool | _TLSPool):
             self._route.pool.conn_kw["send_timeout"] = read_timeout
 
@@ -185,14 +172,6 @@ class HttpTransport:
                 return Response(0, error="a response that does not end")
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, bytes(content))
-
-
-def proxy_unusable(why: str) -> DestinationError:
-    """The error for a proxy of the environment; `why` is a sentence."""
-    return DestinationError(
-        f"The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names cannot be used: {why} "
-        "Correct it; a SOCKS proxy needs PySocks where the workers run."
-    )
 
 
 def _broken(error: Exception, started: bool) -> Response:

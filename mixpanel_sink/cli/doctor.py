@@ -18,7 +18,7 @@ import typer
 
 from mixpanel_sink.api.hosts import REGIONS, Destination
 from mixpanel_sink.cli import common
-from mixpanel_sink.errors import MixpanelSinkError, SettingError
+from mixpanel_sink.errors import DestinationError, MixpanelSinkError, SettingError
 from mixpanel_sink.settings.options import Settings
 
 _PACKAGES = ("mixpanel-sink", "apache-beam", "pyarrow", "polars", "requests", "orjson", "isal")
@@ -119,11 +119,17 @@ def network(destination: Destination) -> Iterator[Finding]:
     """Whether the host answers, and whether its clock and ours agree."""
     import requests
 
+    from mixpanel_sink.api.proxy import proxies_for
+
     what = destination.host
     region = next((name for name, url in REGIONS.items() if url == destination.url), None)
     if region is not None:
         what += f" (region {region})"
-    proxies = {"no_proxy": "*"} if destination.is_loopback else None
+    try:
+        proxies = proxies_for(destination.url)
+    except DestinationError as error:
+        yield Finding(what, "problem", str(error))
+        return
     try:
         started = time.time()
         answer = requests.head(destination.url, timeout=10, allow_redirects=False, proxies=proxies)

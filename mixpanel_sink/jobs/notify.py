@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import requests
 
 from mixpanel_sink.api.hosts import is_loopback
-from mixpanel_sink.errors import CredentialsError, MixpanelSinkError, SettingError
+from mixpanel_sink.api.proxy import proxies_for
+from mixpanel_sink.errors import CredentialsError, DestinationError, MixpanelSinkError, SettingError
 from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK, EXIT_SETTING
 from mixpanel_sink.results import FailureSummary
@@ -232,7 +233,12 @@ def _try(url: str, message: Mapping[str, Any], problem: list[str]) -> None:
     for attempt in range(_TRIES):
         try:
             with requests.post(
-                url, json=message, timeout=LIMIT_SECONDS / 3, allow_redirects=False, stream=True
+                url,
+                json=message,
+                timeout=LIMIT_SECONDS / 3,
+                proxies=proxies_for(url),
+                allow_redirects=False,
+                stream=True,
             ) as response:
                 if 200 <= response.status_code < 300:
                     problem.clear()
@@ -240,6 +246,9 @@ def _try(url: str, message: Mapping[str, Any], problem: list[str]) -> None:
                 problem.append(f"HTTP {response.status_code}")
                 if response.status_code < 500 and response.status_code != 429:
                     return
+        except DestinationError as error:
+            problem.append(str(error))
+            return
         except (requests.RequestException, ValueError) as error:
             problem.append(type(error).__name__)
         if attempt + 1 < _TRIES:

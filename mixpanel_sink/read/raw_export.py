@@ -19,6 +19,7 @@ import requests
 import urllib3
 
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.api.proxy import proxies_for
 from mixpanel_sink.api.retry_after import retry_after
 from mixpanel_sink.errors import AuthenticationError, CredentialsError, DestinationError
 from mixpanel_sink.send.window import RollingWindow
@@ -99,7 +100,7 @@ class Exporter:
         self._clock = clock
         self._sleep = sleep
         self._session = requests.Session()
-        self._session.trust_env = not destination.is_loopback  # no proxy to this machine
+        self._proxies = proxies_for(destination.url)
         self._session.headers["User-Agent"] = f"mixpanel-sink/{__version__}"
 
     @property
@@ -187,6 +188,7 @@ class Exporter:
                 params=query,
                 auth=(self._credentials.user, self._credentials.password),
                 timeout=(self._retry.connect_timeout, self._retry.read_timeout),
+                proxies=self._proxies,
                 stream=True,
                 allow_redirects=False,  # they would carry the credentials to another place
             ) as response:

@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
-import requests
 from isal import isal_zlib
 
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.api.proxy import port_of, proxy_of
 from mixpanel_sink.api.responses import ProjectRefused, RequestContext, Retry, classify
-from mixpanel_sink.api.transport import NO_PROXY_URL, proxy_unusable
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.lane import steady_clock
 from mixpanel_sink.settings.project import Target
@@ -139,15 +138,7 @@ def _address(destination: Destination) -> tuple[str, int]:
     """Host and port to connect to: the proxy's, where the environment names one.
 
     Raises:
-        DestinationError: if that is not a URL.
+        DestinationError: if that cannot be used.
     """
-    url = destination.url
-    proxies = {} if destination.is_loopback else requests.utils.get_environ_proxies(url)
-    proxy = requests.utils.select_proxy(url, proxies)
-    if proxy is not None:
-        url = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        parts = urlsplit(url)
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:  # whose text may hold a part of the password
-        raise proxy_unusable(NO_PROXY_URL) from None
+    parts = proxy_of(destination.url) or urlsplit(destination.url)
+    return parts.hostname or "", port_of(parts)

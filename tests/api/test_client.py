@@ -215,10 +215,9 @@ def test_tls_through_a_proxy(
 @pytest.mark.parametrize(
     ("proxy", "said"),
     [
-        ("socks5h://127.0.0.1:9", "SOCKS"),
-        ("http://", "proxy URL"),
-        ("ftp://me:pw@127.0.0.1:9", "not a URL"),
-        ("http://me:pw/pw@127.0.0.1:9", "not a URL"),
+        ("socks5h://127.0.0.1:9", "a SOCKS proxy needs PySocks"),
+        ("ftp://me:pw@127.0.0.1:9", "it is not one of http, https"),
+        ("http://me:pw/pw@127.0.0.1:9", "it is not a URL whose port is a number"),
     ],
 )
 def test_a_proxy_that_cannot_be_used(

@@ -102,6 +102,6 @@ def test_a_proxy_is_what_the_connection_goes_to(
     with pytest.raises(DestinationError, match=r"127\.0\.0\.1:9"):
         check_connections([elsewhere], 5.0)
     monkeypatch.setenv("HTTPS_PROXY", "http://me:s3cr/et@127.0.0.1:9")
-    with pytest.raises(DestinationError, match="cannot be used: It is not a URL") as found:
+    with pytest.raises(DestinationError, match="cannot be used: it is not a URL") as found:
         check_connections([elsewhere], 5.0)
     assert "s3cr" not in str(found.value)
