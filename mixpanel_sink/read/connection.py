@@ -7,7 +7,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mixpanel_sink.errors import InputError
+from mixpanel_sink.api.proxy import proxy_of
+from mixpanel_sink.errors import DestinationError, InputError
 
 _PASSING = {
     "RequestException",  # of requests, and so Google's client of Cloud Storage
@@ -54,19 +55,29 @@ def reached(name: str) -> Iterator[None]:
     """What a command does with an input before it sends anything, when no runner would retry.
 
     Raises:
-        UnreachableError: for an error that `is_passing`.
+        UnreachableError: for an error that `is_passing`, or a proxy that cannot be used.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # each cloud's client has errors of its own
+        if "://" in name:
+            _check_proxy()
         if not is_passing(error):
             raise
         raise UnreachableError(
             f"The connection to {name} failed ({short(error)}). Check the network and the address, "
             "and run the same command again."
         ) from None
+
+
+def _check_proxy() -> None:
+    """Says what is wrong with the proxy, if that is it: clients stumble over it in many ways."""
+    try:
+        proxy_of("https://storage.googleapis.com")
+    except DestinationError as error:
+        raise UnreachableError(str(error)) from None
 
 
 def short(error: Exception) -> str:

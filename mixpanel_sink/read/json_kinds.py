@@ -104,7 +104,7 @@ def spellings(name: str) -> list[str]:
     return list(dict.fromkeys((orjson.dumps(name).decode(), json.dumps(name))))
 
 
-def patterns_of(name: str, kind: Any) -> tuple[str, str]:
+def regexes_of(name: str, kind: Any) -> tuple[str, str]:
     """Regular expressions for a key and the beginning of any list or object; and for a key and its
     list or object as the column has it: with these very keys in their order, and without a null.
 

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from mixpanel_sink.encode.tables import MOST_MISSING
-from mixpanel_sink.read.json_kinds import Schema, is_nested, parts_of, patterns_of, spellings
+from mixpanel_sink.read.json_kinds import Schema, is_nested, parts_of, regexes_of, spellings
 from mixpanel_sink.read.marks import Bytes, count_of, data_of, places_of
 
 _LINES = 200
@@ -80,7 +80,7 @@ def table_of_block(
         return None
     for name, kind in schema.items():
         filled = rows - frame[name].null_count()
-        begins, whole = patterns_of(name, kind)
+        begins, whole = regexes_of(name, kind)
         if is_nested(kind):
             if any(_matches(block, each) != filled for each in (begins, whole)):
                 return None

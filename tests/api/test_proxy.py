@@ -8,6 +8,7 @@ import requests
 from mixpanel_sink.api.proxy import proxies_for
 from mixpanel_sink.api.transport import HttpTransport
 from mixpanel_sink.errors import DestinationError
+from mixpanel_sink.read.connection import UnreachableError, reached
 
 URL = "https://api.mixpanel.test"
 UNUSABLE = {
@@ -42,6 +43,9 @@ def test_what_is_wrong_with_a_proxy(monkeypatch: pytest.MonkeyPatch, name: str) 
         said = str(found.value)
         assert "s3cr" not in said, proxy
         assert "Write http://user:password@host:port" in said
+        # What a client of cloud storage makes of it may be any error.
+        with pytest.raises(UnreachableError, match=why), reached("gs://bucket/events.parquet"):
+            raise TypeError("sequence item 1: expected str instance, NoneType found")
 
 
 @pytest.mark.parametrize(
