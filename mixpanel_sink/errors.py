@@ -6,6 +6,7 @@
     │   ├── CredentialsError    ... in the credentials or a secret reference
     │   └── CheckpointError     ... the checkpoint is another job's, or cannot be used
     ├── InputError              the input cannot be read; says which file
+    ├── OutputError             a file cannot be written, such as to a full disk
     ├── FailedRecordError       a record failed, and on_failure is "fail"
     ├── AccountingError         read is not accepted + failed; the run must not be trusted
     └── DestinationError        Mixpanel refuses the job, not a record; the job stops
@@ -20,7 +21,13 @@ takes one string, because Beam rebuilds exceptions from their message.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 from typing import Any
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class MixpanelSinkError(Exception):
@@ -45,6 +52,10 @@ class CheckpointError(SettingError):
 
 class InputError(MixpanelSinkError):
     """An input file is missing, or cannot be read."""
+
+
+class OutputError(MixpanelSinkError):
+    """A file cannot be written, such as to a disk that is full."""
 
 
 class FailedRecordError(MixpanelSinkError):
@@ -85,3 +96,34 @@ def with_article(name: str) -> str:
     'an EventMapping'
     """
     return f"{'an' if name[0] in 'AEIOUaeio' else 'a'} {name}"
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """While something is written: says what it is, and how to go on if it cannot be.
+
+    Raises:
+        OutputError: for an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(unwritten(what, error)) from None
+
+
+def unwritten(what: str, error: OSError) -> str:
+    """What to say of a file that could not be written."""
+    number = error.errno or 0
+    why = os.strerror(number) if number else " ".join(str(error).split())[:160]
+    if number in _NO_SPACE:
+        fix = "Free some space there, or write to another place"
+    elif number == errno.EFBIG:
+        fix = "Raise the limit of a file's size (ulimit -f), or write to another place"
+    else:
+        fix = "Write to another place, or change its permissions"
+    return f"{what} could not be written ({why}). {fix}."
+
+
+def is_of_writing(error: OSError) -> bool:
+    """Whether a write failed, and no read or connection can have."""
+    return error.errno in (*_NO_SPACE, errno.EFBIG, errno.EROFS)

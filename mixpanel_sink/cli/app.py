@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 
 import typer
@@ -24,6 +25,7 @@ from mixpanel_sink.cli import (
 from mixpanel_sink.cli.help import Command, Group
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
+from mixpanel_sink.errors import is_of_writing, unwritten
 from mixpanel_sink.jobs.console import say_error
 from mixpanel_sink.jobs.launcher import leave
 from mixpanel_sink.version import __version__
@@ -99,6 +101,12 @@ def run(args: Sequence[str]) -> int:
         result = make_app(beam)(words, prog_name="mixpanel-sink", standalone_mode=False)
     except typer.Abort:
         return 130
+    except OSError as error:
+        if not is_of_writing(error):
+            raise
+        place = error.filename or f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
+        say_error(unwritten(str(place), error), "OutputError")
+        return 1
     except typer.TyperException as error:
         if message := error.format_message():  # none where a group's help was shown
             say_error(_plain(message), "SettingError")

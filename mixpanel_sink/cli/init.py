@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mixpanel_sink.cli import common
-from mixpanel_sink.errors import InputError, MixpanelSinkError
+from mixpanel_sink.errors import InputError, MixpanelSinkError, OutputError, writing
 from mixpanel_sink.inspect.presets import PRESETS, mapping_of_preset, preset_for
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
@@ -43,6 +43,7 @@ def run(
     Example: mixpanel-sink init 'events/*.parquet' -o events.yaml
     """
     from mixpanel_sink.inspect.propose import SAMPLE_ROWS, Proposal, propose_for
+    from mixpanel_sink.jobs.outputs import write_text
     from mixpanel_sink.jobs.sources import source_of
 
     if output.exists() and not force and not as_json:
@@ -62,9 +63,10 @@ def run(
         print(json.dumps(said, indent=2))
         return
     try:
-        output.write_text(proposal.text, encoding="utf-8")
-    except OSError as error:
-        common.fail(f"{output} cannot be written ({error.strerror}). Give another --output.")
+        with writing(str(output)):
+            write_text(str(output), proposal.text)
+    except OutputError as error:
+        common.fail(error)
     print(proposal.text)
     looked = f"from up to {SAMPLE_ROWS:,} rows of {path}" if tool is None else f"for {path}"
     print(f"Written to {output}, {looked}.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mixpanel_sink.cli import common
-from mixpanel_sink.errors import CheckpointError, SettingError
+from mixpanel_sink.errors import CheckpointError, OutputError, SettingError
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
         status = status_of(checkpoint, files)
         if html:
             write_page(status, html)
-    except (CheckpointError, SettingError) as error:
+    except (CheckpointError, OutputError, SettingError) as error:
         common.fail(error)
     if as_json:
         print(json.dumps(status, indent=2))

@@ -120,13 +120,14 @@ ERRORS: tuple[Code, ...] = (
     ),
     Code(
         "MXS311", "output-not-writable",
-        "Failed records, the report or the checkpoint cannot be written to that place. Nothing was "
-        "sent.",
-        "Give a folder that you can write to. If the workers run elsewhere, use gs://BUCKET/PATH.",
+        "Failed records, the report, the checkpoint or another file cannot be written to that "
+        "place. Where that shows before the run, nothing was sent.",
+        "Give a folder that you can write to, with space left. If the workers run elsewhere, use gs://BUCKET/PATH.",
         (
             "cannot be written", "where it would be lost with them", "no file system is known for",
             "might write over the input", "could not be written",
         ),
+        error="OutputError",
     ),
     Code(
         "MXS312", "checkpoint-of-another-job",

@@ -28,16 +28,17 @@ def event_as_it_was(
     Raises:
         RecordError: if it is not an event.
     """
-    properties = event.get("properties") if isinstance(event, dict) else None
-    if not isinstance(properties, dict) or not isinstance(event.get("event"), str):
+    found = event.get("properties") if isinstance(event, dict) else None
+    properties = found if isinstance(found, dict) else {}
+    apart = ("$insert_id", "token", None if mark is None else mark.name)
+    rest = {key: value for key, value in properties.items() if key not in apart}
+    if not rest or not isinstance(event.get("event"), str):
         raise RecordError(
             "not_an_event",
             'The failed record does not hold an event: it must be {"event": name, "properties": '
             "{...}}. Fix the line.",
             "event",
         )
-    apart = ("$insert_id", "token", None if mark is None else mark.name)
-    rest = {key: v for key, v in properties.items() if key not in apart}
     given = properties.get("$insert_id") or failed.insert_id
     insert_id = fitting_id(given) if isinstance(given, str) else None
     return {"event": event["event"], "properties": rest}, insert_id

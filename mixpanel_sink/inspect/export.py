@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixpanel_sink.errors import SettingError
+from mixpanel_sink.errors import SettingError, writing
 from mixpanel_sink.read.raw_export import QUERIES, Exporter, spans
 
 Format = Literal["jsonl", "parquet"]
@@ -69,7 +69,8 @@ def export_events(
 
     Raises:
         SettingError: for days in the wrong order, or a file that is there already.
-        DestinationError: if the export fails; complete files stay.
+        DestinationError, OutputError: if the export fails, or a file cannot be written; complete
+            files stay.
     """
     if last < first:
         raise SettingError(f"The last day, {last}, is before the first, {first}.")
@@ -84,7 +85,8 @@ def export_events(
             raise SettingError(f"{path} already exists. Give another prefix, or remove it.")
     total = 0
     for start, end, path in planned:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         written = 0
 
@@ -94,8 +96,9 @@ def export_events(
             written = write(partial, wanted)
 
         try:
-            exporter.read(start, end, events, take)
-            os.replace(partial, path)
+            with writing(str(path)):
+                exporter.read(start, end, events, take)
+                os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
         total += written

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mixpanel_sink import interrupts
-from mixpanel_sink.errors import DestinationError, InputError, SettingError
+from mixpanel_sink.errors import DestinationError, InputError, OutputError, SettingError
 from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs import launches
 from mixpanel_sink.jobs.console import say_error
-from mixpanel_sink.jobs.outcome import EXIT_SETTING
+from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_SETTING
 from mixpanel_sink.send.tally import tally
 from mixpanel_sink.settings.options import OPTIONS, Settings
 
@@ -23,7 +23,7 @@ def arguments(argv: Sequence[str] | None) -> list[str]:
 
 def guarded(start: Callable[[], int]) -> int:
     """Starts a job, and returns its exit code; 2 with one sentence for a mistake that shows before
-    anything is sent, 130 for Ctrl-C, and 143 for SIGTERM."""
+    anything is sent, 1 for a file that cannot be written, 130 for Ctrl-C, and 143 for SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("mixpanel_sink").setLevel(logging.INFO)
     launches.forget()
@@ -33,6 +33,9 @@ def guarded(start: Callable[[], int]) -> int:
         except (SettingError, InputError, DestinationError) as error:
             say_error(str(error), type(error).__name__)
             code = EXIT_SETTING
+        except OutputError as error:
+            say_error(str(error), type(error).__name__)
+            code = EXIT_FAILED
         except KeyboardInterrupt:
             code = interrupted()
     ended = terminated.is_set() and code == EXIT_INTERRUPTED

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from mixpanel_sink import errors
 
+WRITES_FAILED = "Write failed"
+"""The step that writes failed records."""
 _LOGGER = logging.getLogger(__name__)
 _KNOWN = "|".join(
     name
@@ -21,6 +23,10 @@ _RAISED = re.compile(
 _RAISED_AS = re.compile(rf"(?:mixpanel_sink\.errors\.)?({_KNOWN}): ")
 _LOST = re.compile("Channel closed prematurely|SDK worker disconnected|StatusCode.UNAVAILABLE")
 """What runners say when one of their processes is gone."""
+_UNWRITTEN = re.compile(
+    r"(?:\w+(?:Error|Exception): )+(?:\[Errno (\d+)\] )?([^\n]*?) "
+    rf"\[while running '(?:[^']*/)?{WRITES_FAILED}/"
+)
 _NOISE = "No shards found to finalize"
 """What Beam logs when there is not one failed record to write."""
 
@@ -55,11 +61,19 @@ def kind(error: BaseException) -> str:
     return errors.MixpanelSinkError.__name__
 
 
-def sentence(error: BaseException) -> str:
-    """What to tell the user. What is not the sink's fault is logged in the runner's own words."""
+def sentence(error: BaseException, failed_output: str | None = None) -> str:
+    """What to tell the user. What is not the sink's fault is logged in the runner's own words.
+
+    Args:
+        error: of the runner.
+        failed_output: where failed records were to be written.
+    """
     known = job_error(error)
     if known is not None:
         return known
+    if found := next(filter(None, (_UNWRITTEN.search(str(seen)) for seen in _chain(error))), None):
+        cause = OSError(int(found[1]), found[2]) if found[1] else OSError(found[2])
+        return errors.unwritten(f"the failed records {failed_output}*", cause)
     _LOGGER.error("The runner's own words:", exc_info=error)
     text = " ".join(f"{type(error).__name__}: {error}".split())
     if _LOST.search(text):
@@ -78,6 +92,7 @@ def known_errors_once() -> Iterator[None]:
         text = record.getMessage()
         known = error is not None and (interrupted(error) or job_error(error) is not None)
         noise = "KeyboardInterrupt" in text or text.startswith(_NOISE) or _RAISED.search(text)
+        noise = noise or _UNWRITTEN.search(text)
         return not (known or noise)
 
     handlers = list(logging.getLogger().handlers)

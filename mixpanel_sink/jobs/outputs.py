@@ -62,6 +62,29 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
         ) from None
 
 
+def write_text(path: str, text: str) -> None:
+    """Writes a file, locally or to any file system that Beam knows. Where that fails, none is left.
+
+    Raises:
+        OSError: why; and what each cloud's client raises.
+    """
+    data = text.encode("utf-8", "replace")
+    if "://" in path:
+        from apache_beam.io.filesystem import CompressionTypes
+        from apache_beam.io.filesystems import FileSystems
+
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as remote:
+            remote.write(data)
+        return
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+    except OSError:
+        if os.path.isfile(path):
+            os.unlink(path)
+        raise
+
+
 def failed_prefix(prefix: str, run: str = "") -> str:
     """Where a run keeps failed records. Runs with a checkpoint keep theirs beside each other: what
     failed yesterday may not have been replayed yet."""

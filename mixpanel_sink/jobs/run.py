@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.configured import endpoint_of, quota_of
+from mixpanel_sink.errors import OutputError, writing
 from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs import errors, launches, notify, outcome, progress, runners
 from mixpanel_sink.jobs.console import error_text, printed_once, say_error
 from mixpanel_sink.jobs.following import after_sending, following
-from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old
+from mixpanel_sink.jobs.outputs import check_output, failed_prefix, remove_old, write_text
 from mixpanel_sink.jobs.status import left_after
 from mixpanel_sink.jobs.watch import Watch
 from mixpanel_sink.read.listing import File
@@ -88,7 +88,7 @@ def keep_accounts(result: WriteResult, failed: Any, settings: Settings, run: str
     return (
         failed
         | "As JSON" >> beam.Map(FailedRecord.to_json).with_output_types(str)
-        | "Write failed"
+        | errors.WRITES_FAILED
         >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl", skip_if_empty=True)
     )
 
@@ -124,7 +124,7 @@ def run(
             notify.note(error="Interrupted.")
             sys.stderr.write(f"\nInterrupted. {_standing(settings, watch)}\n")
             return EXIT_INTERRUPTED
-        said = errors.sentence(error)
+        said = errors.sentence(error, settings.failed_output)
         notify.note(error=said)
         # In one piece, on a line of its own: the runner's threads may be writing tracebacks.
         shown = error_text(said, errors.kind(error))
@@ -158,10 +158,10 @@ def _finish(
     if settings.report:
         report = _report(result, settings, took, counters, failures, files)
         try:
-            write_report(settings.report, report)
-        except OSError as error:  # such as a disk that is full by now; Beam's are of this class too
-            said = f"the report {settings.report} could not be written: {error}"
-            say_error(said, "SettingError")
+            with writing(f"the report {settings.report}"):  # Beam's errors are OSErrors, too
+                write_report(settings.report, report)
+        except OutputError as error:  # such as a disk that is full by now
+            say_error(f"{error} The run is complete: its accounting is above.", "OutputError")
             return outcome.EXIT_FAILED
         print(f"  Report: {settings.report}")
     return outcome.exit_code(counters, balanced, refused)
@@ -227,9 +227,4 @@ def write_report(path: str, report: RunReport) -> None:
     """Writes run.html and run.json, locally or to any file system that Beam knows."""
     stem = path.removesuffix(".html").removesuffix(".json")
     for name, text in ((f"{stem}.html", report.to_html()), (f"{stem}.json", report.to_json())):
-        if "://" not in name:
-            with open(name, "w", encoding="utf-8") as file:
-                file.write(text)
-            continue
-        with FileSystems.create(name) as remote:
-            remote.write(text.encode())
+        write_text(name, text)

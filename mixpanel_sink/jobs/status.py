@@ -19,9 +19,9 @@ from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
 from mixpanel_sink.checkpoint.profile_store import HEADER as PROFILES
 from mixpanel_sink.checkpoint.since import Before, before_of
 from mixpanel_sink.checkpoint.stored import Folder
-from mixpanel_sink.errors import CheckpointError, SettingError
+from mixpanel_sink.errors import CheckpointError, OutputError, SettingError, writing
 from mixpanel_sink.jobs.mapping_changed import files_named, files_of
-from mixpanel_sink.jobs.outputs import check_output, kept_failures
+from mixpanel_sink.jobs.outputs import check_output, kept_failures, write_text
 from mixpanel_sink.jobs.soon import soon
 from mixpanel_sink.read.watermark import Watermark
 from mixpanel_sink.report.checkpoint_page import checkpoint_page
@@ -252,18 +252,17 @@ def write_page(status: Mapping[str, Any], path: str) -> None:
     """Writes the page over all runs.
 
     Raises:
-        SettingError: if it cannot be written.
+        SettingError, OutputError: if it cannot be written.
     """
-    from apache_beam.io.filesystem import CompressionTypes  # `status` starts faster without them
-    from apache_beam.io.filesystems import FileSystems
-
     marks = {name: Watermark(*mark["value"]).text for name, mark in status["watermarks"].items()}
     text = checkpoint_page(status, time.time(), marks)
     check_output("html", path)
     try:
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            file.write(text.encode("utf-8", "replace"))
-    except Exception as error:  # OSError, and what each cloud's client raises
+        with writing(f"--html {path}"):
+            write_text(path, text)
+    except OutputError:
+        raise
+    except Exception as error:  # of each cloud's client
         raise SettingError(f"--html {path} could not be written ({error}).") from None
 
 

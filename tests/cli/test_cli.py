@@ -111,7 +111,7 @@ def test_for_machines(
     [
         (["init", "nothing.parquet"], "No file matches"),
         (["init", "shop_events.parquet", "-o", "there.yaml"], "is there already"),
-        (["init", "shop_events.parquet", "-o", "no/such/folder.yaml"], "cannot be written"),
+        (["init", "shop_events.parquet", "-o", "no/such/folder.yaml"], "could not be written"),
         (["init", "there.yaml"], "tells its format. Choose one with --format"),
         (["check", "shop_events.parquet", "-m", "none.yaml"], "cannot be read"),
         (["check", "shop_events.parquet"], "--mapping"),

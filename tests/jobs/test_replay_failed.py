@@ -255,9 +255,11 @@ class TestLines:
         assert again["message"] == "broken"
 
     def test_an_event_that_is_none(self, replay, tmp_path):
-        lines(tmp_path, {"reason": "refused", "event": {"event": 3}})
-        (again,) = replay()[3]
-        assert again["reason"] == "not_an_event"
+        empty = {"event": "e", "properties": {"$insert_id": "i"}}
+        for event in ({"event": 3}, {"event": "e", "properties": []}, empty):
+            lines(tmp_path, {"reason": "refused", "event": event})
+            (again,) = replay()[3]
+            assert again["reason"] == "not_an_event"
 
     def test_a_large_file_is_read_in_parts(self, replay, server, tmp_path):
         def line(i: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from mixpanel_sink.errors import SettingError
+from mixpanel_sink.errors import SettingError, writing
 from mixpanel_sink.inspect.verify.events import Event
 from mixpanel_sink.inspect.verify.match import Finding
 
@@ -98,13 +98,14 @@ class Findings:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self._folder is not None and kind is None:
-            with _create(self._folder, "counts.csv") as file:
-                file.write(b"day,event,input,mixpanel\n")
-                for (day, event), (expected, actual) in sorted(self.counts.items()):
-                    name = event.replace('"', '""')
-                    file.write(f'{day},"{name}",{expected},{actual}\n'.encode())
-        self._stack.close()
+        with writing(f"The lists in {self._folder}"):
+            if self._folder is not None and kind is None:
+                with _create(self._folder, "counts.csv") as file:
+                    file.write(b"day,event,input,mixpanel\n")
+                    for (day, event), (expected, actual) in sorted(self.counts.items()):
+                        name = event.replace('"', '""')
+                        file.write(f'{day},"{name}",{expected},{actual}\n'.encode())
+            self._stack.close()
 
     def add(self, finding: Finding) -> None:
         """Adds a finding."""
@@ -123,7 +124,8 @@ class Findings:
             return
         shown = self._shown(finding)
         if file := self._files.get(kind):
-            file.write(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE))
+            with writing(f"The lists in {self._folder}"):
+                file.write(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE))
         first = self._first[kind]
         first.append((shown["day"], shown["insert_id"], shown["time"], len(first), shown))
         if len(first) > 50 * SHOWN:

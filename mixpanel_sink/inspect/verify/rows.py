@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal import igzip
 
+from mixpanel_sink.inspect.verify.spill import appended
+
 PART_ROWS = 250_000
 """Rows of a part, if the number that was expected is right."""
 MAX_PARTS = 256
@@ -57,8 +59,8 @@ class RowParts:
         ends = np.cumsum(np.bincount(parts.astype(np.int64), minlength=self.parts))
         for path, part in zip(self._paths, np.split(rows[order], ends[:-1]), strict=True):
             if len(part):
-                with path.open("ab") as file:
-                    part.tofile(file)
+                with appended(path) as file:
+                    file.write(np.ascontiguousarray(part).data)
 
     def read(self, part: int) -> Rows:
         """The rows of a part."""
@@ -88,7 +90,7 @@ class Blocks:
 
     def add(self, block: bytes) -> int:
         """Stores a `packed` block, and returns its number."""
-        with self._path.open("ab") as file:
+        with appended(self._path) as file:
             file.write(block)
             self._ends.append(file.tell())
         return len(self._ends) - 2

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import tempfile
 import zlib
 from collections.abc import Iterator
+from typing import IO
 
 from isal import igzip
+
+from mixpanel_sink.errors import writing
 
 PART_LINES = 10_000
 """Lines of a part, if the number that was expected is right."""
 MAX_PARTS = 1024
 _BUFFER = 32_768
+
+
+@contextlib.contextmanager
+def appended(path: pathlib.Path) -> Iterator[IO[bytes]]:
+    """A temporary file to append to.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with writing(f"A temporary file in {tempfile.gettempdir()} (TMPDIR)"), path.open("ab") as file:
+        yield file
 
 
 class Spill:
@@ -64,7 +80,7 @@ class Spill:
     def _write(self, part: int) -> None:
         buffer = self._buffers[part]
         if buffer:
-            with open(self._path(part), "ab") as file:
+            with appended(self._path(part)) as file:
                 file.write(igzip.compress(buffer, 1))
             buffer.clear()
 
