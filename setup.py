@@ -46,7 +46,7 @@ EXCEL = ["python-calamine>=0.9"]
 DELTA = ["deltalake>=1.6"]
 ICEBERG = ["pyiceberg>=0.12"]
 YAML = ["apache-beam[yaml]>=2.77,<3"]
-EMULATOR = ["httptools>=0.6", "starlette>=1.0", "trustme>=1.2", "uvicorn>=0.54"]
+EMULATOR = ["httptools>=0.6", "msgspec>=0.20", "starlette>=1.0", "trustme>=1.2", "uvicorn>=0.54"]
 ALL = [*GCP, *AWS, *AZURE, *EXCEL, *DELTA, *ICEBERG, *YAML, *EMULATOR]
 DEV = [
     *ALL,

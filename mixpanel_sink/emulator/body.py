@@ -4,6 +4,7 @@ import base64
 import binascii
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,15 +26,17 @@ class Broken:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
-    """The objects of a request, each beside its own JSON text (empty: nested absurdly deep).
+    """The records of a request: the JSON text of each (empty: nested absurdly deep)."""
 
-    A line that cannot be read stands among the objects as a `Broken`.
-    """
-
-    objects: list[Any]
     texts: list[bytes]
+    parsed: list[Any] | None = None
+
+    @cached_property
+    def objects(self) -> list[Any]:
+        """What the texts say; a line that cannot be read stands among them as a `Broken`."""
+        return _lines(self.texts) if self.parsed is None else self.parsed
 
 
 class Unreadable(Refused):
@@ -102,14 +105,14 @@ def parse(body: bytes, content_type: str) -> Batch:
     try:
         if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
             texts = [line for line in body.split(b"\n") if line and not line.isspace()]
-            return _filled(Batch(_lines(texts), texts))
+            return _filled(Batch(texts))
         if kind == FORM:
             body = _form_data(body)
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Unreadable(f"the body is not valid JSON: {error}") from None
     objects = value if isinstance(value, list) else [value]
-    return _filled(Batch(objects, [_text(item) for item in objects]))
+    return _filled(Batch([_text(item) for item in objects], objects))
 
 
 def _lines(texts: list[bytes]) -> list[Any]:
@@ -176,6 +179,6 @@ def from_field(text: str) -> bytes:
 
 
 def _filled(batch: Batch) -> Batch:
-    if not batch.objects:
+    if not batch.texts:
         raise Unreadable("the request holds no records")
     return batch

@@ -12,7 +12,7 @@ import typer
 from mixpanel_sink.emulator.options import OPTIONS, Option
 
 EXTRA = "The emulator needs packages that are missing: pip install 'mixpanel-sink[emulator]'"
-_PACKAGES = ("starlette", "uvicorn", "httptools", "orjson", "typer")
+_PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "typer")
 _LEVELS = ("debug", "info", "warning", "error")
 
 

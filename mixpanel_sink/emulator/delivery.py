@@ -1,6 +1,6 @@
 """One request on its way to the store: what it brought, and what every endpoint does with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import orjson
 from mixpanel_sink.emulator import answers, body
 from mixpanel_sink.emulator.answers import Answer, Refused
 from mixpanel_sink.emulator.identity import Identities
-from mixpanel_sink.emulator.rows import Detail, Entry, EventRow, UpdateRow
+from mixpanel_sink.emulator.rows import Detail, Entry
 from mixpanel_sink.emulator.rules import Problem
 from mixpanel_sink.emulator.settings import Project, Settings
 from mixpanel_sink.emulator.store import Store
@@ -101,11 +101,11 @@ def read_batch(
     if tampering.max_bytes is not None and len(raw) > tampering.max_bytes:
         raise Refused(413, "Request Entity Too Large")
     batch = body.parse(raw, delivery.content_type)
-    entry.events = len(batch.objects)
-    if len(batch.objects) > settings.max_batch:
+    entry.events = len(batch.texts)
+    if entry.events > settings.max_batch:
         raise Refused(
             413,
-            f"the batch is too large: {len(batch.objects)} records, "
+            f"the batch is too large: {entry.events} records, "
             f"the limit is {settings.max_batch} per request",
         )
     return batch
@@ -156,7 +156,7 @@ def answers_json(delivery: Delivery, settings: Settings) -> bool:
     )
 
 
-def only_project(rows: Sequence[EventRow | UpdateRow]) -> int | None:
-    """The project of all the rows, if they have one in common."""
-    projects = {row.project for row in rows}
-    return projects.pop() if len(projects) == 1 else None
+def only_project(projects: Iterable[int]) -> int | None:
+    """The one that they all are, if there is one."""
+    different = set(projects)
+    return different.pop() if len(different) == 1 else None

@@ -5,10 +5,8 @@ and writes it together with the records, so that whoever has the answer finds bo
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import repeat
 from typing import Any
 
 import orjson
@@ -29,7 +27,7 @@ from mixpanel_sink.emulator.delivery import (
     refuse_tracked,
     strict_answer,
 )
-from mixpanel_sink.emulator.rows import Detail, Entry, EventRow, dedupe_keys
+from mixpanel_sink.emulator.rows import Detail, Entry, EventRow, Events, dedupe_keys
 from mixpanel_sink.emulator.settings import Project, Settings
 
 TRACK_DAYS = 5
@@ -47,12 +45,13 @@ def import_events(
     whole = strict and (settings.variant == "reference" or delivery.strict is not None)
     checks = _import_rules(settings, project, strict, whole_time=whole)
     rows: list[EventRow] = []
+    events: Sequence[EventRow] | Events = rows
     failures = Failures(settings)
     try:
         batch = read_batch(delivery, settings, entry, tampering)
-        found = ordinary.columns(batch.objects, batch.texts, checks)
+        found = ordinary.columns(batch.texts, checks)
         if found and tampering is NO_TAMPERING and _of(project, found.tokens, settings):
-            rows = _rows(found, batch.texts, project, by_id=settings.dedupe_rule == "page")
+            events = _events(found, batch.texts, project, by_id=settings.dedupe_rule == "page")
         else:
             if settings.variant == "page":
                 _same_token(batch.objects, project)
@@ -61,7 +60,7 @@ def import_events(
     except Refused as refusal:
         return _refuse(delivery, desk, entry, refusal)
     entry.failed = len(failures.logged)
-    entry.accepted = len(rows) + entry.dropped
+    entry.accepted = len(events) + entry.dropped
     if failures.logged and strict:
         answer = answers.partly_failed(settings, failures.answered, entry.accepted)
         entry.error = answers.SOME_FAILED
@@ -70,7 +69,7 @@ def import_events(
         entry.error = failures.first
     else:
         answer = answers.imported(settings.variant, entry.accepted)
-    return _record(desk, entry, answer, rows, failures.detail(delivery, answer)), answer
+    return _record(desk, entry, answer, events, failures.detail(delivery, answer)), answer
 
 
 def _one_by_one(
@@ -96,14 +95,13 @@ def _of(project: Project, tokens: frozenset[Any], settings: Settings) -> bool:
     return settings.variant != "page" or project.token is None or tokens <= {None, project.token}
 
 
-def _rows(
+def _events(
     found: ordinary.Columns, texts: Sequence[bytes], project: Project, *, by_id: bool
-) -> list[EventRow]:
-    """The rows of events that are all taken as they are."""
-    id, (names, users, ids, times, _) = project.id, found
-    keys = _keys(id, ids, None if by_id else (names, times, users))
-    row: Callable[[tuple[Any, ...]], EventRow] = partial(tuple.__new__, EventRow)
-    return list(map(row, zip(repeat(id), keys, names, users, ids, times, texts, strict=False)))
+) -> Events:
+    """What is stored of events that are all taken as they are."""
+    names, users, ids, times, _ = found
+    keys = _keys(project.id, ids, None if by_id else (names, times, users))
+    return Events([project.id] * len(texts), keys, names, users, ids, times, texts)
 
 
 def _keys(project: int, ids: Iterable[str], beside: Sequence[Iterable[Any]] | None) -> list[int]:
@@ -294,15 +292,19 @@ def _insert_id(event: Any) -> Any:
 
 
 def _record(
-    desk: Desk, entry: Entry, answer: Answer, rows: Sequence[EventRow], detail: Detail
+    desk: Desk,
+    entry: Entry,
+    answer: Answer,
+    given: Sequence[EventRow] | Events,
+    detail: Detail,
 ) -> int:
-    settings = desk.settings
+    settings, events = desk.settings, Events.of(given)
     entry.status = answer.status
-    entry.project = entry.project or only_project(rows)
+    entry.project = entry.project or only_project(events.projects)
     links, canonical = desk.identities.changes()
     return desk.store.writer.record(
         entry,
-        rows,
+        events,
         dedupe_window=settings.dedupe_window if settings.dedupe_rule == "page" else None,
         keep_duplicates=settings.keep_duplicates,
         links=links,

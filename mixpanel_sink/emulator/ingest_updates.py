@@ -60,7 +60,7 @@ def update_profiles(
         answer = answers.tracked(as_json, entry.error if as_json else None)
     answer = as_asked(answer, delivery)
     entry.status = answer.status
-    entry.project = only_project(rows)
+    entry.project = only_project(row.project for row in rows)
     detail = failures.detail(delivery, answer)
     return desk.store.writer.record(entry, updates=rows, detail=detail), answer
 

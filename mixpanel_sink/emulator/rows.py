@@ -1,9 +1,10 @@
 """The rows that the store takes and gives: requests, events, updates, identities."""
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
+from itertools import compress
 from typing import Any, NamedTuple
 
 
@@ -68,6 +69,40 @@ class EventRow(NamedTuple):
     insert_id: str | None
     time: int
     json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Events to store, as columns; see `EventRow`."""
+
+    projects: Sequence[int]
+    keys: Sequence[int | None]
+    names: Sequence[str]
+    distinct_ids: Sequence[str | None]
+    insert_ids: Sequence[str | None]
+    times: Sequence[int]
+    texts: Sequence[bytes]
+
+    @classmethod
+    def of(cls, rows: "Sequence[EventRow] | Events") -> "Events":
+        """These events."""
+        if isinstance(rows, Events):
+            return rows
+        return cls(*zip(*rows, strict=True)) if rows else cls((), (), (), (), (), (), ())
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self.texts)
+
+    def rows(self) -> Iterator[EventRow]:
+        """One by one."""
+        columns = (getattr(self, each.name) for each in fields(self))
+        return map(EventRow, *columns)
+
+    def chosen(self, which: Sequence[bool]) -> "Events":
+        """Those of which this is true."""
+        columns = (getattr(self, each.name) for each in fields(self))
+        return Events(*(list(compress(column, which)) for column in columns))
 
 
 class UpdateRow(NamedTuple):

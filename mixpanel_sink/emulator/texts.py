@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from mixpanel_sink.emulator.rows import EventRow
+from mixpanel_sink.emulator.rows import EventRow, Events
 
 SEPARATOR = "\0"
 _ROW = "(?, ?, ?, ?, ?, ?, ?)"
@@ -28,19 +28,26 @@ class Texts:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def add(self, request: int, events: Sequence[EventRow]) -> None:
+    def add(self, request: int, new: Sequence[EventRow] | Events) -> None:
         """Store a request's new events under numbers that no event has had before."""
+        events = Events.of(new)
         first = self._next()
-        projects, keys, names, users, ids, times, texts = zip(*events, strict=True)
-        rows = zip(count(first), repeat(request), projects, names, users, ids, times, strict=False)
+        names, users, ids = events.names, events.distinct_ids, events.insert_ids
+        rows = zip(
+            *(count(first), repeat(request), events.projects, names, users, ids, events.times),
+            strict=False,
+        )
         self._add_rows(list(rows))
-        ends = array("I", accumulate(map(len, texts))).tobytes()
-        self._db.execute("INSERT INTO texts VALUES (?, ?, ?)", (first, ends, b"".join(texts)))
+        ends = array("I", accumulate(map(len, events.texts))).tobytes()
+        self._db.execute(
+            "INSERT INTO texts VALUES (?, ?, ?)", (first, ends, b"".join(events.texts))
+        )
         self._db.execute(
             "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(first, len(events), request, *_coded(projects), *_coded(names)),
-                *(array("q", times).tobytes(), array("q", [key or 0 for key in keys]).tobytes()),
+                *(first, len(events), request, *_coded(events.projects), *_coded(names)),
+                array("q", events.times).tobytes(),
+                array("q", [key or 0 for key in events.keys]).tobytes(),
             ),
         )
         self._db.execute("INSERT INTO ids VALUES (?, ?, ?)", (first, joined(users), joined(ids)))

@@ -15,6 +15,7 @@ from mixpanel_sink.emulator.rows import (
     Detail,
     Entry,
     EventRow,
+    Events,
     LinkRow,
     UpdateRow,
 )
@@ -35,6 +36,7 @@ _INSERT_UPDATE = (
 _INSERT_LINK = (
     "INSERT INTO links (request, project, event, id, other, ignored) VALUES (?, ?, ?, ?, ?, ?)"
 )
+_NONE = Events.of(())
 KEPT_BODIES = 1000
 """How many requests' bodies are kept, the newest."""
 
@@ -51,7 +53,7 @@ class Writer:
     def record(
         self,
         entry: Entry,
-        events: Sequence[EventRow] = (),
+        events: Sequence[EventRow] | Events = (),
         updates: Sequence[UpdateRow] = (),
         dedupe_window: float | None = None,
         *,
@@ -70,10 +72,11 @@ class Writer:
             entry.finished = clock.stamp()
         db.execute("BEGIN IMMEDIATE")
         try:
-            new: Sequence[EventRow] = ()
+            new = _NONE
             (request,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM requests").fetchone()
             if events:
-                new = self._add_events(request, entry, events, dedupe_window, keep_duplicates)
+                given = Events.of(events)
+                new = self._add_events(request, entry, given, dedupe_window, keep_duplicates)
             if updates:
                 self._add_updates(request, entry, updates)
             if links:
@@ -86,7 +89,7 @@ class Writer:
         except BaseException:
             db.execute("ROLLBACK")
             raise
-        self._keys.add([event.key for event in new if event.key is not None], request)
+        self._keys.add([key for key in new.keys if key is not None], request)
         return int(request)
 
     def amend(self, request: int, entry: Entry, answer: bytes | None = None) -> None:
@@ -128,14 +131,15 @@ class Writer:
         self,
         request: int,
         entry: Entry,
-        events: Sequence[EventRow],
+        events: Events,
         window: float | None,
         keep_duplicates: bool,
-    ) -> Sequence[EventRow]:
+    ) -> Events:
         """Store the events that are new, and return them."""
-        if gone := self.deletions.dropped(event.key for event in events if event.key is not None):
-            entry.dropped += sum(event.key in gone for event in events)
-            events = [event for event in events if event.key not in gone]
+        if gone := self.deletions.dropped(key for key in events.keys if key is not None):
+            kept = [key not in gone for key in events.keys]
+            entry.dropped += kept.count(False)
+            events = events.chosen(kept)
         expired = -1 if window is None else self._last_request(entry.arrived - window)
         new, known = self._sort_out(events, expired)
         if new:
@@ -143,10 +147,10 @@ class Writer:
         entry.stored = len(new)
         entry.duplicates = len(known)
         if known and keep_duplicates:
-            rows = ((request, event.project, *event[2:]) for event in known)
+            rows = ((request, event.project, *event[2:]) for event in known.rows())
             self._db.executemany(_INSERT_DUPLICATE, rows)
         if entry.project is None:
-            self._share_out(request, new, known)
+            self._share_out(request, new.projects, known.projects)
         return new
 
     def _add_updates(self, request: int, entry: Entry, updates: Sequence[UpdateRow]) -> None:
@@ -155,36 +159,26 @@ class Writer:
         self._apply(updates)
         entry.stored = len(updates)
         if entry.project is None:
-            self._share_out(request, updates, ())
+            self._share_out(request, [update.project for update in updates], ())
 
-    def _sort_out(
-        self, events: Sequence[EventRow], expired: int
-    ) -> tuple[Sequence[EventRow], Sequence[EventRow]]:
+    def _sort_out(self, events: Events, expired: int) -> tuple[Events, Events]:
         """The new events and the duplicates; what requests up to `expired` brought is new again."""
-        keys = [event.key for event in events if event.key is not None]
+        keys = [key for key in events.keys if key is not None]
         different = set(keys)
         last = self._keys.last(different) if keys else {}
         fresh = (
             {key for key in different if last.get(key, expired) <= expired} if last else different
         )
         if len(fresh) == len(keys):
-            return events, ()
-        new, known = [], []
-        for event in events:
-            if event.key is None:
-                new.append(event)
-            elif event.key in fresh:
-                fresh.remove(event.key)
-                new.append(event)
-            else:
-                known.append(event)
-        return new, known
+            return events, _NONE
+        new = []
+        for key in events.keys:
+            new.append(key is None or key in fresh)
+            fresh.discard(key)
+        return events.chosen(new), events.chosen([not is_new for is_new in new])
 
-    def _share_out(
-        self, request: int, new: Sequence[EventRow | UpdateRow], known: Sequence[EventRow]
-    ) -> None:
-        stored = Counter(row.project for row in new)
-        duplicates = Counter(row.project for row in known)
+    def _share_out(self, request: int, new: Sequence[int], known: Sequence[int]) -> None:
+        stored, duplicates = Counter(new), Counter(known)
         self._db.executemany(
             "INSERT INTO shares VALUES (?, ?, ?, ?, ?)",
             (

@@ -120,7 +120,7 @@ def test_missing_packages_are_named() -> None:
         "import sys; sys.modules['{}'] = None\n"
         "from mixpanel_sink.cli import main; sys.exit(main({}))"
     )
-    for package in ("starlette", "uvicorn"):
+    for package in ("starlette", "uvicorn", "msgspec"):
         script = code.format(package, ["emulator", "--api-secret", "s"])
         done = subprocess.run(
             [sys.executable, "-c", script],
