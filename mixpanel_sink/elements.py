@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import apache_beam as beam
@@ -10,6 +11,7 @@ from apache_beam.typehints import typehints
 from mixpanel_sink.encode.records import no_record
 from mixpanel_sink.errors import SettingError, kind_of
 
+_LOGGER = logging.getLogger(__name__)
 _HINTS = (
     (typehints.TupleHint.TupleConstraint, tuple),
     (typehints.TupleHint.TupleSequenceConstraint, tuple),
@@ -43,3 +45,19 @@ def check_elements(transform: str, given: Any) -> None:
     kind = next((kind for of_hint, kind in _HINTS if type(hint) is of_hint), hint)
     if kind in (*_PLAIN, tuple, list, set, frozenset):
         raise SettingError(f"{transform} is given {kind.__name__} elements. {no_record(kind)}")
+
+
+def advise(transform: str, given: Any) -> None:
+    """Warns of records that were taken out of tables only to be put into tables again.
+
+    Args:
+        transform: its name, for the message.
+        given: the PCollection that it is applied to.
+    """
+    source = getattr(given.producer, "parent", None)
+    if source is not None and isinstance(source.transform, beam.io.ReadFromParquet):
+        _LOGGER.warning(
+            "%s is given the records of ReadFromParquet one by one. It writes whole tables several "
+            "times as fast: use beam.io.ReadFromParquetBatched instead, with the same arguments.",
+            transform,
+        )

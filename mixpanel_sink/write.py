@@ -26,7 +26,7 @@ from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.checkpoint.profile_store import ProfileStore
 from mixpanel_sink.checkpoint.profiles import claim_profiles, store_of
 from mixpanel_sink.checkpoint.registry import open_log
-from mixpanel_sink.elements import check_elements
+from mixpanel_sink.elements import advise, check_elements
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.report.accounting import CheckAccounting, FailOnFailure
 from mixpanel_sink.results import AcceptedRecord, FailedRecord, ReadCount, Receipt, WriteResult
@@ -150,6 +150,7 @@ class MixpanelWrite(beam.PTransform):
     def expand(self, records: Any) -> WriteResult:
         """Builds the flow."""
         check_elements(type(self).__name__, records)
+        advise(type(self).__name__, records)
         windowing = records.windowing
         job = self._job_for(records)
 

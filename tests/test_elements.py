@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import mixpanel_sink as mp
@@ -115,3 +117,18 @@ def test_rows_need_a_mapping(sink: str, missing: str) -> None:
 def test_rows_that_are_raw_events() -> None:
     rows = beam.Pipeline() | beam.Create([beam.Row(event="Visit", properties={"time": 1})])
     assert rows | SINKS["raw events"]()
+
+
+def test_records_of_parquet_one_by_one_are_warned_of(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({name: [value] for name, value in EVENT.items()}), path)
+    for as_rows in (False, True):
+        _ = beam.Pipeline() | beam.io.ReadFromParquet(path, as_rows=as_rows) | SINKS["events"]()
+        assert "use beam.io.ReadFromParquetBatched instead" in caplog.text
+        caplog.clear()
+    _ = beam.Pipeline() | beam.io.ReadFromParquetBatched(path) | SINKS["events"]()
+    records = beam.Pipeline() | beam.io.ReadFromParquet(path)
+    _ = records | beam.Map(lambda record: record | {"a": 1}) | SINKS["events"]()
+    assert not caplog.text
