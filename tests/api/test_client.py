@@ -478,7 +478,7 @@ class SlowLine:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.body = b""
+        self.body = bytearray()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -487,8 +487,9 @@ class SlowLine:
             data = b""
             while b"\r\n\r\n" not in data:
                 data += connection.recv(4096)
-            head, _, body = data.partition(b"\r\n\r\n")
+            head, _, first = data.partition(b"\r\n\r\n")
             length = int(parse(head + b"\r\n\r\n")[1]["content-length"])
+            body = bytearray(first)
             while len(body) < length:
                 more = connection.recv(self._rate // 20)
                 if not more:
@@ -500,8 +501,8 @@ class SlowLine:
 
 
 def test_a_body_may_take_longer_than_any_timeout_while_it_moves() -> None:
-    line = SlowLine(4_000_000)
-    body = os.urandom(16_000_000)
+    line = SlowLine(8_000_000)
+    body = os.urandom(32_000_000)
     began = time.monotonic()
     one = client(line.url, connect=2.0, read=3.0)
     answer = one.post(body)
