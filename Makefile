@@ -97,7 +97,7 @@ pipelines: $(STAMP) $(PRISM)
 
 # The properties of the encoders and of the proof, with many more examples.
 properties: $(STAMP)
-	MIXPANEL_SINK_LONG=1 MIXPANEL_SINK_PROOF_EXAMPLES=20000 $(BIN)/python -m pytest -q --timeout=7200 tests/encode tests/inspect/verify
+	MIXPANEL_SINK_LONG=1 MIXPANEL_SINK_PROOF_EXAMPLES=20000 $(BIN)/python -m pytest -q --timeout=7200 tests/encode tests/inspect/verify tests/stages/test_any_cut.py
 
 kills: $(STAMP)
 	$(BIN)/python -m tests.jobs.kills --kills 20

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from mixpanel_sink.api.values import ColumnsOfOneName
-from mixpanel_sink.encode.json_columns import JsonType, json_values
+from mixpanel_sink.encode.json_columns import JsonType, SparseType, json_values
 
 
 def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -36,6 +36,12 @@ def rows_as_records(table: pa.Table, rows: Sequence[int]) -> list[dict[str, Any]
     for name, values in columns.items():
         for record, value in zip(records, values, strict=True):
             record[name] = value
+    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
+        if isinstance(kind, SparseType):
+            there = _take(table.column(name), rows).is_valid().to_pylist()
+            for record, has in zip(records, there, strict=True):
+                if not has:
+                    del record[name]
     return records
 
 

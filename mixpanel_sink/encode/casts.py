@@ -1,7 +1,8 @@
 """Casts of a `Shape`: what text or a value becomes as text, a number, a boolean or a time.
 
 A value's meaning never depends on its neighbours: Arrow's own casts, which take more forms of
-numbers, are used only for columns whose every text is plain.
+numbers, are used only for columns whose every text is plain, and values that no type holds together
+are taken apart.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixpanel_sink.api.numbers import Rounded, seconds, whole_number
 from mixpanel_sink.api.values import MAX_INT, MIN_INT, id_text
+from mixpanel_sink.encode.apart import Apart
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.json_columns import lost_rows
 from mixpanel_sink.encode.times import text_ns
@@ -41,6 +44,9 @@ def cast(column: pa.ChunkedArray, name: str, kind: str) -> tuple[Any, dict[int, 
         column: any.
         name: for messages.
         kind: `text`, `integer`, `number`, `boolean` or `time`.
+
+    Raises:
+        Apart: if the values need two types.
     """
     if _is_already(column.type, kind):
         return column, {}
@@ -57,10 +63,31 @@ def cast(column: pa.ChunkedArray, name: str, kind: str) -> tuple[Any, dict[int, 
             values.append(None)
     if kind == "time":
         return _times(values, name, failed), failed
-    made = _TYPES[kind]
+    made = TYPES[kind]
     if kind == "integer" and any(value is not None and value >= 2**63 for value in values):
-        made = pa.decimal128(20)  # which holds those of 64 bits with a sign and without one
+        made = pa.uint64()
+        if any(value is not None and value < 0 for value in values):
+            made = pa.decimal128(20)  # which holds those with a sign and those without one
     return pa.chunked_array([pa.array(values, made)]), failed
+
+
+def types_apart(column: pa.ChunkedArray) -> np.ndarray[Any, Any] | None:
+    """A code for the type that each value of a cast column has by itself, as a condition sees it:
+    one that a cast gives to a column without other values. None if that is the column's type."""
+    kind = column.type
+    if pa.types.is_uint64(kind) or pa.types.is_decimal(kind):
+        wide = pc.greater_equal(column, pa.scalar(2**63, kind))
+        return _both(wide)
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        micros = column.cast(pa.timestamp("us", kind.tz), safe=False).cast(kind)
+        return _both(pc.not_equal(column, micros))
+    return None
+
+
+def _both(flags: Any) -> np.ndarray[Any, Any] | None:
+    codes = np.asarray(pc.fill_null(flags, False))
+    valid = np.asarray(flags.is_valid())
+    return None if len(np.unique(codes[valid])) < 2 else codes
 
 
 def _misfit(name: str, kind: str) -> RecordError:
@@ -76,7 +103,7 @@ def _is_already(given: pa.DataType, kind: str) -> bool:
         return True
     if kind == "time":
         return bool(pa.types.is_timestamp(given) and given.tz)
-    return bool(given == _TYPES[kind])
+    return bool(given == TYPES[kind])
 
 
 def _at_once(column: pa.ChunkedArray, kind: str) -> Any:
@@ -95,7 +122,7 @@ def _at_once(column: pa.ChunkedArray, kind: str) -> Any:
             return column.cast(pa.float64())
     if kind in _PLAIN and (pa.types.is_string(given) or pa.types.is_large_string(given)):
         plain = pc.all(pc.match_substring_regex(column, _PLAIN[kind]), min_count=0)
-        return column.cast(_TYPES[kind]) if plain.as_py() else None
+        return column.cast(TYPES[kind]) if plain.as_py() else None
     return None
 
 
@@ -168,23 +195,27 @@ def _nanoseconds(value: Any) -> int:
 
 def _times(values: list[int | None], name: str, failed: dict[int, RecordError]) -> Any:
     """Nanoseconds since 1970 as timestamps: in microseconds, which hold every year, unless one
-    needs more digits and all years are near."""
-    given = [value for value in values if value is not None]
-    if any(value % 1000 for value in given) and all(map(_is_int64, given)):
-        return pa.chunked_array([pa.array(values, pa.timestamp("ns", "UTC"))])
+    needs more digits. That one fails if its own year is far."""
     for row, value in enumerate(values):
-        if value is not None and value % 1000:
+        if value is not None and value % 1000 and not _is_int64(value):
             failed[row] = _misfit(name, "time")
-    micros = [None if value is None else value // 1000 for value in values]
-    return pa.chunked_array([pa.array(micros, pa.timestamp("us", "UTC"))])
+            values[row] = None
+    fine = np.array([value is not None and value % 1000 != 0 for value in values], bool)
+    if not fine.any():
+        micros = [None if value is None else value // 1000 for value in values]
+        return pa.chunked_array([pa.array(micros, pa.timestamp("us", "UTC"))])
+    if not all(value is None or _is_int64(value) for value in values):
+        raise Apart(fine)
+    return pa.chunked_array([pa.array(values, pa.timestamp("ns", "UTC"))])
 
 
 _ISO_8601 = TimeColumn("text", unit="iso8601")
-_TYPES: dict[str, pa.DataType] = {
+TYPES: dict[str, pa.DataType] = {
     "text": pa.string(),
     "integer": pa.int64(),
     "number": pa.float64(),
     "boolean": pa.bool_(),
+    "time": pa.timestamp("us", "UTC"),
 }
 _READ: dict[str, Callable[[Any], Any]] = {
     "text": _text,

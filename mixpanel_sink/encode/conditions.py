@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import decimal
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from pyarrow import types
 
 from mixpanel_sink.encode.arrow_rows import take_rows, values_of
 from mixpanel_sink.encode.json_columns import JsonType
@@ -16,22 +18,30 @@ from mixpanel_sink.errors import MappingError, RecordError
 from mixpanel_sink.results import SHAPE_FAILED
 
 _UNFIT = re.compile(r"conversion from .* failed in column .* for (\d+) out of (\d+) values")
+_NEIGHBOURS = re.compile(r" for \d+ out of \d+ values: .*")
+"""What an error says of other rows."""
 _NARROW = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
+_DIGITS = 38
+"""Of the longest decimals that Polars has."""
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def matching_rows(
-    columns: Mapping[str, Any], where: str, count: int, loose: Collection[str]
+    columns: Mapping[str, Any], where: str, count: int, told: Callable[[str], bool]
 ) -> tuple[Mask, dict[int, RecordError]]:
     """The rows for which a condition is true, and those for which it makes no sense.
+
+    A row's result depends on its own values: where these tell a column's type, only rows whose
+    values have the same types are evaluated together.
 
     Args:
         columns: Arrow columns by name; the condition may name others, which are null.
         where: an expression of Polars SQL.
         count: of the rows.
-        loose: columns whose type was told by their values, so that one value of another type
-            fails its record. A condition that does not fit the type of another column is wrong.
-            A value that the condition cannot convert fails its record, whatever the column.
+        told: whether a column's type is told by its values, so that one value of another type fails
+            its record. A condition that does not fit the types of other columns is wrong. A value
+            that the condition cannot convert fails its record, whatever the column.
 
     Raises:
         MappingError: for such a condition.
@@ -39,42 +49,74 @@ def matching_rows(
     expression = pl.sql_expr(where)
     names = list(dict.fromkeys(expression.meta.root_names()))
     known = {name: columns[name] for name in names if name in columns}
-    by_value = [name for name in known if name in loose or isinstance(known[name].type, JsonType)]
-    if not any(isinstance(column.type, JsonType) for column in known.values()):
-        try:
-            return _one_by_one(_frame(known, count), expression, names, where)
-        except pl.exceptions.PolarsError as error:
-            if not by_value:
-                raise MappingError(_said(error, where)) from None
-    return _by_types(known, by_value, expression, names, count, where)
-
-
-def _by_types(
-    known: dict[str, Any],
-    by_value: Sequence[str],
-    expression: Any,
-    names: Sequence[str],
-    count: int,
-    where: str,
-) -> tuple[Mask, dict[int, RecordError]]:
-    """Evaluates the rows in groups in which each of those columns has values of one type."""
-    values = {name: values_of(known[name]) for name in by_value}
-    groups: dict[tuple[type, ...], list[int]] = {}
-    for row, kinds in enumerate(zip(*(map(type, each) for each in values.values()), strict=True)):
-        groups.setdefault(kinds, []).append(row)
-    others = pa.table({name: known[name] for name in known if name not in values})
+    by_value = {name for name in names if told(name)}
+    by_value |= {name for name in known if isinstance(known[name].type, JsonType)}
     mask = np.zeros(count, bool)
     failed: dict[int, RecordError] = {}
-    for rows in groups.values():
-        part = take_rows(others, rows)
+    for rows, typed, values in _alike(known, by_value, count):
         try:
-            frame = _frame(dict(zip(part.column_names, part.columns, strict=True)), len(rows))
-            typed = [pl.Series(n, [each[row] for row in rows]) for n, each in values.items()]
-            mask[rows], wrong = _one_by_one(frame.with_columns(typed), expression, names, where)
-            failed |= {rows[row]: error for row, error in wrong.items()}
+            frame = _frame(typed, values, len(rows))
+            mask[rows], wrong = _one_by_one(frame, expression, names, where)
+            failed |= {int(rows[row]): error for row, error in wrong.items()}
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-            failed |= {row: RecordError(SHAPE_FAILED, _said(error, where)) for row in rows}
+            if not by_value:
+                raise MappingError(_said(error, where)) from None
+            failed |= {int(row): RecordError(SHAPE_FAILED, _said(error, where)) for row in rows}
     return mask, failed
+
+
+def _alike(
+    known: Mapping[str, Any], by_value: Set[str], count: int
+) -> Iterator[tuple[Rows, dict[str, Any], dict[str, list[Any]]]]:
+    """Groups of rows in which each of the columns `by_value` has values of one type, or nulls: the
+    rows, the columns that have a type, and the values of the others."""
+    codes = np.zeros(count, np.int64)
+    values: dict[str, list[Any]] = {}
+    for name, column in known.items():
+        if name not in by_value:
+            continue
+        if isinstance(column.type, JsonType) or types.is_nested(column.type):
+            values[name] = values_of(column)
+            numbers: dict[Hashable, int] = {}
+            kinds = [numbers.setdefault(kind_of_value(v), len(numbers)) for v in values[name]]
+            codes = codes * len(numbers) + np.array(kinds, np.int64)
+            codes = np.unique(codes, return_inverse=True)[1]  # or many columns would overflow
+        elif column.null_count:
+            codes = codes * 2 + np.asarray(column.is_valid())
+    typed = {name: column for name, column in known.items() if name not in values}
+    groups = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    for rows in groups or [np.arange(0)]:
+        part = typed
+        if len(groups) > 1 and typed:
+            taken = take_rows(pa.table(typed), rows.tolist())
+            part = dict(zip(taken.column_names, taken.columns, strict=True))
+        given = {name: [each[row] for row in rows] for name, each in values.items()}
+        for name in by_value & part.keys():
+            if part[name].null_count == len(rows):  # nulls of no type
+                given[name] = [None] * len(rows)
+        yield rows, {name: part[name] for name in part.keys() - given.keys()}, given
+
+
+def kind_of_value(value: Any) -> Any:
+    """What the values have in common that are one column of a condition."""
+    kind = type(value)
+    if kind is int:
+        if -(2**63) <= value < 2**63:
+            return pl.Int64()
+        if 0 <= value < 2**64:
+            return pl.UInt64()
+        return pl.Int128() if -(2**127) <= value < 2**127 else kind
+    if kind is decimal.Decimal and value.is_finite():
+        scale = max(0, -int(value.as_tuple().exponent))
+        if scale <= _DIGITS and value.adjusted() + scale < _DIGITS:
+            return pl.Decimal(_DIGITS, scale)
+    if kind is list:
+        kinds = {kind_of_value(item) for item in value} - {type(None)}
+        # What Polars makes of a list of several kinds, it is to make of that list alone.
+        return object() if len(kinds) > 1 else (list, *kinds)
+    if kind is dict:
+        return dict, tuple((name, kind_of_value(item)) for name, item in value.items())
+    return kind
 
 
 def _one_by_one(
@@ -86,9 +128,10 @@ def _one_by_one(
         return _evaluate(frame, expression, names), {}
     except pl.exceptions.PolarsError as error:
         unfit = _UNFIT.search(str(error))
-        if unfit is None or unfit[2] != str(len(frame)):  # such as a constant
+        if unfit is None or not len(frame):
             raise
-        if unfit[1] == unfit[2]:
+        _evaluate(frame[:0], expression, names)  # raises what no row is to blame for
+        if len(frame) == 1 or unfit[1] == unfit[2] == str(len(frame)):
             said = RecordError(SHAPE_FAILED, _said(error, where))
             return np.zeros(len(frame), bool), dict.fromkeys(range(len(frame)), said)
     half = len(frame) // 2
@@ -98,21 +141,30 @@ def _one_by_one(
     return np.concatenate([first, second]), failed
 
 
-def _frame(columns: Mapping[str, Any], count: int) -> Any:
-    taken = {name: _narrowed(column) for name, column in columns.items()}
+def _frame(typed: Mapping[str, Any], values: Mapping[str, list[Any]], count: int) -> Any:
+    taken = {name: _narrowed(column) for name, column in typed.items()}
     frame: Any = pl.from_arrow(pa.table({**taken, "\0row": np.arange(count)}))
-    return frame.with_columns(pl.col(_NARROW).cast(pl.Int64))  # 100 + 100 is not -56
+    frame = frame.with_columns(pl.col(_NARROW).cast(pl.Int64))  # 100 + 100 is not -56
+    return frame.with_columns(_series(name, each) for name, each in values.items())
+
+
+def _series(name: str, values: list[Any]) -> pl.Series:
+    """Values of one kind; raises what Polars raises where it has no type for them."""
+    kind = kind_of_value(values[0]) if values else None
+    if kind is int:
+        raise OverflowError(f"{name} is an integer of more than 128 bits")
+    return pl.Series(name, values, dtype=kind if isinstance(kind, pl.DataType) else None)
 
 
 def _narrowed(column: Any) -> Any:
     """Decimals of 256 bits, which Polars does not have, as those of 128, or as floats; and the
     values of dictionaries, since Polars' functions of text do not take its categories."""
-    if pa.types.is_dictionary(column.type):
+    if types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
-    if not pa.types.is_decimal256(column.type):
+    if not types.is_decimal256(column.type):
         return column
     try:
-        return column.cast(pa.decimal128(38, column.type.scale))
+        return column.cast(pa.decimal128(_DIGITS, column.type.scale))
     except pa.ArrowInvalid:
         return column.cast(pa.float64())
 
@@ -140,7 +192,7 @@ def _evaluate(frame: Any, expression: Any, names: Sequence[str]) -> Mask:
 
 
 def _said(error: Exception, where: str) -> str:
-    said = str(error).partition("\n")[0]
+    said = _NEIGHBOURS.sub("", str(error).partition("\n")[0])
     if "date/datetime/time" in said or "Datetime(" in said:
         said += ". Compare dates as in day >= DATE '2024-01-31'"
     return f"where cannot be evaluated: {said}. The condition is {where!r}."

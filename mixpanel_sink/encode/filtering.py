@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from mixpanel_sink.api.numbers import PER_SECOND
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.blocks import Block, TableBlock
-from mixpanel_sink.encode.shape import shape_table
-from mixpanel_sink.encode.shaping import is_loose, table_of_block
+from mixpanel_sink.encode.shaping import shaped
 from mixpanel_sink.encode.times import to_ms
 from mixpanel_sink.settings.columns import Column, TimeColumn
 from mixpanel_sink.settings.filter import Filter
@@ -43,10 +42,9 @@ def counted_rows(block: Block, mapping: Any) -> Sequence[int]:
     shape = getattr(mapping, "shape", None)
     if not isinstance(shape, Shape):
         return _kept(block, mapping)
-    table, odd = table_of_block(block)
-    made = shape_table(table, shape, mapping.named_columns(), is_loose(block))
-    kept = _kept(TableBlock(block.key, (), made.table), mapping)
-    return sorted({*made.rows[kept].tolist(), *made.failed, *odd})
+    made = shaped(block, mapping)
+    kept = _kept(made.block(block.key, ()), mapping)
+    return sorted({*made.rows[kept].tolist(), *made.failed})
 
 
 def _kept(block: Block, mapping: Any) -> Sequence[int]:
@@ -120,7 +118,7 @@ def _values(block: Block, name: str) -> Sequence[Any] | None:
 
 def _value(record: Any, name: str) -> Any:
     try:
-        return record.get(name)
+        return record.get(name, ...)  # which is neither a name nor null: the record fails by itself
     except Exception:  # of a user's class: the record fails by itself
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -17,12 +17,14 @@ from mixpanel_sink.api.values import WITHOUT_LIMITS, json_text, to_json
 class JsonType(pa.ExtensionType):
     """The Arrow type of a column of JSON texts, for properties; null where there is no value."""
 
+    NAME = "mixpanel_sink.json"
+
     UNFIT = "!"
     """What leads the text of a value that the record encoder must look at. (JSON never begins so.)
     Alone it stands for a value that JSON does not have."""
 
     def __init__(self) -> None:
-        super().__init__(pa.string(), "mixpanel_sink.json")
+        super().__init__(pa.string(), self.NAME)
 
     def __arrow_ext_serialize__(self) -> bytes:
         return b""
@@ -32,12 +34,38 @@ class JsonType(pa.ExtensionType):
         return cls()
 
 
+class SparseType(JsonType):
+    """As `JsonType`, but null where the record has no such column; a null is JSON's there."""
+
+    NAME = "mixpanel_sink.sparse_json"
+    NULL = "null"
+
+
 def json_column(values: Iterable[Any], name: str, drop_non_finite: bool) -> pa.Array:
     """Any values as such a column; the arguments are those of `to_json`."""
-    texts = [
-        None if value is None else _json_text(value, name, drop_non_finite) for value in values
+    return _typed(JsonType(), _texts(values, name, drop_non_finite))
+
+
+def texts_column(kind: JsonType, texts: Sequence[str | None]) -> pa.ChunkedArray:
+    """JSON texts as a column."""
+    return pa.chunked_array([_typed(kind, texts)])
+
+
+def _typed(kind: JsonType, texts: Sequence[str | None]) -> pa.Array:
+    return pa.ExtensionArray.from_storage(kind, pa.array(texts, pa.string()))
+
+
+def _texts(values: Iterable[Any], name: str, drop_non_finite: bool) -> list[str | None]:
+    return [None if value is None else _json_text(value, name, drop_non_finite) for value in values]
+
+
+def sparse_column(texts: Iterable[str | None], absent: Iterable[bool]) -> pa.ChunkedArray:
+    """JSON texts, or None for null, as a column that some records do not have."""
+    stated = [
+        None if lacks else SparseType.NULL if text is None else text
+        for text, lacks in zip(texts, absent, strict=True)
     ]
-    return pa.ExtensionArray.from_storage(JsonType(), pa.array(texts, pa.string()))
+    return texts_column(SparseType(), stated)
 
 
 def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mixpanel_sink.api.insert_ids import content_id, fitting_id, position_id, salted_id
 from mixpanel_sink.api.limits import Limits, now_ms
-from mixpanel_sink.api.values import id_text, id_value, json_text, to_json
+from mixpanel_sink.api.values import id_text, id_value, is_null, json_text, to_json
 from mixpanel_sink.batch.origin import RowOrigin
 from mixpanel_sink.encode.blocks import Block
 from mixpanel_sink.encode.checks import (
@@ -30,6 +30,9 @@ from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.columns import Column, ColumnsId, Constant, ContentId, PositionId
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.run_mark import RunMark
+
+Plan = tuple[tuple[str, str], ...]
+"""Properties, and the columns that they come from."""
 
 
 def _as_json(value: Any, name: str, drop_non_finite: bool) -> Any:
@@ -72,7 +75,7 @@ class MappedEventEncoder:
         self._id_columns = (
             [Column(name) for name in rule.columns] if isinstance(rule, ColumnsId) else []
         )
-        self._plans: dict[tuple[Any, ...], tuple[tuple[str, str], ...]] = {}
+        self._plans: dict[tuple[Any, ...], Plan] = {}
         self._constants = {
             name: to_json(value, name, self._drop) for name, value in mapping.constants.items()
         }
@@ -137,31 +140,10 @@ class MappedEventEncoder:
 
     def _used(self, record: Mapping[str, Any]) -> set[str]:
         """The columns that the mapping uses."""
-        try:
-            plan = self._mapping.plan(tuple(record))
-        except MappingError as error:
-            raise RecordError("duplicate_property", str(error)) from None
-        return {column for _, column in plan} | set(self._mapping.mapped_columns())
+        return {column for _, column in self._plan(record)} | set(self._mapping.mapped_columns())
 
     def _properties(self, record: Mapping[Any, Any]) -> dict[str, Any]:
-        columns = tuple(record)
-        plan = self._plans.get(columns)
-        if plan is None:
-            try:
-                for name in columns:
-                    if not isinstance(name, str):
-                        raise RecordError(
-                            "bad_key", f"The record has the key {name!r}; keys must be text."
-                        )
-                plan = tuple(
-                    (plain_name(name), column) for name, column in self._mapping.plan(columns)
-                )
-                for name, _ in plan:
-                    check_text(name, name)
-            except MappingError as error:
-                raise RecordError("duplicate_property", str(error)) from None
-            if len(self._plans) < 10_000:  # records of ever new shapes must not fill the memory
-                self._plans[columns] = plan
+        plan = self._plan(record)
         drop_nulls = self._mapping.drop_nulls
         drop = self._drop
         properties: dict[str, Any] = {}
@@ -179,6 +161,29 @@ class MappedEventEncoder:
             properties |= self._constants
             properties = dict(sorted(properties.items()))
         return properties
+
+    def _plan(self, record: Mapping[Any, Any]) -> Plan:
+        """The properties of a record, and the columns that they come from."""
+        columns = tuple(record)
+        plan = self._plans.get(columns)
+        if plan is not None:
+            return plan
+        for name in columns:
+            if not isinstance(name, str):
+                raise RecordError("bad_key", f"The record has the key {name!r}; keys must be text.")
+        try:
+            plan = tuple((plain_name(name), column) for name, column in self._mapping.plan(columns))
+        except MappingError as error:
+            # In a table all records have the columns that some have: a null may be none of theirs.
+            filled = {name: value for name, value in record.items() if not is_null(value)}
+            if self._mapping.drop_nulls and len(filled) < len(columns):
+                return self._plan(filled)
+            raise RecordError("duplicate_property", str(error)) from None
+        for name, _ in plan:
+            check_text(name, name)
+        if len(self._plans) < 10_000:  # records of ever new shapes must not fill the memory
+            self._plans[columns] = plan
+        return plan
 
     def _event(self, record: Mapping[Any, Any]) -> str:
         part = self._mapping.event

@@ -14,6 +14,7 @@ from mixpanel_sink.api.values import ColumnsOfOneName, id_text, to_json
 from mixpanel_sink.encode.arrow_rows import values_of
 from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
 from mixpanel_sink.encode.hashing import blake3_hex
+from mixpanel_sink.encode.json_columns import SparseType, sparse_column
 from mixpanel_sink.errors import RecordError, kind_of
 from mixpanel_sink.results import FUNCTION_FAILED, FailedRecord
 from mixpanel_sink.results.shown import CANNOT_BE_SHOWN, record_as_json
@@ -159,6 +160,10 @@ class Masker:
         return digest.hexdigest()[:_HEX]
 
     def _hashed_column(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+        if isinstance(column.type, SparseType):
+            given = [self._hashed(value, name) for value in values_of(column)]
+            jsons = [None if each is None else f'"{each}"' for each in given]
+            return sparse_column(jsons, column.is_null().to_pylist())
         texts = _plain_text(column)
         if texts is None:
             hashes = [self._hashed(value, name) for value in values_of(column)]

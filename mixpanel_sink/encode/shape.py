@@ -1,225 +1,238 @@
 """Applies a `Shape` to a table: unpacks, converts and filters columns before the mapping.
 
-One record that does not fit fails by itself; the others go on.
+One record that does not fit fails by itself; the others go on. What becomes of a record depends on
+its own values, and on the types and columns that its table declares, but not on its neighbours: see
+`apart`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
-import orjson
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixpanel_sink.api.numbers import read_json
-from mixpanel_sink.api.values import id_text
+from mixpanel_sink.encode.apart import Apart, Rows, Shaped, in_parts
 from mixpanel_sink.encode.arrow_rows import take_rows, values_of
-from mixpanel_sink.encode.casts import cast
-from mixpanel_sink.encode.columnar.arrow_types import decoded, is_utf8
+from mixpanel_sink.encode.casts import TYPES, cast, types_apart
+from mixpanel_sink.encode.columnar.arrow_types import plain_text
 from mixpanel_sink.encode.conditions import matching_rows
-from mixpanel_sink.encode.hashing import blake3_hex
-from mixpanel_sink.encode.json_columns import JsonType, json_column, lost_rows, texts_of
-from mixpanel_sink.encode.tables import plain_column
+from mixpanel_sink.encode.defaults import filled
+from mixpanel_sink.encode.json_columns import lost_rows, sparse_column
+from mixpanel_sink.encode.sampling import sampled
+from mixpanel_sink.encode.told import is_of_json, json_texts, told_column
+from mixpanel_sink.encode.unpacking import json_object, object_of_pairs, objects_of
 from mixpanel_sink.errors import MappingError, RecordError, kind_of
 from mixpanel_sink.results import SHAPE_FAILED
 from mixpanel_sink.settings.names import name_twice
 from mixpanel_sink.settings.shape import Join, Sample, Shape, Split
 
-_SHARES = 1_000_000
-"""A sample is exact to so many parts of all users."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shaped:
-    """What a shape made of a table.
-
-    Attributes:
-        table: the records that are left.
-        rows: where they were in the table that was given, in order.
-        failed: rows that do not fit, and why.
-        left_out: how many records the shape was asked to leave out.
-    """
-
-    table: pa.Table
-    rows: np.ndarray[Any, np.dtype[np.int64]]
-    failed: dict[int, RecordError]
-    left_out: int
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Absent = Mapping[str, Mask]
+"""The records that lack a column, by its name; those of all others have it."""
 
 
 def shape_table(
-    table: pa.Table, shape: Shape, mapped: Collection[str] = (), loose: bool = False
+    table: pa.Table,
+    shape: Shape,
+    needed: Collection[str] = (),
+    loose: bool = False,
+    absent: Absent | None = None,
+    failed: Mapping[int, RecordError] | None = None,
 ) -> Shaped:
     """Runs the steps over a table.
 
     Args:
         table: any; its metadata go along.
         shape: what to do.
-        mapped: columns that become more than a property. Where JSON gives one of them values of
-            several types, they become text.
+        needed: columns that the mapping needs. Where the data make columns, so that one record has
+            it and another does not, it is null in the other.
         loose: whether the columns' types were told by their values, as those of dicts are, and not
             declared.
+        absent: which records lack a column; None if that is the same as a null.
+        failed: rows that do not fit as they are.
 
     Raises:
         MappingError: for a condition that does not fit the columns, or names that collide.
     """
-    work = _Work(table, mapped, loose)
-    for name, prefix in shape.json.items():  # type: ignore[union-attr]
-        work.unpack(name, prefix, work.of_json)
-    for name, prefix in shape.flatten.items():  # type: ignore[union-attr]
-        work.unpack(name, prefix, work.of_nested)
-    for name, how in shape.split.items():
-        work.split(name, how)
-    for name, join in shape.join.items():
-        work.join(name, join)
-    for name, kind in shape.cast.items():
-        work.cast(name, kind)
-    for name, value in shape.defaults.items():
-        work.fill(name, value)
-    if shape.where is not None:
-        work.filter(shape.where)
-    if isinstance(shape.sample, Sample):
-        work.keep(_sampled(work.columns.get(shape.sample.column), shape.sample, len(table)))
-    return work.result(shape.renamed(list(work.columns)))
+
+    def some(rows: Rows | None) -> Shaped:
+        work = _Work(table, shape, loose, absent, failed or {})
+        if rows is not None:
+            part = {name: lacks[rows] for name, lacks in (absent or {}).items()}
+            known = failed or {}
+            misfits = {at: known[row] for at, row in enumerate(rows.tolist()) if row in known}
+            of_part = None if absent is None else part
+            work = _Work(take_rows(table, rows.tolist()), shape, loose, of_part, misfits)
+        return work.shaped(needed)
+
+    return in_parts(len(table), some)
 
 
 class _Work:
     """Columns on their way, and what has become of each row."""
 
-    def __init__(self, table: pa.Table, mapped: Collection[str], loose: bool) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        shape: Shape,
+        loose: bool,
+        absent: Absent | None,
+        failed: Mapping[int, RecordError],
+    ) -> None:
         self.table = table
-        self.mapped = mapped
+        self.shape = shape
         names = table.schema.names
         if (twice := name_twice(names)) is not None:
             raise MappingError(
                 f"The input has two columns named {twice!r}; rename one of them at its source."
             )
         self.columns: dict[str, Any] = dict(zip(names, table.columns, strict=True))
-        self.loose = set(names) if loose else set()
+        self.told = set(names) if loose else set()
         """Columns whose type was told by their values."""
-        self.failed: dict[int, RecordError] = {}
+        self.open = loose or _makes_columns(table.schema, shape)
+        """Whether the records' data tell which columns there are."""
+        self.sparse = absent is not None
+        self.absent: dict[str, Mask] = dict(absent or {})
+        """The records that lack a column, if they have to be known."""
+        self.failed = dict(failed)
         self.kept = np.ones(len(table), bool)
 
-    def result(self, names: dict[str, str]) -> Shaped:
-        for old, new in names.items():
-            column = self.columns[old]
-            if new in self.mapped and isinstance(column.type, JsonType):
-                self.columns[old] = pa.chunked_array([self._texts(new, values_of(column))])
-        alive = self.kept.copy()
-        alive[list(self.failed)] = False
-        columns = {new: self.columns[old] for old, new in names.items()}
-        if not columns:  # a table needs a column to have rows
-            columns = {"": pa.nulls(len(self.table))}
-        made = pa.table(columns).replace_schema_metadata(self.table.schema.metadata)
-        rows = np.flatnonzero(alive)
-        left_out = len(self.table) - len(rows) - len(self.failed)
-        return Shaped(take_rows(made, rows.tolist()), rows, self.failed, left_out)
+    def shaped(self, needed: Collection[str]) -> Shaped:
+        """Takes all steps."""
+        shape = self.shape
+        for name, prefix in shape.json.items():  # type: ignore[union-attr]
+            self.unpack(name, prefix, json_object)
+        for name, prefix in shape.flatten.items():  # type: ignore[union-attr]
+            self.flatten(name, prefix)
+        for name, how in shape.split.items():
+            self.split(name, how)
+        for name, join in shape.join.items():
+            self.join(name, join)
+        for name, kind in shape.cast.items():
+            self.cast(name, kind)
+        for name, value in shape.defaults.items():
+            self.fill(name, value)
+        if shape.where is not None:
+            mask, failed = matching_rows(self.columns, shape.where, len(self.table), self.is_told)
+            self.failed = {**failed, **self.failed}
+            self.keep(mask)
+        if isinstance(shape.sample, Sample):
+            column = self.columns.get(shape.sample.column)
+            self.keep(sampled(column, shape.sample, len(self.table)))
+        self.rename()
+        return self.result(needed)
 
-    def keep(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Leaves out what a condition does not match; what failed before stays failed."""
-        self.kept &= mask
-        self.kept[list(self.failed)] = True
+    def is_told(self, name: str) -> bool:
+        """Whether values tell the type of this column; the settings alone decide which may be."""
+        if name in self.shape.cast or name in self.shape.join:
+            return False
+        split = any(name in how.into for how in self.shape.split.values())
+        return split or name in self.told or (name not in self.columns and self.open)
+
+    def put(self, name: str, column: Any, told: bool, lacks: Mask | None = None) -> None:
+        """Adds or replaces a column, which some records lack."""
+        self.columns[name] = column if isinstance(column, pa.ChunkedArray) else _chunked(column)
+        self.told.add(name) if told else self.told.discard(name)
+        self.absent.pop(name, None)
+        if self.sparse and lacks is not None:
+            self.absent[name] = lacks
+
+    def lacks(self, name: str) -> Mask:
+        """The records that lack a column."""
+        known = self.absent.get(name)
+        if known is None:
+            return np.full(len(self.table), name not in self.columns)
+        return known
+
+    def replace(self, name: str, column: Any, held: Mask, told: bool, lacks: Mask) -> None:
+        """Puts a column in the place of one of this name, which stays where nothing is `held`."""
+        there = self.columns.get(name)
+        if there is not None and (_valid(there) & ~held).any():
+            if held.any():
+                raise Apart(held)
+            column, told = there, name in self.told
+        self.put(name, column, told, lacks & self.lacks(name))
+
+    def merge(
+        self, name: str, column: Any, told: bool, lacks: Mask | None, clash: RecordError
+    ) -> None:
+        """Adds a column; where there is one of this name, a record may have a value in either."""
+        there = self.columns.get(name)
+        if there is None:
+            self.put(name, column, told, lacks)
+            return
+        takes, held = _valid(column), _valid(there)
+        self.failed |= {int(row): clash for row in np.flatnonzero(takes & held)}
+        takes &= ~held
+        both = self.lacks(name) & (False if lacks is None else lacks)
+        if takes.any():
+            both_told = told and name in self.told
+            if not (both_told and is_of_json(there.type, column.type)):
+                if not takes.all() and (held.any() or not both_told):
+                    raise Apart(takes)
+                self.put(name, column, told)
+            else:
+                pairs = zip(values_of(there), values_of(column), strict=True)
+                values = [new if old is None else old for old, new in pairs]
+                self.put(name, told_column(name, values), True)
+        if self.sparse:
+            self.absent[name] = both
 
     def unpack(
-        self, name: str, prefix: str, parts_of: Callable[[str, Any], dict[str, Any]]
+        self, name: str, prefix: str, object_of: Callable[[Any, str], dict[str, Any]]
     ) -> None:
-        """Replaces a column by the columns made of its values."""
+        """Replaces a column by the columns made of the keys of its objects."""
         column = self.columns.pop(name, None)
+        self.absent.pop(name, None)
         if column is None:  # this file has none of it
             return
-        parts = parts_of(name, column)
-        self.loose |= {prefix + key for key in parts}
-        for key, part in parts.items():
-            there = self.columns.get(prefix + key)
-            if there is None:
-                self.columns[prefix + key] = part
-                continue
-            for row in np.flatnonzero(pc.and_(part.is_valid(), there.is_valid())):
-                self.failed[int(row)] = RecordError(
-                    SHAPE_FAILED,
-                    f"{name} holds {key!r}, and the column {prefix + key!r} has a value already. "
-                    f"Give what is made of it a prefix: {{{name}: {name}_}}.",
-                    name,
-                )
-            values = zip(values_of(there), values_of(part), strict=True)
-            both = [old if new is None else new for new, old in values]
-            self.columns[prefix + key] = self._column(prefix + key, both)
+        objects, failed = objects_of(column, name, object_of)
+        self.failed |= failed
+        for key in sorted({key for each in objects for key in each}):
+            lacks = np.array([key not in each for each in objects]) if self.sparse else None
+            made = told_column(key, [each.get(key) for each in objects])
+            self.merge(prefix + key, made, True, lacks, _clash(name, key, prefix + key))
 
-    def of_json(self, name: str, column: Any) -> dict[str, Any]:
-        objects: list[dict[str, Any]] = []
-        for row, text in enumerate(values_of(column)):
-            try:
-                found = {} if text is None else read_json(text)
-            except (ValueError, TypeError, RecursionError):
-                found = None
-            if not isinstance(found, dict):
-                self.failed[row] = RecordError(
-                    SHAPE_FAILED,
-                    f"{name} does not hold a JSON object. Correct it, or take {name} out of json.",
-                    name,
-                )
-                found = {}
-            objects.append(found)
-        return self._columns(objects)
-
-    def of_nested(self, name: str, column: Any) -> dict[str, Any]:
-        kind = column.type
-        if pa.types.is_struct(kind):
-            fields = [kind.field(i).name for i in range(kind.num_fields)]
-            if (twice := name_twice(fields)) is not None:
-                raise MappingError(
-                    f"{name} has two fields named {twice!r}; rename one of them at its source."
-                )
-            return dict(zip(fields, column.flatten(), strict=True))
-        objects = []
-        for row, value in enumerate(values_of(column)):
-            try:
-                objects.append(_object_of(value, name))
-            except RecordError as error:
-                self.failed[row] = error
-                objects.append({})
-        return self._columns(objects)
-
-    def _columns(self, objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        names = dict.fromkeys(key for each in objects for key in each)
-        return {name: self._column(name, [each.get(name) for each in objects]) for name in names}
-
-    def _column(self, name: str, values: list[Any]) -> Any:
-        plain = plain_column(values)
-        return pa.chunked_array([json_column(values, name, False) if plain is None else plain])
-
-    def _texts(self, name: str, values: list[Any]) -> pa.Array:
-        """Values of several types as the texts that they are as ids."""
-        texts: list[str | None] = []
-        for row, value in enumerate(values):
-            try:
-                texts.append(None if value is None else id_text(value, name))
-            except RecordError as error:
-                self.failed[row] = RecordError(SHAPE_FAILED, error.message, name)
-                texts.append(None)
-        return pa.array(texts, pa.string())
+    def flatten(self, name: str, prefix: str) -> None:
+        """Replaces a column by the columns made of its objects, maps or lists of {key, value}."""
+        column = self.columns.get(name)
+        if column is None or not pa.types.is_struct(column.type):
+            self.unpack(name, prefix, object_of_pairs)
+            return
+        # Fields that are declared are there, also where the object is null.
+        lacks = ~_valid(column) if name in self.told else None
+        del self.columns[name]
+        self.absent.pop(name, None)
+        fields = [column.type.field(i).name for i in range(column.type.num_fields)]
+        if (twice := name_twice(fields)) is not None:
+            raise MappingError(
+                f"{name} has two fields named {twice!r}; rename one of them at its source."
+            )
+        parts = dict(zip(fields, column.flatten(), strict=True))
+        for key, part in sorted(parts.items()):
+            self.merge(prefix + key, part, True, lacks, _clash(name, key, prefix + key))
 
     def split(self, name: str, how: Split) -> None:
         column = self.columns.get(name)
         if column is None:
             return
-        column = _decoded(column)
+        column = plain_text(column)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             column = self._only_texts(name, column)
-        self.loose |= {name, *how.into}
         if not how.into:
-            self.columns[name] = pc.split_pattern(column, how.by)
+            self.put(name, pc.split_pattern(column, how.by), True, self.absent.get(name))
             return
+        lacks = self.lacks(name)
         del self.columns[name]
+        self.absent.pop(name, None)
         parts = pc.split_pattern(column, how.by, max_splits=len(how.into) - 1)
         rows = [part or [] for part in parts.to_pylist()]
         for i, new in enumerate(how.into):
             texts = [row[i] if i < len(row) else None for row in rows]
-            self.columns[new] = pa.chunked_array([pa.array(texts, pa.string())])
+            self.replace(new, pa.array(texts, pa.string()), _valid(column), True, lacks)
 
     def join(self, name: str, how: Join) -> None:
         parts: list[list[str | None]] = []
@@ -228,12 +241,13 @@ class _Work:
                 texts, failed = cast(self.columns[column], column, "text")
                 self.failed |= {row: _no_text_to_join(column) for row in failed}
                 parts.append(texts.to_pylist())
-        if not parts:
+        if not parts and (name in self.columns or not self.open):
             return
         rows = [[text for text in row if text is not None] for row in zip(*parts, strict=True)]
-        joined = [how.by.join(row) if row else None for row in rows]
-        self.columns[name] = pa.chunked_array([pa.array(joined, pa.string())])
-        self.loose.discard(name)
+        rows = rows or [[] for _ in range(len(self.table))]
+        joined = pa.array([how.by.join(row) if row else None for row in rows], pa.string())
+        lacks = np.logical_and.reduce([self.lacks(column) for column in how.columns])
+        self.replace(name, joined, np.array([bool(row) for row in rows], bool), False, lacks)
 
     def _only_texts(self, name: str, column: Any) -> Any:
         """The texts of a column that has other values, too, whose records fail."""
@@ -251,111 +265,95 @@ class _Work:
         return pa.chunked_array([pa.array(texts, pa.string())])
 
     def cast(self, name: str, kind: str) -> None:
-        if name in self.columns:
-            self.columns[name], failed = cast(self.columns[name], name, kind)
-            self.failed |= failed
-            self.loose.discard(name)
+        column = self.columns.get(name)
+        if column is None:
+            if self.open:
+                nulls = pa.nulls(len(self.table), TYPES[kind])
+                self.put(name, nulls, False, self.lacks(name))
+            return
+        made, failed = cast(column, name, kind)
+        if isinstance(made, pa.ChunkedArray) and not pa.types.is_timestamp(column.type):
+            codes = types_apart(made) if name in self.shape.condition_columns() else None
+            if codes is not None and made is not column:
+                raise Apart(codes)
+        self.failed |= failed
+        self.put(name, made, False, self.absent.get(name))
 
     def fill(self, name: str, value: Any) -> None:
-        column = self.columns.get(name)
+        column, told = self.columns.get(name), self.is_told(name)
         if column is None or pa.types.is_null(column.type):
-            self.columns[name] = pa.chunked_array([pa.array([value] * len(self.table))])
+            self.put(name, pa.array([value] * len(self.table)), told)
             return
-        column = _decoded(column)
-        if _takes(column.type, value):
-            with contextlib.suppress(pa.ArrowInvalid):  # such as 300 for 8 bits
-                self.columns[name] = pc.fill_null(column, pa.scalar(value, column.type))
-                return
-        if not isinstance(column.type, JsonType):  # the others keep their types
-            column = pa.chunked_array([json_column(values_of(column), name, False)])
-        text = orjson.dumps(value).decode()
-        filled = [text if each is None else each for each in texts_of(column)]
-        array = pa.ExtensionArray.from_storage(JsonType(), pa.array(filled, pa.string()))
-        self.columns[name] = pa.chunked_array([array])
+        self.absent.pop(name, None)
+        if told and not column.null_count:
+            return
+        self.columns[name] = filled(column, name, value, told)
 
-    def filter(self, where: str) -> None:
-        """Leaves out what a condition does not match."""
-        mask, failed = matching_rows(self.columns, where, len(self.table), self.loose)
-        self.failed = {**failed, **self.failed}
-        self.keep(mask)
+    def keep(self, mask: Mask) -> None:
+        """Leaves out what a condition does not match; what failed before stays failed."""
+        self.kept &= mask
+        self.kept[list(self.failed)] = True
+
+    def rename(self) -> None:
+        """Drops and renames columns. Two that get one name are a mistake, unless the data tell
+        which columns there are: then a record may have a value in one of them."""
+        columns, told, absent = self.columns, set(filter(self.is_told, self.columns)), self.absent
+        self.shape.renamed([name for name in columns if name not in told])
+        self.columns, self.told, self.absent = {}, set(), {}
+        for name, column in columns.items():
+            if (new := self.shape.new_name(name)) is not None:
+                clash = RecordError(
+                    SHAPE_FAILED,
+                    f"shape gives two columns of the record the name {new!r}. Rename one of them.",
+                    new,
+                )
+                self.merge(new, column, name in told, absent.get(name), clash)
+
+    def result(self, needed: Collection[str]) -> Shaped:
+        for name, lacks in self.absent.items():
+            if lacks.all():
+                del self.columns[name]
+            elif lacks.any() and name not in needed:
+                self.columns[name] = sparse_column(json_texts(self.columns[name], name), lacks)
+        count = len(self.table)
+        if self.open:
+            missing = [name for name in needed if name not in self.columns]
+            self.columns |= {name: pa.nulls(count, pa.string()) for name in missing}
+        alive = self.kept.copy()
+        alive[list(self.failed)] = False
+        # A table needs a column to have rows.
+        made = pa.table(self.columns or {"": pa.nulls(count)})
+        made = made.replace_schema_metadata(self.table.schema.metadata)
+        rows = np.flatnonzero(alive)
+        left_out = count - len(rows) - len(self.failed)
+        return Shaped(rows, self.failed, left_out, take_rows(made, rows.tolist()))
+
+
+def _makes_columns(schema: pa.Schema, shape: Shape) -> bool:
+    """Whether the data of such tables make columns, and not only their types."""
+    return any(name in schema.names for name in shape.json) or any(
+        name in schema.names and not pa.types.is_struct(schema.field(name).type)
+        for name in shape.flatten
+    )
+
+
+def _chunked(array: pa.Array) -> pa.ChunkedArray:
+    return pa.chunked_array([array])
+
+
+def _valid(column: Any) -> Mask:
+    return np.asarray(column.is_valid(), bool)
+
+
+def _clash(name: str, key: str, made: str) -> RecordError:
+    return RecordError(
+        SHAPE_FAILED,
+        f"{name} holds {key!r}, and the column {made!r} has a value already. "
+        f"Give what is made of it a prefix: {{{name}: {name}_}}.",
+        name,
+    )
 
 
 def _no_text_to_join(name: str) -> RecordError:
     message = f"{name} holds a value that is not text. Correct it, or take {name} out of join."
     return RecordError(SHAPE_FAILED, message, name)
-
-
-def _object_of(value: Any, name: str) -> dict[str, Any]:
-    """An object, map, or list of {key, value} as a dict."""
-    if value is None:
-        return {}
-    if isinstance(value, dict):
-        return value
-    found: dict[str, Any] = {}
-    for pair in value if isinstance(value, list) else [value]:
-        if not isinstance(pair, dict) or "key" not in pair or "value" not in pair:
-            raise RecordError(
-                SHAPE_FAILED,
-                f"{name} cannot be flattened: it is not an object, a map or a list of "
-                "{key, value}. Take it out of flatten.",
-                name,
-            )
-        key = pair["key"]
-        if key is None:
-            continue
-        if not isinstance(key, str) or key in found:
-            raise RecordError(
-                SHAPE_FAILED, f"{name} has the key {key!r} twice, or it is not text.", name
-            )
-        found[key] = _value_of(pair["value"])
-    return found
-
-
-def _value_of(value: Any) -> Any:
-    """GA4's values are objects of which one field is set, such as {string_value, int_value}."""
-    if not isinstance(value, dict):
-        return value
-    parts = [part for name, part in value.items() if str(name).endswith("_value")]
-    return next((part for part in parts if part is not None), None) if parts else value
-
-
-def _takes(kind: pa.DataType, value: Any) -> bool:
-    """Whether a column of this type can hold a default as it is."""
-    if isinstance(value, bool):
-        return bool(pa.types.is_boolean(kind))
-    if isinstance(value, str):
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-    if isinstance(value, int):
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-    return isinstance(value, float) and bool(pa.types.is_floating(kind))
-
-
-def _decoded(column: Any) -> Any:
-    """A column of text in whatever layout as plain text; others as they are."""
-    kind = decoded(column.type)
-    if pa.types.is_string_view(kind) or pa.types.is_null(kind):
-        return column.cast(pa.string())
-    return column.cast(kind) if is_utf8(kind) else column
-
-
-def _shown(value: Any) -> str | None:
-    try:
-        return None if value is None else str(value)
-    except (ArithmeticError, ValueError):  # a year that Python does not have
-        return None
-
-
-def _sampled(column: Any, sample: Sample, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """The rows whose users are in the sample, and those without a user, left to later steps."""
-    if column is None:
-        return np.ones(count, bool)
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        texts = pc.cast(column, pa.string())
-    else:
-        texts = pa.array([_shown(value) for value in values_of(column)], pa.string())
-    frame: Any = pl.from_arrow(pa.table({"v": texts}))
-    hashed = frame.select(blake3_hex(pl.col("v"), 8))["v"]
-    share = hashed.str.to_integer(base=16, strict=False) % _SHARES
-    mask = (share < round(sample.percent / 100 * _SHARES)).fill_null(True)
-    return mask.to_numpy()

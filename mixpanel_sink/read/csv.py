@@ -210,7 +210,8 @@ class CsvRows(RecordFormat):
                 lines.take(block)
                 if (wanted := columns.of(header)) is not None:
                     table = table.select(wanted)
-                yield TableOrigin(unit.path, unit.key, careful.row).attach(table)
+                place = TableOrigin(unit.path, unit.key, careful.row, declared=False)
+                yield place.attach(table)
                 careful.row += len(table)
 
 

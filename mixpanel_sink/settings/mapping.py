@@ -251,7 +251,7 @@ def _plan(mapping: EventMapping, columns: tuple[str, ...]) -> tuple[tuple[str, s
     sources: dict[str, str] = dict.fromkeys(mapping.constants, "constants")
     pairs = []
     written = written_by_the_sink(mapping)
-    for column in chosen:
+    for column in sorted(chosen):  # so that an error does not depend on their order either
         name = mapping.rename.get(column, column)
         if name in written:
             raise MappingError(

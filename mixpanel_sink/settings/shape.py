@@ -265,13 +265,23 @@ class Shape:
         """
         kept: dict[str, str] = {}
         for name in columns:
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.drop):
+            new = self.new_name(name)
+            if new is None:
                 continue
-            new = next(self._names_of(name), name)
             if new in kept.values():
                 raise MappingError(f"shape gives two columns the name {new!r}. Rename one of them.")
             kept[name] = new
         return kept
+
+    def new_name(self, name: str) -> str | None:
+        """What `rename` calls a column; None if `drop` removes it.
+
+        Raises:
+            MappingError: for a pattern that cannot be filled in.
+        """
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.drop):
+            return None
+        return next(self._names_of(name), name)
 
     def _names_of(self, name: str) -> Iterator[str]:
         for pattern, to in self.rename.items():

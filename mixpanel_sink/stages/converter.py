@@ -189,10 +189,9 @@ class Converter:
         if mapping is None or not isinstance(shape, Shape):
             yield block
             return
-        mapped = mapping.named_columns()
         for part in block.slices(self._job.targets[0].limits.batch_events):
             misfits: list[Failure] = []
-            made, left_out = shape_block(part, shape, mapped, misfits)
+            made, left_out = shape_block(part, mapping, misfits)
             self._outputs.count("records_left_out", left_out)
             if self._masker is not None:  # they may hold what must stay hidden
                 misfits = [(each._replace(record_json=None), at) for each, at in misfits]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mixpanel_sink import EventMapping, TimeColumn
 from mixpanel_sink.encode.shape import shape_table
-from mixpanel_sink.inspect.verify.exact import exact_column
+from mixpanel_sink.inspect.verify.exact import exact, exact_column
 from mixpanel_sink.inspect.verify.shaped import shaped
 from mixpanel_sink.results import FailedRecord
 from mixpanel_sink.settings.shape import Shape
@@ -74,7 +74,10 @@ def cast(column: pa.Array, kind: str) -> list[Any]:
     result = shape_table(pa.table({"c": column}), Shape(cast={"c": kind}))
     assert {error.reason for error in result.failed.values()} <= {"shape_failed"}
     found: list[Any] = [FAILED] * len(column)
-    values = exact_column(result.table.column("c")) if len(result.table) else []
+    if result.records is not None:
+        values = [exact(record["c"]) for record in result.records]
+    else:
+        values = exact_column(result.table.column("c"))
     for row, value in zip(result.rows, values, strict=True):
         found[row] = value
     return found
@@ -145,11 +148,14 @@ def test_nanoseconds_are_kept() -> None:
 
 
 def test_times_that_no_one_type_holds() -> None:
-    """Beside a year beyond those that nanoseconds reach, digits after the sixth have no place."""
-    texts = pa.array(["0001-01-01", "2023-11-14T22:13:20.123456789Z", "2023-11-14T22:13:20.5Z"])
-    first, second, third = cast(texts, "time")
-    assert second is FAILED
-    assert FAILED not in (first, third)
+    """Of a year beyond those that nanoseconds reach, and with digits after the sixth: each is what
+    it is alone."""
+    texts = ["0001-01-01", "2023-11-14T22:13:20.123456789Z", "2023-11-14T22:13:20.5Z"]
+    together = cast(pa.array(texts), "time")
+    assert FAILED not in together
+    assert together == [cast(pa.array([text]), "time")[0] for text in texts]
+    far = "0001-01-01T00:00:00.123456789Z"
+    assert cast(pa.array([*texts, far]), "time") == [*together, FAILED]
 
 
 def test_unsigned_integers_of_64_bits_as_text_in_json_and_as_decimals() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -126,6 +127,14 @@ def is_list(kind: pa.DataType) -> bool:
 def decoded(kind: pa.DataType) -> pa.DataType:
     """The type of a dictionary's values; the type itself for others."""
     return kind.value_type if types.is_dictionary(kind) else kind
+
+
+def plain_text(column: Any) -> Any:
+    """A column of text in whatever layout as plain text; others as they are."""
+    kind = decoded(column.type)
+    if types.is_string_view(kind) or types.is_null(kind):
+        return column.cast(pa.string())
+    return column.cast(kind) if is_utf8(kind) else column
 
 
 def yields_text(kind: pa.DataType) -> bool:

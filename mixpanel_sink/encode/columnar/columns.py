@@ -12,7 +12,7 @@ from mixpanel_sink.encode.columnar.arrow_types import is_binary, is_text
 from mixpanel_sink.encode.columnar.inputs import Inputs
 from mixpanel_sink.encode.columnar.numbers import BOTH, check_decimal, sendable, texts
 from mixpanel_sink.encode.columnar.values import convert, map_texts, timestamp_texts
-from mixpanel_sink.encode.json_columns import JsonType
+from mixpanel_sink.encode.json_columns import JsonType, SparseType
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Part:
         cut: whether Mixpanel cuts the values that are long, so that those are counted.
         rounds: whether the values are what `numbers.texts` gives.
         nested: whether the values may be lists or objects, whose size Mixpanel limits.
+        sparse: whether null stands for a property that the record lacks; JSON has the nulls then.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Part:
     cut: bool = False
     rounds: bool = False
     nested: bool = False
+    sparse: bool = False
 
 
 def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool) -> Part:
@@ -71,7 +73,8 @@ def property_part(name: str, column: str, inputs: Inputs, drop_non_finite: bool)
         return Part(part, values.map_batches(text, pl.String))
     if isinstance(kind, JsonType):
         fit = (~values.str.starts_with(JsonType.UNFIT)).fill_null(True)
-        return Part(part, values, (fit,), is_json=True, nested=True)
+        sparse = isinstance(kind, SparseType)
+        return Part(part, values, (fit,), is_json=True, nested=True, sparse=sparse)
     if types.is_map(kind):
         expr, once = map_texts(values, kind)
         return Part(part, expr, (once,), is_json=True, nested=True)

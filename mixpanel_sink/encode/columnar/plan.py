@@ -24,6 +24,7 @@ from mixpanel_sink.encode.columnar.identity import identity_parts
 from mixpanel_sink.encode.columnar.inputs import Inputs
 from mixpanel_sink.encode.columnar.pieces import Nulls, Pieces
 from mixpanel_sink.encode.columnar.times import time_of
+from mixpanel_sink.encode.json_columns import SparseType
 from mixpanel_sink.settings.columns import ColumnsId, Constant, ContentId, TimeColumn
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.run_mark import RunMark
@@ -82,6 +83,7 @@ class Plan:
         self._long = pl.sum_horizontal(long) if long else None
         self._rounds = [part.name for part in self._parts if part.rounds]
         self._nested = [part.name for part in self._parts if part.nested]
+        self._sparse = frozenset(part.name for part in self._parts if part.sparse)
         self._members = {name: f"p:{name}" for name, _ in properties}
         self._constants = {
             name: json_bytes(to_json(value, name, drop)).decode()
@@ -177,6 +179,8 @@ class Plan:
         constants = len(RESERVED_PROPERTIES & self._constants.keys())
         columns = [self._members[name] for name in RESERVED_PROPERTIES & self._members.keys()]
         nulls = sum(frame.get_column(column).null_count() for column in columns)
+        for column in self._sparse.intersection(columns):
+            nulls += int((frame.get_column(column) == SparseType.NULL).sum() or 0)
         return (constants + len(columns)) * len(frame) - nulls
 
     def rounded(self, frame: pl.DataFrame) -> int:
@@ -233,7 +237,8 @@ class Plan:
             if name in self._constants:
                 pieces.fixed(f"{quoted(name)}:{self._constants[name]},")
             else:
-                pieces.member(name, self._members[name], self._mapping.drop_nulls)
+                part = self._members[name]
+                pieces.member(name, part, self._mapping.drop_nulls or part in self._sparse)
         for name in self._fixed()[:-1]:
             if name == "ip" and isinstance(self._mapping.ip, Constant):
                 pieces.fixed(f'"ip":{quoted(self._mapping.ip.value)},')

@@ -7,7 +7,6 @@ the settings of the mapping straight to what should be there.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -39,8 +38,8 @@ from mixpanel_sink.inspect.verify.ids import (
     masked,
     user_id,
 )
-from mixpanel_sink.inspect.verify.places import Place, chosen, places_of, some_of
-from mixpanel_sink.inspect.verify.roles import check_name, plan_of
+from mixpanel_sink.inspect.verify.places import Place, places_of, some_of
+from mixpanel_sink.inspect.verify.roles import check_name, plan_of, serving
 from mixpanel_sink.inspect.verify.shaped import shaped
 from mixpanel_sink.inspect.verify.times import event_time, milliseconds_of
 from mixpanel_sink.results import FailedRecord
@@ -54,8 +53,6 @@ from mixpanel_sink.settings.shape import Shape
 
 _ROWS = 20_000
 """Rows whose exact values are in memory at the same time."""
-_SHAPED_ROWS = 2000
-"""Rows that are shaped together: the keys in their JSON are columns of all of them."""
 _MOST_PROPERTIES = 254
 _ABSENT = object()
 
@@ -87,7 +84,6 @@ class Expectation:
         self.mapping = mapping
         self._shape = mapping.shape if isinstance(mapping.shape, Shape) else None
         self.plain = self._shape is None and mapping.filter is None
-        self._rows = _ROWS if self._shape is None else _SHAPED_ROWS
         self.limits = limits
         self.dropped = frozenset(privacy.drop if privacy else ())
         self.hidden = frozenset(privacy.hash if privacy else ())
@@ -122,21 +118,14 @@ class Expectation:
     ) -> Iterator[Event | FailedRecord | None]:
         """What each row, or each of these, should be; None if it is left out."""
         if isinstance(element, RecordBlock):
-            if rows is None:
-                return self._of_block(element)
-            if self._shape is None:
-                return self._of_block(some_of(element, rows))
-            return chosen(self._of_block(element), rows)  # a shape looks at neighbours
-        every = range(len(element))
-        if rows is None or self._shape is None:
-            return self._of_table(element, every if rows is None else rows)
-        return chosen(self._of_table(element, every), rows)
+            return self._of_block(element if rows is None else some_of(element, rows))
+        return self._of_table(element, range(len(element)) if rows is None else rows)
 
     def _of_table(
         self, table: pa.Table, rows: Sequence[int]
     ) -> Iterator[Event | FailedRecord | None]:
-        for first in range(0, len(rows), self._rows):
-            yield from self._of_rows(table, rows[first : first + self._rows])
+        for first in range(0, len(rows), _ROWS):
+            yield from self._of_rows(table, rows[first : first + _ROWS])
 
     def _of_rows(
         self, table: pa.Table, rows: Sequence[int]
@@ -175,9 +164,7 @@ class Expectation:
         records = [{name: exact(value) for name, value in one.items()} for one in block.records]
         places = places_of(block.origin, block.offsets or range(len(records)))
         if self._shape is not None:
-            for first in range(0, len(records), _SHAPED_ROWS):
-                part = records[first : first + _SHAPED_ROWS]
-                yield from self._of_shaped(part, itertools.islice(places, len(part)), None)
+            yield from self._of_shaped(records, places, None)
             return
         yield from self._wanted(records, places)
 
@@ -185,7 +172,7 @@ class Expectation:
         self, records: list[dict[str, Any]], places: Iterable[Place], table: pa.Table | None
     ) -> Iterator[Event | FailedRecord | None]:
         assert self._shape is not None
-        made = shaped(records, self._shape, self.mapping.named_columns(), table)
+        made = shaped(records, self._shape, serving(self.mapping), table)
         for record, place in zip(made, places, strict=True):
             if isinstance(record, Refused):
                 yield place.failed(record)
@@ -244,7 +231,7 @@ class Expectation:
         mapping = self.mapping
         properties: dict[str, Any] = {}
         moments = []
-        for name, column in self.plan(tuple(record)):
+        for name, column in self._plan_of(record):
             value = record[column]
             if not is_held(value):
                 if isinstance(value, Moment):
@@ -305,6 +292,15 @@ class Expectation:
             if len(self._plans) < 10_000:
                 self._plans[columns] = known
         return known
+
+    def _plan_of(self, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Of a record, in which a null that is left out takes no other column's place."""
+        try:
+            return self.plan(tuple(record))
+        except Refused as refused:
+            if refused.reason != "duplicate_property" or not self.mapping.drop_nulls:
+                raise
+            return self.plan(tuple(name for name, value in record.items() if value is not None))
 
     def _value(self, record: Mapping[str, Any], part: Any) -> Any:
         """The value of a mapped column; `if_null` replaces nulls."""

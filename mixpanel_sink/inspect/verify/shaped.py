@@ -1,12 +1,13 @@
-"""What a mapping's `Shape` should make of records, from their exact values."""
+"""What a mapping's `Shape` should make of records, from their exact values: of each by itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -32,78 +33,104 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 def shaped(
     records: Sequence[Record],
     shape: Shape,
-    mapped: Mapping[str, str],
+    needed: Iterable[str],
     table: pa.Table | None = None,
 ) -> list[Shaped]:
-    """Records after all steps of a shape, in its documented order.
+    """Records after all steps of a shape, in its documented order, each by itself.
 
     Args:
         records: exact values.
         shape: the steps.
-        mapped: columns that become more than a property: objects and mixed types are text there.
-        table: the records as they came, for conditions on columns that no step changed.
+        needed: columns that the mapping needs, which are null where the data do not make them.
+        table: the records as they came, for the types that it declares.
     """
-    made: list[Shaped] = [dict(record) for record in records]
-    taken = {name for record in records for name in record}
-    for steps, read in ((shape.json, _json_object), (shape.flatten, _object)):
-        for name, prefix in dict(steps).items():  # type: ignore[arg-type]
-            if name in taken:
-                taken.discard(name)
-                taken |= _unpack(made, name, prefix, read)
-    made = [_converted(record, shape) for record in made]
-    columns = {name for record in made if isinstance(record, dict) for name in record}
-    for record in made:
-        if isinstance(record, dict):
-            for name in columns:
-                record.setdefault(name, None)
-            for name, value in shape.defaults.items():
-                if record.get(name) is None:
-                    record[name] = value
+    types = _Types.of(table, shape)
+    made: list[Shaped] = []
+    for record in records:
+        try:
+            made.append(_converted(dict(record), shape, types))
+        except Refused as refused:
+            made.append(refused)
     if shape.where is not None:
-        _filter(made, shape, table)
+        _filter(made, shape, types)
     if isinstance(shape.sample, Sample):
         made = [None if _left_out(record, shape.sample) else record for record in made]
-    names = shape.renamed(sorted(columns | set(shape.defaults)))
-    return [_renamed(record, names, mapped) for record in made]
+    missing = dict.fromkeys(needed) if types.open else {}
+    return [_renamed(record, shape, missing) for record in made]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Types:
+    """What a table declares of its records.
+
+    Attributes:
+        columns: those with a type of their own.
+        open: whether the records' data tell which columns there are.
+    """
+
+    columns: Mapping[str, pa.ChunkedArray]
+    open: bool
+
+    @classmethod
+    def of(cls, table: pa.Table | None, shape: Shape) -> _Types:
+        origin = None if table is None else TableOrigin.of(table)
+        if table is None or (origin is not None and not origin.declared):
+            return cls({}, True)
+        columns = dict(zip(table.schema.names, table.columns, strict=True))
+        made = any(name in columns for name in shape.json)
+        made |= any(
+            name in columns and not pa.types.is_struct(columns[name].type) for name in shape.flatten
+        )
+        return cls(columns, made)
+
+    def fields(self, name: str) -> list[str]:
+        """The fields of a column of objects, which are there also where it is null."""
+        column = self.columns.get(name)
+        return (
+            []
+            if column is None or not pa.types.is_struct(column.type)
+            else [field.name for field in column.type]
+        )
+
+    def has_fractions(self, name: str, shape: Shape) -> bool:
+        """Whether a default that is a whole number becomes one of these."""
+        if name in shape.cast:
+            return shape.cast[name] == "number" and (self.open or name in self.columns)
+        column = self.columns.get(name)
+        return column is not None and pa.types.is_floating(column.type)
 
 
 def _unpack(
-    records: list[Shaped],
-    name: str,
-    prefix: str,
-    read: Callable[[Any, str], Record],
-) -> set[str]:
-    """Puts what a column holds in its place, and gives the names that this makes."""
-    names: set[str] = set()
-    for place, record in enumerate(records):
-        if not isinstance(record, dict):
-            continue
-        try:
-            for key, value in read(record.pop(name, None), name).items():
-                names.add(prefix + key)
-                if record.get(prefix + key) is None:
-                    record[prefix + key] = value
-                elif value is not None:
-                    raise _misfit(name, f"holds {key!r}, and that column has a value already")
-        except Refused as refused:
-            records[place] = refused
-    return names
+    record: Record, name: str, prefix: str, read: Callable[[Any, str], Record], fields: list[str]
+) -> None:
+    """Puts what a column holds in its place."""
+    if name not in record:
+        return
+    found = {**dict.fromkeys(fields), **read(record.pop(name), name)}
+    for key, value in found.items():
+        if record.get(prefix + key) is None:
+            record[prefix + key] = value
+        elif value is not None:
+            raise _misfit(name, f"holds {key!r}, and that column has a value already")
 
 
-def _converted(record: Shaped, shape: Shape) -> Shaped:
-    if not isinstance(record, dict):
-        return record
-    try:
-        for name, how in shape.split.items():
-            if name in record:
-                record.update(_split(record.pop(name), name, how))
-        for name, join in shape.join.items():
-            _join(record, name, join)
-        for name, kind in shape.cast.items():
-            if record.get(name) is not None:
-                record[name] = _cast(record[name], name, kind)
-    except Refused as refused:
-        return refused
+def _converted(record: Record, shape: Shape, types: _Types) -> Record:
+    for name, prefix in dict(shape.json).items():  # type: ignore[arg-type]
+        _unpack(record, name, prefix, _json_object, [])
+    for name, prefix in dict(shape.flatten).items():  # type: ignore[arg-type]
+        _unpack(record, name, prefix, _object, types.fields(name))
+    for name, how in shape.split.items():
+        if name in record:
+            _split(record, name, how)
+    for name, join in shape.join.items():
+        _join(record, name, join)
+    for name, kind in shape.cast.items():
+        if record.get(name) is not None:
+            record[name] = _cast(record[name], name, kind)
+    for name, value in shape.defaults.items():
+        if record.get(name) is None:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            record[name] = float(value) if whole and types.has_fractions(name, shape) else value
     return record
 
 
@@ -156,19 +183,26 @@ def _object(value: Any, name: str) -> Record:
     return found
 
 
-def _split(value: Any, name: str, how: Split) -> Record:
+def _split(record: Record, name: str, how: Split) -> None:
+    value = record.pop(name)
     if not isinstance(value, str | None):
         raise _misfit(name, "is not text, which split needs")
-    parts = None if value is None else value.split(how.by, len(how.into) - 1 if how.into else -1)
     if not how.into:
-        return {name: parts}
-    return dict(zip(how.into, [*(parts or []), *[None] * len(how.into)], strict=False))
+        record[name] = None if value is None else value.split(how.by)
+    elif value is None:
+        for new in how.into:
+            record.setdefault(new, None)
+    else:
+        parts = value.split(how.by, len(how.into) - 1)
+        record.update(zip(how.into, [*parts, *[None] * len(how.into)], strict=False))
 
 
 def _join(record: Record, name: str, how: Join) -> None:
     parts = [_cast(record[n], n, "text") for n in how.columns if record.get(n) is not None]
-    if parts or any(column in record for column in how.columns):
-        record[name] = how.by.join(parts) if parts else None
+    if parts:
+        record[name] = how.by.join(parts)
+    elif any(column in record for column in how.columns):
+        record.setdefault(name, None)
 
 
 def _cast(value: Any, name: str, kind: str) -> Any:
@@ -242,31 +276,30 @@ _WIDE = pl.col(_SMALL).cast(pl.Int64)
 """Sums of small integers may be large."""
 
 
-def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None:
+def _filter(records: list[Shaped], shape: Shape, types: _Types) -> None:
     """Leaves out what the condition does not match. Records of equal types are looked at together:
     where it makes no sense for a type that a value has, and the column has no type of its own, the
     record does not fit, nor where a value cannot be converted."""
     assert shape.where is not None
     expression = pl.sql_expr(shape.where)
     names = expression.meta.root_names()
-    untouched = set(() if table is None else table.schema.names)
-    untouched -= {*shape.json, *shape.flatten, *shape.split, *shape.join, *shape.cast}
-    untouched -= {*shape.defaults}
+    changed = {*shape.json, *shape.flatten, *shape.split, *shape.join, *shape.cast}
+    changed |= {*shape.defaults}
     typed: dict[str, Any] = {
-        name: _typed(table.column(name)) for name in names if table and name in untouched
+        name: _typed(types.columns[name])
+        for name in names
+        if name in types.columns and name not in changed and not types.open
     }
-    origin = None if table is None else TableOrigin.of(table)
-    declared = origin is None or origin.declared
     groups: dict[Any, list[int]] = {}
     rows: dict[int, list[Any]] = {}
     for place, record in enumerate(records):
         if isinstance(record, dict):
             rows[place] = [None if n in typed else _python(record.get(n)) for n in names]
-            groups.setdefault(tuple(map(type, rows[place])), []).append(place)
+            groups.setdefault(tuple(map(_kind, rows[place])), []).append(place)
     together = list(groups.values())
     for places in together:  # which grows
         columns = {
-            name: typed[name][places] if name in typed else [rows[place][at] for place in places]
+            name: typed[name][places] if name in typed else _series(rows, places, at)
             for at, name in enumerate(names)
         }
         try:
@@ -278,7 +311,7 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
                 half = len(places) // 2
                 together += [places[:half], places[half:]]
                 continue
-            if not of_values and set(names) <= {*(typed if declared else ()), *shape.cast}:
+            if not of_values and set(names) <= {*typed, *shape.cast, *shape.join}:
                 raise MappingError(f"where cannot be evaluated: {error}") from None
             for place in places:
                 records[place] = Refused(SHAPE_FAILED, f"where cannot be evaluated: {error}", "")
@@ -286,6 +319,22 @@ def _filter(records: list[Shaped], shape: Shape, table: pa.Table | None) -> None
         for place, keep in zip(places, matches.to_list(), strict=True):
             if not keep:
                 records[place] = None
+
+
+def _kind(value: Any) -> Any:
+    """What decides about the type of a column that holds the value."""
+    if type(value) is int:
+        return "small" if -(2**63) <= value < 2**63 else "large" if 0 < value < 2**64 else "huge"
+    if type(value) is decimal.Decimal:
+        return max(0, -int(value.as_tuple().exponent))
+    return repr(value) if isinstance(value, list | dict) else type(value)
+
+
+def _series(rows: Mapping[int, list[Any]], places: Sequence[int], at: int) -> Any:
+    values = [rows[place][at] for place in places]
+    if type(values[0]) is decimal.Decimal:
+        return pl.Series(values, dtype=pl.Decimal(38, _kind(values[0])))
+    return values
 
 
 def _typed(column: pa.ChunkedArray) -> Any:
@@ -329,16 +378,16 @@ def _left_out(record: Shaped, sample: Sample) -> bool:
     return int(digest, 16) % 1_000_000 >= round(sample.percent * 10_000)
 
 
-def _renamed(record: Shaped, names: Mapping[str, str], mapped: Mapping[str, str]) -> Shaped:
+def _renamed(record: Shaped, shape: Shape, missing: Record) -> Shaped:
     if not isinstance(record, dict):
         return record
-    found = {}
-    for old, new in names.items():
-        value = record.get(old)
-        if new in mapped and isinstance(value, list | dict):
-            try:
-                value = text_of(value, new)
-            except Refused as refused:
-                return _misfit(new, refused.message)
-        found[new] = value
-    return found
+    found: Record = {}
+    for old, value in record.items():
+        new = shape.new_name(old)
+        if new is None:
+            continue
+        if found.get(new) is None:
+            found[new] = value
+        elif value is not None:
+            return _misfit(new, "would be two columns")
+    return {**missing, **found}

@@ -1,0 +1,311 @@
+"""What becomes of a record does not depend on the records that happen to be near it.
+
+The same records are cut into blocks, files and bundles in random ways, and in random order; each
+must become the same event or update, byte for byte, or fail for the same reason. Otherwise a retry,
+or an import of files that are cut in another way, would send duplicates.
+
+MIXPANEL_SINK_LONG=1 takes 5,000 seeds instead of 160; a failure names its seed.
+"""
+
+from __future__ import annotations
+
+import collections
+import csv
+import datetime
+import decimal
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mixpanel_sink import ContentId, EventMapping, Privacy, ProfileMapping
+from mixpanel_sink.api.endpoints import ENGAGE, IMPORT
+from mixpanel_sink.batch.origin import RecordBlock, TableOrigin
+from mixpanel_sink.errors import MappingError
+from mixpanel_sink.read import csv as csv_format
+from mixpanel_sink.read import json_lines
+from mixpanel_sink.read.csv import CsvRows
+from mixpanel_sink.read.json_lines import JsonLines
+from mixpanel_sink.read.source import Unit, columns_needed
+from mixpanel_sink.results import FailedRecord
+from tests.stages.converting import NOW, Converted, convert, job
+
+SEEDS = 5_000 if os.environ.get("MIXPANEL_SINK_LONG") else 160
+PARTS = 4
+UTC = datetime.timezone.utc
+Records = list[dict[str, Any]]
+
+PLAIN: dict[str, list[Any]] = {
+    "plan": ["pro", "free", None, 2, "1", True],
+    "n": [1, 2, 3.5, 0, -7, None, "8", 2**53 + 1, 2**63, 2**64 - 1, 2**70, 10**40],
+    "amount": [1.5, 2.25, 100.0, None, 3, "4.5", "x"],
+    "list": [[1, 2], ["a"], [], None, [1, "a"], [None], "a,b", [[1], [2]], [1.5, 2]],
+    "object": [{"a": 1}, {"a": "x", "b": None}, {}, None, {"b": [1, {"c": 2}]}, 7, {"plan": "own"}],
+    "pairs": [[{"key": "k", "value": 1}], [{"key": "plan", "value": "x"}], [], None],
+    "tags": ["a,b,c", "d", "", None, ",", 5],
+    "big": ["18446744073709551615", "5", "-3", None, 9, "x", "9223372036854775808"],
+    "when": ["2024-05-06", "2024-05-06T07:08:09.123456789Z", "0001-01-01", None, "soon"],
+    "own": ["x", None, "y"],
+    "token": [None, None, None, "t"],
+    "utm_a": ["x", None],
+    "campaign_a": ["y", None],
+    "$ignore": [None, None, False, True],
+    "$city": ["Bonn", None],
+}
+"""Values that JSON has, by column."""
+MORE: dict[str, list[Any]] = {
+    "n": [decimal.Decimal("1.50"), decimal.Decimal("2.00"), decimal.Decimal("1e-30")],
+    "amount": [float("nan"), decimal.Decimal("0.1000"), decimal.Decimal("1.23456789012345678901")],
+    "when": [
+        datetime.datetime(2024, 5, 6, 7, 8, 9),
+        datetime.datetime(2024, 5, 6, 7, 8, 9, 5, tzinfo=UTC),
+        datetime.date(2024, 5, 6),
+    ],
+    "own": [b"\xff\x00", datetime.timedelta(seconds=90), "\ud800", object],
+    "object": [{"a": datetime.date(2024, 5, 6)}, {1: 2}],
+    "pairs": [[{"key": "k", "value": datetime.date(2024, 5, 6)}]],
+}
+"""Others, which dicts may hold."""
+PAYLOADS = [
+    '{"plan":"pro","n":1}', '{"plan":2,"time":5}', '{"n":null}', "{}", None, "[1]", "x",
+    '{"n":1.5,"o":{"a":[1,{"b":2}]}}', '{"n":123456789012345678901}', '{"token":"t"}',
+    '{"own":"z","when":"2024-01-01"}', '{"user":"from json"}', '{"amount":0.5,"k":true}',
+    '{"utm_a":"in json"}', '{"user":7}', '{"name":404}', '{"distinct_id":"d"}', '{"tags":["q"]}',
+]  # fmt: skip
+CONDITIONS: list[str] = [
+    "plan = 'pro'", "n > 0", "n & 1 = 1", "amount / 3 >= 0.5", "COALESCE(amount, 5) || '' = '5'",
+    "when >= DATE '2024-01-31'", "CAST(when AS BIGINT) > 1000", "own IS NULL", "k", "missing = 1",
+    "COALESCE(n, 1) = 1", "big & 1 = 1", "CAST(tags AS INTEGER) > 4", "a = 1 OR n = 3.5",
+    "LENGTH(plan) = 3", "n = CAST('x' AS INTEGER)", "plan || n = 'pro1'", "n + amount > 2",
+    "object IS NOT NULL", "first = 'a'", "at = 'pro 1'", "big / 2 > 2", "ARRAY_LENGTH(list) = 1",
+]  # fmt: skip
+
+
+def any_records(pick: random.Random, more: bool) -> Records:
+    """Records of which each may lack some columns."""
+    columns = {name: [*values] for name, values in PLAIN.items()}
+    if more:
+        for name, values in MORE.items():
+            columns[name] += values
+    chosen = pick.sample(list(columns), pick.randint(2, 7))
+    for name in chosen:  # of few kinds, so that plain columns are usual
+        columns[name] = pick.sample(columns[name], min(len(columns[name]), pick.randint(1, 4)))
+    payloads = pick.sample(PAYLOADS, pick.randint(1, 5))
+    lacking = pick.choice([0, 0.1, 0.5])
+    records = []
+    for number in range(pick.randint(2, 12)):
+        record: dict[str, Any] = {
+            "name": "View",
+            "at_ms": NOW * 1000 - number,
+            "user": f"u{number}",
+        }
+        record |= {name: pick.choice(columns[name]) for name in chosen}
+        record["payload"] = pick.choice(payloads)
+        for name in list(record):
+            if pick.random() < lacking:
+                if pick.random() < 0.5:
+                    del record[name]
+                else:
+                    record[name] = None
+        records.append(record)
+    return records
+
+
+def any_shape(pick: random.Random) -> dict[str, Any] | None:
+    """None in one of four."""
+    names = [*PLAIN, "k", "first"]
+    into = {"by": ",", "into": pick.choice([["first", "rest"], ["own", "plan"]])}
+    kinds = ["text", "integer", "number", "boolean", "time"]
+    casts = {name: pick.choice(kinds) for name in pick.sample(names, 2)}
+    prefix = pick.choice(["", "", "p_"])
+    steps: list[tuple[float, str, Any]] = [
+        (0.5, "json", {"payload": prefix}),
+        (0.4, "flatten", dict.fromkeys(pick.sample(["object", "pairs"], 1), prefix)),
+        (0.2, "split", {"tags": pick.choice([",", into])}),
+        (0.2, "join", {pick.choice(["at", "own"]): pick.sample(["plan", "n", "amount", "k"], 2)}),
+        (0.3, "cast", pick.choice([casts, {"big": "integer"}, {"when": "time"}, {"n": "number"}])),
+        (0.3, "defaults", {pick.choice(names): pick.choice(["free", 0, 1.5, True])}),
+        (0.5, "where", pick.choice(CONDITIONS)),
+        (0.1, "sample", {"column": pick.choice(["user", "n", "amount"]), "percent": 50}),
+        (0.1, "drop", [pick.choice(["a*", "payload"])]),
+        (0.2, "rename", pick.choice([{"utm_(.*)": "campaign_\\1"}, {"plan": "n"}])),
+    ]
+    shape = {name: value for share, name, value in steps if pick.random() < share}
+    return None if pick.random() < 0.25 else shape
+
+
+def any_mapping(pick: random.Random) -> Any:
+    """Of events or, in one of four, of profiles."""
+    common: dict[str, Any] = {
+        "shape": any_shape(pick),
+        "drop_nulls": pick.random() < 0.5,
+        "non_finite": pick.choice(["fail", "drop"]),
+        "rename": pick.choice([{}, {}, {"own": "plan"}]),
+    }
+    if pick.random() < 0.25:
+        listed = pick.choice(["all", "all", ["plan", "n"]])
+        if listed != "all":
+            common["rename"] = {}
+        append = pick.choice([[], ["k"]])
+        return ProfileMapping(distinct_id="user", set=listed, append=append, **common)
+    properties = pick.choice(["all", "all", ["plan", "n", "k"]])
+    device = pick.choice([None, None, "own"])
+    if properties != "all" or device:
+        common["rename"] = {}
+    return EventMapping(
+        event=pick.choice(["name", {"column": "name", "if_null": "Unknown"}]),
+        distinct_id=pick.choice(["user", {"column": "user", "if_null": "nobody"}]),
+        device_id=device,
+        time={"column": "at_ms", "unit": "ms"},
+        insert_id=pick.choice([ContentId(), ContentId(), ["user", "n"], ["plan"]]),
+        properties=properties,
+        include_mapped=pick.random() < 0.2,
+        filter=pick.choice([None, None, {"events": ["View"]}]),
+        **common,
+    )
+
+
+def outcome(found: Converted) -> collections.Counter[Any]:
+    """What became of the records, whatever their order and places."""
+    sent = (event for _, chunk in found.chunks for event in chunk.events())
+    failed = ((each.reason, each.field, each.message) for each in found.failed)
+    return collections.Counter([*sent, *failed])
+
+
+def cuts(pick: random.Random, records: Records) -> Iterator[Records]:
+    """The records in parts, in any order."""
+    left = pick.sample(records, len(records))
+    while left:
+        size = pick.choice([1, 2, len(left)])
+        yield left[:size]
+        left = left[size:]
+
+
+class Source:
+    """Makes elements of parts of the records: what is read of them, or comes from a pipeline."""
+
+    def __init__(self, kind: str, mapping: Any, folder: Path) -> None:
+        self.kind = kind
+        self._columns = columns_needed(mapping)
+        self._folder = folder
+        self._files = 0
+
+    def elements(self, records: Records, schema: pa.Schema | None) -> list[Any]:
+        """Of one part."""
+        if self.kind == "dicts":
+            return list(records)
+        if self.kind == "blocks":
+            return [RecordBlock(records, TableOrigin("a.avro", "k", 0))]
+        if self.kind == "tables":
+            return [pa.Table.from_pylist(records, schema)]
+        self._files += 1
+        unit = Unit(str(self._folder / f"{self._files}.{self.kind}"), "k")
+        if self.kind == "jsonl":
+            text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+            Path(unit.path).write_text(text)
+            return list(JsonLines().elements(unit, self._columns))
+        names = ["user", "name", "at_ms", "payload", *PLAIN]
+        with open(unit.path, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(records)
+        types = {"at_ms": "integer", "n": "integer", "amount": "number"}
+        return list(CsvRows(types).elements(unit, self._columns))
+
+
+def converted(elements: list[list[Any]], mapping: Any, privacy: Privacy | None) -> Any:
+    """The outcome of bundles; None if the mapping does not fit."""
+    endpoint = ENGAGE if isinstance(mapping, ProfileMapping) else IMPORT
+    given = job(mapping, endpoint=endpoint, token="t", privacy=privacy)
+    bundles = [[each for each in part if not isinstance(each, FailedRecord)] for part in elements]
+    found = convert(bundles, given)
+    unread = [each for part in elements for each in part if isinstance(each, FailedRecord)]
+    return outcome(found) + collections.Counter(each.reason for each in unread)
+
+
+def schema_of(pick: random.Random) -> pa.Schema:
+    """Types that the columns of a table declare."""
+    kinds: dict[str, list[pa.DataType]] = {
+        "plan": [pa.string(), pa.large_string()],
+        "n": [pa.int64(), pa.float64(), pa.decimal128(38, 3), pa.int8()],
+        "amount": [pa.float64(), pa.decimal128(10, 4)],
+        "list": [pa.list_(pa.string())],
+        "object": [pa.struct([("a", pa.int64()), ("b", pa.string()), ("plan", pa.string())])],
+        "pairs": [pa.map_(pa.string(), pa.string())],
+        "tags": [pa.string()],
+        "big": [pa.string(), pa.uint64()],
+        "when": [pa.string(), pa.timestamp("ns"), pa.date32()],
+        "own": [pa.string(), pa.null()],
+        "token": [pa.string()],
+        "utm_a": [pa.string()],
+        "campaign_a": [pa.string()],
+    }
+    common = [("name", pa.string()), ("at_ms", pa.int64()), ("user", pa.string())]
+    fields = [(name, pick.choice(kinds[name])) for name in pick.sample(list(kinds), 5)]
+    return pa.schema([*common, ("payload", pa.string()), *fields])
+
+
+def fitting(schema: pa.Schema, record: dict[str, Any]) -> dict[str, Any]:
+    """A record with nulls in place of values that are not of the schema's types."""
+    fit: dict[str, Any] = {}
+    for field in schema:
+        value = record.get(field.name)
+        try:
+            pa.array([value], field.type)
+        except Exception:
+            value = None
+        fit[field.name] = value
+    return fit
+
+
+def try_seed(seed: int, folder: Path) -> bool:
+    """Whether the mapping fitted."""
+    pick = random.Random(seed)
+    kind = pick.choice(["dicts", "blocks", "tables", "jsonl", "jsonl", "csv"])
+    mapping = any_mapping(pick)
+    records = any_records(pick, more=kind in ("dicts", "blocks"))
+    schema = schema_of(pick) if kind == "tables" else None
+    if schema is not None:
+        records = [fitting(schema, record) for record in records]
+    privacy = Privacy(hash=["own", "user"]) if pick.random() < 0.2 else None
+    source = Source(kind, mapping, folder)
+    alone: collections.Counter[Any] | None = collections.Counter()
+    for record in records:
+        try:
+            one = converted([source.elements([record], schema)], mapping, privacy)
+        except MappingError:
+            alone = None
+            break
+        alone += one
+    for _ in range(3):
+        parts = [source.elements(part, schema) for part in cuts(pick, records)]
+        bundles = parts if pick.random() < 0.5 else [[each for part in parts for each in part]]
+        try:
+            together = converted(bundles, mapping, privacy)
+        except MappingError:
+            together = None
+        if alone is None or together is None:
+            assert together == alone
+            return False
+        assert together == alone, (alone - together, together - alone)
+    return True
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_any_cut(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = 0
+    for seed in range(part, SEEDS, PARTS):
+        size = random.Random(seed).choice([60, 200, 1 << 20])
+        monkeypatch.setattr(json_lines, "BLOCK_BYTES", size)
+        monkeypatch.setattr(csv_format, "BLOCK_BYTES", size)
+        try:
+            fitted += try_seed(seed, tmp_path)
+        except BaseException:
+            print("seed", seed)
+            raise
+    assert fitted > SEEDS / PARTS / 2
