@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import itertools
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -21,6 +22,10 @@ _UNFIT = re.compile(r"conversion from .* failed in column .* for (\d+) out of (\
 _NEIGHBOURS = re.compile(r" for \d+ out of \d+ values: .*")
 """What an error says of other rows."""
 _NARROW = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
+_OF_NULLS: tuple[pl.DataType, ...] = (
+    *(pl.Null(), pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Datetime("us")),
+    *(pl.Date(), pl.List(pl.String())),
+)
 _DIGITS = 38
 """Of the longest decimals that Polars has."""
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -171,24 +176,35 @@ def _narrowed(column: Any) -> Any:
 
 def _evaluate(frame: Any, expression: Any, names: Sequence[str]) -> Mask:
     """The condition for each row. Columns of nothing but nulls tell no type: of those that others
-    may have, the first is taken with which the condition makes sense."""
+    may have, the first are taken with which the condition makes sense."""
     condition = expression.cast(pl.Boolean).alias("keep")
     empty = [name for name in names if name not in frame.columns or frame[name].dtype == pl.Null]
     found, wrong = None, None
-    for kind in (pl.Null, pl.String, pl.Float64, pl.Boolean) if empty else ():
-        nulls = [pl.lit(None, kind).alias(name) for name in empty]
+    for kinds in _kinds_of_nulls(len(empty)):
+        nulls = [pl.lit(None, kind).alias(name) for name, kind in zip(empty, kinds, strict=True)]
         try:
             found = frame.with_columns(nulls).select(condition)["keep"]
             break
         except pl.exceptions.PolarsError as error:
             wrong = error if wrong is None or _UNFIT.search(str(error)) else wrong
-    if found is None and wrong is not None:
+    if found is None:
+        assert wrong is not None
         raise wrong
-    found = (frame.select(condition)["keep"] if found is None else found).fill_null(False)
+    found = found.fill_null(False)
     if len(found) == 1 != len(frame):  # a condition that names no column
         found = pl.repeat(found[0], len(frame), eager=True)
     mask: Mask = found.to_numpy()
     return mask
+
+
+def _kinds_of_nulls(columns: int) -> Iterator[tuple[pl.DataType, ...]]:
+    """Types for so many columns of nulls: first the same for all, then, of two, each with each."""
+    if not columns:
+        yield ()
+        return
+    yield from ((kind,) * columns for kind in _OF_NULLS)
+    if columns == 2:
+        yield from itertools.permutations(_OF_NULLS, 2)
 
 
 def _said(error: Exception, where: str) -> str:

@@ -165,7 +165,7 @@ class _Work:
             self.put(name, column, told, lacks)
             return
         takes, held = _valid(column), _valid(there)
-        self.failed |= {int(row): clash for row in np.flatnonzero(takes & held)}
+        self.failed |= {int(row): clash for row in np.flatnonzero(takes & held & self.kept)}
         takes &= ~held
         both = self.lacks(name) & (False if lacks is None else lacks)
         if takes.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -337,6 +338,13 @@ def _series(rows: Mapping[int, list[Any]], places: Sequence[int], at: int) -> An
     return values
 
 
+_ANY: tuple[Any, ...] = (
+    *(pl.Null, pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.Datetime("us"), pl.Date),
+    pl.List(pl.String),
+)
+"""Types that a column of nulls may have."""
+
+
 def _typed(column: pa.ChunkedArray) -> Any:
     """A column as Polars has it: of a dictionary the values, of long decimals those it holds."""
     kind = column.type
@@ -353,10 +361,13 @@ def _typed(column: pa.ChunkedArray) -> Any:
 def _evaluated(frame: Any, expression: Any) -> Any:
     """The condition for each row; a column of nulls has whatever type suits it."""
     empty = [name for name, kind in frame.schema.items() if kind == pl.Null]
+    tried = [(kind,) * len(empty) for kind in _ANY]
+    if len(empty) == 2:
+        tried += itertools.product(_ANY, _ANY)
     failed: Exception | None = None
-    for kind in (pl.Null, pl.String, pl.Int64, pl.Boolean):
+    for kinds in tried:
         try:
-            made = frame.with_columns(pl.col(empty).cast(kind)) if empty else frame
+            made = frame.cast(dict(zip(empty, kinds, strict=True))) if empty else frame
             return made.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
         except pl.exceptions.PolarsError as error:
             failed = failed or error
