@@ -325,7 +325,9 @@ def _filter(records: list[Shaped], shape: Shape, types: _Types) -> None:
 def _kind(value: Any) -> Any:
     """What decides about the type of a column that holds the value."""
     if type(value) is int:
-        return "small" if -(2**63) <= value < 2**63 else "large" if 0 < value < 2**64 else "huge"
+        if 2**63 <= value < 2**64:
+            return "unsigned"
+        return next((bits for bits in (63, 127) if -(2**bits) <= value < 2**bits), "endless")
     if type(value) is decimal.Decimal:
         return max(0, -int(value.as_tuple().exponent))
     return repr(value) if isinstance(value, list | dict) else type(value)
