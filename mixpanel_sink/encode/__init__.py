@@ -4,7 +4,9 @@
 |--------------------------------------|----------------------------------------------------------|
 | `records`, `blocks`                  | what a record may be; many of them, with their origin    |
 | `shaping`, `shape`                   | a mapping's shape, for blocks and for tables             |
-| `casts`, `conditions`                | its casts, and its condition                             |
+| `apart`, `told`                      | rows and columns whose types their values tell           |
+| `unpacking`, `casts`, `defaults`     | its steps for the values of a column                     |
+| `conditions`, `sampling`             | which records it keeps                                   |
 | `filtering`, `redaction`, `routing`  | blocks to fewer records, hidden columns, projects        |
 | `encoder`, `choose`                  | the protocol of encoders, and which one is used          |
 | `mapped_events`, `raw_events`        | the encoders of events, record by record                 |

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,8 @@ _PER_SECOND = {"TIMESTAMP": 10**6, "DATETIME": 10**6, "TEXT": 1000, "DATE": 1 / 
 of a file without rows."""
 _MOST = 2**61
 """The largest overlap: a few times as much still fits into 64 bits."""
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a surrogate pair, which no text of Arrow's holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Since:
         """The column's values as integers; null where there is none, or one of another kind."""
         name = self.time.name
         if isinstance(element, RecordBlock):
-            return _numbers(_of_values([r.get(name) for r in element.records]), self)
+            return _numbers(_of_values([r.get(name) for r in element.records], self.kind), self)
         at = element.schema.get_all_field_indices(name)
         if len(at) != 1:
             return pa.nulls(len(element), pa.int64())
@@ -152,19 +155,28 @@ def _is_text(type: pa.DataType) -> bool:
     return bool(pa.types.is_string(type) or pa.types.is_large_string(type))
 
 
-def _of_values(values: list[Any]) -> Any:
-    """Values of records as Arrow has them; nulls where they are of several kinds."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {datetime.datetime}:
-        zones = {value.tzinfo is None for value in values if value is not None}
-        if len(zones) == 1:
-            return pa.array(values, pa.timestamp("us", None if True in zones else "UTC"))
-    elif kinds <= {int} or kinds <= {str} or kinds <= {datetime.date}:
-        try:
-            return pa.array(values)
-        except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
-            pass
-    return pa.nulls(len(values), pa.int64())
+_OF_KIND: Mapping[str, tuple[type, pa.DataType]] = {
+    "INT64": (int, pa.int64()),
+    "DATE": (datetime.date, pa.date32()),
+    "DATETIME": (datetime.datetime, pa.timestamp("us")),
+    "TIMESTAMP": (datetime.datetime, pa.timestamp("us", "UTC")),
+}
+"""Values of records, and their type; of other kinds they are text."""
+
+
+def _of_values(values: list[Any], kind: str) -> Any:
+    """Values of records as Arrow has them; null in place of one of another kind."""
+    wanted, made = _OF_KIND.get(kind, (str, pa.string()))
+    fit = [value if type(value) is wanted and _has_place(value, kind) else None for value in values]
+    return pa.array(fit, made)
+
+
+def _has_place(value: Any, kind: str) -> bool:
+    if isinstance(value, str):
+        return _HALF.search(value) is None
+    if isinstance(value, datetime.datetime):
+        return (value.tzinfo is None) == (kind == "DATETIME")
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _place(element: Any) -> TableOrigin | None:

@@ -114,8 +114,11 @@ def test_what_cannot_be_told_is_wanted() -> None:
     ]  # fmt: skip
     for table in map(PLACE.attach, unlike):
         assert kept(since, table, 2**62) == (table, None, 0)
-    mixed = RecordBlock([{"at": NOON}, {"at": "today"}, {}], PLACE)
-    assert kept(since, mixed, 2**62)[0].records == mixed.records
+    mixed: list[dict[str, Any]] = [{"at": "today"}, {}, {"at": NOON.replace(tzinfo=None)}]
+    for others in ([], [{"at": NOON}], [{"at": "\ud800"}]):
+        block = RecordBlock([*mixed, *others], PLACE)
+        unlike = [*mixed, *(each for each in others if each["at"] != NOON)]
+        assert kept(since, block, 2**62)[0].records == unlike, "each by itself"
     failed = FailedRecord("line_unreadable", "no JSON")
     assert kept(since, failed, 0) == (failed, None, 0)
 
