@@ -325,3 +325,53 @@ def test_any_cut(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             print("seed", seed)
             raise
     assert fitted > SEEDS / PARTS / 2
+
+
+def of_payloads(payloads: list[str | None], **settings: Any) -> Converted:
+    """What records of these payloads become, as one block."""
+    mapping = EventMapping(
+        **{
+            "event": "name",
+            "distinct_id": "user",
+            "time": {"column": "at_ms", "unit": "ms"},
+            "insert_id": ContentId(),
+            "exclude": ["row"],
+            "shape": {"json": ["payload"]},
+            **settings,
+        }
+    )
+    own = {"name": "View", "user": "u", "at_ms": NOW * 1000}
+    records = [{**own, "row": row, "payload": each} for row, each in enumerate(payloads)]
+    return convert([records], job(mapping))
+
+
+def test_an_event_has_the_nulls_that_its_own_record_states() -> None:
+    payloads = ['{"a":1,"b":null}', '{"b":2}', "{}", None]
+    stated = [{"a": 1, "b": None}, {"b": 2}, {}, {}]
+    for first in range(len(payloads)):
+        found = of_payloads(payloads[first:], drop_nulls=False).properties
+        got = [{key: each[key] for key in ("a", "b") if key in each} for each in found]
+        assert got == stated[first:]
+
+
+def test_a_key_that_the_sink_writes_itself_costs_its_record_only() -> None:
+    found = of_payloads(['{"token":"t"}', '{"plan":"pro"}', '{"token":null}'])
+    assert [failed.reason for failed in found.failed] == ["duplicate_property"]
+    assert len(found.events) == 2
+
+
+def test_the_bits_of_large_integers_are_their_own() -> None:
+    shape = {"json": ["payload"], "cast": {"n": "integer"}, "where": "n & 1 = 1"}
+    numbers = [2**63 + 1, 3, 4, -1, 2**64 - 2]
+    found = of_payloads([f'{{"n":"{number}"}}' for number in numbers] + ["{}"], shape=shape)
+    assert not found.failed
+    assert sorted(each["n"] for each in found.properties) == [-1, 3, 2**63 + 1]
+
+
+def test_values_of_several_types_stay_what_they_are_as_names_and_ids() -> None:
+    payloads = ['{"what":"a","id":1}', '{"what":7,"id":"1"}', '{"what":"b","id":1.5}', "{}"]
+    found = of_payloads(payloads, event="what", insert_id=["id", "user"])
+    alone = [of_payloads([each], event="what", insert_id=["id", "user"]) for each in payloads]
+    assert [failed.reason for failed in found.failed] == ["event_wrong_type", "event_null"]
+    ids = [each["$insert_id"] for one in alone for each in one.properties]
+    assert sorted(each["$insert_id"] for each in found.properties) == sorted(ids)
