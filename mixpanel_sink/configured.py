@@ -10,6 +10,7 @@ from mixpanel_sink.api.endpoints import ENDPOINTS, Endpoint
 from mixpanel_sink.api.limits import Limits
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.files import open_file
+from mixpanel_sink.secrets import decoded
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.credentials import (
     ApiSecret,
@@ -119,9 +120,10 @@ def text_of(path: str, option: str) -> str:
     """
     try:
         with open_file(path) as file:
-            return str(file.read().decode("utf-8"))
+            return decoded(file.read())
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
+        not_utf8 = "it is not text in UTF-8"
+        reason = not_utf8 if isinstance(error, UnicodeError) else error.strerror or str(error)
         raise SettingError(
             f"The {option} file {path} cannot be read ({reason}). Check {named('--', option)}."
         ) from None

@@ -5,6 +5,7 @@ What is pickled, logged and shown is where a secret lies, never the secret itsel
 
 from __future__ import annotations
 
+import codecs
 import os
 from typing import Protocol
 
@@ -35,7 +36,7 @@ def check_reference(reference: SecretReference, what: str) -> None:
         CredentialsError: for a literal, without repeating it.
     """
     if isinstance(reference, str):
-        scheme, _, rest = reference.partition(":")
+        scheme, _, rest = reference.strip().partition(":")
         if scheme in ("env", "file", "gcpsecret") and rest:
             return
         raise CredentialsError(
@@ -63,7 +64,7 @@ def resolve(reference: SecretReference, what: str) -> str:
                 "the workers run."
             ) from None
     else:
-        scheme, _, place = reference.partition(":")
+        scheme, _, place = reference.strip().partition(":")
         if scheme == "env":
             if place not in os.environ:
                 raise CredentialsError(
@@ -75,7 +76,12 @@ def resolve(reference: SecretReference, what: str) -> str:
             secret = _read_file(place, what)
         else:
             secret = _read_gcp_secret(place, what)
-    secret = secret.strip()
+    secret = secret.strip("\ufeff \t\r\n")
+    if secret[:1] in ("'", '"') and secret[-1:] == secret[:1]:
+        raise CredentialsError(
+            f"{what}: {place} is in quotation marks, which would count as a part of it. Remove "
+            "them: docker's --env-file, for one, takes them literally."
+        )
     if not secret:
         raise CredentialsError(f"{what}: {place} is empty. Put the secret there.")
     if not secret.isprintable() or not secret.isascii():
@@ -86,6 +92,12 @@ def resolve(reference: SecretReference, what: str) -> str:
     return secret
 
 
+def decoded(data: bytes) -> str:
+    """The text of a small file, in UTF-8, or as Windows writes it: with a byte order mark."""
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return bytes(data).decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
 def _read_file(path: str, what: str) -> str:
     from apache_beam.io.filesystems import FileSystems
 
@@ -93,9 +105,9 @@ def _read_file(path: str, what: str) -> str:
         if "://" in path:
             extras.require(path)
             with FileSystems.open(path) as file:
-                return bytes(file.read(65536)).decode("utf-8")
-        with open(os.path.expanduser(path), encoding="utf-8") as local:
-            return local.read(65536)
+                return decoded(file.read(65536))
+        with open(os.path.expanduser(path), "rb") as local:
+            return decoded(local.read(65536))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise CredentialsError(

@@ -23,13 +23,15 @@ import sys
 from collections.abc import Sequence
 
 from mixpanel_sink import interrupts
+from mixpanel_sink.cli import streams
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `mixpanel-sink` and returns its exit code. Without args it runs this process's own
     command, and then ends the process."""
-    if args is None:
-        interrupts.end_at_once()  # before what takes time to import
+    if args is None:  # before what takes time to import
+        interrupts.end_at_once()
+        streams.prepare()
     from mixpanel_sink.cli import app
 
     if args is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import typer
 
@@ -19,6 +21,7 @@ from mixpanel_sink.cli import (
     lookup_table,
     replay,
     status,
+    streams,
     table,
     verify,
 )
@@ -26,8 +29,9 @@ from mixpanel_sink.cli.help import Command, Group
 from mixpanel_sink.cli.words import sorted_out
 from mixpanel_sink.emulator import command
 from mixpanel_sink.errors import is_of_writing, unwritten
+from mixpanel_sink.jobs import launcher
 from mixpanel_sink.jobs.console import say_error
-from mixpanel_sink.jobs.launcher import leave
+from mixpanel_sink.settings.names import is_text
 from mixpanel_sink.version import __version__
 
 __all__ = ["leave", "make_app", "run"]
@@ -88,9 +92,24 @@ def make_app(beam: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+def leave(code: int) -> NoReturn:
+    """Ends the process; with 1 for success that could not be printed, such as to a full disk."""
+    if error := streams.lost():
+        say_error(unwritten("Standard output", error), "OutputError")
+    launcher.leave(code or int(error is not None))
+
+
 def run(args: Sequence[str]) -> int:
     """Runs a command line, without the program's name, and returns the exit code."""
     given = list(args)
+    if odd := next((word for word in given if not is_text(word)), None):
+        shown = odd.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        say_error(
+            f"{shown!r} is not text in this machine's encoding, {sys.getfilesystemencoding()}. "
+            "Rename the file, or set LC_ALL=C.UTF-8.",
+            "SettingError",
+        )
+        return 2
     function = _MADE.get(" ".join(given[:2])) or _MADE.get("".join(given[:1]))
     try:
         words, beam = sorted_out(given, table.extras_of(function) if function else ())

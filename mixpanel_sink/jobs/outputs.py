@@ -50,7 +50,7 @@ def check_output(option: str, path: str, workers_elsewhere: bool = False) -> Non
         )
     if option == "report" and (path.endswith("/") or os.path.isdir(path)):
         raise SettingError(f"--report {path} is a folder. Give a file in it, such as run.html.")
-    folder = os.path.dirname(path) or "."
+    folder = os.path.dirname(os.path.expanduser(path)) or "."
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -68,7 +68,7 @@ def write_text(path: str, text: str) -> None:
     Raises:
         OSError: why; and what each cloud's client raises.
     """
-    data = text.encode("utf-8", "replace")
+    path, data = os.path.expanduser(path), text.encode("utf-8", "replace")
     if "://" in path:
         from apache_beam.io.filesystem import CompressionTypes
         from apache_beam.io.filesystems import FileSystems

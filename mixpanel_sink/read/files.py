@@ -23,6 +23,7 @@ from mixpanel_sink.errors import InputError
 from mixpanel_sink.read.connection import is_passing, reached, short
 from mixpanel_sink.read.lines import CHUNK_BYTES
 from mixpanel_sink.read.listing import File, Listing
+from mixpanel_sink.settings.names import is_text
 
 _EDGE_BYTES = 1 << 16
 _COUNTED_ROWS = 1000
@@ -32,6 +33,10 @@ _IN_MEMORY = 64 << 20
 """A compressed file of a format that needs random access is unpacked in memory up to this size, and
 to a temporary file beyond it."""
 _GLOB = re.compile(r"[*?\[]")
+_ONCE = (
+    "is a pipe or a device, which can be read only once; the input is read several times. Write it "
+    "to a file first."
+)
 _ZIP = b"PK\x03\x04"
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", _ZIP: "zip"}
 PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd")
@@ -119,12 +124,21 @@ def _matches(pattern: str) -> Listing:
         ) from None
     if not found:
         if local and os.path.isdir(pattern):
+            if hidden := next((each for each in os.listdir(pattern) if each[:1] in "._"), None):
+                raise NoMatchError(
+                    f"No file matches {pattern}: names that begin with a dot or an underscore, "
+                    f"such as {hidden}, are left out unless they are given whole."
+                )
             raise NoMatchError(f"No file matches {pattern}, an empty folder. Check the path.")
         raise NoMatchError(f"No file matches {pattern}. Check the path; quote a glob in the shell.")
     return found.in_order()
 
 
 def _local(pattern: str) -> Iterator[File]:
+    if os.path.exists(pattern) and not (os.path.isfile(pattern) or os.path.isdir(pattern)):
+        raise InputError(f"{pattern} {_ONCE}")
+    if os.path.basename(pattern) == "-" and not os.path.exists(pattern):
+        raise InputError(f"- for standard input {_ONCE}")
     if os.path.isfile(pattern):  # even if its name has a bracket
         yield _stated(pattern)
         return
@@ -144,6 +158,9 @@ def _local(pattern: str) -> Iterator[File]:
 
 
 def _stated(path: str) -> File:
+    if not is_text(path):
+        shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        raise InputError(f"The name of {shown} is not text in UTF-8. Rename the file.")
     state = os.stat(path)
     return File(path, state.st_size, state.st_mtime)
 
@@ -216,7 +233,7 @@ def open_file(path: str) -> Any:
     """Opens a local file, or one of any file system that Beam knows, for reading its bytes as they
     are stored."""
     if "://" not in path:
-        return open(path, "rb")
+        return open(os.path.expanduser(path), "rb")
     extras.require(path)
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems

@@ -64,3 +64,9 @@ def near(name: str, names: Sequence[str]) -> str:
     """ " Did you mean '...'?" with the nearest of some names, or nothing."""
     close = difflib.get_close_matches(name, names, 1, 0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def is_text(name: str) -> bool:
+    """Whether a name of a file, or a word of a command line, is text: not so if its bytes are not
+    of the encoding that the operating system names."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -32,6 +33,7 @@ class Kind:
         choices: what may be given, with a label each.
         alone: the text that the option's bare name stands for; None if it needs a value.
         note: added to the help in forms.
+        blanks: whether blanks at its ends belong to it.
     """
 
     metavar: str
@@ -42,6 +44,7 @@ class Kind:
     choices: tuple[tuple[str, str], ...] = ()
     alone: str | None = None
     note: str = ""
+    blanks: bool = False
 
     def read(self, given: Any) -> Any:
         """The value of a text, or of what is a value already.
@@ -50,7 +53,9 @@ class Kind:
             ValueError: what it must be.
         """
         if isinstance(given, str):
-            return self.parse(given)
+            # Line ends and a byte order mark come from files; other blanks may be meant.
+            text = given.strip("\r\n\ufeff")
+            return self.parse(text if self.blanks else text.strip())
         if self.type is tuple and not isinstance(given, bytes):
             given = tuple(given) if isinstance(given, list | tuple) else given
         number = self.type is float and isinstance(given, int)
@@ -176,9 +181,9 @@ def choice(metavar: str, **labels: str) -> Kind:
     *most, last = labels
 
     def parse(text: str) -> str:
-        if text not in labels:
+        if (word := text.lower()) not in labels:
             raise ValueError(f"it must be {', '.join(most)} or {last}.")
-        return text
+        return word
 
     return Kind(
         metavar,
@@ -232,9 +237,14 @@ def _sample(text: str) -> str:
     return text
 
 
-TEXT = Kind("TEXT")
+def _path(text: str) -> str:
+    """A path whose ~ a shell has left alone, as in --mapping=~/events.yaml."""
+    return os.path.expanduser(text) if text.startswith("~") else text
+
+
+TEXT = Kind("TEXT", blanks=True)
 NAME = Kind("NAME", regex=r"^\S+$")
-COLUMN = Kind("COLUMN")
+COLUMN = Kind("COLUMN", blanks=True)
 NAMES = Kind("NAME,…", tuple, names_of, regex=r"^[^,]+(,[^,]+)*$")
 ID = Kind("N", regex=r"^[0-9]+$")
 NUMBER = Kind("N", int, _whole, regex=r"^[1-9][0-9]*$", form="NUMBER")
@@ -249,9 +259,9 @@ URL = Kind("URL", regex=r"^https?://\S+$")
 FILES = Kind(
     "FILES", tuple, names_of, regex=r"^\s*gs://[^,]+(,\s*gs://[^,]+)*$|^(bq|mixpanel)://[^,]+$"
 )
-FILE = Kind("FILE", regex=r"^gs://.+$", form="GCS_READ_FILE")
-FOLDER = Kind("FOLDER", regex=r"^gs://[^/]+/.+$", form="GCS_WRITE_FOLDER")
-PREFIX = Kind("PREFIX", regex=r"^gs://[^/]+/.+$")
+FILE = Kind("FILE", parse=_path, blanks=True, regex=r"^gs://.+$", form="GCS_READ_FILE")
+FOLDER = Kind("FOLDER", parse=_path, blanks=True, regex=r"^gs://[^/]+/.+$", form="GCS_WRITE_FOLDER")
+PREFIX = Kind("PREFIX", parse=_path, blanks=True, regex=r"^gs://[^/]+/.+$")
 REFERENCE = Kind(
     "REF",
     regex=_REFERENCE,

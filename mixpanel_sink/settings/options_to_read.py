@@ -59,7 +59,8 @@ class Reading:
         help="YAML file that says which column becomes which part of an event.",
     )  # fmt: skip
     format: str | None = option(
-        None, NAME, FORMAT, (*READS, "template"), label="Format",
+        None, Kind("NAME", parse=str.lower, regex=r"^\S+$"), FORMAT, (*READS, "template"),
+        label="Format",
         help="Format of the files: parquet, csv, tsv, jsonl, avro, orc, arrow or excel. "
         "Default: told by the first file's name, or else by its content.",
     )  # fmt: skip

@@ -68,6 +68,24 @@ def test_nothing_matches(tree: pathlib.Path, pattern: str) -> None:
         match_files([f"{tree}/a.csv", f"{tree}/{pattern}"])
 
 
+def test_what_is_there_but_no_input(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / os.fsdecode(b"caf\xe9.csv")).touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/_SUCCESS").touch()
+    for name, said in {
+        "pipe": "is a pipe or a device, which can be read only once",
+        "-": "- for standard input is a pipe or a device",
+        "odd": "is not text in UTF-8. Rename the file",
+        "empty": "No file matches .*, an empty folder",
+        "hidden": "names that begin with a dot or an underscore, such as _SUCCESS, are left out",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            match_files(f"{tmp_path}/{name}")
+
+
 TEXT = b"".join(b"line %06d\n" % i for i in range(100_000))
 PACKED = {
     "plain": TEXT,

@@ -41,6 +41,21 @@ def test_service_account_from_a_file(tmp_path: pathlib.Path) -> None:
     assert (resolved.password, resolved.project_id) == (LITERAL, "42")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_secret_as_windows_writes_it(tmp_path: pathlib.Path, encoding: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(f"{LITERAL}\r\n".encode(encoding))
+    assert ApiSecret(f" file:{path}\n").resolve().user == LITERAL
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_a_secret_in_quotation_marks(monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
+    monkeypatch.setenv("A_SECRET", f"{mark}{LITERAL}{mark}")
+    with pytest.raises(CredentialsError, match="is in quotation marks") as found:
+        ApiSecret("env:A_SECRET").resolve()
+    assert LITERAL not in str(found.value)
+
+
 def test_project_token_is_user_and_property() -> None:
     resolved = ProjectToken(Vault(LITERAL.encode())).resolve()
     assert (resolved.user, resolved.token) == (LITERAL, LITERAL)

@@ -45,6 +45,26 @@ def test_text_and_values_make_the_same_settings() -> None:
     assert Settings.of({"from": "2024-05-31"}, "verify").from_day == datetime.date(2024, 5, 31)
 
 
+def test_what_files_and_shells_leave_around_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks, line ends of Windows, a byte order mark, capitals, and a ~ after an equals sign."""
+    monkeypatch.setenv("HOME", "/home/me")
+    texts = {
+        "region": " EU\r\n", "quota": "\ufeff60/hour\n", "lanes": " 3 ", "from": " 2024-05-31\r",
+        "format": "JSONL ", "api_secret": " env:A\n", "progress": "None", "rows": " 10",
+        "endpoint": "https://mixpanel.test\n", "mapping": "~/m.yaml\r\n", "checkpoint": "~/c",
+    }  # fmt: skip
+    made = Settings.of({k: v for k, v in texts.items() if k != "rows"}, "import")
+    assert made.given() == {
+        "region": "eu", "quota": "60/hour", "lanes": 3, "from": "2024-05-31", "format": "jsonl",
+        "api_secret": "env:A", "progress": "none", "endpoint": "https://mixpanel.test",
+        "mapping": "/home/me/m.yaml", "checkpoint": "/home/me/c",
+    }  # fmt: skip
+    assert Settings.of({"rows": texts["rows"]}, "check").rows == "10"
+    # Blanks may belong to names, and to a condition's text.
+    kept = Settings.of({"destination": " team ", "where": "a = ' '", "delimiter": "\t"}, "import")
+    assert (kept.destination, kept.where, kept.delimiter) == (" team ", "a = ' '", "\t")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "face", "says"),
     [
