@@ -21,6 +21,7 @@ from mixpanel_sink.report.noted import NOTED, lost_together
 from mixpanel_sink.report.summaries import describe, in_order, summarize
 from mixpanel_sink.results import FailedRecord, FailureSummary
 from mixpanel_sink.send.tally import tally
+from mixpanel_sink.settings.credentials import MASKED_TOKEN
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.privacy import Privacy
 from mixpanel_sink.settings.project import limits_of
@@ -31,8 +32,6 @@ SAMPLE_ROWS = 10_000
 """Rows of a sample."""
 EXAMPLES = 5
 """Events that are shown."""
-MASKED_TOKEN = "*" * 32
-"""Stands for the project token, which has as many letters."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ from collections.abc import Collection
 
 from mixpanel_sink.configured import MAPPINGS, AnyMapping, text_of
 from mixpanel_sink.errors import MappingError, SettingError
-from mixpanel_sink.inspect.fit import check_fit
 from mixpanel_sink.jobs.sources import check_positions
 from mixpanel_sink.read.file_source import FileSource
 from mixpanel_sink.settings.columns import PositionId
@@ -96,6 +95,8 @@ def check_input(source: FileSource, mapping: AnyMapping | None, settings: Settin
     Raises:
         InputError, SettingError: what is wrong.
     """
+    from mixpanel_sink.inspect.fit import check_fit  # which imports the encoders
+
     check_positions(source, mapping)
     destination = settings.destination if mapping is not None else None
     columns = check_fit(source, mapping, destination)

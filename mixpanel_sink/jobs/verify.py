@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 
 from mixpanel_sink.configured import credentials_of, limits_of, privacy_of
 from mixpanel_sink.errors import DestinationError, MappingError
-from mixpanel_sink.inspect.preview import MASKED_TOKEN
 from mixpanel_sink.inspect.verify import Exporter, Verification, export_destination, render, verify
 from mixpanel_sink.interrupts import EXIT_INTERRUPTED
 from mixpanel_sink.jobs.command import arguments, guarded, require
@@ -31,6 +30,7 @@ from mixpanel_sink.jobs.notify import note, told
 from mixpanel_sink.jobs.outcome import EXIT_FAILED, EXIT_OK
 from mixpanel_sink.jobs.parse import parse_all
 from mixpanel_sink.jobs.sources import source_of
+from mixpanel_sink.settings.credentials import MASKED_TOKEN
 from mixpanel_sink.settings.mapping import EventMapping
 from mixpanel_sink.settings.options import Settings
 

@@ -296,11 +296,11 @@ def _blocks(response: requests.Response) -> Iterator[bytes]:
     parts: list[bytes] = []
     size = 0
     for part in response.iter_content(1 << 18):
-        head, line_break, rest = part.rpartition(b"\n")
-        if size + len(part) >= _BLOCK_BYTES and line_break:
-            yield b"".join([*parts, head, line_break])
+        end = part.rfind(b"\n") + 1
+        if size + len(part) >= _BLOCK_BYTES and end:
+            yield b"".join([*parts, part[:end]])
             parts, size = [], 0
-            part = rest
+            part = part[end:]
         parts.append(part)
         size += len(part)
         if size > _MAX_LINE:

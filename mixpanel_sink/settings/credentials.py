@@ -14,6 +14,9 @@ from mixpanel_sink.errors import CredentialsError, kind_of
 from mixpanel_sink.secrets import SecretReference, check_reference, resolve
 from mixpanel_sink.settings.names import named
 
+MASKED_TOKEN = "*" * 32
+"""Stands for the project token, which has as many letters."""
+
 
 def _check_token(token: SecretReference | None) -> None:
     if token is not None:

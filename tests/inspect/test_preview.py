@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixpanel_sink import EventMapping, Limits, Privacy, Quota, TimeColumn
-from mixpanel_sink.inspect.preview import MASKED_TOKEN, preview, render
+from mixpanel_sink.inspect.preview import preview, render
 from mixpanel_sink.read.file_source import shares
+from mixpanel_sink.settings.credentials import MASKED_TOKEN
 from mixpanel_sink.settings.quota import PRESETS
 
 MAPPING = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))

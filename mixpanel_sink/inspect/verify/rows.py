@@ -19,7 +19,7 @@ from isal import igzip
 
 from mixpanel_sink.inspect.verify.spill import appended
 
-PART_ROWS = 250_000
+PART_ROWS = 100_000
 """Rows of a part, if the number that was expected is right."""
 MAX_PARTS = 256
 ROW = np.dtype(
@@ -54,9 +54,9 @@ class RowParts:
 
     def add(self, rows: Rows) -> None:
         """Adds rows."""
-        parts = rows["id"] % self.parts
+        parts = (rows["id"] % self.parts).astype(np.uint16)  # which are sorted digit by digit
         order = np.argsort(parts, kind="stable")
-        ends = np.cumsum(np.bincount(parts.astype(np.int64), minlength=self.parts))
+        ends = np.cumsum(np.bincount(parts, minlength=self.parts))
         for path, part in zip(self._paths, np.split(rows[order], ends[:-1]), strict=True):
             if len(part):
                 with appended(path) as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 
 import pytest
 
@@ -46,3 +48,14 @@ def test_days_of_a_zone(zone: str, hour: int, day: int) -> None:
 def test_an_unknown_zone() -> None:
     with pytest.raises(SettingError, match="'Mars' is unknown"):
         Days("Mars")
+
+
+def test_the_proof_of_tables_does_not_even_load_the_encoders() -> None:
+    """By way of other modules either: to import them costs a quarter of a second."""
+    look = (
+        "import sys, mixpanel_sink.jobs.verify\n"
+        "print(*(name for name in sys.modules if name.startswith("
+        "('mixpanel_sink.encode', 'mixpanel_sink.stages'))))"
+    )
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert not found.stdout.split()
