@@ -168,7 +168,9 @@ def _date(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
 def _duration(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
     ticks = _series(column.cast(pa.int64()))
     sure = ticks.is_between(-_FLOAT_EXACT, _FLOAT_EXACT).fill_null(True)
-    return ticks.cast(pl.Float64) / float(_TICKS[column.type.unit]), sure.to_numpy()
+    # A column, since Polars multiplies by the inverse of a single number, which rounds twice.
+    second = pl.Series([float(_TICKS[column.type.unit])]).new_from_index(0, len(ticks))
+    return ticks.cast(pl.Float64) / second, sure.to_numpy()
 
 
 _KINDS: list[tuple[Callable[[Any], bool], Callable[[Any], Any]]] = [

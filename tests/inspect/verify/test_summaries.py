@@ -20,7 +20,9 @@ from mixpanel_sink.batch.origin import TableOrigin
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.inspect.verify import compare
 from mixpanel_sink.inspect.verify.canonical import hashes_of_cells
+from mixpanel_sink.inspect.verify.columns import of_cells, property_of
 from mixpanel_sink.inspect.verify.events import Event, _same, exported_event
+from mixpanel_sink.inspect.verify.exact import exact_column
 from mixpanel_sink.inspect.verify.expected import Expectation
 from mixpanel_sink.inspect.verify.exported import Reading
 from mixpanel_sink.inspect.verify.sides import _slice, _summary_of_events
@@ -139,6 +141,14 @@ def plain_table(**more: Any) -> pa.Table:
         "key": [f"k{row}" for row in range(rows)],
     }
     return pa.table({**columns, **more})
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_are_hashed_as_the_nearest_floats(unit: str) -> None:
+    """Of 13 ms Polars would make 0.013000000000000001 s."""
+    column = pa.chunked_array([pa.array([None, *range(2000)], pa.duration(unit))])
+    one_by_one = of_cells("v", exact_column(column), drop=False)
+    assert property_of("v", column, drop=False).hashes.tolist() == one_by_one.hashes.tolist()
 
 
 def test_rows_of_a_file_that_are_left_out_count_in_positions() -> None:
