@@ -34,7 +34,7 @@ from mixpanel_sink.read import csv as csv_format
 from mixpanel_sink.read import json_lines
 from mixpanel_sink.read.csv import CsvRows
 from mixpanel_sink.read.json_lines import JsonLines
-from mixpanel_sink.read.source import Unit, columns_needed
+from mixpanel_sink.read.source import ALL_COLUMNS, Unit, columns_needed
 from mixpanel_sink.results import FailedRecord
 from tests.stages.converting import NOW, Converted, convert, job
 
@@ -119,6 +119,14 @@ def any_records(pick: random.Random, more: bool) -> Records:
     return records
 
 
+def raw_event(pick: random.Random, record: dict[str, Any]) -> dict[str, Any]:
+    """An event of a record's values, which may lack what an event needs."""
+    names = {"user": "distinct_id", "at_ms": "time", "big": "$insert_id", "own": "ip"}
+    names |= {"plan": pick.choice(["plan", "$device_id"])}
+    properties = {names.get(name, name): value for name, value in record.items()}
+    return {"event": record.get("name"), "properties": properties}
+
+
 def any_shape(pick: random.Random) -> dict[str, Any] | None:
     """None in one of four."""
     names = [*PLAIN, "k", "first"]
@@ -176,7 +184,7 @@ def any_mapping(pick: random.Random) -> Any:
 def outcome(found: Converted) -> collections.Counter[Any]:
     """What became of the records, whatever their order and places."""
     sent = (event for _, chunk in found.chunks for event in chunk.events())
-    failed = ((each.reason, each.field, each.message) for each in found.failed)
+    failed = ((each.reason, each.field, each.message, each.insert_id) for each in found.failed)
     return collections.Counter([*sent, *failed])
 
 
@@ -194,13 +202,13 @@ class Source:
 
     def __init__(self, kind: str, mapping: Any, folder: Path) -> None:
         self.kind = kind
-        self._columns = columns_needed(mapping)
+        self._columns = ALL_COLUMNS if mapping is None else columns_needed(mapping)
         self._folder = folder
         self._files = 0
 
     def elements(self, records: Records, schema: pa.Schema | None) -> list[Any]:
         """Of one part."""
-        if self.kind == "dicts":
+        if self.kind in ("dicts", "raw"):
             return list(records)
         if self.kind == "blocks":
             return [RecordBlock(records, TableOrigin("a.avro", "k", 0))]
@@ -282,9 +290,11 @@ def fitting(schema: pa.Schema, record: dict[str, Any]) -> dict[str, Any]:
 def try_seed(seed: int, folder: Path) -> bool:
     """Whether the mapping fitted."""
     pick = random.Random(seed)
-    kind = pick.choice(["dicts", "blocks", "tables", "jsonl", "jsonl", "csv"])
-    mapping = any_mapping(pick)
-    records = any_records(pick, more=kind in ("dicts", "blocks"))
+    kind = pick.choice(["dicts", "blocks", "tables", "jsonl", "jsonl", "csv", "raw"])
+    mapping = None if kind == "raw" else any_mapping(pick)
+    records = any_records(pick, more=kind in ("dicts", "blocks", "raw"))
+    if kind == "raw":
+        records = [raw_event(pick, record) for record in records]
     schema = schema_of(pick) if kind == "tables" else None
     if schema is not None:
         records = [fitting(schema, record) for record in records]
