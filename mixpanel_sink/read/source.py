@@ -322,7 +322,7 @@ def columns_needed(mapping: Any, more: Iterable[str] = ()) -> Columns:
     are among them."""
     required = None
     if isinstance(mapping, EventMapping) and mapping.drop_nulls:
-        required = frozenset(mapping.mapped_columns())
+        required = frozenset([*mapping.mapped_columns(), *more])
     listed = mapping.columns()
     if listed is not None:
         only = tuple(dict.fromkeys([*listed, *more]))

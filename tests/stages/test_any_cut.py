@@ -36,6 +36,7 @@ from mixpanel_sink.read.csv import CsvRows
 from mixpanel_sink.read.json_lines import JsonLines
 from mixpanel_sink.read.source import ALL_COLUMNS, Unit, columns_needed
 from mixpanel_sink.results import FailedRecord
+from mixpanel_sink.settings.project import Route
 from tests.stages.converting import NOW, Converted, convert, job
 
 SEEDS = 5_000 if os.environ.get("MIXPANEL_SINK_LONG") else 120
@@ -183,7 +184,7 @@ def any_mapping(pick: random.Random) -> Any:
 
 def outcome(found: Converted) -> collections.Counter[Any]:
     """What became of the records, whatever their order and places."""
-    sent = (event for _, chunk in found.chunks for event in chunk.events())
+    sent = ((name, event) for name, chunk in found.chunks for event in chunk.events())
     failed = ((each.reason, each.field, each.message, each.insert_id) for each in found.failed)
     return collections.Counter([*sent, *failed])
 
@@ -200,9 +201,9 @@ def cuts(pick: random.Random, records: Records) -> Iterator[Records]:
 class Source:
     """Makes elements of parts of the records: what is read of them, or comes from a pipeline."""
 
-    def __init__(self, kind: str, mapping: Any, folder: Path) -> None:
+    def __init__(self, kind: str, mapping: Any, folder: Path, more: list[str]) -> None:
         self.kind = kind
-        self._columns = ALL_COLUMNS if mapping is None else columns_needed(mapping)
+        self._columns = ALL_COLUMNS if mapping is None else columns_needed(mapping, more)
         self._folder = folder
         self._files = 0
 
@@ -239,14 +240,14 @@ def check_proof(found: Converted, elements: list[Any], mapping: EventMapping) ->
 
 
 def converted(
-    elements: list[list[Any]], mapping: Any, privacy: Privacy | None, proven: bool
+    elements: list[list[Any]], mapping: Any, proven: bool, **settings: Any
 ) -> collections.Counter[Any]:
     """The outcome of bundles; `proven` if `verify` reads such elements, too."""
     endpoint = ENGAGE if isinstance(mapping, ProfileMapping) else IMPORT
-    given = job(mapping, endpoint=endpoint, token="t", privacy=privacy)
+    given = job(mapping, endpoint=endpoint, token="t", **settings)
     bundles = [[each for each in part if not isinstance(each, FailedRecord)] for part in elements]
     found = convert(bundles, given)
-    if isinstance(mapping, EventMapping) and privacy is None and proven:
+    if proven and isinstance(mapping, EventMapping):
         check_proof(found, [each for part in bundles for each in part], mapping)
     unread = [each for part in elements for each in part if isinstance(each, FailedRecord)]
     return outcome(found) + collections.Counter(each.reason for each in unread)
@@ -298,12 +299,17 @@ def try_seed(seed: int, folder: Path) -> bool:
     schema = schema_of(pick) if kind == "tables" else None
     if schema is not None:
         records = [fitting(schema, record) for record in records]
-    privacy = Privacy(hash=["own", "user"]) if pick.random() < 0.2 else None
-    source, proven = Source(kind, mapping, folder), kind in ("tables", "jsonl", "csv")
+    settings: dict[str, Any] = {}
+    if pick.random() < 0.2:
+        settings["privacy"] = Privacy(hash=["own", "user"])
+    if pick.random() < 0.1:
+        settings |= {"route": Route("plan"), "names": ("pro", "free")}
+    source = Source(kind, mapping, folder, ["plan"] if "route" in settings else [])
+    proven = kind in ("tables", "jsonl", "csv") and not settings
     alone: collections.Counter[Any] | None = collections.Counter()
     for record in records:
         try:
-            one = converted([source.elements([record], schema)], mapping, privacy, proven)
+            one = converted([source.elements([record], schema)], mapping, proven, **settings)
         except MappingError:
             alone = None
             break
@@ -312,7 +318,7 @@ def try_seed(seed: int, folder: Path) -> bool:
         parts = [source.elements(part, schema) for part in cuts(pick, records)]
         bundles = parts if pick.random() < 0.5 else [[each for part in parts for each in part]]
         try:
-            together = converted(bundles, mapping, privacy, proven)
+            together = converted(bundles, mapping, proven, **settings)
         except MappingError:
             together = None
         if alone is None or together is None:
