@@ -12,6 +12,7 @@ import numbers
 import re
 import time
 
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import SettingError
 
 
@@ -31,6 +32,7 @@ class Limits:
     max_age_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name in ("batch_events", "batch_bytes", "event_bytes"):
             if not isinstance(value := getattr(self, name), numbers.Integral):
                 raise SettingError(f"{name} is {value!r}; give a whole number.")

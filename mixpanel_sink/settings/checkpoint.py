@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import SettingError
 
 
@@ -27,5 +28,6 @@ class Checkpoint:
     lease: str = ""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if not isinstance(self.path, str) or not self.path.strip():
             raise SettingError("checkpoint is a folder, local or gs://.")

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from mixpanel_sink.api.auth import ResolvedCredentials
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.api.plain import make_plain, plain
 from mixpanel_sink.errors import MappingError, SettingError, kind_of, with_article
 from mixpanel_sink.settings.checkpoint import Checkpoint
 from mixpanel_sink.settings.kinds import check_count, check_flag, check_kind, check_seconds
@@ -95,6 +96,7 @@ class Job:
     forgets: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_count("max_in_flight", self.max_in_flight)
         if self.max_latency is not None:
             check_seconds("max_latency", self.max_latency)
@@ -179,6 +181,7 @@ class Place:
 
     def targets(self, endpoint: Endpoint, lanes: int, limits: Limits | None) -> tuple[Target, ...]:
         """The projects, at this endpoint of the API."""
+        lanes = plain(lanes)
         check_count("lanes", lanes)
         check_kind("limits", limits, Limits | None, "a Limits")
         return tuple(

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from mixpanel_sink.api.hosts import Destination
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import CredentialsError, SettingError
 from mixpanel_sink.settings.credentials import Credentials, ProjectToken, check_credentials
 from mixpanel_sink.settings.kinds import check_flag, check_kind
@@ -40,6 +41,7 @@ class TableJob:
     force: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_kind("id", self.id, str, "the table's id as text")
         if not self.id.strip():
             raise SettingError(

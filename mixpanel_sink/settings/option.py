@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mixpanel_sink.api.plain import plain
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.settings.names import named, near
 from mixpanel_sink.settings.quota import PATTERN, Quota
@@ -56,6 +57,7 @@ class Kind:
             # Line ends and a byte order mark come from files; other blanks may be meant.
             text = given.strip("\r\n\ufeff")
             return self.parse(text if self.blanks else text.strip())
+        given = plain(given)
         if self.type is tuple and not isinstance(given, bytes):
             given = tuple(given) if isinstance(given, list | tuple) else given
         number = self.type is float and isinstance(given, int)

@@ -9,6 +9,7 @@ from typing import Any
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.hosts import Destination
 from mixpanel_sink.api.limits import Limits
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import CredentialsError, MappingError, RecordError, SettingError, kind_of
 from mixpanel_sink.settings.credentials import (
     Credentials,
@@ -46,6 +47,7 @@ class Project:
     allow_http: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_credentials(self.credentials)
         check_flag("allow_http", self.allow_http)
         if isinstance(self.quota, str):

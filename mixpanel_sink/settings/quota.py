@@ -12,6 +12,7 @@ import dataclasses
 import re
 
 from mixpanel_sink.api.endpoints import Endpoint
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.settings.kinds import check_count, check_kind, is_positive
 
@@ -45,6 +46,7 @@ class Rate:
     of: str = "requests"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if not (is_positive(self.amount) and is_positive(self.seconds)) or self.amount < 1:
             raise SettingError(
                 f"A quota of {self.amount!r} per {self.seconds!r} s lets nothing through; "
@@ -84,6 +86,7 @@ class Quota:
     event_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_kind(
             "rates", self.rates, list | tuple, "a tuple of Rates, or read a text with Quota.parse"
         )

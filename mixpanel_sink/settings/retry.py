@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import Iterator
 
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import SettingError
 from mixpanel_sink.settings.kinds import is_positive
 
@@ -44,6 +45,7 @@ class RetryPolicy:
     longest_wait: float = 60.0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name, value in dataclasses.asdict(self).items():
             if not is_positive(value):
                 raise SettingError(

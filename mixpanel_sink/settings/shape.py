@@ -26,6 +26,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mixpanel_sink.api.plain import make_plain
 from mixpanel_sink.errors import MappingError
 from mixpanel_sink.settings.names import check_keys, check_name, check_names, near
 
@@ -90,6 +91,7 @@ class Sample:
     percent: float
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_name(self.column)
         known = isinstance(self.percent, int | float) and not isinstance(self.percent, bool)
         if not known or not 0 < self.percent <= 100:

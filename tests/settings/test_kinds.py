@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mixpanel_sink as mp
-from mixpanel_sink.errors import kind_of
+from mixpanel_sink.errors import SettingError, kind_of
+from mixpanel_sink.settings.options import Settings
 
 SECRET = mp.ApiSecret("env:SECRET")
 MAPPING = mp.EventMapping(event="name", time="at", distinct_id="user")
@@ -26,6 +29,38 @@ def table(**given: Any) -> Any:
 
 def mapping(**given: Any) -> Any:
     return mp.EventMapping(**{"event": "name", "time": "at", "distinct_id": "user", **given})
+
+
+def test_scalars_of_other_libraries_are_what_they_hold() -> None:
+    """NumPy's and decimals, such as a data frame or a database gives them."""
+    number = decimal.Decimal
+    for other, own in (
+        (mp.Rate(np.int64(60), number(3600)), mp.Rate(60, 3600)),
+        (mp.Limits(batch_events=number("100"), max_age_seconds=np.float32(1.5)),
+         mp.Limits(batch_events=100, max_age_seconds=1.5)),
+        (mp.RetryPolicy(breaker=np.int8(2), first_wait=number("2.5")),
+         mp.RetryPolicy(breaker=2, first_wait=2.5)),
+        (mp.Sample(np.str_("user"), np.int64(10)), mp.Sample("user", 10)),
+        (mp.Project(SECRET, np.str_("eu"), allow_http=np.array(True)),
+         mp.Project(SECRET, "eu", allow_http=True)),
+        (mp.Checkpoint(np.str_("/c")), mp.Checkpoint("/c")),
+    ):  # fmt: skip
+        assert repr(other) == repr(own)
+    write(
+        lanes=number(2),
+        max_in_flight=np.uint8(3),
+        max_latency=number("0.5"),
+        region=np.str_("eu"),
+        allow_http=np.bool_(False),
+        check_accounting=np.bool_(True),
+        accepted=np.bool_(True),
+    )
+    texts = {"lanes": np.int64(2), "allow_http": np.bool_(True), "region": np.str_("eu")}
+    own = {"lanes": 2, "allow_http": True, "region": "eu"}
+    assert repr(Settings.of(texts, "rows")) == repr(Settings.of(own, "rows"))
+    for wrong in (number("2.5"), number("NaN"), number("1e999999"), np.float64(2), np.array([2])):
+        with pytest.raises(SettingError, match="it must be a whole number"):
+            write(max_in_flight=wrong)
 
 
 @pytest.mark.parametrize(
