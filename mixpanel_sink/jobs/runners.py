@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     SetupOptions,
     StandardOptions,
+    TypeOptions,
     WorkerOptions,
 )
 from apache_beam.portability import python_urns
@@ -65,8 +66,9 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     every chunk. The main session is not pickled: everything that workers need is importable.
 
     Raises:
-        SettingError: if Beam refuses the options.
+        SettingError: if Beam refuses the options, or cannot run this graph with them.
     """
+    _refuse_type_checks(options.view_as(TypeOptions))
     setup = options.view_as(SetupOptions)
     setup.save_main_session = False
     setup.beam_plugins = [*(setup.beam_plugins or ()), *extras.plugins()]
@@ -77,6 +79,20 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     except ValueError as error:
         said = " ".join(str(error).split()).removeprefix("Pipeline has validations errors: ")
         raise errors.SettingError(f"Beam does not take these options: {said}") from None
+
+
+def _refuse_type_checks(options: TypeOptions) -> None:
+    """Two options that fail in graphs that are right, once records have been sent."""
+    if options.performance_runtime_type_check:
+        raise errors.SettingError(
+            "--performance_runtime_type_check cannot be used: Beam checks failed records as if "
+            "they were the step's first output, and would stop at a correct one. Leave it out."
+        )
+    if options.runtime_type_check:
+        raise errors.SettingError(
+            "--runtime_type_check cannot be used: Beam's own step that writes files, and so failed "
+            "records, does not pass that check. Leave it out."
+        )
 
 
 class WithProcesses(fn_runner.FnApiRunner):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
+from typing import Any
+
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipelines.parquet_to_mixpanel import main
 from tests.jobs.test_import_parquet import shop, write
@@ -25,6 +31,8 @@ class TestBadSettings:
             ("--endpoint=ftp://127.0.0.1", "http or https"),
             ("--mapping=/nowhere/m.yaml", "--mapping"),
             ("--mixpanel_region=us", "not both"),
+            ("--runtime_type_check", "Beam's own step that writes files"),
+            ("--performance_runtime_type_check", "as if they were the step's first output"),
         ],
     )
     def test_settings(self, send, server, tmp_path, argument, says):
@@ -101,3 +109,26 @@ class TestBadSettings:
         assert run.code == 1
         assert "Traceback" not in run.err
         assert run.err.count("does not accept the API secret") == 1
+
+
+class Two(beam.DoFn):
+    """Has two outputs, of the types that are declared."""
+
+    def process(self, element: str) -> Any:
+        """Yields one of each."""
+        yield 1, element
+        yield beam.pvalue.TaggedOutput("other", element)
+
+
+@pytest.mark.parametrize("option", ["runtime_type_check", "performance_runtime_type_check"])
+def test_beams_type_checks_fail_without_the_sink(tmp_path: pathlib.Path, option: str) -> None:
+    """Why the commands refuse them. Once Beam passes, they need not."""
+    pipeline = beam.Pipeline(options=PipelineOptions([f"--{option}"]), runner=FnApiRunner())
+    texts = pipeline | beam.Create(["a"])
+    if option == "runtime_type_check":
+        _ = texts | beam.io.WriteToText(f"{tmp_path}/out")
+    else:
+        made = texts | beam.ParDo(Two()).with_output_types(tuple[int, str]).with_outputs("other")
+        _ = made.other | beam.Map(len).with_input_types(str)
+    with pytest.raises(Exception, match=r"FinalizeWrite|ParDo\(Two\)"):
+        pipeline.run()
