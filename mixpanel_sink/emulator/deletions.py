@@ -172,6 +172,7 @@ class Deletions:
 
     def _move_events(self, deletion: Deletion, number: int) -> int:
         """Move the events that fit to the deleted ones, with their JSON; return their count."""
+        self._texts.fill_table()
         where, values = self._fitting(deletion, "events")
         numbers = [seq for (seq,) in self._db.execute(f"SELECT seq{where}", values)]
         count = 0

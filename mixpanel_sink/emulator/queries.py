@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -40,6 +41,7 @@ class EventQueries:
         self, limit: int = 100, offset: int = 0, filters: Mapping[str, str] = MappingProxyType({})
     ) -> list[bytes]:
         """The JSON of stored events in the order of arrival; filters are exact matches."""
+        self._texts.fill_table()
         where = self._where(filters)
         with snapshot(self._db):
             rows = self._db.execute(
@@ -56,6 +58,7 @@ class EventQueries:
         return " WHERE " + " AND ".join(f"{name} = ?" for name in filters) if filters else ""
 
     def _index(self, name: str) -> None:
+        self._texts.fill_table()
         self._db.execute(f"CREATE INDEX IF NOT EXISTS by_{name} ON events ({name})")
 
     def find(self, given: Mapping[str, str], limit: int, before: int | None) -> list[int]:
@@ -65,8 +68,13 @@ class EventQueries:
         name, a user's id or an insert id. Each of a few names with that beginning is looked up
         in an index, so that it is quick however many events there are.
         """
+        highest = before if before is not None else _HIGHEST
+        if given.keys() <= {"project"}:
+            with snapshot(self._db):
+                project = int(given["project"]) if given else None
+                return list(islice(self._texts.newest(highest, project), limit))
         conditions = ["seq < ?"]
-        values: list[Any] = [before if before is not None else _HIGHEST]
+        values: list[Any] = [highest]
         for name in _FILTERS:
             if name in given:
                 self._index(name)
@@ -117,19 +125,16 @@ class EventQueries:
             return self._details(numbers)
 
     def _details(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        rows = self._db.execute(
-            "SELECT e.seq, e.request, e.project, r.arrived, r.path, r.geo, e.distinct_id"
-            " FROM events e JOIN requests r ON r.id = e.request"
-            " WHERE e.seq IN (SELECT value FROM json_each(?))",
-            (str(list(numbers)),),
-        ).fetchall()
+        places = self._texts.places(numbers)
+        requests = self._requests({place.request for place in places.values()})
         users: dict[int, dict[str, str]] = {}
-        for project in {row[2] for row in rows}:
-            ids = {row[6] for row in rows if row[2] == project and row[6] is not None}
-            users[project] = self._people.users_of(project, ids)
-        texts = self._texts.of(row[0] for row in rows)
+        for project in {place.project for place in places.values()}:
+            own = (place.distinct_id for place in places.values() if place.project == project)
+            users[project] = self._people.users_of(project, {id for id in own if id is not None})
+        texts = self._texts.of(places)
         found = {}
-        for seq, request, project, arrived, path, geo, distinct_id in rows:
+        for seq, (request, project, distinct_id) in places.items():
+            (arrived, path, geo), of_project = requests[request], users[project]
             event = orjson.loads(texts[seq])
             found[seq] = {
                 "seq": seq,
@@ -137,12 +142,21 @@ class EventQueries:
                 "project": project,
                 "endpoint": path,
                 "arrived": arrived,
-                "user": users[project].get(distinct_id, distinct_id),
+                "user": None if distinct_id is None else of_project.get(distinct_id, distinct_id),
                 "geolocation": geolocation(event["properties"], geo),
                 "hidden": not event["properties"].keys().isdisjoint(("bucket", "$bucket")),
                 "event": event,
             }
         return [found[seq] for seq in numbers if seq in found]
+
+    def _requests(self, ids: set[int]) -> dict[int, tuple[float, str, str | None]]:
+        """When requests arrived, where, and the address that their events are placed by."""
+        rows = self._db.execute(
+            "SELECT id, arrived, path, geo FROM requests"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (str(list(ids)),),
+        )
+        return {id: (arrived, path, geo) for id, arrived, path, geo in rows}
 
     def user_events(
         self, project: int, ids: Sequence[str], limit: int, offset: int
@@ -177,6 +191,7 @@ class EventQueries:
         Nothing is held between two portions, so that a slow reader does not keep the database's
         log from being folded in.
         """
+        self._texts.fill_table()
         chosen = "" if names is None else " AND e.event IN (SELECT value FROM json_each(?))"
         extra = () if names is None else (orjson.dumps(list(names)).decode(),)
         for table in ("events", "duplicates"):
@@ -205,6 +220,7 @@ class EventQueries:
 
     def insert_ids(self, size: int = 10_000) -> Iterator[list[str]]:
         """The ``$insert_id`` of every stored event that has one, in order, in portions."""
+        self._texts.fill_table()
         last = 0
         while True:
             rows = self._db.execute(

@@ -105,6 +105,14 @@ class Events:
         return Events(*(list(compress(column, which)) for column in columns))
 
 
+class Place(NamedTuple):
+    """Where an event came from, and whose it is."""
+
+    request: int
+    project: int
+    distinct_id: str | None
+
+
 class UpdateRow(NamedTuple):
     """One valid profile or group update to store and apply.
 

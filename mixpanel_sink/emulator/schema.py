@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-VERSION = 2
+VERSION = 3
 """Of the tables. A file with others is refused: to convert what a test stored is not worth it."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS blocks (
 CREATE TABLE IF NOT EXISTS ids (
     first INTEGER PRIMARY KEY,
     users BLOB NOT NULL,
-    ids BLOB NOT NULL
+    ids BLOB NOT NULL,
+    exact BLOB
 );
 CREATE TABLE IF NOT EXISTS gone (
     seq INTEGER PRIMARY KEY
@@ -213,6 +214,21 @@ def connect(path: str) -> sqlite3.Connection:
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of what is written, or nothing of it; part of the one that has begun, if there is."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 import pyarrow as pa
 
@@ -79,7 +79,7 @@ class Search:
         unit: int,
         seconds: float,
     ) -> Portion:
-        (newest,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        newest = self._texts.last()
         top = min(newest, before - 1) if before is not None else newest
         numbers: list[int] = []
         counts: dict[str, dict[int, int]] = {}
@@ -101,7 +101,7 @@ class Search:
 
     def all(self, wanted: Wanted) -> Iterator[list[bytes]]:
         """The JSON of every event that fits, oldest first, in portions."""
-        (newest,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        newest = self._texts.last()
         for floor in range(0, newest, _GROUP):
             top = min(newest, floor + _GROUP)
             with snapshot(self._db):
@@ -126,7 +126,7 @@ class Search:
             fits &= group.times >= wanted.since
         if wanted.until is not None:
             fits &= group.times < wanted.until
-        if wanted.exactly() and fits.any():
+        if (wanted.distinct_id, wanted.insert_id) != (None, None) and fits.any():
             fits &= self._having_ids(group, wanted)
         if wanted.text and fits.any():
             fits &= self._having_text(group, wanted.needles())
@@ -139,11 +139,27 @@ class Search:
         )
         joined_ids = [b"".join(texts) for texts in zip(*rows, strict=True)]
         found: Mask = np.ones(len(group.numbers), dtype=np.bool_)
-        for id, ids in zip((wanted.distinct_id, wanted.insert_id), joined_ids, strict=True):
+        asked = (wanted.distinct_id, wanted.insert_id)
+        for id, ids in zip(asked, joined_ids, strict=True):
             if id is not None:
                 found &= _having_id(ids, id, len(found))
         if found.any():
-            found &= np.isin(group.numbers, self._rows(group, wanted.exactly()))
+            found &= self._having_exactly(group, asked)
+        return found
+
+    def _having_exactly(self, group: Group, asked: tuple[str | None, str | None]) -> Mask:
+        """Which events have these ids, of those that do by their joined ids."""
+        unusual = any(SEPARATOR in id for id in asked if id is not None)
+        found: Mask = np.full(len(group.numbers), not unusual)
+        rows = self._db.execute(
+            "SELECT first, exact FROM ids WHERE first >= ? AND first <= ? AND exact IS NOT NULL",
+            (int(group.numbers[0]), int(group.numbers[-1])),
+        )
+        for first, exact in rows:
+            at = first - int(group.numbers[0])
+            for index, ids in enumerate(zip(*orjson.loads(exact), strict=True), start=at):
+                pairs = zip(asked, ids, strict=True)
+                found[index] = all(id is None or id == own for id, own in pairs)
         return found
 
     def _having_text(self, group: Group, needles: list[bytes]) -> Mask:
@@ -193,16 +209,6 @@ class Search:
         buffers = [None, pa.py_buffer(together), pa.py_buffer(self._buffer)]
         texts = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(together) - 1, buffers)
         return pl.Series(pl.from_arrow(texts))
-
-    def _rows(self, group: Group, exactly: dict[str, Any]) -> Numbers:
-        """The numbers of the group's events that the table has with exactly these values."""
-        # The sign keeps SQLite from an index: the range of numbers is what is walked.
-        where = "".join(f" AND +{name} = ?" for name in exactly)
-        rows = self._db.execute(
-            f"SELECT seq FROM events WHERE seq >= ? AND seq <= ?{where}",
-            (int(group.numbers[0]), int(group.numbers[-1]), *exactly.values()),
-        )
-        return np.fromiter((number for (number,) in rows), dtype=np.int64)
 
 
 def _having_id(ids: bytes, id: str, size: int) -> Mask:

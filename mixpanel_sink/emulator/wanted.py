@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 _OF_HTML = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 
@@ -31,8 +30,3 @@ class Wanted:
         spellings |= {text.replace("/", "\\/") for text in spellings}
         spellings |= {text.translate(_OF_HTML) for text in spellings}
         return [text.encode() for text in sorted(spellings)]
-
-    def exactly(self) -> dict[str, Any]:
-        """What the table of events is asked for: joined ids do not tell it exactly."""
-        names = ("distinct_id", "insert_id")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
