@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,21 @@ from mixpanel_sink.settings.shape import Shape
 _BY_KEY = "A key of the record is not text. Convert it."
 
 
-def shape_block(block: Block, mapping: Any, failed: list[Failure]) -> tuple[Block, int]:
+def shape_block(
+    block: Block, mapping: Any, failed: list[Failure], also: Collection[str] = ()
+) -> tuple[Block, int]:
     """The block that a mapping's shape makes, and how many records it left out.
 
     Args:
         block: of records that have not failed before.
         mapping: of events or profiles.
         failed: gets the records that do not fit.
+        also: columns that something else needs.
 
     Raises:
         MappingError: for a shape that cannot fit these columns.
     """
-    made = shaped(block, mapping)
+    made = shaped(block, mapping, also)
     if made.failed:
         numbers = sorted(made.failed)
         for row, record, origin in zip(
@@ -44,7 +47,7 @@ def shape_block(block: Block, mapping: Any, failed: list[Failure]) -> tuple[Bloc
     return made.block(block.key, take_runs(block.runs, made.rows.tolist())), made.left_out
 
 
-def shaped(block: Block, mapping: Any) -> Shaped:
+def shaped(block: Block, mapping: Any, also: Collection[str] = ()) -> Shaped:
     """What a mapping's shape makes of a block.
 
     Raises:
@@ -52,9 +55,9 @@ def shaped(block: Block, mapping: Any) -> Shaped:
     """
     shape: Shape = mapping.shape
     if isinstance(mapping, EventMapping):
-        needed, sparse = mapping.mapped_columns(), not mapping.drop_nulls
+        needed, sparse = [*mapping.mapped_columns(), *also], not mapping.drop_nulls
     else:  # an update fails for what a record lacks
-        needed, sparse = mapping.named_columns(), True
+        needed, sparse = [*mapping.named_columns(), *also], True
     if isinstance(block, TableBlock):
         absent: Absent | None = {} if sparse else None
         return shape_table(block.table, shape, needed, _is_loose(block.table), absent)

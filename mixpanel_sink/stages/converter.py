@@ -70,6 +70,8 @@ class Converter:
             )
             for target in job.targets
         }
+        route = job.route
+        self._routed = [] if route is None or route.column is None else [route.column]
         self._only_project = job.targets[0].name if job.route is None else None
         self._masker = None if job.privacy is None else Masker(job.privacy, job.mapping is None)
         self.begin()
@@ -191,7 +193,7 @@ class Converter:
             return
         for part in block.slices(self._job.targets[0].limits.batch_events):
             misfits: list[Failure] = []
-            made, left_out = shape_block(part, mapping, misfits)
+            made, left_out = shape_block(part, mapping, misfits, self._routed)
             self._outputs.count("records_left_out", left_out)
             if self._masker is not None:  # they may hold what must stay hidden
                 misfits = [(each._replace(record_json=None), at) for each, at in misfits]

@@ -100,16 +100,18 @@ def any_records(pick: random.Random, more: bool) -> Records:
     for name in chosen:  # of few kinds, so that plain columns are usual
         columns[name] = pick.sample(columns[name], min(len(columns[name]), pick.randint(1, 4)))
     payloads = pick.sample(PAYLOADS, pick.randint(1, 5))
-    lacking = pick.choice([0, 0.1, 0.5])
+    lacking, odd_times = pick.choice([0, 0.1, 0.5]), pick.choice([0, 0, 0.2])
     records = []
     for number in range(pick.randint(2, 12)):
         record: dict[str, Any] = {
             "name": "View",
-            "at_ms": NOW * 1000 - number,
+            "at_ms": NOW * 1000 - number * 10_000_000,
             "user": f"u{number}",
         }
         record |= {name: pick.choice(columns[name]) for name in chosen}
         record["payload"] = pick.choice(payloads)
+        if pick.random() < odd_times:
+            record["at_ms"] = pick.choice([record["at_ms"] - 0.5, str(record["at_ms"]), -1, True])
         for name in list(record):
             if pick.random() < lacking:
                 if pick.random() < 0.5:
@@ -177,7 +179,7 @@ def any_mapping(pick: random.Random) -> Any:
         insert_id=pick.choice([ContentId(), ContentId(), ["user", "n"], ["plan"]]),
         properties=properties,
         include_mapped=pick.random() < 0.2,
-        filter=pick.choice([None, None, {"events": ["View"]}]),
+        filter=pick.choice([None, None, {"events": ["View"]}, {"first_day": "2025-06-15"}]),
         **common,
     )
 

@@ -5,7 +5,8 @@
 | `verify`                     | all of it                                                     |
 | `exact`, `held`              | an input's exact values, and what Mixpanel should hold        |
 | `ids`, `times`               | ids, hashes and the event's time, from exact values           |
-| `roles`, `shaped`            | what columns are for; what a shape makes of records           |
+| `roles`                      | what columns are for                                          |
+| `shaped`, `conditions`       | what a shape makes of records, and which it leaves out        |
 | `expected`, `raw`, `places`  | the events that should be there, and where each comes from    |
 | `columns`, `tables`          | the same for whole tables, as far as it is certain            |
 | `exported`                   | the events that Mixpanel holds, whole blocks at a time        |

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import decimal
-import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 from blake3 import blake3
 
-from mixpanel_sink.batch.origin import TableOrigin
-from mixpanel_sink.errors import MappingError
+from mixpanel_sink.inspect.verify.conditions import Types, leave_out
 from mixpanel_sink.inspect.verify.exact import Moment, exact
 from mixpanel_sink.inspect.verify.held import Refused
 from mixpanel_sink.inspect.verify.ids import text_of
@@ -45,7 +41,7 @@ def shaped(
         needed: columns that the mapping needs, which are null where the data do not make them.
         table: the records as they came, for the types that it declares.
     """
-    types = _Types.of(table, shape)
+    types = Types.of(table, shape)
     made: list[Shaped] = []
     for record in records:
         try:
@@ -53,52 +49,11 @@ def shaped(
         except Refused as refused:
             made.append(refused)
     if shape.where is not None:
-        _filter(made, shape, types)
+        leave_out(made, shape, types)
     if isinstance(shape.sample, Sample):
         made = [None if _left_out(record, shape.sample) else record for record in made]
     missing = dict.fromkeys(needed) if types.open else {}
     return [_renamed(record, shape, missing) for record in made]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Types:
-    """What a table declares of its records.
-
-    Attributes:
-        columns: those with a type of their own.
-        open: whether the records' data tell which columns there are.
-    """
-
-    columns: Mapping[str, pa.ChunkedArray]
-    open: bool
-
-    @classmethod
-    def of(cls, table: pa.Table | None, shape: Shape) -> _Types:
-        origin = None if table is None else TableOrigin.of(table)
-        if table is None or (origin is not None and not origin.declared):
-            return cls({}, True)
-        columns = dict(zip(table.schema.names, table.columns, strict=True))
-        made = any(name in columns for name in shape.json)
-        made |= any(
-            name in columns and not pa.types.is_struct(columns[name].type) for name in shape.flatten
-        )
-        return cls(columns, made)
-
-    def fields(self, name: str) -> list[str]:
-        """The fields of a column of objects, which are there also where it is null."""
-        column = self.columns.get(name)
-        return (
-            []
-            if column is None or not pa.types.is_struct(column.type)
-            else [field.name for field in column.type]
-        )
-
-    def has_fractions(self, name: str, shape: Shape) -> bool:
-        """Whether a default that is a whole number becomes one of these."""
-        if name in shape.cast:
-            return shape.cast[name] == "number" and (self.open or name in self.columns)
-        column = self.columns.get(name)
-        return column is not None and pa.types.is_floating(column.type)
 
 
 def _unpack(
@@ -115,7 +70,7 @@ def _unpack(
             raise _misfit(name, f"holds {key!r}, and that column has a value already")
 
 
-def _converted(record: Record, shape: Shape, types: _Types) -> Record:
+def _converted(record: Record, shape: Shape, types: Types) -> Record:
     for name, prefix in dict(shape.json).items():  # type: ignore[arg-type]
         _unpack(record, name, prefix, _json_object, [])
     for name, prefix in dict(shape.flatten).items():  # type: ignore[arg-type]
@@ -270,118 +225,6 @@ _CASTS: dict[str, Callable[[Any], Any]] = {
     "boolean": _boolean,
     "time": _moment,
 }
-
-
-_SMALL = (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
-_WIDE = pl.col(_SMALL).cast(pl.Int64)
-"""Sums of small integers may be large."""
-
-
-def _filter(records: list[Shaped], shape: Shape, types: _Types) -> None:
-    """Leaves out what the condition does not match. Records of equal types are looked at together:
-    where it makes no sense for a type that a value has, and the column has no type of its own, the
-    record does not fit, nor where a value cannot be converted."""
-    assert shape.where is not None
-    expression = pl.sql_expr(shape.where)
-    names = expression.meta.root_names()
-    changed = {*shape.json, *shape.flatten, *shape.split, *shape.join, *shape.cast}
-    changed |= {*shape.defaults}
-    typed: dict[str, Any] = {
-        name: _typed(types.columns[name])
-        for name in names
-        if name in types.columns and name not in changed and not types.open
-    }
-    groups: dict[Any, list[int]] = {}
-    rows: dict[int, list[Any]] = {}
-    for place, record in enumerate(records):
-        if isinstance(record, dict):
-            rows[place] = [None if n in typed else _python(record.get(n)) for n in names]
-            groups.setdefault(tuple(map(_kind, rows[place])), []).append(place)
-    together = list(groups.values())
-    for places in together:  # which grows
-        columns = {
-            name: typed[name][places] if name in typed else _series(rows, places, at)
-            for at, name in enumerate(names)
-        }
-        try:
-            frame = pl.DataFrame({"": places, **columns}).with_columns(_WIDE)
-            matches = _evaluated(frame, expression)
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-            of_values = "conversion from" in str(error) and " out of " in str(error)
-            if of_values and len(places) > 1:
-                half = len(places) // 2
-                together += [places[:half], places[half:]]
-                continue
-            if not of_values and set(names) <= {*typed, *shape.cast, *shape.join}:
-                raise MappingError(f"where cannot be evaluated: {error}") from None
-            for place in places:
-                records[place] = Refused(SHAPE_FAILED, f"where cannot be evaluated: {error}", "")
-            continue
-        for place, keep in zip(places, matches.to_list(), strict=True):
-            if not keep:
-                records[place] = None
-
-
-def _kind(value: Any) -> Any:
-    """What decides about the type of a column that holds the value."""
-    if type(value) is int:
-        if 2**63 <= value < 2**64:
-            return "unsigned"
-        return next((bits for bits in (63, 127) if -(2**bits) <= value < 2**bits), "endless")
-    if type(value) is decimal.Decimal:
-        return max(0, -int(value.as_tuple().exponent))
-    return repr(value) if isinstance(value, list | dict) else type(value)
-
-
-def _series(rows: Mapping[int, list[Any]], places: Sequence[int], at: int) -> Any:
-    values = [rows[place][at] for place in places]
-    if type(values[0]) is decimal.Decimal:
-        return pl.Series(values, dtype=pl.Decimal(38, _kind(values[0])))
-    return values
-
-
-_ANY: tuple[Any, ...] = (
-    *(pl.Null, pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.Datetime("us"), pl.Date),
-    pl.List(pl.String),
-)
-"""Types that a column of nulls may have."""
-
-
-def _typed(column: pa.ChunkedArray) -> Any:
-    """A column as Polars has it: of a dictionary the values, of long decimals those it holds."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    if pa.types.is_decimal256(kind):
-        try:
-            column = column.cast(pa.decimal128(38, kind.scale))
-        except pa.ArrowInvalid:
-            column = column.cast(pa.float64())
-    return pl.from_arrow(column)
-
-
-def _evaluated(frame: Any, expression: Any) -> Any:
-    """The condition for each row; a column of nulls has whatever type suits it."""
-    empty = [name for name, kind in frame.schema.items() if kind == pl.Null]
-    tried = [(kind,) * len(empty) for kind in _ANY]
-    if len(empty) == 2:
-        tried += itertools.product(_ANY, _ANY)
-    failed: Exception | None = None
-    for kinds in tried:
-        try:
-            made = frame.cast(dict(zip(empty, kinds, strict=True))) if empty else frame
-            return made.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
-        except pl.exceptions.PolarsError as error:
-            failed = failed or error
-    assert failed is not None
-    raise failed
-
-
-def _python(value: Any) -> Any:
-    if isinstance(value, Moment):
-        wall = _EPOCH + datetime.timedelta(microseconds=value.nanoseconds // 1000)
-        return wall.replace(tzinfo=datetime.timezone.utc) if value.zoned else wall
-    return value
 
 
 def _left_out(record: Shaped, sample: Sample) -> bool:
