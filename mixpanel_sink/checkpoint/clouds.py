@@ -60,6 +60,10 @@ class _Google(_Cloud):
     def _bucket(self) -> Any:
         return _file_system(self.path)._gcsIO().client.bucket(self._container)
 
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return str(self._bucket.client._connection.API_BASE_URL)
+
     def stored(self, name: str) -> Stored | None:
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
@@ -111,6 +115,10 @@ class _Amazon(_Cloud):
         from apache_beam.io.aws.clients.s3.boto3_client import Client
 
         return Client(_file_system(self.path)._options).client
+
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return str(self._client.meta.endpoint_url)
 
     def _of(self, name: str) -> dict[str, str]:
         return {"Bucket": self._container, "Key": self._prefix + name}
@@ -167,6 +175,10 @@ class _Azure(_Cloud):
 
         service = client_of(_file_system(self.path)._options)
         return service.get_container_client(self._container)
+
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return str(self._client.url)
 
     def _blob(self, name: str) -> Any:
         return self._client.get_blob_client(self._prefix + name)

@@ -14,12 +14,15 @@ from blake3 import blake3
 from mixpanel_sink import extras
 from mixpanel_sink.checkpoint import clouds
 from mixpanel_sink.checkpoint.stored import ANY, Changed, Folder, Stored
+from mixpanel_sink.errors import CheckpointError, DestinationError
 
 try:
     import fcntl
 except ImportError:  # Windows: it is looked at just before it is written
     fcntl = None  # type: ignore[assignment]
 
+CONNECT_SECONDS = 8.0
+"""For one connection. TCP repeats a packet that was lost after 1, 3 and 7 seconds."""
 _LOCK = ".lock"
 
 
@@ -27,6 +30,29 @@ def open_folder(path: str) -> Folder:
     """The folder at a path; it need not be there yet."""
     extras.require(path)
     return clouds.open_folder(path) if "://" in path else _Local(path)
+
+
+def check_reachable(folder: Folder) -> None:
+    """Finds out within half a minute that there is no connection to where a folder is, for people
+    who wait: a cloud's client would try for minutes. One that is only slow is not given up.
+
+    Raises:
+        CheckpointError: says what went wrong.
+    """
+    from mixpanel_sink.api.reach import unreached  # `check` starts faster without it
+
+    url = ""
+    with contextlib.suppress(Exception):  # of each cloud's client, which the first request raises
+        url = folder.url
+    try:
+        found = unreached(url, CONNECT_SECONDS) if url.startswith("http") else None
+    except DestinationError as error:  # the proxy cannot be used
+        raise CheckpointError(str(error)) from None
+    if found is not None:
+        raise CheckpointError(
+            f"The checkpoint {folder.path} could not be reached: there is no connection to "
+            f"{found.where} ({found.why}). Check the network and the proxy. Nothing was sent."
+        )
 
 
 def append_whole(place: str, data: bytes) -> None:

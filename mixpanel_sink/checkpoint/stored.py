@@ -39,6 +39,8 @@ class Folder(abc.ABC):
     path: str
     appends = False
     """Whether files can grow."""
+    url = ""
+    """Of the service that holds it; "" where that is not known, or there is none."""
 
     @abc.abstractmethod
     def stored(self, name: str) -> Stored | None:

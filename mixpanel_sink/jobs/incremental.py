@@ -21,7 +21,7 @@ from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun, begin, commit, tidy
 from mixpanel_sink.checkpoint.compact import adopt_mapping, disown
 from mixpanel_sink.checkpoint.counts import MARK_BYTES, FileCounts, path_key
-from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.folder import check_reachable, open_folder
 from mixpanel_sink.checkpoint.manifest import Manifest, RunNote, usable, write_plan
 from mixpanel_sink.checkpoint.mapping_change import is_from_position
 from mixpanel_sink.checkpoint.owner import mapping_mark, mapping_settings
@@ -79,7 +79,9 @@ def held(path: str, remote: bool) -> Checkpoint:
     """
     checkpoint = Checkpoint(path, lease=lease.new_token())
     seconds = lease.REMOTE_SECONDS if remote else lease.LOCAL_SECONDS
-    taken(open_folder(path), checkpoint.lease, seconds)
+    folder = open_folder(path)
+    check_reachable(folder)
+    taken(folder, checkpoint.lease, seconds)
     try:
         lease.keep_alive(checkpoint)
     except BaseException:

@@ -14,7 +14,7 @@ import polars as pl
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.commit import OpenRun
-from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.folder import check_reachable, open_folder
 from mixpanel_sink.checkpoint.manifest import MOVED, Manifest, RunNote
 from mixpanel_sink.checkpoint.profile_store import HEADER as PROFILES
 from mixpanel_sink.checkpoint.since import Before, before_of
@@ -43,6 +43,7 @@ def status_of(path: str, each_file: bool = False) -> dict[str, Any]:
         CheckpointError: if there is no checkpoint, or it cannot be read.
     """
     folder = open_folder(path)
+    check_reachable(folder)
     known = Manifest.load(folder)
     if known.mapping is None and not known.runs:
         if folder.read(PROFILES) is not None:

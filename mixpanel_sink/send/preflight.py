@@ -12,24 +12,20 @@ array shows only that the endpoint is there.
 from __future__ import annotations
 
 import dataclasses
-import socket
-import time
 from collections.abc import Callable, Collection
-from urllib.parse import urlsplit
 
 from isal import isal_zlib
 
 from mixpanel_sink.api.client import IngestionClient
 from mixpanel_sink.api.endpoints import Endpoint
 from mixpanel_sink.api.hosts import Destination
-from mixpanel_sink.api.proxy import port_of, proxy_of
+from mixpanel_sink.api.reach import unreached
 from mixpanel_sink.api.responses import ProjectRefused, RequestContext, Retry, classify
 from mixpanel_sink.errors import DestinationError
 from mixpanel_sink.send.lane import steady_clock
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.settings.retry import RetryPolicy
 
-_WAITS = (0.2, 0.5, 1.0)
 """Seconds between attempts to connect."""
 _EMPTY = isal_zlib.compress(b"[]", 1, wbits=31)
 
@@ -112,33 +108,14 @@ def check_connections(destinations: Collection[Destination], timeout: float) -> 
 
 
 def _no_connection(destination: Destination, timeout: float) -> str | None:
-    """Why there is no connection; None if there is one. Tried again for a server that starts."""
-    host, port = _address(destination)
-    for wait in (*_WAITS, None):
-        try:
-            socket.create_connection((host, port), timeout).close()
-            return None
-        except OSError as error:
-            said = error.strerror or str(error) or type(error).__name__
-            if wait is None:
-                break
-            time.sleep(wait)
-    where = f"{host}:{port}"
+    """Why there is no connection; None if there is one."""
+    found = unreached(destination.url, timeout)
+    if found is None:
+        return None
+    said = f"{found.where} could not be reached ({found.why})"
     if destination.is_loopback:
-        return (
-            f"{where} could not be reached ({said}): is the server running, and is the port right?"
-        )
+        return f"{said}: is the server running, and is the port right?"
     return (
-        f"{where} could not be reached ({said}). Check the network, the region or endpoint, and "
-        "the proxy; mixpanel-sink doctor looks at them."
+        f"{said}. Check the network, the region or endpoint, and the proxy; mixpanel-sink doctor "
+        "looks at them."
     )
-
-
-def _address(destination: Destination) -> tuple[str, int]:
-    """Host and port to connect to: the proxy's, where the environment names one.
-
-    Raises:
-        DestinationError: if that cannot be used.
-    """
-    parts = proxy_of(destination.url) or urlsplit(destination.url)
-    return parts.hostname or "", port_of(parts)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -11,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from mixpanel_sink.checkpoint import lease
 from mixpanel_sink.checkpoint.clouds import _Amazon, _Azure, _Google, _Other
-from mixpanel_sink.checkpoint.folder import open_folder
+from mixpanel_sink.checkpoint.folder import check_reachable, open_folder
 from mixpanel_sink.checkpoint.stored import ABSENT, Changed, Folder
 from mixpanel_sink.errors import CheckpointError
 from tests.cloud_storage import emulated_bucket, emulated_container, moto_bucket
@@ -36,6 +38,18 @@ def test_the_kind_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"gs": _Google, "s3": _Amazon, "az": _Azure, "hdfs": _Other}
     for scheme, kind in kinds.items():
         assert type(open_folder(f"{scheme}://bucket/x/")) is kind
+
+
+def test_a_connection_to_the_service(root: str) -> None:
+    folder = open_folder(f"{root}/x")
+    assert folder.url.startswith("http://")
+    check_reachable(folder)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    gone = Mock(path="gs://b/x", url=f"http://127.0.0.1:{port}")
+    said = rf"gs://b/x could not be reached: .* 127\.0\.0\.1:{port} \(Connection refused\)"
+    with pytest.raises(CheckpointError, match=said):
+        check_reachable(gone)
 
 
 def test_files(root: str) -> None:
