@@ -57,16 +57,15 @@ def shape_table(
     Raises:
         MappingError: for a condition that does not fit the columns, or names that collide.
     """
+    known = failed or {}
 
     def some(rows: Rows | None) -> Shaped:
-        work = _Work(table, shape, loose, absent, failed or {})
-        if rows is not None:
-            part = {name: lacks[rows] for name, lacks in (absent or {}).items()}
-            known = failed or {}
-            misfits = {at: known[row] for at, row in enumerate(rows.tolist()) if row in known}
-            of_part = None if absent is None else part
-            work = _Work(take_rows(table, rows.tolist()), shape, loose, of_part, misfits)
-        return work.shaped(needed)
+        if rows is None:
+            return _Work(table, shape, loose, absent, known).shaped(needed)
+        part = take_rows(table, rows.tolist())
+        lacking = absent and {name: lacks[rows] for name, lacks in absent.items()}
+        misfits = {at: known[row] for at, row in enumerate(rows.tolist()) if row in known}
+        return _Work(part, shape, loose, lacking, misfits).shaped(needed)
 
     return in_parts(len(table), some)
 
