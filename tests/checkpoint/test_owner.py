@@ -29,11 +29,12 @@ def owner(**changes: Any) -> Owner:
         "secret": "s3cr3t",
         "region": "us",
         "project_id": None,
+        "token": None,
         **changes,
     }
     project = Project(ApiSecret("env:X"), region=given["region"])
     target = Target.of(None, project, IMPORT, 1, Limits())
-    resolved = ResolvedCredentials(given["secret"], "", given["project_id"])
+    resolved = ResolvedCredentials(given["secret"], "", given["project_id"], given["token"])
     checkpoint, privacy = Checkpoint("/c", "files"), given.get("privacy")
     return Owner.of(checkpoint, given["mapping"], IMPORT, [(target, resolved)], privacy)
 
@@ -41,6 +42,13 @@ def owner(**changes: Any) -> Owner:
 class TestOwner:
     def test_is_the_same_for_the_same(self) -> None:
         assert owner() == owner()
+
+    @pytest.mark.parametrize("known", [{"token": "t0ken"}, {"project_id": "42"}])
+    def test_a_new_secret_of_a_project_that_is_named(self, known: dict[str, str]) -> None:
+        """By its token, which profile updates always need, or its number."""
+        assert owner(secret="old", **known) == owner(secret="new", **known)
+        other = {name: f"{value}0" for name, value in known.items()}
+        assert owner(secret="old", **known) != owner(secret="old", **other)
 
     @pytest.mark.parametrize(
         ("change", "part"),
