@@ -28,7 +28,9 @@ def following(face: str, settings: Settings, mapping: object) -> str:
     # A webhook's URL lets its readers post there, and this goes into logs and reports.
     has = {each.name for each in options_of(face)} - {"input", "mapping", "notify"}
     words = [f"mixpanel-sink {face}"]
-    words += ["'" + word.replace("'", "'\\''") + "'" for word in settings.input]
+    for word in settings.input:
+        name = f"./{word}" if word.startswith("-") else word  # or it would be an option
+        words.append("'" + name.replace("'", "'\\''") + "'")
     words += [f"--mapping {shlex.quote(str(mapping))}"] if mapping else []
     for name, value in settings.given().items():
         if name not in has or (name, value) in CREDENTIALS_BY_DEFAULT:

@@ -11,7 +11,7 @@ from mixpanel_sink.settings.options import Settings
 HOOK = "https://hooks.example.com/services/T/B/secret"
 SETTINGS = dataclasses.replace(
     Settings(),
-    input=("O'Brien/*.csv", "a b.csv"),
+    input=("O'Brien/*.csv", "a b.csv", "-x.csv"),
     mapping="my map.yaml",
     events=("Signup", "Order placed"),
     notify=HOOK,
@@ -21,10 +21,11 @@ SETTINGS = dataclasses.replace(
 
 def test_a_shell_takes_it() -> None:
     said = shlex.split(following("verify", SETTINGS, SETTINGS.mapping))
-    assert said[:6] == [
-        "mixpanel-sink", "verify", "O'Brien/*.csv", "a b.csv", "--mapping", "my map.yaml"
+    assert said[:7] == [
+        "mixpanel-sink", "verify", "O'Brien/*.csv", "a b.csv", "./-x.csv",
+        "--mapping", "my map.yaml",
     ]  # fmt: skip
-    assert said[6:] == ["--events", "Signup,Order placed"]
+    assert said[7:] == ["--events", "Signup,Order placed"]
 
 
 def test_a_replay_is_entered_into_the_imports_checkpoint() -> None:
