@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -121,6 +122,9 @@ def run(args: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and _is_folder_gone():
+            say_error("The current folder was removed. Change to another one (cd).", "InputError")
+            return 2
         if not is_of_writing(error):
             raise
         place = error.filename or f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
@@ -131,6 +135,15 @@ def run(args: Sequence[str]) -> int:
             say_error(_plain(message), "SettingError")
         return error.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _is_folder_gone() -> bool:
+    """Whether the folder that the command was started in was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _plain(message: str) -> str:

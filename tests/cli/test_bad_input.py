@@ -157,3 +157,15 @@ def test_what_may_not_be_read(call: Call, tmp_path, monkeypatch) -> None:
     assert "Permission denied" in done.err
     assert "a.csv" in done.err
     assert len(done.err.splitlines()) == 2  # the sentence, and its code
+
+
+def test_a_folder_that_was_removed_meanwhile(
+    call: Call, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for words in (("init", "a.jsonl"), ("status", "checkpoint")):
+        done = call(*words)
+        assert done.code == 2
+        assert "The current folder was removed. Change to another one (cd)." in done.err
