@@ -1,7 +1,8 @@
 """The events of the raw export, as far as a comparison needs them (see `tables.Summary`).
 
-Where the input says of which type each property is, Arrow reads whole blocks of lines, strictly: a
-value of another type, or a line that is not one event, and the block is read line by line instead.
+Arrow reads whole blocks of lines, strictly: where a property has another type than in the input, or
+a line is not one event, the block is read line by line instead. Properties that have lists, objects
+or several types in the input are read line by line in any case.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ class Reading:
     def __init__(self, kinds: Mapping[str, set[str]], any_run: RunMark | None) -> None:
         self._any_run = any_run
         types = {name: _TYPES.get(frozenset(found)) for name, found in kinds.items() if found}
-        self._strict = None not in types.values()
-        self._types: dict[str, Any] = {**types, **_ALWAYS}
-        fields = pa.struct(list(self._types.items())) if self._strict else pa.struct([])
+        self._apart = [name for name, kind in types.items() if kind is None and is_own(name)]
+        known = {name: kind for name, kind in types.items() if kind is not None}
+        self._types: dict[str, Any] = {**known, **_ALWAYS}
+        fields = pa.struct(list(self._types.items()))
         self._schema = pa.schema([("event", pa.string()), ("properties", fields)])
 
     def lines(self, block: bytes) -> list[bytes]:
@@ -77,8 +79,9 @@ class Reading:
         Raises:
             Broken: if one of its lines holds none.
         """
-        found = self._by_columns(block) if self._strict else None
-        return found or _of_events([self.event(line) for line in self.lines(block)])
+        return self._by_columns(block) or _of_events(
+            [self.event(line) for line in self.lines(block)]
+        )
 
     def _by_columns(self, block: bytes) -> Summary | None:
         try:
@@ -100,7 +103,7 @@ class Reading:
         hashes = np.zeros(lines, np.uint64)
         sure = np.ones(lines, np.bool_)
         for name, column in columns.items():
-            if not is_own(name) or name in _ALWAYS:
+            if not is_own(name) or name in _ALWAYS or name in self._apart:
                 continue
             if name not in self._types:
                 sure &= column.is_null().to_numpy()
@@ -111,6 +114,11 @@ class Reading:
                 sure &= fits.fill_null(True).to_numpy()
                 values = values.set(~fits, None)
             hashes += hashes_of(name, values)
+        if self._apart:
+            all_found = (self.event(line)["properties"] for line in self.lines(block))
+            rows = [[found.get(name) for name in self._apart] for found in all_found]
+            for name, *cells in zip(self._apart, *rows, strict=True):
+                hashes += hashes_of_cells(name, cells)
         return _summary(_series_of(events), columns, hashes, sure)
 
     def _series(self, name: str, column: pa.ChunkedArray) -> pl.Series:

@@ -24,7 +24,7 @@ from mixpanel_sink.inspect.verify.columns import of_cells, property_of
 from mixpanel_sink.inspect.verify.events import Event, _same, exported_event
 from mixpanel_sink.inspect.verify.exact import exact_column
 from mixpanel_sink.inspect.verify.expected import Expectation
-from mixpanel_sink.inspect.verify.exported import Reading
+from mixpanel_sink.inspect.verify.exported import Reading, _of_events
 from mixpanel_sink.inspect.verify.sides import _slice, _summary_of_events
 from mixpanel_sink.inspect.verify.tables import PlainTables, Summary
 from mixpanel_sink.read.raw_export import Broken
@@ -107,9 +107,8 @@ def _check_export(case: Case, ours: Summary, kinds: dict[str, set[str]]) -> None
     if not sent:
         return
     block = b"\n".join(sent)
-    by_columns = Reading(kinds, None)
-    by_lines = Reading({"?": {"more"}}, None)
-    fast, slow = by_columns.summary(block), by_lines.summary(block)
+    reading = Reading(kinds, None)
+    fast, slow = reading.summary(block), _of_events([reading.event(line) for line in sent])
     for row in np.flatnonzero(fast.sure & slow.sure).tolist():
         assert fast.contents[row] == slow.contents[row], sent[row]
         assert (fast.ids[row], fast.times[row]) == (slow.ids[row], slow.times[row])
