@@ -106,33 +106,34 @@ def plain(column: pa.ChunkedArray) -> tuple[pl.Series, Flags | None] | None:
     return None
 
 
-def _series(column: pa.ChunkedArray) -> pl.Series:
+def series_of(column: pa.ChunkedArray) -> pl.Series:
+    """A column without its name, which Polars may take for a pattern."""
     found = pl.from_arrow(column)
     assert isinstance(found, pl.Series)
-    return found.rechunk()
+    return found.rechunk().alias("")
 
 
 def _text(column: pa.ChunkedArray) -> pl.Series:
     column.validate(full=True)  # Parquet's text may be none
-    return _series(column).cast(pl.String)
+    return series_of(column).cast(pl.String)
 
 
 def _float(column: pa.ChunkedArray) -> pl.Series:
-    return _series(column).cast(pl.Float64)
+    return series_of(column).cast(pl.Float64)
 
 
 def _decimal(column: pa.ChunkedArray) -> Any:
     if column.type.scale == 0:
-        return _series(column.cast(pa.int64()))
+        return series_of(column.cast(pa.int64()))
     if column.type.scale < 0:
         raise ValueError
     # By way of text, since that is rounded to the nearest float for certain.
-    numbers = _series(column.cast(pa.string())).cast(pl.Float64)
+    numbers = series_of(column.cast(pa.string())).cast(pl.Float64)
     return numbers, (numbers.abs() < _FLOAT_EXACT).fill_null(True).to_numpy()
 
 
 def _bytes(column: pa.ChunkedArray) -> pl.Series:
-    return _series(column.cast(pa.large_binary())).bin.encode("base64")
+    return series_of(column.cast(pa.large_binary())).bin.encode("base64")
 
 
 def _timestamp(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
@@ -155,18 +156,18 @@ def _timestamp(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
 
 def ticks_of(column: pa.ChunkedArray) -> pl.Series:
     """Timestamps as the whole numbers that are stored."""
-    return _series(column.cast(pa.timestamp(column.type.unit)).cast(pa.int64()))
+    return series_of(column.cast(pa.timestamp(column.type.unit)).cast(pa.int64()))
 
 
 def _date(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
-    days = _series(column.cast(pa.int32()))
+    days = series_of(column.cast(pa.int32()))
     sure = days.is_between(_YEAR_1000 // 86_400, _YEAR_10000 // 86_400, closed="left")
     sure = sure.fill_null(True)
     return days.set(~sure, None).cast(pl.Date).dt.strftime("%Y-%m-%d"), sure.to_numpy()
 
 
 def _duration(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
-    ticks = _series(column.cast(pa.int64()))
+    ticks = series_of(column.cast(pa.int64()))
     sure = ticks.is_between(-_FLOAT_EXACT, _FLOAT_EXACT).fill_null(True)
     # A column, since Polars multiplies by the inverse of a single number, which rounds twice.
     second = pl.Series([float(_TICKS[column.type.unit])]).new_from_index(0, len(ticks))
@@ -175,9 +176,9 @@ def _duration(column: pa.ChunkedArray) -> tuple[pl.Series, Flags]:
 
 _KINDS: list[tuple[Callable[[Any], bool], Callable[[Any], Any]]] = [
     (lambda kind: types.is_string(kind) or types.is_large_string(kind), _text),
-    (types.is_boolean, _series),
-    (types.is_integer, _series),
-    (types.is_null, _series),
+    (types.is_boolean, series_of),
+    (types.is_integer, series_of),
+    (types.is_null, series_of),
     (lambda kind: types.is_float32(kind) or types.is_float64(kind), _float),
     (lambda kind: types.is_decimal128(kind), _decimal),
     (lambda kind: types.is_binary(kind) or types.is_large_binary(kind), _bytes),

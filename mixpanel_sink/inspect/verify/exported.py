@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import json
 
 from mixpanel_sink.inspect.verify.canonical import Hashes, hashes_of, hashes_of_cells
+from mixpanel_sink.inspect.verify.columns import series_of
 from mixpanel_sink.inspect.verify.events import BEFORE_IDENTITY, is_own, sent_distinct_id
 from mixpanel_sink.inspect.verify.tables import Summary, contents_of
 from mixpanel_sink.read.raw_export import event_of_line
@@ -119,10 +120,10 @@ class Reading:
             rows = [[found.get(name) for name in self._apart] for found in all_found]
             for name, *cells in zip(self._apart, *rows, strict=True):
                 hashes += hashes_of_cells(name, cells)
-        return _summary(_series_of(events), columns, hashes, sure)
+        return _summary(series_of(events), columns, hashes, sure)
 
     def _series(self, name: str, column: pa.ChunkedArray) -> pl.Series:
-        values = _series_of(column)
+        values = series_of(column)
         if self._any_run is not None and name == self._any_run.name:
             return values.set(values.is_not_null(), self._any_run.run)
         return values
@@ -131,10 +132,8 @@ class Reading:
 def _summary(
     names: pl.Series, columns: Mapping[str, pa.ChunkedArray], hashes: Hashes, sure: Any
 ) -> Summary:
-    times, users, ids = (
-        _series_of(columns[name]) for name in ("time", "distinct_id", "$insert_id")
-    )
-    sent = _series_of(columns[BEFORE_IDENTITY])
+    times, users, ids = (series_of(columns[name]) for name in ("time", "distinct_id", "$insert_id"))
+    sent = series_of(columns[BEFORE_IDENTITY])
     if sent.null_count() < len(sent):
         users = sent.zip_with(sent.is_not_null(), users)
     sure &= (users.is_not_null() & (times >= _COARSE).fill_null(False)).to_numpy()
@@ -168,9 +167,3 @@ def hashes_of_own(properties: Sequence[Mapping[str, Any]], shortened: bool = Fal
         if is_own(name):
             total += hashes_of_cells(name, [each.get(name) for each in properties], shortened)
     return total
-
-
-def _series_of(column: pa.ChunkedArray) -> pl.Series:
-    found = pl.from_arrow(column)
-    assert isinstance(found, pl.Series)
-    return found.rechunk()

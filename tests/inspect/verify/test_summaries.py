@@ -150,6 +150,16 @@ def test_durations_are_hashed_as_the_nearest_floats(unit: str) -> None:
     assert property_of("v", column, drop=False).hashes.tolist() == one_by_one.hashes.tolist()
 
 
+@pytest.mark.parametrize("name", ["^a$", "*", ""])
+def test_a_column_may_be_named_as_patterns_of_polars_are(name: str) -> None:
+    column = pa.table({name: [True, None]}).column(0)
+    one_by_one = of_cells(name, [True, None], drop=False)
+    assert property_of(name, column, drop=False).hashes.tolist() == one_by_one.hashes.tolist()
+    line = orjson.dumps({"event": "e", "properties": {"time": NOW, "distinct_id": "u", name: True}})
+    fast = Reading({name: {"boolean"}}, None).summary(line)
+    assert fast.contents[0] == _of_events([orjson.loads(line)]).contents[0]
+
+
 def test_rows_of_a_file_that_are_left_out_count_in_positions() -> None:
     mapping = EventMapping(event="name", distinct_id="user", time=TimeColumn("at", "ms"))
     whole = TableOrigin("f.parquet", "0123456789abcdef0123", 7)
