@@ -86,7 +86,7 @@ def leave_out(records: list[Any], shape: Shape, types: Types) -> None:
     typed: dict[str, Any] = {
         name: _typed(types.columns[name])
         for name in names
-        if name in types.columns and name not in changed and not types.open
+        if name in types.columns and name not in changed
     }
     # A cast and a join give their columns a type, also where a record has no value.
     casts = {n: _OF_CAST[k] for n, k in shape.cast.items() if types.open or n in types.columns}
@@ -100,13 +100,13 @@ def leave_out(records: list[Any], shape: Shape, types: Types) -> None:
     rows: dict[int, list[Any]] = {}
     for place, record in enumerate(records):
         if isinstance(record, dict):
-            rows[place] = [None if n in typed else _python(record.get(n)) for n in names]
+            rows[place] = [_seen(record.get(n), typed.get(n), place) for n in names]
             groups.setdefault(tuple(map(_kind, rows[place])), []).append(place)
     together = list(groups.values())
     for places in together:  # which grows
         columns = {
             name: typed[name][places]
-            if name in typed
+            if rows[places[0]][at] is _TYPED
             else _series([rows[place][at] for place in places], made.get(name))
             for at, name in enumerate(names)
         }
@@ -127,6 +127,17 @@ def leave_out(records: list[Any], shape: Shape, types: Types) -> None:
         for place, keep in zip(places, matches.to_list(), strict=True):
             if not keep:
                 records[place] = None
+
+
+_TYPED = object()
+"""Stands for the value that a table's column has, with the type that it declares."""
+
+
+def _seen(value: Any, column: Any, place: int) -> Any:
+    """A value as the condition sees it; the data may have filled a null of the table's column."""
+    if column is None or (value is not None and column[place] is None):
+        return _python(value)
+    return _TYPED
 
 
 def _kind(value: Any) -> Any:
