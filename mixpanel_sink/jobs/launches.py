@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 _words: list[str] = []
+_TIMED_OUT = 408
 
 
 @contextlib.contextmanager
@@ -22,12 +23,23 @@ def submitting(project: str | None, region: str | None) -> Iterator[list[str]]:
         f"it then. It would run on; gcloud dataflow jobs cancel JOB_ID {where} ends it. If it is "
         "not listed, nothing was sent: run the same command again."
     ]
-    yield job
+    try:
+        yield job
+    except Exception as error:
+        if _is_refusal(error):
+            forget()
+        raise
     if job:
         _words[:] = [
             f"The job {job[0]} was submitted and runs on. To end it: gcloud dataflow jobs cancel "
             f"{job[0]} {where}"
         ]
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether Google said that it has not taken what it was asked for."""
+    code = getattr(error, "code", None)  # of google.api_core's errors
+    return isinstance(code, int) and 400 <= code < 500 and code != _TIMED_OUT
 
 
 def standing() -> str | None:

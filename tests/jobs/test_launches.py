@@ -6,9 +6,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
+from google.api_core import exceptions
 
 from mixpanel_sink.interrupts import NOTHING_SENT
-from mixpanel_sink.jobs import runners
+from mixpanel_sink.jobs import launches, runners
 from mixpanel_sink.jobs.command import guarded
 
 OPTIONS = PipelineOptions(["--project=shop", "--region=europe-west4"])
@@ -17,12 +18,12 @@ OPTIONS = PipelineOptions(["--project=shop", "--region=europe-west4"])
 class Job(PipelineRunner):
     """Takes a pipeline as Dataflow's runner does: it returns, and the job runs on."""
 
-    def __init__(self, interrupted: bool) -> None:
-        self._interrupted = interrupted
+    def __init__(self, error: BaseException | None = None) -> None:
+        self._error = error
 
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> Job:
-        if self._interrupted:
-            raise KeyboardInterrupt
+        if self._error is not None:
+            raise self._error
         return self
 
     def job_id(self) -> str:
@@ -30,7 +31,7 @@ class Job(PipelineRunner):
 
 
 def launched(interrupted: bool) -> int:
-    runners.launch(beam.Pipeline(Job(interrupted), OPTIONS))
+    runners.launch(beam.Pipeline(Job(KeyboardInterrupt() if interrupted else None), OPTIONS))
     raise KeyboardInterrupt
 
 
@@ -50,3 +51,20 @@ def test_ctrl_c_says_whether_the_job_runs_on(capsys: pytest.CaptureFixture[str])
 
 def interrupt() -> int:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("error", "is_known"),
+    [
+        (exceptions.Forbidden("no"), True),
+        (exceptions.TooManyRequests("later"), True),
+        (exceptions.ServiceUnavailable("it may have been taken"), False),
+        (exceptions.GatewayTimeout("it may have been taken"), False),
+        (ConnectionResetError(), False),
+    ],
+)
+def test_what_google_has_refused_was_not_submitted(error: Exception, is_known: bool) -> None:
+    launches.forget()
+    with pytest.raises(type(error)):
+        runners.launch(beam.Pipeline(Job(error), OPTIONS))
+    assert (launches.standing() is None) is is_known
