@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
+import contextlib
+import queue
 from typing import Any
 
 import apache_beam as beam
@@ -17,7 +19,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 from apache_beam.portability import python_urns
-from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
 from mixpanel_sink import errors, extras
@@ -93,6 +95,27 @@ def _refuse_type_checks(options: TypeOptions) -> None:
             "--runtime_type_check cannot be used: Beam's own step that writes files, and so failed "
             "records, does not pass that check. Leave it out."
         )
+
+
+@worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)
+class WorkerProcess(worker_handlers.SubprocessSdkWorkerHandler):
+    """A worker process of the DirectRunner, which also ends if it is still starting.
+
+    Beam tells only workers that have connected to end, and waits for all: a job that was
+    interrupted while a worker started would never end.
+    """
+
+    def close(self) -> None:
+        """Ends the worker. One that is starting ends once it has connected, without any work."""
+        connection: Any = self.control_conn
+        control = worker_handlers.BeamFnControlServicer
+        with worker_handlers.ControlConnection._lock:
+            if connection._state == control.UNSTARTED_STATE:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        connection._push_queue.get_nowait()
+                connection.push(control._DONE_MARKER)
+        super().close()
 
 
 class WithProcesses(fn_runner.FnApiRunner):
