@@ -39,12 +39,12 @@ def test_it_is_in_the_order_of_paths_over_all_of_its_parts() -> None:
     assert list(Listing.of(sorted(many)).in_order()) == sorted(many)
 
 
-def test_files_on_disk_may_have_names_that_are_no_text(tmp_path: pathlib.Path) -> None:
-    for name in (b"\xff.csv", b"a.csv", b"b-1.csv"):
-        pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("x")
+def test_files_on_disk_come_in_the_order_of_their_names_bytes(tmp_path: pathlib.Path) -> None:
+    for name in ("\N{LATIN SMALL LETTER E WITH ACUTE}.csv", "a.csv", "b-1.csv", "B.csv"):
+        (tmp_path / name).write_text("x")
     found = match_sizes(str(tmp_path))
     assert [os.fsencode(each.path.rpartition("/")[2]) for each in found] == [
-        b"a.csv", b"b-1.csv", b"\xff.csv",
+        b"B.csv", b"a.csv", b"b-1.csv", b"\xc3\xa9.csv",
     ]  # fmt: skip
     assert {each.size for each in found} == {1}
 
