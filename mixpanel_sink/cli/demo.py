@@ -33,9 +33,13 @@ def run(
     except ImportError as error:
         common.fail(f"The demo needs {error.name}: pip install 'mixpanel-sink[emulator]'.")
     try:
-        with interrupts.raised():
+        with interrupts.raised() as terminated:
             code = demo.main(keep=sys.stdout.isatty() if keep is None else keep)
         common.next_step("mixpanel-sink init FILE, with a file of yours")
-        common.finish(code)
+    except KeyboardInterrupt:  # perhaps while the import, a process of its own, was sending
+        print("\nInterrupted. Run the same command again: it starts over.", file=sys.stderr)
+        ended = terminated.is_set()
+        code = interrupts.EXIT_TERMINATED if ended else interrupts.EXIT_INTERRUPTED
     except EmulatorError as error:
         common.fail(f"{error}.")
+    common.finish(code)

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import requests
 
+from mixpanel_sink.cli import main
+from mixpanel_sink.jobs import demo
 from tests import virtual_environment
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -47,3 +50,16 @@ def test_the_page_is_there_until_ctrl_c(tmp_path: pathlib.Path) -> None:
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_end_by_a_signal_is_said(
+    number: signal.Signals,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(demo, "main", lambda keep: signal.raise_signal(number))
+    assert main(["demo", "--no-keep"]) == code
+    assert "Interrupted. Run the same command again: it starts over." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
