@@ -58,6 +58,7 @@ def advise(transform: str, given: Any) -> None:
     if source is not None and isinstance(source.transform, beam.io.ReadFromParquet):
         _LOGGER.warning(
             "%s is given the records of ReadFromParquet one by one. It writes whole tables several "
-            "times as fast: use beam.io.ReadFromParquetBatched instead, with the same arguments.",
+            "times as fast: use beam.io.ReadFromParquetBatched instead, with the same arguments "
+            "except as_rows.",
             transform,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -127,6 +128,11 @@ def test_records_of_parquet_one_by_one_are_warned_of(
     for as_rows in (False, True):
         _ = beam.Pipeline() | beam.io.ReadFromParquet(path, as_rows=as_rows) | SINKS["events"]()
         assert "use beam.io.ReadFromParquetBatched instead" in caplog.text
+        one_by_one, batched = (
+            set(inspect.signature(reader).parameters)
+            for reader in (beam.io.ReadFromParquet, beam.io.ReadFromParquetBatched)
+        )
+        assert f"the same arguments except {', '.join(one_by_one - batched)}." in caplog.text
         caplog.clear()
     _ = beam.Pipeline() | beam.io.ReadFromParquetBatched(path) | SINKS["events"]()
     records = beam.Pipeline() | beam.io.ReadFromParquet(path)
