@@ -86,11 +86,26 @@ def _json_text(value: Any, name: str, drop_non_finite: bool) -> str | None:
 
 
 def _text_without_limits(value: Any, name: str) -> str:
-    """What is too long or too deep for a property may yet be unpacked."""
+    """What is too long or too deep for a property may yet be unpacked, and what holds a number that
+    JSON does not have may yet be dropped."""
     try:
         return json_bytes(to_json(value, name, False, WITHOUT_LIMITS), exact=True).decode()
     except Exception:  # also of a user's class
+        pass
+    try:
+        text = json.dumps(value, ensure_ascii=False) if _is_plain(value) else ""
+        return text.encode().decode()  # half a surrogate pair fails
+    except (ValueError, RecursionError):
         return ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether Python's JSON keeps a value as it is."""
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(each) for key, each in value.items())
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def _number_text(value: Any) -> str:

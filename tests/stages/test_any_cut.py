@@ -48,7 +48,7 @@ PLAIN: dict[str, list[Any]] = {
     "plan": ["pro", "free", None, 2, "1", True],
     "n": [1, 2, 3.5, 0, -7, None, "8", 2**53 + 1, 2**63, 2**64 - 1, 2**70, 10**40],
     "amount": [1.5, 2.25, 100.0, None, 3, "4.5", "x"],
-    "list": [[1, 2], ["a"], [], None, [1, "a"], [None], "a,b", [[1], [2]], [1.5, 2]],
+    "list": [[1, 2], ["a"], [], None, [2**70], [1, "a"], [None], "a,b", [[1], [2]], [1.5, 2]],
     "object": [{"a": 1}, {"a": "x", "b": None}, {}, None, {"b": [1, {"c": 2}]}, 7, {"plan": "own"}],
     "pairs": [[{"key": "k", "value": 1}], [{"key": "plan", "value": "x"}], [], None],
     "tags": ["a,b,c", "d", "", None, ",", 5],
@@ -393,3 +393,27 @@ def test_values_of_several_types_stay_what_they_are_as_names_and_ids() -> None:
     assert [failed.reason for failed in found.failed] == ["event_wrong_type", "event_null"]
     ids = [each["$insert_id"] for one in alone for each in one.properties]
     assert sorted(each["$insert_id"] for each in found.properties) == sorted(ids)
+
+
+def test_a_number_that_json_does_not_have_counts_only_where_it_is_used() -> None:
+    odd: list[Any] = [[2**70], {"a": [float("nan"), "x"]}, {"a": {"b": 2**65}}]
+    records = [
+        {"name": "View", "user": "u", "at_ms": NOW * 1000, "row": row, "odd": each}
+        for row, each in enumerate(odd)
+    ]
+    settings: dict[str, Any] = {
+        "event": "name",
+        "distinct_id": "user",
+        "time": {"column": "at_ms", "unit": "ms"},
+        "insert_id": ContentId(),
+    }
+    shapes: list[dict[str, Any]] = [{"drop": ["x"]}, {"drop": ["odd"]}, {"where": "row < 0"}]
+    used, dropped, left_out = (
+        convert([records], job(EventMapping(shape=shape, non_finite="drop", **settings)))
+        for shape in shapes
+    )
+    assert [failed.reason for failed in used.failed] == ["integer_too_large"] * 2
+    assert [each["odd"] for each in used.properties] == [{"a": [None, "x"]}]
+    assert len(dropped.events) == len(records)
+    assert not left_out.failed
+    assert not left_out.events
