@@ -417,3 +417,22 @@ def test_a_number_that_json_does_not_have_counts_only_where_it_is_used() -> None
     assert len(dropped.events) == len(records)
     assert not left_out.failed
     assert not left_out.events
+
+
+def test_a_condition_that_is_an_object_is_wrong_for_the_proof_too() -> None:
+    records = [
+        {"name": "View", "user": "u", "at_ms": NOW * 1000, "object": each}
+        for each in ({"a": 1}, {}, None, True)
+    ]
+    mapping = EventMapping(
+        event="name",
+        distinct_id="user",
+        time={"column": "at_ms", "unit": "ms"},
+        insert_id=ContentId(),
+        shape={"where": "object"},
+    )
+    block = RecordBlock(records, TableOrigin("a.avro", "k", 0))
+    found = convert([[block]], job(mapping, token="t"))
+    assert [failed.reason for failed in found.failed] == ["shape_failed"] * 2
+    assert len(found.events) == 1
+    check_proof(found, [block], mapping)

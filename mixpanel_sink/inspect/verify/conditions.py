@@ -189,7 +189,10 @@ def _evaluated(frame: Any, expression: Any) -> Any:
     for kinds in tried:
         try:
             made = frame.cast(dict(zip(empty, kinds, strict=True))) if empty else frame
-            return made.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
+            found = made.select(pl.col(""), expression.cast(pl.Boolean).alias("\0keep"))["\0keep"]
+            if found.dtype != pl.Boolean:  # objects become objects of booleans
+                raise pl.exceptions.InvalidOperationError(f"it is {found.dtype}, not a boolean")
+            return found
         except pl.exceptions.PolarsError as error:
             failed = failed or error
     assert failed is not None
