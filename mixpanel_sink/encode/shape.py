@@ -314,6 +314,10 @@ class _Work:
                 del self.columns[name]
             elif lacks.any() and name not in needed:
                 self.columns[name] = sparse_column(json_texts(self.columns[name], name), lacks)
+        for name, column in self.columns.items():
+            for row in lost_rows(column):
+                if self.kept[row]:
+                    self.failed.setdefault(row, not_of_json(name))
         count = len(self.table)
         if self.open:
             missing = [name for name in needed if name not in self.columns]
@@ -349,6 +353,15 @@ def _clash(name: str, key: str, made: str) -> RecordError:
         SHAPE_FAILED,
         f"{name} holds {key!r}, and the column {made!r} has a value already. "
         f"Give what is made of it a prefix: {{{name}: {name}_}}.",
+        name,
+    )
+
+
+def not_of_json(name: str) -> RecordError:
+    """Why a record fails whose value would be lost."""
+    return RecordError(
+        SHAPE_FAILED,
+        f"{name} holds a value that JSON cannot represent. Convert or exclude it.",
         name,
     )
 

@@ -13,7 +13,7 @@ from mixpanel_sink.batch.runs import take_runs
 from mixpanel_sink.encode.apart import Rows, Shaped, in_parts
 from mixpanel_sink.encode.blocks import Block, Failure, TableBlock
 from mixpanel_sink.encode.json_columns import lost_rows
-from mixpanel_sink.encode.shape import Absent, shape_table
+from mixpanel_sink.encode.shape import Absent, not_of_json, shape_table
 from mixpanel_sink.encode.told import told_column
 from mixpanel_sink.errors import RecordError
 from mixpanel_sink.results import SHAPE_FAILED
@@ -98,11 +98,7 @@ def _table_of(records: Sequence[Any]) -> tuple[pa.Table, Absent, dict[int, Recor
     for name in sorted(names):
         column = told_column(name, [record.get(name) for record in good])
         for row in lost_rows(column):
-            odd[row] = RecordError(
-                SHAPE_FAILED,
-                f"{name} holds a value that JSON cannot represent. Convert or exclude it.",
-                name,
-            )
+            odd[row] = not_of_json(name)
         columns[name] = column
         lacks = np.array([name not in record for record in good], bool)
         if lacks.any():

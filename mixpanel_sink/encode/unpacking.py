@@ -46,6 +46,8 @@ def json_object(text: Any, name: str) -> dict[str, Any]:
 def object_of_pairs(value: Any, name: str) -> dict[str, Any]:
     """An object, map, or list of {key, value} as a dict."""
     if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise RecordError(SHAPE_FAILED, f"{name} has a key that is not text.", name)
         return value
     found: dict[str, Any] = {}
     for pair in value if isinstance(value, list) else [value]:

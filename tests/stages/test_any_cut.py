@@ -436,3 +436,49 @@ def test_a_condition_that_is_an_object_is_wrong_for_the_proof_too() -> None:
     assert [failed.reason for failed in found.failed] == ["shape_failed"] * 2
     assert len(found.events) == 1
     check_proof(found, [block], mapping)
+
+
+@pytest.mark.parametrize(
+    ("odd", "shape", "events"),
+    [
+        pytest.param(
+            pa.array([[("a", 1)], [("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64())),
+            {"defaults": {"odd": 1}},
+            1,
+            id="two-keys-of-one-name",
+        ),
+        pytest.param(
+            pa.array([0, 10**7], pa.date32()), {"defaults": {"odd": 1}}, 1, id="far-years"
+        ),
+        pytest.param(
+            pa.array([0, 10**7], pa.date32()),
+            {"where": "odd IS NOT NULL", "drop": ["odd"]},
+            2,
+            id="far-years-in-a-condition",
+        ),
+        pytest.param(
+            pa.array([[(1, 1)], []], pa.map_(pa.int64(), pa.int64())),
+            {"flatten": ["odd"]},
+            1,
+            id="keys-that-are-numbers",
+        ),
+    ],
+)
+def test_no_value_of_a_table_is_lost_in_its_shape(
+    odd: pa.Array, shape: dict[str, Any], events: int
+) -> None:
+    mapping = EventMapping(
+        event="name",
+        distinct_id="user",
+        time={"column": "at_ms", "unit": "ms"},
+        insert_id=ContentId(),
+        shape=shape,
+    )
+    table = pa.table({"name": ["View"] * 2, "user": ["u"] * 2, "at_ms": [NOW * 1000] * 2})
+    table = table.append_column("row", pa.array([1, 2])).append_column("odd", odd)
+    found = convert([[table]], job(mapping, token="t"))
+    assert (len(found.events), len(found.failed)) == (events, 2 - events)
+    expected = list(Expectation(mapping, Limits(), None, "t", NOW * 1000).of([table]))
+    ids = [each.insert_id for each in expected if isinstance(each, Event)]
+    assert sorted(map(str, ids)) == sorted(each["$insert_id"] for each in found.properties)
+    assert len(expected) == 2

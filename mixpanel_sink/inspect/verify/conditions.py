@@ -97,10 +97,11 @@ def leave_out(records: list[Any], shape: Shape, types: Types) -> None:
     }
     made: dict[str, Any] = {**joined, **casts}
     groups: dict[Any, list[int]] = {}
+    nulls = {name: column.is_null().to_list() for name, column in typed.items()}
     rows: dict[int, list[Any]] = {}
     for place, record in enumerate(records):
         if isinstance(record, dict):
-            rows[place] = [_seen(record.get(n), typed.get(n), place) for n in names]
+            rows[place] = [_seen(record.get(n), nulls.get(n), place) for n in names]
             groups.setdefault(tuple(map(_kind, rows[place])), []).append(place)
     together = list(groups.values())
     for places in together:  # which grows
@@ -133,9 +134,9 @@ _TYPED = object()
 """Stands for the value that a table's column has, with the type that it declares."""
 
 
-def _seen(value: Any, column: Any, place: int) -> Any:
+def _seen(value: Any, nulls: list[bool] | None, place: int) -> Any:
     """A value as the condition sees it; the data may have filled a null of the table's column."""
-    if column is None or (value is not None and column[place] is None):
+    if nulls is None or (value is not None and nulls[place]):
         return _python(value)
     return _TYPED
 

@@ -122,7 +122,9 @@ def _object(value: Any, name: str) -> Record:
     if value is None:
         return {}
     if isinstance(value, dict):
-        return {str(key): part for key, part in value.items()}
+        if not all(isinstance(key, str) for key in value):
+            raise _misfit(name, "has a key that is not text")
+        return value
     found: Record = {}
     for pair in value if isinstance(value, list) else [value]:
         if not isinstance(pair, dict) or not {"key", "value"} <= pair.keys():
