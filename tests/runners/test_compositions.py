@@ -77,21 +77,23 @@ class Counting(beam.DoFn):
         self, key=beam.DoFn.KeyParam, count=beam.DoFn.StateParam(COUNT)
     ) -> Iterator[tuple[str, int]]:
         yield key, count.read() or 0
+        count.clear()
 
 
 def keyed(element: dict[str, Any]) -> tuple[str, int]:
     return f"key-{by_number(element, 3)}", 1
 
 
-def beside_a_users_timer(records: Any, mixpanel: Emulator) -> list[Any]:
-    counted = records | beam.Map(keyed) | beam.ParDo(Counting())
-    total = counted | beam.Values() | beam.CombineGlobally(sum)
-    _ = total | beam.Map(must_be, len(RECORDS))
-    return [records | write(mixpanel)]
+def count_beside(records: Any, runner: Runner) -> None:
+    """Counts records by a user's timers, beside a sink; see `counted`."""
+    runner.keep("counted", records | beam.Map(keyed) | beam.ParDo(Counting()))
 
 
-def must_be(value: int, expected: int) -> None:
-    assert value == expected
+def counted(runner: Runner) -> int:
+    """How many there were. (A combine in the pipeline may give fewer: in one of a hundred, also
+    without a sink, Prism lets a timer fire before the last element is there, and drops what comes
+    from its second time as late.)"""
+    return sum(count for _, count in (each.value for each in runner.read("counted")))
 
 
 def many_lanes(records: Any, mixpanel: Emulator) -> list[Any]:
@@ -105,7 +107,6 @@ COMPOSITIONS: dict[str, Callable[[Any, Emulator], list[Any]]] = {
         two_hosts,
         behind_a_shuffle,
         events_and_profiles,
-        beside_a_users_timer,
         many_lanes,
     )
 }
@@ -128,6 +129,18 @@ def test_every_record_arrives_once(mixpanel: Emulator, runner: Runner, compositi
     assert sorted(mixpanel.insert_ids()) == sorted(each["id"] for each in RECORDS)
     if composition == "events and profiles":
         assert len(mixpanel.profiles(1000)) == len(RECORDS)
+
+
+@pytest.mark.parametrize("runner", ["direct", "prism"], indirect=True)
+def test_a_users_timer_beside_it(mixpanel: Emulator, runner: Runner) -> None:
+    def build(pipeline: Any) -> None:
+        records = pipeline | beam.Create(RECORDS)
+        count_beside(records, runner)
+        _ = records | write(mixpanel)
+
+    runner.build_and_run(build)
+    assert sorted(mixpanel.insert_ids()) == sorted(each["id"] for each in RECORDS)
+    assert counted(runner) == len(RECORDS)
 
 
 @IN_ONE_PROCESS

@@ -17,7 +17,7 @@ from mixpanel_sink.settings.credentials import ApiSecret
 from mixpanel_sink.settings.project import Project
 from mixpanel_sink.write import WriteToMixpanel
 from tests.runners.matrix import IN_ONE_PROCESS, JobFailed, Runner
-from tests.runners.test_compositions import Counting, keyed, must_be
+from tests.runners.test_compositions import count_beside, counted
 from tests.running import FAST
 from tests.write.test_write import MAPPING, record, write
 from tests.write.test_write_profiles import in_order, kept, profiles
@@ -57,14 +57,13 @@ def to_fifty_projects(mixpanel: Emulator) -> WriteToMixpanel:
     return WriteToMixpanel(MAPPING, projects=projects, destination="name", retry=FAST)
 
 
-def everything(pipeline: Any, mixpanel: Emulator) -> None:
+def everything(pipeline: Any, mixpanel: Emulator, runner: Runner) -> None:
     """Fifty projects, two hundred lanes, large records, ordered updates within a small quota, and
     a user's own timers."""
     spread = [record(n, name=f"p{1 + n % 50}") for n in range(100)]
     records = pipeline | "Spread" >> beam.Create(spread)
     _ = records | "Fifty" >> to_fifty_projects(mixpanel)
-    counted = records | beam.Map(keyed) | beam.ParDo(Counting()) | beam.Values()
-    _ = counted | beam.CombineGlobally(sum) | beam.Map(must_be, len(spread))
+    count_beside(records, runner)
 
     lanes = write(mixpanel, lanes=200, limits=Limits(batch_events=1))
     _ = pipeline | "Few" >> beam.Create([record(n) for n in range(100, 160)]) | "Lanes" >> lanes
@@ -83,9 +82,10 @@ def grown(element: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("runner", ["direct", "processes", "prism", "switching"], indirect=True)
 def test_each_arrives_as_if_it_were_alone(fifty: Emulator, runner: Runner) -> None:
-    done = runner.build_and_run(lambda pipeline: everything(pipeline, fifty))
+    done = runner.build_and_run(lambda pipeline: everything(pipeline, fifty, runner))
     if runner.name in ("prism", "switching"):
         assert "portable_runner" in type(done).__module__
+    assert counted(runner) == 100
     expected = [*range(160), *range(200, 212)]
     assert sorted(fifty.insert_ids()) == sorted(f"id-{n}" for n in expected)
     for name, number in PROJECTS.items():
