@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mixpanel_sink.jobs.startup  # noqa: F401  # isort: skip
 import contextlib
+import os
 import queue
 from typing import Any
 
@@ -30,7 +31,7 @@ _LAUNCHED = ("DataflowRunner", "TestDataflowRunner")
 _STATE_CACHE_MB = 100
 _PROCESSES = "multi_processing"
 _BEAMS_WORKER = b"apache_beam.runners.worker.sdk_worker_main"
-_WORKER = b"mixpanel_sink.jobs.sdk_worker"
+_WORKER = b"mixpanel_sink.jobs.sdk_worker %d"
 
 
 def is_local(runner: str | None) -> bool:
@@ -125,7 +126,8 @@ class WithProcesses(fn_runner.FnApiRunner):
         """Runs a pipeline whose environment is a command that starts a worker."""
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:  # others' payloads are messages
-                environment.payload = environment.payload.replace(_BEAMS_WORKER, _WORKER)
+                worker = _WORKER % os.getpid()
+                environment.payload = environment.payload.replace(_BEAMS_WORKER, worker)
         encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
         self._provision_info.provision_info.pipeline_options.CopyFrom(encoded)
         return super().run_via_runner_api(pipeline_proto, options)
