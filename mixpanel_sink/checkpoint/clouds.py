@@ -45,6 +45,14 @@ class _Cloud(Folder):
     def _put(self, name: str, data: bytes, expected: Any) -> Any:
         """Like `write`, of which a lost answer is not looked for."""
 
+    def remove(self, name: str, expected: Any = ANY) -> None:
+        if expected is not ABSENT:
+            self._remove(name, expected)
+
+    @abc.abstractmethod
+    def _remove(self, name: str, expected: Any) -> None:
+        """Like `remove`, of a version that there may be."""
+
     def names(self, prefix: str) -> list[str]:
         return sorted(each.removeprefix(self._prefix) for each in self._list(self._prefix + prefix))
 
@@ -90,10 +98,10 @@ class _Google(_Cloud):
             raise Changed(name) from None
         return blob.generation
 
-    def remove(self, name: str, expected: Any = ANY) -> None:
+    def _remove(self, name: str, expected: Any) -> None:
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        match = None if expected is ANY or expected is ABSENT else int(expected)
+        match = None if expected is ANY else int(expected)
         with contextlib.suppress(NotFound, PreconditionFailed):
             self._bucket.blob(self._prefix + name).delete(if_generation_match=match)
 
@@ -137,7 +145,7 @@ class _Amazon(_Cloud):
         put = functools.partial(self._client.put_object, **self._of(name), Body=data)
         return self._if_same(put, name, expected, condition)["ETag"]
 
-    def remove(self, name: str, expected: Any = ANY) -> None:
+    def _remove(self, name: str, expected: Any) -> None:
         delete = functools.partial(self._client.delete_object, **self._of(name))
         with contextlib.suppress(Changed):
             self._if_same(delete, name, expected, {"IfMatch": expected})
@@ -201,7 +209,7 @@ class _Azure(_Cloud):
         except (ResourceExistsError, ResourceModifiedError):
             raise Changed(name) from None
 
-    def remove(self, name: str, expected: Any = ANY) -> None:
+    def _remove(self, name: str, expected: Any) -> None:
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
         with contextlib.suppress(ResourceModifiedError, ResourceNotFoundError):
@@ -215,7 +223,7 @@ class _Azure(_Cloud):
 def _if_match(expected: Any) -> dict[str, Any]:
     from azure.core import MatchConditions
 
-    if expected is ANY or expected is ABSENT:
+    if expected is ANY:
         return {}
     return {"etag": expected, "match_condition": MatchConditions.IfNotModified}
 

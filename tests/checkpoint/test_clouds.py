@@ -85,6 +85,7 @@ def one_of_two(folder: Folder) -> None:
         folder.write("x", b"three", first)
     assert folder.stored("x") == (b"two", second)
     folder.remove("x", first)
+    folder.remove("x", ABSENT)
     assert folder.read("x") == b"two"
     folder.remove("x", second)
     folder.remove("x", second)
