@@ -60,6 +60,11 @@ def test_an_end_by_a_signal_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(demo, "main", lambda keep: signal.raise_signal(number))
-    assert main(["demo", "--no-keep"]) == code
+    # Processes that run tests in parallel ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["demo", "--no-keep"]) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "Interrupted. Run the same command again: it starts over." in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
