@@ -17,6 +17,7 @@ import orjson
 from mixpanel_sink.emulator import clock
 from mixpanel_sink.emulator.keys import Keys
 from mixpanel_sink.emulator.rows import EventRow
+from mixpanel_sink.emulator.schema import transaction
 from mixpanel_sink.emulator.texts import Texts
 
 DAY = 86_400
@@ -229,12 +230,7 @@ class Deletions:
 
     def _whole(self, change: Callable[[], Any]) -> Any:
         """All of the change, or nothing of it."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             made = change()
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
         self._keys.forget()
         return made

@@ -19,7 +19,7 @@ from mixpanel_sink.emulator.rows import (
     LinkRow,
     UpdateRow,
 )
-from mixpanel_sink.emulator.schema import TABLES
+from mixpanel_sink.emulator.schema import TABLES, transaction
 from mixpanel_sink.emulator.texts import Texts
 
 _INSERT_REQUEST = (
@@ -70,8 +70,7 @@ class Writer:
         db = self._db
         if entry.finished is None:
             entry.finished = clock.stamp()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             new = _NONE
             (request,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM requests").fetchone()
             if events:
@@ -85,10 +84,6 @@ class Writer:
             if detail is not None:
                 self._add_detail(request, detail)
             db.execute(_INSERT_REQUEST, [getattr(entry, name) for name in COLUMNS])
-            db.execute("COMMIT")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
         self._keys.add([key for key in new.keys if key is not None], request)
         return int(request)
 
@@ -240,14 +235,9 @@ class Writer:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             for table in TABLES:
                 self._db.execute(f"DELETE FROM {table}")
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
         self.deletions.clear()
         self._keys.forget()
 
