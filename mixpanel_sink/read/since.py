@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from mixpanel_sink.errors import SettingError
 from mixpanel_sink.read.source import Element
 from mixpanel_sink.read.watermark import known_kind
 from mixpanel_sink.settings.columns import TimeColumn
+from mixpanel_sink.settings.names import is_text
 
 _PER_SECOND = {"TIMESTAMP": 10**6, "DATETIME": 10**6, "TEXT": 1000, "DATE": 1 / 86_400}
 """Units of a kind's values. Kinds are those of `watermark`, and of text: "TEXT" is times as text,
@@ -30,8 +30,6 @@ _PER_SECOND = {"TIMESTAMP": 10**6, "DATETIME": 10**6, "TEXT": 1000, "DATE": 1 / 
 of a file without rows."""
 _MOST = 2**61
 """The largest overlap: a few times as much still fits into 64 bits."""
-_HALF = re.compile(r"[\ud800-\udfff]")
-"""Half a surrogate pair, which no text of Arrow's holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +117,11 @@ def _kind(column: pa.ChunkedArray, time_column: TimeColumn) -> str:
     if (known := known_kind(type)) is not None:
         return known
     kinds: Sequence[str] = ("DIGITS", "TEXT") if time_column.format is None else ("TEXT",)
-    for kind in kinds if _is_text(type) else ():
+    for kind in kinds if _holds_text(type) else ():
         read = _numbers(column, Since(time_column, kind, 1, None))
         if read.null_count < len(read):
             return kind
-    if not len(column) and (_is_text(type) or pa.types.is_null(type)):
+    if not len(column) and (_holds_text(type) or pa.types.is_null(type)):
         return "NONE"
     raise SettingError(
         f"--since {time_column.name}: the column is of the type {type}; it must hold timestamps, "
@@ -142,7 +140,7 @@ def _numbers(column: Any, since: Since) -> Any:
     if pa.types.is_integer(type) and kind == "INT64":
         fits = pc.less_equal(column, 2**63 - 1) if type == pa.uint64() else None
         return (column if fits is None else pc.if_else(fits, column, None)).cast(pa.int64())
-    if _is_text(type) and kind in ("DIGITS", "TEXT"):
+    if _holds_text(type) and kind in ("DIGITS", "TEXT"):
         texts = pl.Series("text", column)
         if kind == "DIGITS":
             return texts.cast(pl.Int64, strict=False).to_arrow()
@@ -151,7 +149,7 @@ def _numbers(column: Any, since: Since) -> Any:
     return pa.nulls(len(column), pa.int64())
 
 
-def _is_text(type: pa.DataType) -> bool:
+def _holds_text(type: pa.DataType) -> bool:
     return bool(pa.types.is_string(type) or pa.types.is_large_string(type))
 
 
@@ -173,7 +171,7 @@ def _of_values(values: list[Any], kind: str) -> Any:
 
 def _has_place(value: Any, kind: str) -> bool:
     if isinstance(value, str):
-        return _HALF.search(value) is None
+        return is_text(value)  # else Arrow cannot hold it
     if isinstance(value, datetime.datetime):
         return (value.tzinfo is None) == (kind == "DATETIME")
     return not isinstance(value, int) or -(2**63) <= value < 2**63

@@ -9,6 +9,8 @@ from typing import Any
 
 from mixpanel_sink.errors import MappingError
 
+_HALF = re.compile(r"[\ud800-\udfff]")
+
 
 def check_keys(settings: Any, known: Sequence[str]) -> None:
     """Refuses settings that are not keys and values, or have an unknown key.
@@ -43,7 +45,7 @@ def check_name(name: Any) -> None:
     """Raises MappingError for what cannot be a column's or property's name."""
     if not isinstance(name, str) or not name:
         raise MappingError(f"{name!r} is not a name; names are text (quote it in YAML).")
-    if re.search(r"[\ud800-\udfff]", name):
+    if not is_text(name):
         raise MappingError(f"The name {name!r} is not valid Unicode text.")
 
 
@@ -51,7 +53,7 @@ def check_text(what: str, text: Any) -> None:
     """Raises MappingError for what is not text that JSON can hold."""
     if not isinstance(text, str):
         raise MappingError(f"{what} is {text!r}; it must be text: quote it.")
-    if re.search(r"[\ud800-\udfff]", text):
+    if not is_text(text):
         raise MappingError(f"{what} is {text!r}, which is not valid Unicode text.")
 
 
@@ -66,7 +68,8 @@ def near(name: str, names: Sequence[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def is_text(name: str) -> bool:
-    """Whether a name of a file, or a word of a command line, is text: not so if its bytes are not
-    of the encoding that the operating system names."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+def is_text(given: str) -> bool:
+    """Whether it is text that UTF-8 can hold. A file's name, or a word of a command line, is not if
+    its bytes are not of the encoding that the operating system names: it has halves of surrogate
+    pairs in their place."""
+    return _HALF.search(given) is None
