@@ -291,10 +291,12 @@ class _CloudFolder:
         self.path = self._folder.path
 
     def claim(self, header: bytes, check: Callable[[bytes], None]) -> None:
-        if self._folder.stored(_HEADER) is None:
+        found = self._folder.read(_HEADER)
+        if found is None:
             with contextlib.suppress(Changed):  # another job was faster
                 self._folder.write(_HEADER, header, ABSENT)
-        check(self._read(_HEADER))
+            found = self._read(_HEADER)
+        check(found)
 
     def write(self, name: str, part: int, lines: bytes) -> None:
         self._folder.write(f"{name}-{part:08d}.jsonl", lines)

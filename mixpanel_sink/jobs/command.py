@@ -30,12 +30,9 @@ def guarded(start: Callable[[], int]) -> int:
     with interrupts.raised() as terminated:
         try:
             code = start()
-        except (SettingError, InputError, DestinationError) as error:
+        except (SettingError, InputError, DestinationError, OutputError) as error:
             say_error(str(error), type(error).__name__)
-            code = EXIT_SETTING
-        except OutputError as error:
-            say_error(str(error), type(error).__name__)
-            code = EXIT_FAILED
+            code = EXIT_FAILED if isinstance(error, OutputError) else EXIT_SETTING
         except KeyboardInterrupt:
             code = interrupted()
     ended = terminated.is_set() and code == EXIT_INTERRUPTED

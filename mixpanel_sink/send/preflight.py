@@ -26,7 +26,6 @@ from mixpanel_sink.send.lane import steady_clock
 from mixpanel_sink.settings.project import Target
 from mixpanel_sink.settings.retry import RetryPolicy
 
-"""Seconds between attempts to connect."""
 _EMPTY = isal_zlib.compress(b"[]", 1, wbits=31)
 
 
